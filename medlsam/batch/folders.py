@@ -1,0 +1,112 @@
+"""Localize and segment many scans: the two functions that people call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from medlsam.batch.scans import Answer, Run, run_scans
+from medlsam.batch.summary import BatchResult, Progress
+from medlsam.files import write_json
+from medlsam.inputs import Case
+from medlsam.localize.templates import TemplateSet
+from medlsam.options import InferenceOptions
+from medlsam.pipeline import MedLSAM
+from medlsam.statistics import organ_statistics
+from medlsam.stopwatch import Stopwatch
+from medlsam.volume import Volume, write_volume
+
+
+def segment_folder(
+    model: MedLSAM,
+    templates: TemplateSet,
+    images: str | Path | Sequence[Case],
+    output: str | Path,
+    *,
+    options: InferenceOptions | None = None,
+    overwrite: bool = False,
+    report: bool = True,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> BatchResult:
+    """Segment many scans into a folder.
+
+    Writes ``<case>/segmentation.nii.gz`` and ``<case>/localization.json``, ``labels.json``,
+    ``statistics.csv``, ``run.json`` and ``report.html``. A scan is skipped where it was done before and
+    neither its files, the options, the templates, the weights nor the version have changed.
+
+    Args:
+        model: from ``load``.
+        templates: from ``model.templates``.
+        images: a scan, a folder of scans or series, or the cases themselves.
+        output: the folder to write to.
+        options: how; which networks are used is the model's affair.
+        overwrite: do everything again.
+        report: write ``report.html``.
+        on_progress: called before and after each scan.
+
+    Returns:
+        What was done, skipped and failed. A scan that fails is not an exception here.
+
+    Raises:
+        UsageError: no scans, or an output folder that cannot be used.
+        TemplateError: templates of another localizer, or an unknown structure.
+        WeightsError: the segmenter cannot be loaded.
+    """
+    options = options or InferenceOptions()
+
+    def work(image: Volume, case: str, folder: Path, watch: Stopwatch) -> Answer:
+        found = model.segment(
+            image,
+            templates,
+            prompts=options.prompts,
+            search=options.search,
+            organs=options.organs,
+            margin_mm=options.margin_mm,
+            threshold=options.threshold,
+            seed=options.seed,
+            watch=watch,
+            case=case,
+        )
+        with watch("statistics"):
+            rows = organ_statistics(found, image)
+        with watch("write"):
+            write_volume(found.labels, folder / "segmentation.nii.gz")
+            write_json(folder / "localization.json", found.localization.to_dict())
+        return Answer(found.warnings, rows)
+
+    run = Run("segment", model, templates, options, work)
+    return run_scans(run, images, output, overwrite, report, on_progress)
+
+
+def localize_folder(
+    model: MedLSAM,
+    templates: TemplateSet,
+    images: str | Path | Sequence[Case],
+    output: str | Path,
+    *,
+    options: InferenceOptions | None = None,
+    overwrite: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> BatchResult:
+    """Locate the templates' structures in many scans: ``<case>/localization.json`` and ``run.json``.
+
+    Arguments, answer and errors are those of ``segment_folder``; no segmenter is loaded.
+    """
+    options = options or InferenceOptions()
+
+    def work(image: Volume, case: str, folder: Path, watch: Stopwatch) -> Answer:
+        found = model.localize(
+            image,
+            templates,
+            search=options.search,
+            organs=options.organs,
+            seed=options.seed,
+            watch=watch,
+            case=case,
+        )
+        with watch("write"):
+            write_json(folder / "localization.json", found.to_dict())
+        return Answer()
+
+    run = Run("localize", model, templates, options, work)
+    return run_scans(run, images, output, overwrite, False, on_progress)

@@ -1,0 +1,211 @@
+"""The output folder of a run over many scans: what is done, what it was made from, and whole files only.
+
+A scan's files are written into a hidden folder beside their place and moved there when all are complete,
+the marker ``.done.json`` last. So a case is done exactly if its marker is there, whenever the run was killed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from medlsam.errors import UsageError
+from medlsam.files import write_json
+
+RUN_FILE = "run.json"
+MARKER = ".done.json"
+#: All that a run may put into a case's folder; other files there belong to somebody else and stay.
+CASE_FILES = ("segmentation.nii.gz", "localization.json")
+#: What only a run of ``segment`` puts into the output folder.
+SUMMARY_FILES = ("labels.json", "statistics.csv", "report.html")
+
+CaseStatus = Literal["done", "failed"]
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """How one scan went; its entry in ``run.json``.
+
+    Attributes:
+        image: where the scan lies.
+        status: ``done`` or ``failed``.
+        seconds: wall seconds per stage.
+        warnings: what a reader should know.
+        error: ``type`` and ``text`` of what went wrong, and ``traceback`` where that was unforeseen.
+    """
+
+    image: str
+    status: CaseStatus
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    error: Mapping[str, str] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; seconds rounded to the millisecond."""
+        return asdict(self) | {
+            "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True)
+class DoneCase:
+    """What the marker of a finished case holds.
+
+    Attributes:
+        fingerprint: of the scan and of all that the result depends on.
+        shared: the part of it that all scans of a run have in common.
+        record: the entry in ``run.json``.
+        statistics: the case's rows of ``statistics.csv``.
+    """
+
+    fingerprint: str
+    shared: str
+    record: CaseRecord
+    statistics: list[dict[str, Any]]
+
+
+class OutputFolder:
+    """An output folder: ``open`` checks it, ``prepare`` makes it.
+
+    Attributes:
+        path: the folder.
+        command: ``segment`` or ``localize``.
+    """
+
+    def __init__(self, path: Path, command: str) -> None:
+        self.path = path
+        self.command = command
+
+    @classmethod
+    def open(cls, path: str | Path, command: str, overwrite: bool = False) -> OutputFolder:
+        """Check whether a command may write there.
+
+        Raises:
+            UsageError: it is a file or a templates folder, or holds what another command made and
+                ``overwrite`` is off.
+        """
+        path = Path(path)
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{path}: this is a file; give a folder for the output")
+        before = _read_json(path / RUN_FILE).get("command")
+        if before not in (None, command) and not overwrite:
+            raise UsageError(
+                f"{path}: holds what `medlsam {before}` wrote; give another output folder, or overwrite it"
+            )
+        if before is None and (path / "labels.json").exists():
+            raise UsageError(
+                f"{path}: holds a labels.json but no {RUN_FILE}, so it may be a templates folder; "
+                "give another output folder"
+            )
+        return cls(path, command)
+
+    def prepare(self) -> None:
+        """Make the folder, and clear what a killed run left half-written.
+
+        Raises:
+            UsageError: it cannot be written to.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for left in self.path.glob(".*.partial"):
+                shutil.rmtree(left)
+            for left in self.path.glob(".tmp-*"):
+                left.unlink()
+            if _read_json(self.path / RUN_FILE).get("command") not in (None, self.command):
+                for name in SUMMARY_FILES:
+                    (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"{self.path}: cannot be used for the output ({error.strerror or error})"
+            ) from error
+
+    def done(self, case: str) -> DoneCase | None:
+        """What is known of a finished case; None where it is not finished, or its files are not all there."""
+        data = _read_json(self.path / case / MARKER)
+        try:
+            found = DoneCase(
+                fingerprint=data["fingerprint"],
+                shared=data["shared"],
+                record=CaseRecord(**(data["record"] | {"warnings": tuple(data["record"]["warnings"])})),
+                statistics=list(data["statistics"]),
+            )
+            whole = all((self.path / case / name).is_file() for name in data["files"])
+        except (KeyError, TypeError):
+            return None
+        return found if whole else None
+
+    def all_done(self) -> dict[str, DoneCase]:
+        """Every finished case of the folder, also of earlier runs, by name."""
+        names = sorted(marker.parent.name for marker in self.path.glob(f"*/{MARKER}"))
+        return {name: done for name in names if (done := self.done(name)) is not None}
+
+    @contextmanager
+    def writing(self, case: str) -> Iterator[Path]:
+        """Give a hidden folder for a case's files; on an error it goes, else call ``finish`` inside."""
+        partial = self._partial(case)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            yield partial
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def finish(self, case: str, done: DoneCase) -> None:
+        """Move a case's files from its hidden folder to their place, the marker last."""
+        partial, target = self._partial(case), self.path / case
+        files = sorted(file.name for file in partial.iterdir())
+        content = asdict(done) | {"record": done.record.to_dict(), "files": files}
+        write_json(partial / MARKER, content)
+        if not target.exists():
+            os.rename(partial, target)
+            return
+        # Somebody may have put files of their own there, so the folder is not replaced as a whole.
+        self.discard(case)
+        target.mkdir(exist_ok=True)
+        for name in (*files, MARKER):
+            os.replace(partial / name, target / name)
+
+    def discard(self, case: str) -> None:
+        """Remove an outdated result; files that no run wrote stay."""
+        target = self.path / case
+        for name in (MARKER, *CASE_FILES):
+            (target / name).unlink(missing_ok=True)
+        if target.is_dir() and not any(target.iterdir()):
+            target.rmdir()
+
+    def _partial(self, case: str) -> Path:
+        return self.path / f".{case}.partial"
+
+
+def digest(data: Any) -> str:
+    """sha256 of JSON values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def input_state(path: Path) -> list[list[Any]]:
+    """Name, size and time of change of a file, or of each file of a series folder.
+
+    Raises:
+        OSError: the file is not there.
+    """
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    # A .mhd header is small and its data lie beside it.
+    files += [f for suffix in (".zraw", ".raw") if (f := path.with_suffix(suffix)).is_file()]
+    return [[file.name, (stat := file.stat()).st_size, stat.st_mtime_ns] for file in files]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The content, or nothing where there is no such file or it is damaged: then the work is done again."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

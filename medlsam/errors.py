@@ -1,0 +1,25 @@
+"""Errors that a person meets: what was found, where, and what to do about it."""
+
+
+class MedlsamError(Exception):
+    """Base of every error that medlsam raises on purpose."""
+
+
+class VolumeError(MedlsamError):
+    """A scan or label map cannot be read, or does not hold what it should."""
+
+
+class GeometryError(MedlsamError):
+    """Positions, spacings or grids do not fit together."""
+
+
+class TemplateError(MedlsamError):
+    """A template folder or template file cannot be used."""
+
+
+class WeightsError(MedlsamError):
+    """A weights file is absent, damaged, or of another kind."""
+
+
+class UsageError(MedlsamError):
+    """The call itself is wrong: an unknown option, name or combination."""

@@ -1,0 +1,246 @@
+"""Honest evaluation: every case is located and segmented without labels first; then the labels are opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medlsam.errors import UsageError
+from medlsam.files import write_json, write_text
+from medlsam.metrics import NSD_TOLERANCE_MM
+from medlsam.options import PROMPTS, SEARCHES, InferenceOptions, choice
+from medlsam.results import Localization, Segmentation
+from medlsam.scoring.references import References, find_references
+from medlsam.scoring.rows import RowOptions, score_rows
+from medlsam.scoring.scores import (
+    OrganScore,
+    aggregate,
+    aggregate_boxes,
+    aggregate_seconds,
+    score_box,
+    to_csv,
+)
+from medlsam.stopwatch import Stopwatch
+from medlsam.volume import Volume, read_volume, write_volume
+
+if TYPE_CHECKING:
+    from medlsam.inputs import Case
+    from medlsam.localize.templates import TemplateSet
+    from medlsam.pipeline import MedLSAM
+
+_DEFAULT = InferenceOptions()
+
+
+@dataclass
+class _Tally:
+    """What the cases seen so far add up to."""
+
+    scores: list[OrganScore] = field(default_factory=list)
+    paper: list[OrganScore] = field(default_factory=list)
+    seconds: list[Mapping[str, float]] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    false_found: dict[str, int] = field(default_factory=dict)
+
+
+def evaluate(
+    model: MedLSAM,
+    templates: TemplateSet,
+    cases: Iterable[Case],
+    labels_dir: str | Path,
+    output: str | Path,
+    *,
+    prompts: str = _DEFAULT.prompts,
+    search: str = _DEFAULT.search,
+    names: Mapping[int, str] | None = None,
+    margin_mm: float = _DEFAULT.margin_mm,
+    threshold: float = _DEFAULT.threshold,
+    seed: int = _DEFAULT.seed,
+    tolerance_mm: float = NSD_TOLERANCE_MM,
+    compare_search: bool = False,
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> dict[str, Any]:
+    """Locate and segment labelled cases as if they had no labels, then score them.
+
+    Four rows stand side by side: ``located`` (the product), ``oracle_box`` (the same prompts in the label's
+    own 3D box), ``oracle_slices`` (the label's own box on every slice) and ``shape_prior`` (the templates'
+    mean shape in the located box, no segmenter). A structure that is missed counts IoU 0, and Dice and NSD 0
+    in ``located`` and ``shape_prior``; one whose case fails counts 0 in all rows. Wall distance and HD95 have
+    no value there and say their own n.
+
+    Args:
+        model: from ``medlsam.load``.
+        templates: from ``model.templates``.
+        cases: scans, as ``medlsam.inputs.find_cases`` gives them.
+        labels_dir: ``<case>.nii.gz`` or ``<case>/labels.nii.gz``; ``dataset.json`` or ``labels.json`` and an
+            optional ``cases.json`` in it or one level up (see ``scoring.references``).
+        output: gets ``metrics.json``, ``cases.csv``, and per case ``segmentation.nii.gz`` and
+            ``localization.json``.
+        prompts: see ``MedLSAM.segment``.
+        search: see ``MedLSAM.localize``.
+        names: label value to structure, where no file says so.
+        margin_mm: see ``MedLSAM.segment``.
+        threshold: see ``MedLSAM.segment``.
+        seed: of random starts.
+        tolerance_mm: of the NSD.
+        compare_search: also locate in the paper's mode, for the block ``random-start`` (boxes only).
+        on_progress: called with cases done, cases in all and the case's name after each case.
+
+    Returns:
+        The content of ``metrics.json``.
+
+    Raises:
+        UsageError: no case has labels, or the labels and the templates have no structure in common.
+        TemplateError: templates of another localizer.
+        WeightsError: the segmenter cannot be loaded.
+    """
+    choice("prompts", prompts, PROMPTS)
+    choice("search", search, SEARCHES)
+    model.check(templates)
+    references = find_references(Path(labels_dir), names)
+    labelled, unlabelled = _split(cases, references, templates)
+    options = RowOptions(prompts, margin_mm, threshold, tolerance_mm)
+    output, tally = Path(output), _Tally()
+    _ = model.segmenter  # loaded now: weights that cannot be read are no failure of forty cases
+    for done, case in enumerate(labelled, start=1):
+        try:
+            segmentation, seconds = _segment(model, templates, case, output, options, search, seed)
+            paper = None
+            if compare_search:
+                assert segmentation.volume is not None
+                paper = model.localize(segmentation.volume, templates, search="random-start", seed=seed)
+            _score(model, case.name, segmentation, paper, references, options, tally)
+            tally.seconds.append(seconds)
+        except Exception as error:
+            # One scan must not stop the others, whatever it trips over; its structures count as missed.
+            tally.failed[case.name] = f"{type(error).__name__}: {error}"
+            _score_failed(case.name, references, templates, compare_search, tally)
+        if on_progress is not None:
+            on_progress(done, len(labelled), case.name)
+    order = {name: place for place, name in enumerate(templates.organs)}
+    for scores in (tally.scores, tally.paper):
+        scores.sort(key=lambda score: (score.case, order[score.organ]))
+    metrics = _metrics(tally, len(labelled), unlabelled, compare_search, templates.organs)
+    metrics["options"] = {
+        "prompts": prompts,
+        "search": search,
+        "margin_mm": margin_mm,
+        "threshold": threshold,
+        "seed": seed,
+        "nsd_tolerance_mm": tolerance_mm,
+    }
+    metrics["weights"] = {"localizer": model.localizer_weights, "segmenter": model.segmenter_weights}
+    write_text(output / "cases.csv", to_csv(tally.scores))
+    write_json(output / "metrics.json", metrics)
+    return metrics
+
+
+def _split(
+    cases: Iterable[Case], references: References, templates: TemplateSet
+) -> tuple[list[Case], list[str]]:
+    """Cases with a label file, and the names of those without."""
+    common = set(templates.organs) & set(references.names.values())
+    if not common:
+        raise UsageError(
+            f"{references.folder}: nothing to score: the templates have {', '.join(templates.organs)}, "
+            f"the labels {', '.join(references.names.values())}"
+        )
+    cases = list(cases)
+    labelled = [case for case in cases if references.find(case.name)]
+    if not labelled:
+        looked = f"{references.folder / cases[0].name}.nii.gz" if cases else "no scan was given"
+        raise UsageError(
+            f"{references.folder}: none of {len(cases)} scans has labels there (looked for {looked})"
+        )
+    return labelled, [case.name for case in cases if case not in labelled]
+
+
+def _segment(
+    model: MedLSAM,
+    templates: TemplateSet,
+    case: Case,
+    output: Path,
+    options: RowOptions,
+    search: str,
+    seed: int,
+) -> tuple[Segmentation, dict[str, float]]:
+    """The product's own path, results written, and its seconds. No label is known here."""
+    watch = Stopwatch()
+    with watch("read"):
+        image = read_volume(case.path)
+    segmentation = model.segment(
+        # The name goes with the scan: image.nii.gz in a folder per case is not "image".
+        Volume(image.array, image.grid, Path(case.name)),
+        templates,
+        prompts=options.prompts,
+        search=search,
+        margin_mm=options.margin_mm,
+        threshold=options.threshold,
+        seed=seed,
+        watch=watch,
+    )
+    with watch("write"):
+        write_volume(segmentation.labels, output / case.name / "segmentation.nii.gz")
+        write_json(output / case.name / "localization.json", segmentation.localization.to_dict())
+    return segmentation, dict(watch.seconds)
+
+
+def _score(
+    model: MedLSAM,
+    case: str,
+    segmentation: Segmentation,
+    paper: Localization | None,
+    references: References,
+    options: RowOptions,
+    tally: _Tally,
+) -> None:
+    """Open the labels and score. Nothing is added to the tally unless all of it succeeds."""
+    reference = references.read(case, segmentation.volume)
+    organs = segmentation.localization.organs
+    rows = score_rows(model, segmentation, reference, options)
+    scores, others = [], []
+    for name, own in rows.items():
+        truth = reference.box(name)
+        scores.append(replace(score_box(case, name, organs[name], truth), rows=own))
+        if paper is not None:
+            # The paper's mode knows no "missing": its box counts, whatever our thresholds say of it.
+            others.append(score_box(case, name, replace(paper.organs[name], status="found"), truth))
+    tally.scores += scores
+    tally.paper += others
+    for name in reference.absent:
+        if name in organs:
+            tally.false_found[name] = tally.false_found.get(name, 0) + int(organs[name].present)
+
+
+def _score_failed(
+    case: str, references: References, templates: TemplateSet, compare_search: bool, tally: _Tally
+) -> None:
+    """Count the structures of a failed case as missed, where its labels can be read."""
+    try:
+        reference = references.read(case)
+    except Exception as error:
+        tally.failed[case] += f"; its labels cannot be read either ({error})"
+        return
+    scores = [
+        score_box(case, name, None, reference.box(name))
+        for name in reference.values
+        if name in templates.organs
+    ]
+    tally.scores += scores
+    tally.paper += scores if compare_search else []
+
+
+def _metrics(
+    tally: _Tally, cases: int, unlabelled: list[str], compare_search: bool, order: tuple[str, ...]
+) -> dict[str, Any]:
+    """The content of ``metrics.json``, structures in the templates' order."""
+    seconds = aggregate_seconds(tally.seconds)
+    metrics: dict[str, Any] = {"cases": cases, **aggregate(tally.scores, tally.false_found, order)}
+    metrics["seconds_per_case"] = {stage: entry["mean"] or 0.0 for stage, entry in seconds.items()}
+    metrics["seconds_spread"] = seconds
+    metrics["failed"] = dict(tally.failed)
+    metrics["unlabelled"] = unlabelled
+    if compare_search:
+        metrics["random-start"] = aggregate_boxes(tally.paper, order)
+    return metrics

@@ -1,0 +1,79 @@
+"""Small tables: organ names by value, and lists of cases."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from medlsam.errors import MedlsamError, TemplateError, UsageError
+
+
+def read_label_names(path: Path | str) -> dict[int, str]:
+    """Value to organ from ``labels.json`` or an nnU-Net ``dataset.json``, written in either direction.
+
+    Returns:
+        Without the background (value 0).
+
+    Raises:
+        TemplateError: naming the entry that is wrong.
+    """
+    path = Path(path)
+    data = read_json(path, TemplateError)
+    table = data.get("labels", data) if isinstance(data, dict) else data
+    if not isinstance(table, dict):
+        raise TemplateError(f'{path}: expected {{"liver": 1, ...}}, got {type(table).__name__}')
+    names: dict[int, str] = {}
+    for key, entry in table.items():
+        name, value = (key, entry) if isinstance(entry, int) else (entry, key)
+        if not isinstance(name, str) or not str(value).isdecimal() or isinstance(value, bool):
+            raise TemplateError(
+                f'{path}: entry "{key}": {json.dumps(entry)} is neither organ and value nor value and organ; '
+                "regions of several values are not supported"
+            )
+        value = int(value)
+        if value == 0:
+            continue
+        if value > 65535:
+            raise TemplateError(f"{path}: {name} has value {value}; values go from 1 to 65535")
+        if value in names or name in names.values():
+            raise TemplateError(
+                f"{path}: {name} or value {value} is there twice; give each organ its own value"
+            )
+        names[value] = name
+    if not names:
+        raise TemplateError(f'{path}: no organ is named; write {{"liver": 1, ...}}')
+    return names
+
+
+def read_case_list(spec: Path | str) -> list[str]:
+    """Case names from ``FILE.json``, or from the list under a key with ``FILE.json:key``.
+
+    Raises:
+        UsageError: the file, the key or the list is missing or wrong.
+    """
+    text, key = str(spec), None
+    if not Path(text).is_file() and ":" in text:
+        text, key = text.rsplit(":", 1)
+    path = Path(text)
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such case list; give FILE.json or FILE.json:key")
+    data = read_json(path, UsageError)
+    if key is not None:
+        if not isinstance(data, dict) or key not in data:
+            keys = ", ".join(data) if isinstance(data, dict) else "none"
+            raise UsageError(f"{path}: there is no key {key!r}; keys: {keys}")
+        data = data[key]
+    elif isinstance(data, dict):
+        raise UsageError(f"{path}: holds several lists; give one as {path.name}:key, keys: {', '.join(data)}")
+    if not isinstance(data, list) or not all(isinstance(name, str) for name in data):
+        raise UsageError(f"{spec}: expected a list of case names")
+    return data
+
+
+def read_json(path: Path, kind: type[MedlsamError]) -> Any:
+    """The content of a JSON file; ``kind`` is raised where it is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise kind(f"{path}: cannot be read as JSON ({error})") from error

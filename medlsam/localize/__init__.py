@@ -1,0 +1,1 @@
+"""Few-shot localization: encoder, pretraining, templates, search."""

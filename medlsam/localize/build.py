@@ -1,0 +1,220 @@
+"""Building a template set: embed the supports, read off their marked places, try each with the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medlsam.errors import TemplateError
+from medlsam.geometry import Box, ExtremePoints, Grid
+from medlsam.localize.embedding import Embedding
+from medlsam.localize.localizer import Localizer
+from medlsam.localize.locate import locate
+from medlsam.localize.shape import shape_in_box, slice_profile
+from medlsam.localize.templates import SHAPE_SIZE, OrganCalibration, OrganSupport, TemplateSet
+from medlsam.volume import Volume, check_same_grid, to_canonical
+
+#: SPL: a slab is at least this thick, and there are at most six (as published).
+SLAB_MM = 15.0
+MOST_SLABS = 6
+#: Landmarks: a lattice of this many places per axis over the box, grown by LANDMARK_GROWTH per side.
+LANDMARKS_PER_AXIS = 3
+LANDMARK_GROWTH = 0.25
+LANDMARK_LEAST_MM = 10.0
+#: The share of leave-one-out face errors that a margin should cover.
+MARGIN_QUANTILE = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """One template scan: its image, and a label map or extreme points (LPS mm) per structure."""
+
+    name: str
+    image: Volume
+    labels: Volume | None = None
+    points: Mapping[str, ExtremePoints] | None = None
+
+
+def landmarks(box: Box) -> NDArray[np.float64]:
+    """(P, 3) LPS mm: a lattice over the box and its surroundings, which the box's fit leans on."""
+    growth = np.maximum(np.asarray(box.size) * LANDMARK_GROWTH, LANDMARK_LEAST_MM)
+    low, high = np.asarray(box.min) - growth, np.asarray(box.max) + growth
+    steps = np.linspace(0, 1, LANDMARKS_PER_AXIS)
+    lattice = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    points: NDArray[np.float64] = low + lattice * (high - low)
+    return points
+
+
+def slab_count(mask: NDArray[np.bool_], grid: Grid) -> int:
+    """How many slabs of at least 15 mm along z a mask gives, at most six (SPL)."""
+    levels = np.flatnonzero(mask.any(axis=(1, 2)))
+    return min(MOST_SLABS, int((levels[-1] - levels[0] + 1) * grid.spacing_xyz[2] / SLAB_MM))
+
+
+def slab_points(mask: NDArray[np.bool_], grid: Grid, count: int) -> NDArray[np.float64]:
+    """(count, 6, 3) LPS mm: extreme points of a mask's slabs along z; (0, 6, 3) where one slab would do."""
+    levels = np.flatnonzero(mask.any(axis=(1, 2)))
+    found = []
+    for part in np.array_split(np.arange(levels[0], levels[-1] + 1), max(count, 1)):
+        slab = np.zeros_like(mask)
+        slab[part] = mask[part]
+        if count < 2 or not slab.any():
+            return np.zeros((0, 6, 3))
+        found.append(ExtremePoints.from_mask(slab, grid).array)
+    return np.stack(found)
+
+
+@dataclass(frozen=True, eq=False)
+class _Mark:
+    """One structure of one support before its features are read."""
+
+    support: str
+    points: ExtremePoints
+    mask: NDArray[np.bool_] | None
+    grid: Grid
+
+
+def _organ_support(organ: str, mark: _Mark, embedding: Embedding, slabs: int) -> OrganSupport:
+    box = mark.points.box
+    if min(box.size) <= 0:
+        raise TemplateError(f"{mark.support}: the extreme points of {organ} span no volume: {box.to_dict()}")
+    places = np.concatenate([mark.points.array, landmarks(box)])
+    latents, features = embedding.read(places)
+    cut = slab_points(mark.mask, mark.grid, slabs) if mark.mask is not None else np.zeros((0, 6, 3))
+    slab_latents, slab_features = embedding.read(cut.reshape(-1, 3))
+    return OrganSupport(
+        support=mark.support,
+        points=places.astype(np.float32),
+        latents=latents.numpy(),
+        features=features.numpy(),
+        slab_points=cut.astype(np.float32),
+        slab_latents=slab_latents.numpy().reshape(-1, 6, 3),
+        slab_features=slab_features.numpy().reshape(len(cut), 6, features.shape[1]),
+        shape=np.zeros(0, np.uint8) if mark.mask is None else shape_in_box(mark.mask, mark.grid, box),
+        profile=(
+            np.zeros((0, 5), np.float32) if mark.mask is None else slice_profile(mark.mask, mark.grid, box)
+        ),
+    )
+
+
+def _marks(support: Support, names: Mapping[int, str]) -> dict[str, _Mark]:
+    """Structure name to its mark: extreme points and, where there is one, the mask on the canonical grid."""
+    if support.labels is not None:
+        check_same_grid(support.image, support.labels)
+        labels = to_canonical(support.labels)
+        present = {int(v) for v in np.unique(labels.array)} - {0}
+        unknown = sorted(present - set(names))
+        if unknown:
+            raise TemplateError(
+                f"{support.labels.path or support.name}: label value {unknown[0]} is not named in labels.json "
+                f"(named are {', '.join(map(str, sorted(names)))}); name it or remove it"
+            )
+        if not present:
+            raise TemplateError(f"{support.labels.path or support.name}: the label map is empty")
+        found = {}
+        for value in sorted(present):
+            mask = labels.array == value
+            points = ExtremePoints.from_mask(mask, labels.grid)
+            found[names[value]] = _Mark(support.name, points, mask, labels.grid)
+        return found
+    if not support.points:
+        raise TemplateError(f"{support.name}: a template needs a label map or extreme points; it has neither")
+    unknown_names = sorted(set(support.points) - set(names.values()))
+    if unknown_names:
+        raise TemplateError(f"{support.name}: structure {unknown_names[0]!r} of the markups is not in labels.json")
+    return {name: _Mark(support.name, p, None, support.image.grid) for name, p in support.points.items()}
+
+
+def build_templates(
+    localizer: Localizer,
+    supports: Iterable[Support],
+    names: Mapping[int, str],
+    organs: Iterable[str] | None = None,
+    source: str = "",
+    calibrate: bool = True,
+    on_progress: Callable[[str], None] | None = None,
+) -> TemplateSet:
+    """Make a template set from a few marked scans.
+
+    Args:
+        localizer: the encoder; the set works with this one only.
+        supports: the scans, read one at a time; a support may lack structures.
+        names: label value to structure name.
+        organs: only these structures; all where None.
+        source: a note on where they came from.
+        calibrate: locate each support with the others (leave-one-out) for margins and expected errors.
+        on_progress: called with a short text after each support.
+
+    Raises:
+        TemplateError: a support without marks, an unnamed label, an empty label map, no structure at all.
+        GeometryError: image and labels lie on different grids.
+    """
+    wanted = None if organs is None else set(organs)
+    marks: dict[str, list[_Mark]] = {}
+    embeddings: dict[str, Embedding] = {}
+    for support in supports:
+        if support.name in embeddings:
+            raise TemplateError(f"two supports are called {support.name!r}; names must differ")
+        for organ, mark in _marks(support, names).items():
+            if wanted is None or organ in wanted:
+                marks.setdefault(organ, []).append(mark)
+        embeddings[support.name] = localizer.embed(support.image)
+        if on_progress:
+            on_progress(f"embedded template {support.name}")
+    groups = {}
+    for organ, group in marks.items():
+        # As published, the shortest support decides into how many slabs all of them are cut.
+        slabs = min((slab_count(m.mask, m.grid) for m in group if m.mask is not None), default=0)
+        groups[organ] = tuple(_organ_support(organ, mark, embeddings[mark.support], slabs) for mark in group)
+    missing = sorted((wanted or set()) - set(groups))
+    if missing or not groups:
+        raise TemplateError(
+            f"no template marks {', '.join(missing) or 'any structure'}; "
+            f"labels.json names {', '.join(names.values())}"
+        )
+    values = {name: value for value, name in names.items() if name in groups}
+    templates = TemplateSet(values, groups, localizer.signature, {}, source)
+    if not calibrate:
+        return templates
+    return replace(templates, calibration=leave_one_out(templates, embeddings))
+
+
+def leave_one_out(templates: TemplateSet, embeddings: Mapping[str, Embedding]) -> dict[str, OrganCalibration]:
+    """Locate every support with the others and compare with its own marks.
+
+    The margin of a face is the quantile of its outward errors, shrunk towards the structure's overall quantile
+    because a handful of supports says little about one face.
+    """
+    errors: dict[str, list[NDArray[np.float64]]] = {}
+    similarities: dict[str, list[float]] = {}
+    ious: dict[str, list[float]] = {}
+    for name, embedding in embeddings.items():
+        rest = templates.without(name)
+        own = {
+            organ: s for organ, group in templates.supports.items() for s in group if s.support == name
+        }
+        organs = [organ for organ in own if organ in rest.supports]
+        if not organs:
+            continue
+        for organ, answer in locate(embedding, rest, organs).items():
+            truth = own[organ].box
+            assert answer.box is not None  # locate always gives one; the status says what it is worth
+            errors.setdefault(organ, []).append(answer.box.faces - truth.faces)
+            similarities.setdefault(organ, []).append(answer.details["similarity"])
+            ious.setdefault(organ, []).append(answer.box.iou(truth))
+    calibration = {}
+    for organ, found in errors.items():
+        signed = np.stack(found) * np.array([1, -1] * 3)  # positive: the box ends short of the structure
+        overall = max(0.0, float(np.quantile(signed, MARGIN_QUANTILE)))
+        single = np.maximum(0.0, np.quantile(signed, MARGIN_QUANTILE, axis=0))
+        calibration[organ] = OrganCalibration(
+            n=len(found),
+            face_error_mm=tuple(float(v) for v in np.abs(signed).mean(axis=0)),
+            margin_mm=tuple(float(v) for v in (single + overall) / 2),
+            similarity=float(np.mean(similarities[organ])),
+            iou=float(np.mean(ious[organ])),
+        )
+    return calibration

@@ -1,0 +1,209 @@
+"""Self-supervised pretraining of the encoder: relative distances and multi-scale similarity."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.cli import ArgsType, LightningCLI
+from torch import Tensor
+
+from medlsam.geometry import ExtremePoints
+from medlsam.localize.embedding import Embedding, embed
+from medlsam.localize.encoder import FEATURE_STRIDES, POSITION_STRIDE, Encoder, EncoderConfig, EncoderOutput
+from medlsam.localize.losses import mss_loss, predicted_offset, rdr_loss
+from medlsam.localize.match import coarse_consensus, refine
+from medlsam.localize.pool import VALIDATION_PHANTOM_SEED, CTPool
+from medlsam.localize.sampling import sample_map
+from medlsam.phantom import phantom
+from medlsam.weights.store import save_weights
+
+
+class MedLAMPretraining(LightningModule):
+    """Trains an ``Encoder`` with both losses on view pairs from ``CTPool``.
+
+    Args:
+        encoder: the network's configuration.
+        learning_rate: AdamW's peak; warm-up, then cosine to zero.
+        weight_decay: AdamW's.
+        warmup_steps: linear warm-up.
+        mss_weight: weight of the mean MSS loss beside the RDR loss.
+        temperatures: of the MSS softmax at strides 8, 4 and 2.
+        radii_mm: nearer candidates are not negatives, at strides 8, 4 and 2.
+        validation_phantoms: phantoms between which the landmark error is measured (0: none).
+        initial_weights: weights file to start from.
+    """
+
+    def __init__(
+        self,
+        encoder: EncoderConfig | None = None,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.01,
+        warmup_steps: int = 100,
+        mss_weight: float = 1.0,
+        temperatures: tuple[float, float, float] = (0.1, 0.07, 0.07),
+        radii_mm: tuple[float, float, float] = (24.0, 12.0, 8.0),
+        validation_phantoms: int = 3,
+        initial_weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = Encoder(encoder).to(memory_format=torch.channels_last_3d)
+        if initial_weights:
+            from medlsam.weights.store import load_weights
+
+            state, _ = load_weights(Path(initial_weights), "localizer")
+            self.encoder.load_state_dict(state)
+        self.learning_rate, self.weight_decay, self.warmup_steps = learning_rate, weight_decay, warmup_steps
+        self.mss_weight, self.temperatures, self.radii_mm = mss_weight, temperatures, radii_mm
+        self.validation_phantoms = validation_phantoms
+        self.register_buffer("range_mm", torch.tensor(self.encoder.config.range_mm), persistent=False)
+
+    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Both losses of a batch of B view pairs.
+
+        Args:
+            batch: stacked fields of ``ViewPair``; ``views`` (B, 2, Z, Y, X) are normalised HU.
+        """
+        count = batch["views"].shape[0]
+        output: EncoderOutput = self.encoder(batch["views"].flatten(0, 1)[:, None])
+        points = batch["points"].flatten(0, 1)
+        latents = sample_map(output.positions, points, POSITION_STRIDE).reshape(count, -1, 3)
+        places = batch["places"].repeat(1, 2, 1)
+        valid = batch["valid"]
+        losses = {"rdr": rdr_loss(latents, places, self.range_mm, valid.repeat(1, 2))}
+        negatives = batch["negatives"].flatten(0, 1)
+        for level, stride in enumerate(FEATURE_STRIDES):
+            features = sample_map(output.features[level], torch.cat([points, negatives], dim=1), stride)
+            features = torch.nn.functional.normalize(features, dim=-1).unflatten(0, (count, 2))
+            total = torch.zeros((), device=features.device)
+            for one, other in ((0, 1), (1, 0)):
+                candidates = torch.cat([batch["places"], batch["negative_places"][:, other]], dim=1)
+                total = total + mss_loss(
+                    features[:, one, : points.shape[1]],
+                    features[:, other],
+                    batch["places"],
+                    candidates,
+                    self.temperatures[level],
+                    self.radii_mm[level],
+                    valid,
+                )
+            losses[f"mss{stride}"] = total / 2
+        mss = torch.stack([losses[f"mss{stride}"] for stride in FEATURE_STRIDES]).mean()
+        losses["loss"] = losses["rdr"] + self.mss_weight * mss
+        return losses
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """One step; logs every part of the loss."""
+        losses = self.losses(batch)
+        self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()})
+        return losses["loss"]
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Losses on held-out scans, and how far RDR's offsets between the two views are off, in mm."""
+        losses = self.losses(batch)
+        size = batch["views"].shape[0]
+        self.log_dict({f"val/{name}": value for name, value in losses.items()}, batch_size=size)
+        output: EncoderOutput = self.encoder(batch["views"].flatten(0, 1)[:, None])
+        latents = sample_map(output.positions, batch["points"].flatten(0, 1), POSITION_STRIDE)
+        first, second = latents.unflatten(0, (size, 2)).unbind(1)
+        offset = predicted_offset(first, second.roll(1, dims=1), self.range_mm)
+        error = (offset - (batch["places"].roll(1, dims=1) - batch["places"])).norm(dim=-1)
+        valid = batch["valid"] & batch["valid"].roll(1, dims=1)
+        self.log("val/offset_error_mm", error[valid].mean(), batch_size=size)
+
+    def on_validation_epoch_end(self) -> None:
+        """Landmark error between two individuals: extreme points of one phantom looked up in another."""
+        if self.validation_phantoms < 2 or self.trainer.sanity_checking:
+            return
+        coarse, fine = self.landmark_errors()
+        self.log("val/landmark_coarse_mm", coarse)
+        self.log("val/landmark_mm", fine, prog_bar=True)
+
+    def landmark_errors(self) -> tuple[float, float]:
+        """Mean distance in mm of the extreme points found (coarse, refined), over ordered pairs of phantoms."""
+        spacing = (self.encoder.config.spacing_mm,) * 3
+        seen: list[tuple[Embedding, dict[str, Tensor]]] = []
+        training = self.encoder.training
+        self.encoder.eval()
+        for i in range(self.validation_phantoms):
+            made = phantom(seed=VALIDATION_PHANTOM_SEED + i, spacing_xyz=spacing, region="body")
+            marks = {
+                name: torch.tensor(
+                    ExtremePoints.from_mask(made.labels.array == value, made.labels.grid).array,
+                    dtype=torch.float32,
+                )
+                for value, name in made.names.items()
+                if (made.labels.array == value).any()
+            }
+            seen.append((embed(made.image, self.encoder, self.device), marks))
+        self.encoder.train(training)
+        coarse, fine = [], []
+        for i, (support, marks) in enumerate(seen):
+            for j, (query, truth) in enumerate(seen):
+                names = [name for name in marks if name in truth]
+                if i == j or not names:
+                    continue
+                latents, features = support.read(torch.cat([marks[name] for name in names]))
+                wanted = torch.cat([truth[name] for name in names])
+                first, _ = coarse_consensus(query, latents)
+                coarse.append((first - wanted).norm(dim=-1).mean())
+                found = refine(query, features[:, None], first, 32.0).points[:, 0]
+                fine.append((found - wanted).norm(dim=-1).mean())
+        return float(torch.stack(coarse).mean()), float(torch.stack(fine).mean())
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with linear warm-up and cosine decay over the planned steps."""
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        total = max(1, int(self.trainer.estimated_stepping_batches))
+
+        def factor(step: int) -> float:
+            if step < self.warmup_steps:
+                return (step + 1) / self.warmup_steps
+            done = (step - self.warmup_steps) / max(1, total - self.warmup_steps)
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_fit_end(self) -> None:
+        """Write the encoder as a weights file beside the logs."""
+        if self.trainer.is_global_zero and self.trainer.log_dir and not self.trainer.fast_dev_run:
+            self.export(Path(self.trainer.log_dir) / "encoder.safetensors")
+
+    def export(self, path: Path) -> None:
+        """Save the encoder with its configuration inside (float16), as ``--localizer`` takes it."""
+        save_weights(path, self.encoder.state_dict(), asdict(self.encoder.config), "localizer", half=True)
+
+
+class PretrainCLI(LightningCLI):
+    """LightningCLI that picks bf16 where the device is fast at it, and float32 elsewhere."""
+
+    def before_instantiate_classes(self) -> None:
+        """Fill in ``trainer.precision`` when the configuration leaves it open."""
+        from medlsam.device import autocast_dtype, resolve_device
+
+        trainer = self.config[self.subcommand].trainer if self.subcommand else self.config.trainer
+        if trainer.precision is None:
+            device = resolve_device("cpu" if trainer.accelerator == "cpu" else "auto")
+            trainer.precision = "bf16-mixed" if autocast_dtype(device) == torch.bfloat16 else "32-true"
+
+
+def cli(args: ArgsType = None) -> PretrainCLI:
+    """``medlsam pretrain``: fit, validate, ``--print_config``, as LightningCLI gives them."""
+    return PretrainCLI(
+        MedLAMPretraining,
+        CTPool,
+        save_config_kwargs={"overwrite": True},
+        trainer_defaults={"reload_dataloaders_every_n_epochs": 1, "use_distributed_sampler": False},
+        seed_everything_default=0,
+        args=args,
+    )
+
+
+if __name__ == "__main__":
+    cli(sys.argv[1:])

@@ -1,0 +1,75 @@
+"""What a mask tells beyond its box: the mean shape and the box of every slice, in box fractions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medlsam.geometry import Box, Grid
+from medlsam.localize.templates import SHAPE_SIZE, OrganSupport
+
+
+def shape_in_box(mask: NDArray[np.bool_], grid: Grid, box: Box) -> NDArray[np.uint8]:
+    """A mask resampled to its box.
+
+    Args:
+        mask: (Z, Y, X) on a canonical grid (identity direction).
+        grid: the mask's grid.
+        box: LPS mm.
+
+    Returns:
+        (32, 32, 32) uint8 along (z, y, x), 255 for inside; cell ``i`` of ``n`` is centred at (i + 0.5) / n of the edge.
+    """
+    axes = []
+    for axis, count in zip((2, 1, 0), SHAPE_SIZE, strict=True):
+        place = box.min[axis] + (np.arange(count) + 0.5) / count * box.size[axis]
+        axes.append((place - grid.origin_xyz[axis]) / grid.spacing_xyz[axis])
+    z, y, x = np.meshgrid(*axes, indexing="ij")
+    values = ndimage.map_coordinates(mask.astype(np.float32), [z, y, x], order=1, mode="nearest")
+    return np.rint(values * 255).astype(np.uint8)
+
+
+def slice_profile(mask: NDArray[np.bool_], grid: Grid, box: Box) -> NDArray[np.float32]:
+    """The box of every slice of a mask, in fractions of its whole box.
+
+    Args:
+        mask: (Z, Y, X) on a canonical grid.
+        grid: the mask's grid.
+        box: the mask's tight box, LPS mm.
+
+    Returns:
+        (T, 5) rows t, x0, y0, x1, y1: one for every slice that holds some of the mask, t at the slice's centre.
+    """
+    rows = []
+    for k in np.flatnonzero(mask.any(axis=(1, 2))):
+        ys, xs = np.flatnonzero(mask[k].any(axis=1)), np.flatnonzero(mask[k].any(axis=0))
+        z = grid.origin_xyz[2] + k * grid.spacing_xyz[2]
+        edges = []
+        for low, high, axis in ((xs[0], xs[-1], 0), (ys[0], ys[-1], 1)):
+            for index in (low - 0.5, high + 0.5):
+                place = grid.origin_xyz[axis] + index * grid.spacing_xyz[axis]
+                edges.append((place - box.min[axis]) / box.size[axis])
+        rows.append([(z - box.min[2]) / box.size[2], edges[0], edges[2], edges[1], edges[3]])
+    return np.asarray(rows, dtype=np.float32)
+
+
+def mean_shape(supports: Sequence[OrganSupport]) -> NDArray[np.float32] | None:
+    """The mean of the supports' shapes, 0 to 1, or None where none has a mask."""
+    shapes = [s.shape for s in supports if s.shape.size]
+    if not shapes:
+        return None
+    mean: NDArray[np.float32] = np.mean(shapes, axis=0, dtype=np.float32) / np.float32(255)
+    return mean
+
+
+def mean_profile(supports: Sequence[OrganSupport], rows: int = 32) -> NDArray[np.float32] | None:
+    """The mean of the supports' slice boxes at ``rows`` equal steps, or None where none has a mask."""
+    profiles = [s.profile for s in supports if len(s.profile)]
+    if not profiles:
+        return None
+    t = (np.arange(rows) + 0.5) / rows
+    sampled = [np.stack([np.interp(t, p[:, 0], p[:, column]) for column in range(1, 5)], axis=1) for p in profiles]
+    return np.concatenate([t[:, None], np.mean(sampled, axis=0)], axis=1).astype(np.float32)

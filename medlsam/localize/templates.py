@@ -1,0 +1,223 @@
+"""A set of templates: what the encoder saw at the marked places of a few scans. Holds no image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from medlsam.errors import TemplateError
+from medlsam.files import atomic_path
+from medlsam.geometry import Box, ExtremePoints
+
+FORMAT = 1
+#: Voxels of a stored shape along (z, y, x) of the organ's box.
+SHAPE_SIZE = (32, 32, 32)
+
+_ARRAYS = (
+    "points",
+    "latents",
+    "features",
+    "slab_points",
+    "slab_latents",
+    "slab_features",
+    "shape",
+    "profile",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class OrganSupport:
+    """One structure in one support.
+
+    The points are the six extreme points (x-, x+, y-, y+, z-, z+), then landmarks in and around the structure
+    (the same lattice in every support's box). Places are LPS mm of the support scan; only differences between
+    them are used.
+
+    Attributes:
+        support: name of the support scan.
+        points: (P, 3) LPS mm.
+        latents: (P, 3) latent positions there (RDR).
+        features: (P, F) stacked unit features there (MSS).
+        slab_points: (S, 6, 3) extreme points of slabs along z (SPL), low z first; S may be 0.
+        slab_latents: (S, 6, 3).
+        slab_features: (S, 6, F).
+        shape: (D, H, W) uint8, the mask in its box, 255 for inside; size 0 where only points were given.
+        profile: (T, 5) rows t, x0, y0, x1, y1 (see ``LocatedOrgan.profile``); size 0 likewise.
+    """
+
+    support: str
+    points: NDArray[np.float32]
+    latents: NDArray[np.float32]
+    features: NDArray[np.float32]
+    slab_points: NDArray[np.float32]
+    slab_latents: NDArray[np.float32]
+    slab_features: NDArray[np.float32]
+    shape: NDArray[np.uint8]
+    profile: NDArray[np.float32]
+
+    @property
+    def box(self) -> Box:
+        """The structure's box in the support, LPS mm."""
+        return ExtremePoints(tuple(tuple(p) for p in self.points[:6])).box
+
+
+@dataclass(frozen=True)
+class OrganCalibration:
+    """What locating each support with the others showed (leave-one-out).
+
+    Attributes:
+        n: supports that could be tried.
+        face_error_mm: mean absolute error of the six faces (x-, x+, y-, y+, z-, z+).
+        margin_mm: outward margin per face that covers most of these errors.
+        similarity: mean similarity at the answers.
+        iou: mean box IoU.
+    """
+
+    n: int
+    face_error_mm: tuple[float, ...]
+    margin_mm: tuple[float, ...]
+    similarity: float
+    iou: float
+
+
+@dataclass(frozen=True, eq=False)
+class TemplateSet:
+    """Structures to look for, each with what every support says of it.
+
+    Attributes:
+        values: structure name to label value.
+        supports: structure name to its supports (a support may lack a structure).
+        signature: of the localizer that made it; another localizer cannot read it.
+        calibration: structure name to its leave-one-out result, where at least two supports have it.
+        source: where it came from, for reports.
+    """
+
+    values: dict[str, int]
+    supports: dict[str, tuple[OrganSupport, ...]]
+    signature: str
+    calibration: dict[str, OrganCalibration] = field(default_factory=dict)
+    source: str = ""
+
+    @property
+    def organs(self) -> tuple[str, ...]:
+        """The structures, in the order of their label values."""
+        return tuple(sorted(self.supports, key=lambda name: self.values[name]))
+
+    @property
+    def support_names(self) -> tuple[str, ...]:
+        """The supports that hold at least one structure."""
+        return tuple(sorted({s.support for group in self.supports.values() for s in group}))
+
+    def select(self, organs: Iterable[str]) -> TemplateSet:
+        """Only these structures.
+
+        Raises:
+            TemplateError: one of them is not in the set.
+        """
+        organs = list(organs)
+        unknown = [name for name in organs if name not in self.supports]
+        if unknown:
+            raise TemplateError(f"no template has {', '.join(unknown)}; there are: {', '.join(self.organs)}")
+        return replace(
+            self,
+            values={name: self.values[name] for name in organs},
+            supports={name: self.supports[name] for name in organs},
+            calibration={name: c for name, c in self.calibration.items() if name in organs},
+        )
+
+    def without(self, support: str) -> TemplateSet:
+        """All but one support (for leave-one-out); structures that only it has are left out."""
+        rest = {
+            name: tuple(s for s in group if s.support != support) for name, group in self.supports.items()
+        }
+        rest = {name: group for name, group in rest.items() if group}
+        return replace(self, supports=rest, values={name: self.values[name] for name in rest}, calibration={})
+
+    def save(self, path: str | Path) -> None:
+        """Write one ``.medlsam`` file (safetensors with its description inside; float16, no image)."""
+        tensors: dict[str, NDArray[Any]] = {}
+        organs = {}
+        for number, name in enumerate(self.organs):
+            organs[name] = {"value": self.values[name], "supports": [s.support for s in self.supports[name]]}
+            if name in self.calibration:
+                organs[name]["calibration"] = vars(self.calibration[name])
+            for index, item in enumerate(self.supports[name]):
+                for key in _ARRAYS:
+                    array = np.ascontiguousarray(getattr(item, key))
+                    if key.endswith("features"):
+                        array = array.astype(np.float16)
+                    tensors[f"{number}.{index}.{key}"] = array
+        about = {
+            "format": FORMAT,
+            "kind": "templates",
+            "organs": organs,
+            "signature": self.signature,
+            "source": self.source,
+        }
+        with atomic_path(Path(path)) as temporary:
+            Path(temporary).write_bytes(save(tensors, {"medlsam": json.dumps(about)}))
+
+    @classmethod
+    def load(cls, path: str | Path) -> TemplateSet:
+        """Read a ``.medlsam`` file.
+
+        Raises:
+            TemplateError: the file is absent, damaged, of another kind, or of a newer format.
+        """
+        path = Path(path)
+        about = _read_header(path)
+        try:
+            tensors = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise TemplateError(f"{path}: the template file is damaged ({error}); build it again") from error
+        values, supports, calibration = {}, {}, {}
+        for number, (name, entry) in enumerate(about["organs"].items()):
+            values[name] = int(entry["value"])
+            group = []
+            for index, support in enumerate(entry["supports"]):
+                arrays = {key: tensors[f"{number}.{index}.{key}"] for key in _ARRAYS}
+                for key in ("features", "slab_features"):
+                    arrays[key] = arrays[key].astype(np.float32)
+                group.append(OrganSupport(support=support, **arrays))
+            supports[name] = tuple(group)
+            if "calibration" in entry:
+                calibration[name] = _calibration(entry["calibration"])
+        return cls(values, supports, about["signature"], calibration, about.get("source", ""))
+
+
+def _calibration(entry: Mapping[str, Any]) -> OrganCalibration:
+    return OrganCalibration(
+        n=int(entry["n"]),
+        face_error_mm=tuple(entry["face_error_mm"]),
+        margin_mm=tuple(entry["margin_mm"]),
+        similarity=float(entry["similarity"]),
+        iou=float(entry["iou"]),
+    )
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise TemplateError(f"{path}: there is no such template file")
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 0 < length < 100_000_000:
+                raise ValueError("no safetensors header")
+            header = json.loads(file.read(length))
+        about = json.loads(header["__metadata__"]["medlsam"])
+    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise TemplateError(f"{path}: this is not a medlsam template file; make one with `medlsam template build`") from error
+    if about.get("kind") != "templates":
+        raise TemplateError(f"{path}: this is a file of kind {about.get('kind')!r}, not templates")
+    if about.get("format") != FORMAT:
+        raise TemplateError(f"{path}: format {about.get('format')} is not known to this version (it reads {FORMAT})")
+    result: dict[str, Any] = about
+    return result

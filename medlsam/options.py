@@ -1,0 +1,179 @@
+"""The options of inference, declared once: command-line flags and one YAML file fill the same fields.
+
+No torch here, so that the command line can read its flags' defaults and help from the fields at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from medlsam.errors import UsageError
+
+PROMPTS = ("profile", "spl", "wpl")
+SEARCHES = ("consensus", "random-start")
+
+
+@dataclass(frozen=True)
+class InferenceOptions:
+    """How structures are located and segmented. Each field's ``metadata["help"]`` is its flag's help.
+
+    Raises:
+        UsageError: a value is of another type, or not one of the choices.
+    """
+
+    localizer: str = field(default="medlam-tiny", metadata={"help": "Localizer: a known name or a file."})
+    segmenter: str = field(default="sam-tiny", metadata={"help": "Segmenter: a known name or a file."})
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:N or mps."})
+    organs: tuple[str, ...] | None = field(
+        default=None,
+        metadata={"help": "Structures to look for, comma-separated; all of the templates' by default."},
+    )
+    search: str = field(
+        default="consensus",
+        metadata={
+            "help": "How to search; random-start is the paper's mode.",
+            "choices": SEARCHES,
+        },
+    )
+    prompts: str = field(
+        default="profile",
+        metadata={
+            "help": "Box of each slice: the templates' profile, slabs along z (spl), or one box (wpl).",
+            "choices": PROMPTS,
+        },
+    )
+    margin_mm: float = field(
+        default=1.0, metadata={"help": "Added to every side of each slice's box, mm; 0 or more."}
+    )
+    threshold: float = field(
+        default=0.5,
+        metadata={"help": "Probability from which a voxel belongs to a structure."},
+    )
+    seed: int = field(default=0, metadata={"help": "Of the random starts; each scan has its own stream."})
+
+    def __post_init__(self) -> None:
+        for name in ("localizer", "segmenter", "device"):
+            value = getattr(self, name)
+            if not isinstance(value, str | Path) or not str(value):
+                raise _mistyped(name, value, "a name or a path")
+            object.__setattr__(self, name, str(value))
+        object.__setattr__(self, "organs", _organs(self.organs))
+        object.__setattr__(self, "search", choice("search", self.search, SEARCHES))
+        object.__setattr__(self, "prompts", choice("prompts", self.prompts, PROMPTS))
+        for name in ("margin_mm", "threshold"):
+            object.__setattr__(self, name, _number(name, getattr(self, name)))
+        if self.margin_mm < 0:
+            raise UsageError(f"margin_mm must be 0 or more, got {self.margin_mm:g}")
+        if not 0 < self.threshold < 1:
+            raise UsageError(f"threshold must lie between 0 and 1, got {self.threshold:g}")
+        seed: object = self.seed
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise _mistyped("seed", self.seed, "a whole number, 0 or more")
+
+
+def read_options(
+    config: str | Path | None = None, flags: Mapping[str, Any] | None = None
+) -> InferenceOptions:
+    """Defaults, then what the YAML file says, then the flags that were given.
+
+    Args:
+        config: a YAML mapping of field names to values.
+        flags: field names to values; None stands for a flag that was not given.
+
+    Raises:
+        UsageError: the file cannot be read, a key is unknown (with the near matches), or a value is wrong.
+    """
+    values: dict[str, Any] = {}
+    if config is not None:
+        values = _checked_keys(_read_yaml(Path(config)), str(config))
+        try:
+            InferenceOptions(**values)
+        except UsageError as error:
+            raise UsageError(f"{config}: {error}") from error
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    return InferenceOptions(**values | _checked_keys(given, "the call"))
+
+
+def choice(name: str, value: object, choices: Iterable[str]) -> str:
+    """``value`` if it is one of ``choices``.
+
+    Raises:
+        UsageError: it is not; names the option, the value, the near matches and all choices.
+    """
+    known = tuple(choices)
+    if isinstance(value, str) and value in known:
+        return value
+    raise UsageError(
+        f"{name}: {value!r} is unknown{near(str(value), known)}; it is one of {', '.join(known)}"
+    )
+
+
+def near(value: str, known: Iterable[str]) -> str:
+    """``" (did you mean 'x'?)"``, or nothing where nothing is near."""
+    names = list(known)
+    folded = {name.casefold(): name for name in names}
+    matches = [folded[m] for m in difflib.get_close_matches(value.casefold(), list(folded), n=3, cutoff=0.6)]
+    return f" (did you mean {' or '.join(repr(match) for match in matches)}?)" if matches else ""
+
+
+def _read_yaml(path: Path) -> Mapping[Any, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{path}: cannot be read as YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, Mapping):
+        raise UsageError(
+            f"{path}: holds a {type(content).__name__}; a mapping of options to values is needed"
+        )
+    return content
+
+
+def _checked_keys(values: Mapping[Any, Any], source: str) -> dict[str, Any]:
+    known = [f.name for f in fields(InferenceOptions)]
+    checked: dict[str, Any] = {}
+    for key, value in values.items():
+        name = str(key).replace("-", "_")
+        if name not in known:
+            raise UsageError(
+                f"{source}: unknown option {str(key)!r}{near(name, known)}; known are {', '.join(known)}"
+            )
+        checked[name] = value
+    return checked
+
+
+def _organs(value: object) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, Iterable):
+        raise _mistyped("organs", value, "a list of names")
+    names: list[str] = []
+    for part in parts:
+        if not isinstance(part, str):
+            raise _mistyped("organs", value, "a list of names")
+        if part.strip() and part.strip() not in names:
+            names.append(part.strip())
+    if not names:
+        raise UsageError(
+            "organs: the list is empty; leave it out to look for all structures of the templates"
+        )
+    return tuple(names)
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise _mistyped(name, value, "a number")
+    return float(value)
+
+
+def _mistyped(name: str, value: object, wanted: str) -> UsageError:
+    return UsageError(f"{name}: {wanted} is needed, got {value!r}")

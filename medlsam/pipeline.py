@@ -1,0 +1,376 @@
+"""Localization and segmentation of one scan: the place where the two halves meet.
+
+No label of the scan is read here, and nothing here could: what reads template labels is in ``supports``.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from medlsam.errors import TemplateError, UsageError
+from medlsam.geometry import Grid
+from medlsam.inputs import case_name, find_cases
+from medlsam.localize.build import build_templates
+from medlsam.localize.localizer import load_localizer
+from medlsam.localize.locate import locate
+from medlsam.localize.templates import TemplateSet
+from medlsam.options import PROMPTS, SEARCHES, InferenceOptions, choice
+from medlsam.results import Localization, LocatedOrgan, Segmentation
+from medlsam.segment.prompts import SlicePrompt, profile, spl, wpl
+from medlsam.segment.segmenters import Segmenter, load_segmenter
+from medlsam.segment.volume_segmenter import assemble
+from medlsam.stopwatch import Stopwatch
+from medlsam.volume import Volume, from_canonical, read_volume, to_canonical
+from medlsam.weights import names as weight_names
+from medlsam.weights import resolve, sha256_of
+
+if TYPE_CHECKING:
+    from medlsam.localize.embedding import Embedding
+    from medlsam.localize.localizer import Localizer
+
+_DEFAULT = InferenceOptions()
+
+
+class MedLSAM:
+    """A localizer and a segmenter, loaded once for any number of scans. Made by ``load``.
+
+    Attributes:
+        localizer: finds structures.
+        device: where the networks run.
+    """
+
+    def __init__(self, localizer: Localizer, segmenter: Segmenter | str | Path = _DEFAULT.segmenter) -> None:
+        self.localizer = localizer
+        self.device = localizer.device
+        self._segmenter = segmenter
+
+    @cached_property
+    def segmenter(self) -> Segmenter:
+        """The segmenter; loaded when it is first needed, since localization does without."""
+        if isinstance(self._segmenter, str | Path):
+            return load_segmenter(self._segmenter, str(self.device))
+        return self._segmenter
+
+    @cached_property
+    def segmenter_weights(self) -> dict[str, str]:
+        """``name`` and ``sha256`` of the segmenter's weights, without loading them.
+
+        Raises:
+            WeightsError: there are none.
+        """
+        chosen = self._segmenter
+        if isinstance(chosen, str | Path):
+            return {"name": str(chosen), "sha256": sha256_of(resolve(chosen, "segmenter"))}
+        return {"name": chosen.spec.name, "sha256": chosen.signature}
+
+    @property
+    def localizer_weights(self) -> dict[str, str]:
+        """``name`` and ``sha256`` of the localizer's weights."""
+        return {"name": self.localizer.name, "sha256": self.localizer.signature}
+
+    def templates(
+        self,
+        path: str | Path,
+        organs: Iterable[str] | None = None,
+        cases: Sequence[str] | str | Path | None = None,
+        on_progress: Callable[[str], None] | None = None,
+    ) -> TemplateSet:
+        """Read a template file, or make templates from a folder of labelled scans.
+
+        Args:
+            path: a ``.medlsam`` file or a templates folder.
+            organs: only these structures.
+            cases: only these template scans of a folder: names, or ``FILE.json`` or ``FILE.json:key``.
+            on_progress: called with a short text after each template scan of a folder.
+
+        Raises:
+            TemplateError: no usable templates there, an unknown structure or case, or templates that another
+                localizer made.
+            UsageError: ``cases`` together with a file.
+        """
+        from medlsam.supports import find_supports, read_supports
+
+        path = Path(path)
+        if path.is_dir():
+            found, names = find_supports(path, cases)
+            return build_templates(
+                self.localizer,
+                read_supports(found, names),
+                names,
+                organs=organs,
+                source=path.resolve().name,
+                on_progress=on_progress,
+            )
+        if not path.exists():
+            raise TemplateError(f"{path}: there is no such template file or templates folder")
+        if cases is not None:
+            raise UsageError(f"{path}: cases can be chosen from a templates folder only, not from a file")
+        templates = TemplateSet.load(path)
+        self.check(templates)
+        return templates if organs is None else templates.select(organs)
+
+    def check(self, templates: TemplateSet) -> None:
+        """Refuse templates that another localizer made.
+
+        Raises:
+            TemplateError: naming both signatures.
+        """
+        if templates.signature != self.localizer.signature:
+            source = f" of {templates.source}" if templates.source else ""
+            raise TemplateError(
+                f"the templates{source} were made with another localizer "
+                f" (sha256 {templates.signature[:12]}...) than {self.localizer.name} "
+                f"(sha256 {self.localizer.signature[:12]}...); build them again with this one"
+            )
+
+    def embed(self, image: Volume | str | Path) -> Embedding:
+        """One pass of the localizer over a scan (HU, any geometry): the costly step of localization."""
+        return self.localizer.embed(image if isinstance(image, Volume) else _read(image)[0])
+
+    def localize(
+        self,
+        image: Volume | str | Path,
+        templates: TemplateSet,
+        search: str = _DEFAULT.search,
+        organs: Iterable[str] | None = None,
+        seed: int = _DEFAULT.seed,
+        watch: Stopwatch | None = None,
+        case: str | None = None,
+        slabs: bool = False,
+    ) -> Localization:
+        """Find the templates' structures in a scan.
+
+        Args:
+            image: a scan in HU, or where it lies (file, DICOM series folder, or zip of one).
+            templates: from ``templates``.
+            search: ``consensus``, or ``random-start``, the paper's own mode.
+            organs: only these structures.
+            seed: of the random starts; together with the scan's name, so that order does not matter.
+            watch: gets the seconds of ``read``, ``embed`` and ``locate``.
+            case: the scan's name; taken from its path unless told.
+            slabs: also locate the slabs along z that ``spl`` prompts need.
+
+        Raises:
+            TemplateError: templates of another localizer, or an unknown structure.
+            UsageError: an unknown ``search``, or a path that means several scans.
+            VolumeError: the scan cannot be read, or is no CT.
+        """
+        choice("search", search, SEARCHES)
+        self.check(templates)
+        chosen = templates if organs is None else templates.select(organs)
+        watch = watch or Stopwatch()
+        volume, name = _opened(image, watch)
+        case = case or name
+        with watch("embed"):
+            embedding = self.localizer.embed(volume)
+        with watch("locate"):
+            generator = case_generator(seed, case)
+            located = locate(embedding, chosen, search=search, generator=generator, slabs=slabs)
+        return Localization(case, located, volume)
+
+    def segment(
+        self,
+        image: Volume | str | Path,
+        templates: TemplateSet,
+        prompts: str = _DEFAULT.prompts,
+        search: str = _DEFAULT.search,
+        organs: Iterable[str] | None = None,
+        margin_mm: float = _DEFAULT.margin_mm,
+        threshold: float = _DEFAULT.threshold,
+        seed: int = _DEFAULT.seed,
+        watch: Stopwatch | None = None,
+        case: str | None = None,
+    ) -> Segmentation:
+        """Find the templates' structures in a scan and segment them.
+
+        Args:
+            image: a scan in HU, or where it lies (file, DICOM series folder, or zip of one).
+            templates: from ``templates``.
+            prompts: ``profile``, ``spl`` or ``wpl``: see ``slice_prompts``.
+            search: see ``localize``.
+            organs: only these structures.
+            margin_mm: added to each side of each slice's box.
+            threshold: probability from which a voxel belongs to a structure.
+            seed: see ``localize``.
+            watch: gets the seconds of each stage.
+            case: see ``localize``.
+
+        Returns:
+            The label map in the scan's own geometry, with where each structure was located.
+
+        Raises:
+            MedlsamError: as ``localize``; also an unknown ``prompts``, or weights that cannot be loaded.
+        """
+        choice("prompts", prompts, PROMPTS)
+        watch = watch or Stopwatch()
+        localization = self.localize(
+            image, templates, search, organs, seed, watch, case, slabs=prompts == "spl"
+        )
+        assert localization.volume is not None
+        values = {name: templates.values[name] for name in localization.organs}
+        return self.segment_located(
+            localization.volume, localization, values, prompts, margin_mm, threshold, watch
+        )
+
+    def segment_located(
+        self,
+        image: Volume,
+        localization: Localization,
+        values: Mapping[str, int],
+        prompts: str = _DEFAULT.prompts,
+        margin_mm: float = _DEFAULT.margin_mm,
+        threshold: float = _DEFAULT.threshold,
+        watch: Stopwatch | None = None,
+    ) -> Segmentation:
+        """Segment structures where they were located, or where somebody moved the boxes to.
+
+        Structures that are missing or out of view cost no pass of a network and get no voxel.
+
+        Args:
+            image: the scan, HU.
+            localization: where its structures are.
+            values: structure to label value.
+            prompts: see ``segment``.
+            margin_mm: see ``segment``.
+            threshold: see ``segment``.
+            watch: gets the seconds of each stage.
+
+        Raises:
+            UsageError: an unknown ``prompts``.
+            WeightsError: the segmenter cannot be loaded.
+        """
+        choice("prompts", prompts, PROMPTS)
+        watch = watch or Stopwatch()
+        with watch("prepare"):
+            canonical = to_canonical(image)
+            chosen, warnings = _all_prompts(localization, prompts, canonical.grid, margin_mm)
+        blocks = self.segmenter.segment(canonical, chosen, stopwatch=watch) if chosen else {}
+        with watch("assemble"):
+            if blocks:
+                found = assemble(
+                    blocks, {name: values[name] for name in blocks}, canonical.array.shape, threshold
+                )
+                array = from_canonical(found, canonical.grid, image.grid)
+            else:
+                kind = np.uint8 if max(values.values(), default=0) <= 255 else np.uint16
+                array = np.zeros(image.array.shape, kind)
+        return Segmentation(
+            case=localization.case,
+            labels=Volume(array, image.grid),
+            names={values[name]: name for name in localization.organs},
+            localization=localization,
+            seconds=dict(watch.seconds),
+            volume=image,
+            warnings=warnings,
+        )
+
+
+def load(
+    localizer: str | Path = _DEFAULT.localizer,
+    segmenter: str | Path = _DEFAULT.segmenter,
+    device: str = _DEFAULT.device,
+) -> MedLSAM:
+    """Load the networks. The segmenter's weights are read when they are first needed.
+
+    Args:
+        localizer: a registered name or a weights file.
+        segmenter: a registered name or a weights file.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Raises:
+        WeightsError: an unknown name, or a file that is absent, damaged or of another kind.
+        UsageError: a device that this machine does not have.
+    """
+    if str(segmenter) not in weight_names("segmenter"):
+        resolve(segmenter, "segmenter")  # a wrong name is told now, not after the first localization
+    return MedLSAM(load_localizer(localizer, device), segmenter)
+
+
+def effective_prompts(organ: LocatedOrgan, prompts: str) -> str:
+    """``prompts``, or the next best kind where the templates hold none: ``profile``, ``spl``, ``wpl``."""
+    if prompts == "profile" and organ.profile is None:
+        prompts = "spl"
+    return "wpl" if prompts == "spl" and not organ.slabs else prompts
+
+
+def slice_prompts(
+    organ: LocatedOrgan, prompts: str, grid: Grid, margin_mm: float = _DEFAULT.margin_mm
+) -> list[SlicePrompt]:
+    """One box for each slice of a located structure.
+
+    The boxes come from ``organ.box``, the structure as located: segmenters are trained on boxes that fit,
+    and ``profile`` and ``slabs`` are relative to it. ``prompt_box`` is wider, for a reader who wants to be
+    sure to see the whole structure.
+
+    Args:
+        organ: a structure with a box; replace its box to ask what another box would give.
+        prompts: ``profile`` (the templates' slice-by-slice boxes, scaled into the box), ``spl`` (a box for
+            each slab along z) or ``wpl`` (one box on all slices); see ``effective_prompts`` for what a
+            structure without profile or slabs gets.
+        grid: canonical grid (identity direction).
+        margin_mm: added to each side within the slice; along z it would add slices outside of the structure.
+
+    Raises:
+        UsageError: an unknown ``prompts``, or a structure without a box.
+    """
+    choice("prompts", prompts, PROMPTS)
+    if organ.box is None:
+        raise UsageError(f"{organ.name} is {organ.status}: it has no box to segment in")
+    faces = (margin_mm,) * 4 + (0.0, 0.0)
+    box = organ.box.expand(faces)
+    kind = effective_prompts(organ, prompts)
+    if kind == "profile":
+        assert organ.profile is not None
+        return profile(box, organ.profile, grid)
+    if kind == "spl":
+        return spl(tuple(slab.expand(faces) for slab in organ.slabs), box, grid)
+    return wpl(box, grid)
+
+
+def case_generator(seed: int, case: str) -> torch.Generator:
+    """The random stream of one scan: the same whatever the other scans are."""
+    return torch.Generator().manual_seed(zlib.crc32(f"{seed}/{case}".encode()))
+
+
+def _all_prompts(
+    localization: Localization, prompts: str, grid: Grid, margin_mm: float
+) -> tuple[dict[str, list[SlicePrompt]], tuple[str, ...]]:
+    """Prompts of the structures that are there, and what a reader should know about them."""
+    chosen: dict[str, list[SlicePrompt]] = {}
+    warnings = []
+    for name, organ in localization.organs.items():
+        if not organ.present:
+            continue
+        found = slice_prompts(organ, prompts, grid, margin_mm)
+        kind = effective_prompts(organ, prompts)
+        if kind != prompts:
+            warnings.append(f"{name}: the templates hold nothing for {prompts} prompts; used {kind}")
+        if found:
+            chosen[name] = found
+        else:
+            warnings.append(f"{name}: the located box lies outside of the scan; not segmented")
+    return chosen, tuple(warnings)
+
+
+def _opened(image: Volume | str | Path, watch: Stopwatch) -> tuple[Volume, str]:
+    if isinstance(image, Volume):
+        return image, case_name(image.path) if image.path is not None else "scan"
+    with watch("read"):
+        return _read(image)
+
+
+def _read(path: str | Path) -> tuple[Volume, str]:
+    cases = find_cases(path)
+    if len(cases) > 1:
+        raise UsageError(
+            f"{path}: holds {len(cases)} scans ({cases[0].name}, {cases[1].name}, ...); give one, "
+            "or use medlsam.segment_folder"
+        )
+    return read_volume(cases[0].path), cases[0].name

@@ -1,0 +1,143 @@
+"""What localization and segmentation answer: plain values, no network behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medlsam.geometry import Box, ExtremePoints
+from medlsam.volume import Volume
+
+Status = Literal["found", "uncertain", "missing", "out_of_view"]
+
+
+@dataclass(frozen=True, eq=False)
+class LocatedOrgan:
+    """One structure's answer in one scan. Points and boxes are LPS mm.
+
+    Attributes:
+        name: the structure.
+        status: ``found``, ``uncertain``, ``missing`` or ``out_of_view``; the last two carry no box to segment.
+        confidence: 0 to 1.
+        expected_error_mm: mean distance of a face from the truth that the templates lead to expect.
+        points: six extreme points, or None where the structure is missing.
+        box: as located.
+        prompt_box: with the safety margin.
+        slabs: boxes of consecutive slabs along z (SPL), low z first; empty where templates hold none.
+        profile: (S, 5) rows ``t, x0, y0, x1, y1``: t in 0..1 from the low to the high z face, the rest as
+            fractions of the box edges (0 = min face, 1 = max face).
+        shape_prior: (D, H, W) mean mask of the templates, 0 to 1, voxel centres at (i + 0.5) / n of the box.
+        details: the numbers that led to status and confidence.
+    """
+
+    name: str
+    status: Status
+    confidence: float
+    expected_error_mm: float | None = None
+    points: ExtremePoints | None = None
+    box: Box | None = None
+    prompt_box: Box | None = None
+    slabs: tuple[Box, ...] = ()
+    profile: NDArray[np.float32] | None = None
+    shape_prior: NDArray[np.float32] | None = None
+    details: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def present(self) -> bool:
+        """Whether there is a box to segment in."""
+        return self.status in ("found", "uncertain") and self.box is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The organ's entry in ``localization.json``."""
+        points = self.points
+        return {
+            "status": self.status,
+            "confidence": round(self.confidence, 4),
+            "expected_error_mm": None if self.expected_error_mm is None else round(self.expected_error_mm, 2),
+            "extreme_points": None if points is None else np.round(points.array, 2).tolist(),
+            "box": None if self.box is None else self.box.to_dict(),
+            "prompt_box": None if self.prompt_box is None else self.prompt_box.to_dict(),
+            "details": {key: round(float(value), 4) for key, value in self.details.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, name: str, data: Mapping[str, Any]) -> LocatedOrgan:
+        """The inverse of ``to_dict`` (slabs, profile and shape prior are not stored there)."""
+        points = data.get("extreme_points")
+        return cls(
+            name=name,
+            status=data["status"],
+            confidence=float(data["confidence"]),
+            expected_error_mm=data.get("expected_error_mm"),
+            points=None if points is None else ExtremePoints(tuple(tuple(p) for p in points)),
+            box=None if data.get("box") is None else Box.from_dict(data["box"]),
+            prompt_box=None if data.get("prompt_box") is None else Box.from_dict(data["prompt_box"]),
+            details=dict(data.get("details", {})),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Localization:
+    """Every structure's answer in one scan.
+
+    Attributes:
+        case: the scan's name.
+        organs: structure to answer.
+        volume: the scan itself, where it was kept for drawing.
+    """
+
+    case: str
+    organs: dict[str, LocatedOrgan]
+    volume: Volume | None = None
+
+    def _repr_html_(self) -> str:
+        from medlsam.notebook import localization_html
+
+        return localization_html(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``localization.json``."""
+        return {
+            "case": self.case,
+            "coordinate_system": "LPS",
+            "units": "mm",
+            "organs": {name: organ.to_dict() for name, organ in self.organs.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Localization:
+        """The inverse of ``to_dict``."""
+        organs = {name: LocatedOrgan.from_dict(name, entry) for name, entry in data["organs"].items()}
+        return cls(str(data["case"]), organs)
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """One scan's label map with what led to it.
+
+    Attributes:
+        case: the scan's name.
+        labels: label map (Z, Y, X) in the input's own geometry.
+        names: label value to structure.
+        localization: where each structure was located.
+        seconds: wall seconds per stage.
+        volume: the scan itself, where it was kept for drawing.
+        warnings: what a reader should know, such as prompts that fell back to another kind.
+    """
+
+    case: str
+    labels: Volume
+    names: dict[int, str]
+    localization: Localization
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    volume: Volume | None = None
+    warnings: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        from medlsam.notebook import segmentation_html
+
+        return segmentation_html(self)

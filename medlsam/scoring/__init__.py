@@ -1,0 +1,1 @@
+"""What stands behind ``evaluate``: reference labels, the rows side by side, scores and their means."""

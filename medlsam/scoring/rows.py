@@ -1,0 +1,176 @@
+"""The rows beside ``located``: prompts from the truth, and the templates' mean shape without a segmenter.
+
+Only here may a label steer a prompt. The oracle rows go through the same prompt policy, segmenter and
+assembly as ``located``, so that the difference between rows is the difference between boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects
+
+from medlsam.geometry import Box
+from medlsam.metrics import NSD_TOLERANCE_MM, MaskScores, mask_scores
+from medlsam.results import LocatedOrgan, Segmentation
+from medlsam.scoring.references import Bounds, CaseReference
+from medlsam.scoring.scores import NOT_OFFERED
+from medlsam.volume import Volume, from_canonical, to_canonical
+
+if TYPE_CHECKING:
+    from medlsam.pipeline import MedLSAM
+    from medlsam.segment.volume_segmenter import MaskBlock
+
+
+@dataclass(frozen=True)
+class RowOptions:
+    """What the located row was made with, for the others to be made alike."""
+
+    prompts: str
+    margin_mm: float
+    threshold: float
+    tolerance_mm: float = NSD_TOLERANCE_MM
+
+
+def map_box(box: Box, source: Box, target: Box) -> Box:
+    """Move a box along with the change of frame from ``source`` to ``target`` (scale and shift per axis).
+
+    Args:
+        box: LPS mm, usually inside ``source``.
+        source: the frame that it was made for.
+        target: the frame wanted.
+    """
+    edges = np.maximum(np.repeat(source.size, 2), 1e-6)
+    fractions = (box.faces - np.repeat(source.min, 2)) / edges
+    return Box.from_faces(np.repeat(target.min, 2) + fractions * np.repeat(target.size, 2))
+
+
+def in_true_box(organ: LocatedOrgan, truth: Box) -> LocatedOrgan:
+    """The organ as it would be had localization been perfect: true box, slabs scaled along.
+
+    The profile and the mean shape are fractions of the box and need no change.
+
+    Args:
+        organ: as located; where it is missing its best guess, if any, still frames the slabs.
+        truth: the label's tight box, LPS mm.
+    """
+    slabs: tuple[Box, ...] = ()
+    if organ.box is not None:
+        slabs = tuple(map_box(slab, organ.box, truth) for slab in organ.slabs)
+    return replace(organ, status="found", box=truth, prompt_box=truth, points=None, slabs=slabs)
+
+
+def score_rows(
+    model: MedLSAM, segmentation: Segmentation, reference: CaseReference, options: RowOptions
+) -> dict[str, dict[str, MaskScores]]:
+    """The mask scores of every row for the structures that were asked for and can be scored.
+
+    Args:
+        model: its segmenter makes the oracle rows.
+        segmentation: finished, with its volume; made without the labels.
+        reference: the case's labels, on the scan's grid.
+        options: as ``segmentation`` was made.
+
+    Returns:
+        Structure to row (see ``scores.ROWS``) to scores.
+    """
+    organs = segmentation.localization.organs
+    names = [name for name in reference.values if name in organs]
+    values = {name: value for value, name in segmentation.names.items()}
+    maps = {"located": segmentation.labels.array}
+    if names:
+        assert segmentation.volume is not None, "the scan is needed for the rows beside the located one"
+        maps |= _other_maps(model, segmentation, segmentation.volume, reference, names, options)
+    rows = {
+        row: score_map(array, values, reference, names, options.tolerance_mm) for row, array in maps.items()
+    }
+    for name in names:
+        if organs[name].present and organs[name].shape_prior is None:
+            rows["shape_prior"][name] = NOT_OFFERED
+    return {name: {row: rows[row][name] for row in rows} for name in names}
+
+
+def score_map(
+    labels: NDArray[Any],
+    values: Mapping[str, int],
+    reference: CaseReference,
+    names: list[str],
+    tolerance_mm: float = NSD_TOLERANCE_MM,
+) -> dict[str, MaskScores]:
+    """Score a label map, each structure within the common bounds of prediction and label.
+
+    Args:
+        labels: (Z, Y, X) on the reference's grid.
+        values: structure to label value in ``labels``.
+        reference: the truth; its values may differ.
+        names: structures to score.
+        tolerance_mm: of the NSD.
+    """
+    found = find_objects(labels)
+    spacing_zyx = reference.labels.grid.spacing_xyz[::-1]
+    scores = {}
+    for name in names:
+        value = values[name]
+        own = found[value - 1] if value <= len(found) else None
+        bounds = _union(reference.bounds[name], own)
+        scores[name] = mask_scores(
+            labels[bounds] == value, reference.mask(name, bounds), spacing_zyx, tolerance_mm
+        )
+    return scores
+
+
+def _other_maps(
+    model: MedLSAM,
+    segmentation: Segmentation,
+    volume: Volume,
+    reference: CaseReference,
+    names: list[str],
+    options: RowOptions,
+) -> dict[str, NDArray[Any]]:
+    """Label maps of the three other rows, on the scan's grid."""
+    from medlsam.pipeline import slice_prompts
+    from medlsam.segment.prompts import SlicePrompt, oracle_slices
+    from medlsam.segment.volume_segmenter import assemble, shape_prior_block
+
+    canonical = to_canonical(volume)
+    truth = to_canonical(reference.labels)
+    organs = segmentation.localization.organs
+    prompts: dict[str, list[SlicePrompt]] = {}
+    for name in names:
+        organ = in_true_box(organs[name], reference.box(name))
+        prompts[f"oracle_box/{name}"] = slice_prompts(
+            organ, options.prompts, canonical.grid, options.margin_mm
+        )
+        prompts[f"oracle_slices/{name}"] = oracle_slices(truth.array == reference.values[name])
+    # Both rows in one call: a model that sees whole slices encodes each slice once for the two of them.
+    found = model.segmenter.segment(canonical, {key: boxes for key, boxes in prompts.items() if boxes})
+    blocks: dict[str, dict[str, MaskBlock]] = {"oracle_box": {}, "oracle_slices": {}, "shape_prior": {}}
+    for key, block in found.items():
+        row, name = key.split("/", 1)
+        blocks[row][name] = block
+    for name in names:
+        box, prior = organs[name].box, organs[name].shape_prior
+        if organs[name].present and box is not None and prior is not None:
+            blocks["shape_prior"][name] = shape_prior_block(box, prior, canonical.grid)
+    values = {name: value for value, name in segmentation.names.items()}
+    maps = {}
+    for row, own in blocks.items():
+        if own:
+            threshold = 0.5 if row == "shape_prior" else options.threshold
+            array = assemble(own, {name: values[name] for name in own}, canonical.array.shape, threshold)
+            maps[row] = from_canonical(array, canonical.grid, volume.grid)
+        else:
+            maps[row] = np.zeros(volume.array.shape, np.uint8)
+    return maps
+
+
+def _union(bounds: Bounds, other: Bounds | None) -> Bounds:
+    """The smallest slices around both."""
+    if other is None:
+        return bounds
+    z, y, x = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(bounds, other, strict=True))
+    return (z, y, x)

@@ -1,0 +1,170 @@
+"""Scores of one structure in one case, and their means in the form of ``metrics.json``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from medlsam.geometry import Box
+from medlsam.metrics import MaskOutcome, MaskScores, box_iou, wall_distance
+from medlsam.results import LocatedOrgan
+
+ROWS = ("located", "oracle_box", "oracle_slices", "shape_prior")
+FIGURES = ("dice", "hd95_mm", "nsd")
+STAGES = ("read", "embed", "locate", "encode", "decode", "write")
+MISSED = MaskScores(MaskOutcome.MISSED, 0.0, math.nan, 0.0)
+NOT_OFFERED = MaskScores(MaskOutcome.ABSENT, math.nan, math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class OrganScore:
+    """One labelled, complete structure of one case.
+
+    Attributes:
+        case: the scan.
+        organ: the structure.
+        status: of the localization, or ``failed`` where the case failed.
+        confidence: of the localization, 0 to 1.
+        iou: of the box; 0 where missed.
+        wall_distance_mm: of the box; nan where missed.
+        rows: per name in ``ROWS`` the mask's scores; ``NOT_OFFERED`` where the templates cannot give it.
+    """
+
+    case: str
+    organ: str
+    status: str
+    confidence: float
+    iou: float
+    wall_distance_mm: float
+    rows: Mapping[str, MaskScores] = field(default_factory=dict)
+
+    @property
+    def missed(self) -> bool:
+        """Whether the scan has the structure and no box was given."""
+        return math.isnan(self.wall_distance_mm)
+
+
+def score_box(case: str, name: str, organ: LocatedOrgan | None, truth: Box) -> OrganScore:
+    """The box scores of a structure; ``organ`` is None where the case failed or it was not asked for.
+
+    Args:
+        case: the scan.
+        name: the structure.
+        organ: the answer.
+        truth: tight box of the label, LPS mm.
+    """
+    if organ is None:
+        return OrganScore(case, name, "failed", 0.0, 0.0, math.nan, dict.fromkeys(ROWS, MISSED))
+    box = organ.box if organ.present else None
+    return OrganScore(
+        case, name, organ.status, organ.confidence, box_iou(box, truth), wall_distance(box, truth)
+    )
+
+
+def summarize(values: Iterable[float]) -> dict[str, Any]:
+    """``mean``, ``std`` (of the sample; 0 for one value) and ``n`` of the values that exist, else None."""
+    kept = np.asarray([value for value in values if not math.isnan(value)], dtype=float)
+    if kept.size == 0:
+        return {"mean": None, "std": None, "n": 0}
+    std = float(kept.std(ddof=1)) if kept.size > 1 else 0.0
+    return {"mean": round(float(kept.mean()), 4), "std": round(std, 4), "n": int(kept.size)}
+
+
+def aggregate_boxes(scores: Sequence[OrganScore], order: Sequence[str]) -> dict[str, Any]:
+    """``organs`` and ``mean`` with IoU, wall distance and misses only; structures in ``order``."""
+    organs: dict[str, dict[str, Any]] = {
+        name: {
+            "n": len(own),
+            "iou": summarize(score.iou for score in own),
+            "wall_distance_mm": summarize(score.wall_distance_mm for score in own),
+            "missed": sum(score.missed for score in own),
+        }
+        for name, own in _by_organ(scores, order).items()
+    }
+    across = {
+        key: _across(organ[key]["mean"] for organ in organs.values()) for key in ("iou", "wall_distance_mm")
+    }
+    mean = {"n": len(organs), **{key: value["mean"] for key, value in across.items()}, "spread": across}
+    return {"organs": organs, "mean": mean}
+
+
+def aggregate(
+    scores: Sequence[OrganScore], false_found: Mapping[str, int], order: Sequence[str]
+) -> dict[str, Any]:
+    """``organs`` and ``mean`` of ``metrics.json``.
+
+    Beside each figure of the contract ``spread`` repeats mean, std and n: over cases for a structure, over
+    structures for the mean. HD95 and wall distance have no value where a structure is missed: a smaller n.
+
+    Args:
+        scores: one per structure and case that is scored.
+        false_found: structure to number of scans that lack it and in which it was found.
+        order: of the structures.
+    """
+    result = aggregate_boxes(scores, order)
+    organs, mean = result["organs"], result["mean"]
+    grouped = _by_organ(scores, order)
+    for name in false_found:
+        empty = {"n": 0, "iou": summarize(()), "wall_distance_mm": summarize(()), "missed": 0}
+        organs.setdefault(name, empty)
+    for name, organ in organs.items():
+        organ["false_found"] = int(false_found.get(name, 0))
+        spread = {figure: _rows(grouped.get(name, ()), figure) for figure in FIGURES}
+        organ.update({figure: {row: spread[figure][row]["mean"] for row in ROWS} for figure in FIGURES})
+        organ["spread"] = spread
+    for figure in FIGURES:
+        across = {row: _across(organ[figure][row] for organ in organs.values()) for row in ROWS}
+        mean[figure] = {row: across[row]["mean"] for row in ROWS}
+        mean["spread"][figure] = across
+    return result
+
+
+def aggregate_seconds(per_case: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
+    """Mean, std and n of the seconds of each stage over the cases that did not fail.
+
+    The stages of the contract are always there, with 0 where a stage did not run; others come after them.
+    """
+    stages = dict.fromkeys([*STAGES, *(stage for seconds in per_case for stage in seconds)])
+    return {stage: summarize(seconds.get(stage, 0.0) for seconds in per_case) for stage in stages}
+
+
+def to_csv(scores: Sequence[OrganScore]) -> str:
+    """One line per case and structure; a figure without a value is an empty field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = [f"{figure}_{row}" for figure in FIGURES for row in ROWS]
+    writer.writerow(["case", "organ", "status", "confidence", "missed", "iou", "wall_distance_mm", *columns])
+    for score in scores:
+        figures = [getattr(score.rows.get(row, NOT_OFFERED), figure) for figure in FIGURES for row in ROWS]
+        values = [score.confidence, score.iou, score.wall_distance_mm, *figures]
+        confidence, *rest = ["" if math.isnan(value) else f"{value:.4f}" for value in values]
+        writer.writerow([score.case, score.organ, score.status, confidence, int(score.missed), *rest])
+    return text.getvalue()
+
+
+def _by_organ(scores: Sequence[OrganScore], order: Sequence[str]) -> dict[str, list[OrganScore]]:
+    """Structure to its scores, without the structures that have none."""
+    grouped = {name: [score for score in scores if score.organ == name] for name in order}
+    return {name: own for name, own in grouped.items() if own}
+
+
+def _rows(scores: Sequence[OrganScore], figure: str) -> dict[str, dict[str, Any]]:
+    """Mean, std and n of a figure for each row of one structure."""
+    table = {}
+    for row in ROWS:
+        own = [score.rows.get(row, NOT_OFFERED) for score in scores]
+        # Templates either offer a row or do not: a miss must not stand as 0 in a row that does not exist.
+        offered = not any(entry.outcome is MaskOutcome.ABSENT for entry in own)
+        table[row] = summarize(getattr(entry, figure) for entry in own if offered)
+    return table
+
+
+def _across(values: Iterable[float | None]) -> dict[str, Any]:
+    """Mean, std and n over the structures that have a value."""
+    return summarize(value for value in values if value is not None)

@@ -1,0 +1,83 @@
+"""A slice into a whole-slice model's input, boxes along with it, and masks back: as the registry entry says.
+
+Slices are (H, W) HU, boxes x0, y0, x1, y1 in continuous pixel indices (pixel i covers i - 0.5 to i + 0.5).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from medlsam.segment.registry import SegmenterSpec
+
+
+def prepare(slice_hu: NDArray[np.generic], spec: SegmenterSpec, device: torch.device | None = None) -> Tensor:
+    """One slice as the model's input.
+
+    Args:
+        slice_hu: (H, W) HU.
+        spec: whose preprocessing.
+        device: where the result lies, default CPU.
+
+    Returns:
+        (1, 3, S, S) float32, S = ``spec.input_size``.
+    """
+    pixels = torch.as_tensor(np.asarray(slice_hu, dtype=np.float32), device=device)[None, None]
+    low = spec.level - spec.width / 2
+    pixels = ((pixels - low) / spec.width).clamp(0.0, 1.0) * spec.top
+    height, width = pixels.shape[-2:]
+    size = spec.input_shape((height, width))
+    if size != (height, width):
+        pixels = F.interpolate(pixels, size, mode=spec.interpolation, align_corners=False, antialias=True)
+    if spec.normalisation == "min_max":
+        least, most = pixels.min(), pixels.max()
+        pixels = (pixels - least) / (most - least).clamp_min(1e-8)  # a slice of air is 0 everywhere
+    pixels = pixels.expand(-1, 3, -1, -1)
+    if spec.normalisation == "mean_std":
+        mean, std = (pixels.new_tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
+        pixels = (pixels - mean) / std
+    # after the normalisation, as SAM does: the padding is 0, not black
+    return F.pad(pixels, (0, spec.input_size - size[1], 0, spec.input_size - size[0])).contiguous()
+
+
+def scale_boxes(boxes: ArrayLike, shape_hw: tuple[int, int], spec: SegmenterSpec) -> NDArray[np.float32]:
+    """Boxes in input pixels.
+
+    A continuous index is half a pixel less than the distance from the image's edge, and it is that distance
+    that scales: the box of a whole slice becomes 0, 0, width, height.
+
+    Args:
+        boxes: (N, 4).
+        shape_hw: of the slice.
+        spec: whose preprocessing.
+
+    Returns:
+        (N, 4) in input pixels, measured from the edge of the first.
+    """
+    height, width = spec.input_shape(shape_hw)
+    scale = np.tile([width / shape_hw[1], height / shape_hw[0]], 2)
+    return ((np.asarray(boxes, dtype=float).reshape(-1, 4) + 0.5) * scale).astype(np.float32)
+
+
+def restore(logits: Tensor, shape_hw: tuple[int, int], spec: SegmenterSpec) -> Tensor:
+    """Mask logits of the decoder at the slice's size.
+
+    Args:
+        logits: (N, h, w), covering the padded square input.
+        shape_hw: of the slice.
+        spec: whose preprocessing.
+
+    Returns:
+        (N, H, W) logits.
+    """
+    masks = logits[:, None].float()
+    if (
+        spec.aspect == "longest"
+    ):  # the padding ends between two pixels of the small mask: cut it off at full size
+        size = spec.input_shape(shape_hw)
+        masks = F.interpolate(masks, (spec.input_size,) * 2, mode="bilinear", align_corners=False)
+        masks = masks[..., : size[0], : size[1]]
+    return F.interpolate(masks, shape_hw, mode="bilinear", align_corners=False)[:, 0]

@@ -1,0 +1,154 @@
+"""From a located box to one box prompt a slice. Pure functions of boxes, grids and masks.
+
+In-plane boxes are continuous pixel indices of the canonical array: pixel ``i`` covers ``i - 0.5`` to
+``i + 0.5``, so the box around one pixel is ``(i - 0.5, i + 0.5)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from medlsam.errors import GeometryError
+from medlsam.geometry import IDENTITY_DIRECTION, Box, Grid
+
+# A slice centre this close to a face (in slices) counts as inside: faces come through mm and back.
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class SlicePrompt:
+    """One box in one slice.
+
+    Attributes:
+        z: slice index of the canonical array.
+        box_xyxy: x0, y0, x1, y1 in continuous pixel indices, inside the image.
+    """
+
+    z: int
+    box_xyxy: tuple[float, float, float, float]
+
+
+def covered(low: float, high: float, count: int) -> range:
+    """The indices whose centres lie in an interval, at least one where the interval meets the array.
+
+    Args:
+        low: the interval's start, continuous index.
+        high: its end.
+        count: length of the array's axis.
+
+    Returns:
+        Consecutive indices in 0..count-1; empty where the interval lies outside of the array.
+    """
+    if high <= -0.5 or low >= count - 0.5:
+        return range(0)
+    first = max(math.ceil(low - _TOLERANCE), 0)
+    last = min(math.floor(high + _TOLERANCE), count - 1)
+    if first > last:  # thinner than the slices are apart, between two centres
+        first = last = min(max(round((low + high) / 2), 0), count - 1)
+    return range(first, last + 1)
+
+
+def index_box(box: Box, grid: Grid) -> NDArray[np.float64]:
+    """(2, 3) continuous indices x, y, z of a box's low and high corner on a canonical grid.
+
+    Raises:
+        GeometryError: the grid's axes do not run along LPS.
+    """
+    if not np.allclose(grid.direction, IDENTITY_DIRECTION, atol=1e-3):
+        raise GeometryError(
+            f"prompts need a canonical grid (identity direction), got direction {grid.direction}; "
+            "see medlsam.volume.to_canonical"
+        )
+    return grid.lps_to_ijk([box.min, box.max])
+
+
+def wpl(box: Box, grid: Grid) -> list[SlicePrompt]:
+    """Whole-box prompts: the same in-plane box on every slice whose centre lies in the 3D box.
+
+    Args:
+        box: LPS mm.
+        grid: canonical grid.
+    """
+    return list(_prompts(grid, ((z, index_box(box, grid)[:, :2]) for z in _slices(box, grid))))
+
+
+def spl(slabs: Sequence[Box], box: Box, grid: Grid) -> list[SlicePrompt]:
+    """Slab prompts: each slice of the box takes the slab that its centre lies in.
+
+    A slice in no slab takes the nearest; one in two slabs that of the nearer centre. Without slabs, ``wpl``.
+
+    Args:
+        slabs: boxes of consecutive slabs along z, LPS mm, any order.
+        box: the structure's box, LPS mm: it says which slices there are.
+        grid: canonical grid.
+    """
+    if not slabs:
+        return wpl(box, grid)
+    corners = np.stack([index_box(slab, grid) for slab in slabs])
+    low, high = corners[:, 0, 2], corners[:, 1, 2]
+
+    def slab_of(z: int) -> NDArray[np.float64]:
+        outside = np.maximum(np.maximum(low - z, z - high), 0.0)
+        order = np.lexsort((np.abs((low + high) / 2 - z), np.round(outside, 6)))
+        return np.asarray(corners[order[0], :, :2])
+
+    return list(_prompts(grid, ((z, slab_of(z)) for z in _slices(box, grid))))
+
+
+def profile(box: Box, profile_rows: ArrayLike, grid: Grid) -> list[SlicePrompt]:
+    """Profile prompts: the in-plane box follows the structure's outline from its low to its high end.
+
+    Args:
+        box: LPS mm.
+        profile_rows: (S, 5) rows ``t, x0, y0, x1, y1``; t in 0..1 from the low to the high z face, the rest
+            fractions of the box edges. Interpolated linearly in t at the centre of each slice, constant
+            beyond the first and last row.
+        grid: canonical grid.
+
+    Raises:
+        GeometryError: the rows have another shape or are not finite.
+    """
+    rows = np.asarray(profile_rows, dtype=float)
+    if rows.ndim != 2 or rows.shape[1] != 5 or len(rows) == 0 or not np.isfinite(rows).all():
+        raise GeometryError(
+            f"a profile needs finite rows (S, 5) of t, x0, y0, x1, y1; got shape {rows.shape}"
+        )
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    corners = index_box(box, grid)
+    origin, size = corners[0], corners[1] - corners[0]
+
+    def outline(z: int) -> NDArray[np.float64]:
+        t = (z - origin[2]) / size[2] if size[2] > 0 else 0.5
+        fractions = [np.interp(t, rows[:, 0], rows[:, column]) for column in range(1, 5)]
+        return np.asarray(origin[:2] + np.reshape(fractions, (2, 2)) * size[:2])
+
+    return list(_prompts(grid, ((z, outline(z)) for z in _slices(box, grid))))
+
+
+def oracle_slices(mask: NDArray[np.bool_]) -> list[SlicePrompt]:
+    """The tight box of each slice of a reference mask (Z, Y, X): what perfect localization would give."""
+    found = []
+    for z in np.flatnonzero(mask.any(axis=(1, 2))):
+        rows, columns = np.flatnonzero(mask[z].any(axis=1)), np.flatnonzero(mask[z].any(axis=0))
+        box = (columns[0] - 0.5, rows[0] - 0.5, columns[-1] + 0.5, rows[-1] + 0.5)
+        found.append(SlicePrompt(int(z), (float(box[0]), float(box[1]), float(box[2]), float(box[3]))))
+    return found
+
+
+def _slices(box: Box, grid: Grid) -> range:
+    low, high = index_box(box, grid)[:, 2]
+    return covered(float(low), float(high), grid.shape_zyx[0])
+
+
+def _prompts(grid: Grid, boxes: Iterator[tuple[int, NDArray[np.float64]]]) -> Iterator[SlicePrompt]:
+    """Clip (2, 2) corners x, y to the image; slices whose box vanishes are left out."""
+    edge = np.array([grid.shape_zyx[2], grid.shape_zyx[1]]) - 0.5
+    for z, corners in boxes:
+        (x0, y0), (x1, y1) = np.clip(corners, -0.5, edge).tolist()
+        if x1 - x0 > _TOLERANCE and y1 - y0 > _TOLERANCE:
+            yield SlicePrompt(z, (x0, y0, x1, y1))

@@ -1,0 +1,140 @@
+"""The segmenters by name, each with the preprocessing that its weights were trained with. No torch.
+
+Preprocessing belongs to the weights: the same ViT-B fed with another model's normalisation still answers,
+only worse, and nothing tells. So window, normalisation, size, aspect and box scaling stand in one entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from medlsam.weights.registry import WeightsEntry, entry
+
+Kind = Literal["sam", "crop"]
+Architecture = Literal["vit_b", "vit_l", "vit_h"]
+Aspect = Literal["longest", "stretch", "crop"]
+Normalisation = Literal["mean_std", "min_max", "own"]
+
+
+@dataclass(frozen=True)
+class SegmenterSpec:
+    """One model and what it wants to be fed with.
+
+    Attributes:
+        name: what users write; also the name of its weights in ``medlsam.weights.registry``.
+        kind: ``sam`` sees whole slices through segment-anything's classes; ``crop`` looks at crops around
+            the boxes and prepares them itself.
+        input_size: side of the square input, pixels.
+        aspect: ``longest`` scales the longest side to ``input_size`` and pads right and below with zeros;
+            ``stretch`` scales both sides to it; ``crop`` is the model's own.
+        level: middle of the window, HU.
+        width: width of the window, HU; values outside are clipped.
+        top: the window goes to 0..``top`` before the normalisation.
+        interpolation: ``bilinear`` or ``bicubic``, anti-aliased when it shrinks.
+        normalisation: ``mean_std`` per channel, ``min_max`` of each resized slice to 0..1, or ``own``.
+        mean: of the three channels, on 0..``top``.
+        std: of the three channels, on 0..``top``.
+        architecture: segment-anything's name of the image encoder; None for the crop kind.
+    """
+
+    name: str
+    kind: Kind
+    input_size: int
+    aspect: Aspect
+    level: float
+    width: float
+    top: float
+    interpolation: Literal["bilinear", "bicubic"]
+    normalisation: Normalisation
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    architecture: Architecture | None = None
+
+    @property
+    def whole_slices(self) -> bool:
+        """Whether a slice is encoded once for all structures (else crops around each box are)."""
+        return self.kind == "sam"
+
+    @property
+    def weights(self) -> WeightsEntry:
+        """Its weights: file, url, sha256, licence."""
+        return entry(self.name)
+
+    @property
+    def licence(self) -> str:
+        """Licence of the weights."""
+        return self.weights.licence
+
+    @property
+    def url(self) -> str | None:
+        """Where the weights are downloaded from; None where they ship or have to be brought."""
+        return self.weights.url
+
+    @property
+    def sha256(self) -> str | None:
+        """Of the weights file, None where nobody published it."""
+        return self.weights.sha256
+
+    def input_shape(self, shape_hw: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) in input pixels that a slice of ``shape_hw`` takes up, without the padding."""
+        if self.aspect == "stretch":
+            return (self.input_size, self.input_size)
+        scale = self.input_size / max(shape_hw)
+        return (int(shape_hw[0] * scale + 0.5), int(shape_hw[1] * scale + 0.5))
+
+
+def _sam(architecture: Architecture) -> SegmenterSpec:
+    """SAM saw photographs, 0..255, less ImageNet's mean. The window is ours: usual for soft tissue."""
+    return SegmenterSpec(
+        name=f"sam_{architecture}",
+        kind="sam",
+        input_size=1024,
+        aspect="longest",
+        level=40.0,
+        width=400.0,
+        top=255.0,
+        interpolation="bilinear",
+        normalisation="mean_std",
+        mean=(123.675, 116.28, 103.53),
+        std=(58.395, 57.12, 57.375),
+        architecture=architecture,
+    )
+
+
+_SPECS = (
+    SegmenterSpec(
+        # its windows are in the configuration inside its weights file; the first of them stands here
+        name="sam-tiny",
+        kind="crop",
+        input_size=128,
+        aspect="crop",
+        level=40.0,
+        width=400.0,
+        top=1.0,
+        interpolation="bilinear",
+        normalisation="own",
+    ),
+    _sam("vit_b"),
+    _sam("vit_l"),
+    _sam("vit_h"),
+    SegmenterSpec(
+        # As its publishers prepare CT: window, resize without keeping the aspect, then each slice's own
+        # range to 0..1. SAM's mean and std do NOT follow, although the network is the same.
+        name="medsam_vit_b",
+        kind="sam",
+        input_size=1024,
+        aspect="stretch",
+        level=40.0,
+        width=400.0,
+        top=255.0,
+        interpolation="bicubic",
+        normalisation="min_max",
+        architecture="vit_b",
+    ),
+)
+
+#: Every segmenter by name; the first is the default.
+SEGMENTERS: Mapping[str, SegmenterSpec] = MappingProxyType({spec.name: spec for spec in _SPECS})

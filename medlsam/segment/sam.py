@@ -1,0 +1,107 @@
+"""Whole-slice SAM models: ``encode`` a slice (costly), ``decode`` any number of boxes in it (cheap)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from medlsam.device import autocast
+from medlsam.errors import WeightsError
+from medlsam.segment._sam_import import sam_parts
+from medlsam.segment.preprocess import prepare, restore, scale_boxes
+from medlsam.segment.registry import Architecture, SegmenterSpec
+from medlsam.segment.sam_checkpoint import check_fit, read_state_dict, recognise
+
+# On a CPU a box in a large batch costs more than one in a small batch; a GPU wants them together.
+_CPU_BOXES, _GPU_BOXES = 4, 32
+
+
+class SamSlices:
+    """segment-anything's network with one registry entry's preprocessing.
+
+    Attributes:
+        spec: how slices are prepared.
+        network: segment-anything's ``Sam``; only its three parts are used.
+        device: where it runs.
+    """
+
+    def __init__(self, network: nn.Module, spec: SegmenterSpec, device: torch.device) -> None:
+        self.spec = spec
+        self.device = device
+        self.network: Any = network.eval().requires_grad_(False).to(device)
+
+    @torch.inference_mode()
+    def encode(self, slice_hu: NDArray[np.generic]) -> Tensor:
+        """A slice (H, W) in HU to its embedding (1, 256, 64, 64), float32 on ``device``."""
+        pixels = prepare(slice_hu, self.spec, self.device)
+        with autocast(self.device):
+            embedding: Tensor = self.network.image_encoder(pixels)
+        return embedding.float()
+
+    @torch.inference_mode()
+    def decode(self, embedding: Tensor, boxes: ArrayLike, shape_hw: tuple[int, int]) -> Tensor:
+        """Masks of boxes in an encoded slice.
+
+        Args:
+            embedding: of ``encode``.
+            boxes: (N, 4) x0, y0, x1, y1 in continuous pixel indices.
+            shape_hw: of the slice.
+
+        Returns:
+            (N, H, W) float32 logits at the slice's size, on the CPU.
+        """
+        scaled = torch.as_tensor(scale_boxes(boxes, shape_hw, self.spec), device=self.device)
+        prompt_encoder = self.network.prompt_encoder
+        masks = [torch.zeros((0, *shape_hw))]
+        for chunk in scaled.split(_CPU_BOXES if self.device.type == "cpu" else _GPU_BOXES):
+            if not len(chunk):
+                continue
+            sparse, dense = prompt_encoder(points=None, boxes=chunk, masks=None)
+            logits, _ = self.network.mask_decoder(
+                image_embeddings=embedding,
+                image_pe=prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=False,  # a box is not ambiguous
+            )
+            masks.append(restore(logits[:, 0], shape_hw, self.spec).cpu())
+        return torch.cat(masks)
+
+
+def build_network(architecture: Architecture) -> nn.Module:
+    """segment-anything's ``Sam`` without memory for its weights (meta device); see ``load_sam``."""
+    with torch.device("meta"):
+        network: nn.Module = sam_parts().build_sam.sam_model_registry[architecture]()
+    return network
+
+
+def load_sam(
+    path: str | Path, spec: SegmenterSpec, device: torch.device, state: dict[str, Tensor] | None = None
+) -> SamSlices:
+    """Load a checkpoint of the SAM family.
+
+    Args:
+        path: the file.
+        spec: the registry entry; its image encoder must be the file's.
+        device: where the model runs.
+        state: what ``read_state_dict(path)`` gave, where it was read already.
+
+    Raises:
+        WeightsError: no such file, damaged, or weights of another kind.
+    """
+    state = read_state_dict(path) if state is None else state
+    found = recognise(state, path)
+    if found != spec.architecture:
+        raise WeightsError(f"{path} holds a SAM {found}; {spec.name} needs {spec.architecture}")
+    network = build_network(found)
+    check_fit(state, network.state_dict(), path)
+    network.load_state_dict(state, strict=True, assign=True)  # takes the tensors over instead of copying
+    # not in checkpoints, and replaced by the registry entry's own values
+    for name in ("pixel_mean", "pixel_std"):
+        network.register_buffer(name, None, persistent=False)
+    return SamSlices(network, spec, device)

@@ -1,0 +1,209 @@
+"""``sam-tiny`` at work: every prompt gets a crop of its own, batched over structures and slices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medlsam.errors import GeometryError, WeightsError
+from medlsam.geometry import IDENTITY_DIRECTION
+from medlsam.segment.prompts import SlicePrompt
+from medlsam.segment.registry import SEGMENTERS, SegmenterSpec
+from medlsam.segment.tiny_crops import CropFrame, channels, frame_around, neighbour_step, paste, planes_at, sample
+from medlsam.segment.tiny_net import TinyConfig, TinySam
+from medlsam.segment.volume_segmenter import MaskBlock
+from medlsam.stopwatch import Stopwatch
+from medlsam.volume import Volume
+from medlsam.weights.registry import sha256_of
+from medlsam.weights.store import load_weights
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One crop to do: whose it is, its slice, where it lies, and the part of the slice that it answers for."""
+
+    organ: str
+    prompt: SlicePrompt
+    frame: CropFrame
+    low_xy: tuple[int, int]
+    high_xy: tuple[int, int]
+
+
+class TinySegmenter:
+    """A ``Segmenter`` of the crop kind.
+
+    Attributes:
+        net: in inference mode on ``device``.
+        signature: sha256 of the weights file, empty for a network that came from none.
+        spec: its registry entry.
+    """
+
+    def __init__(
+        self,
+        net: TinySam,
+        device: torch.device | None = None,
+        signature: str = "",
+        spec: SegmenterSpec = SEGMENTERS["sam-tiny"],
+    ) -> None:
+        self.device = device or torch.device("cpu")
+        self.net = net.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
+        self.signature, self.spec = signature, spec
+
+    @property
+    def config(self) -> TinyConfig:
+        """The network's sizes, windows and crop size."""
+        return self.net.config
+
+    @classmethod
+    def load(cls, path: Path | str, device: torch.device | None = None) -> TinySegmenter:
+        """Open a weights file that ``tiny_train export`` wrote.
+
+        Raises:
+            WeightsError: not a segmenter of this architecture.
+        """
+        state, config = load_weights(Path(path), "segmenter")
+        net = TinySam(config_from_dict(config, path))
+        try:
+            net.load_state_dict(state)
+        except RuntimeError as error:
+            raise WeightsError(f"{path}: the tensors do not fit the configuration inside: {error}") from error
+        return cls(net, device, sha256_of(Path(path)))
+
+    def segment(
+        self,
+        volume: Volume,
+        prompts: Mapping[str, Sequence[SlicePrompt]],
+        stopwatch: Stopwatch | None = None,
+        priors: Mapping[str, MaskBlock] | None = None,
+    ) -> dict[str, MaskBlock]:
+        """Probabilities of every structure that has prompts.
+
+        Args:
+            volume: HU on a canonical (identity direction) grid.
+            prompts: structure to its slice boxes.
+            stopwatch: gets the seconds of ``encode`` and ``decode``.
+            priors: structure to a rough mask (the templates' mean shape in the located box), which goes in as
+                segment-anything's mask prompt; structures without one are segmented from their boxes alone.
+
+        Returns:
+            Structure to a block that spans its prompts' slices and crops; a structure without prompts is left out.
+
+        Raises:
+            GeometryError: the grid is not canonical, or a prompt lies outside of the scan.
+        """
+        if not np.allclose(volume.grid.direction, IDENTITY_DIRECTION, atol=1e-3):
+            raise GeometryError(
+                f"{volume.path or 'volume'}: segmentation wants the canonical grid, got direction "
+                f"{volume.grid.direction}; use medlsam.volume.to_canonical"
+            )
+        items = {name: [self._item(name, p, volume) for p in chosen] for name, chosen in prompts.items() if chosen}
+        blocks = {name: _empty_block(mine) for name, mine in items.items()}
+        flat = [item for mine in items.values() for item in mine]
+        for start in range(0, len(flat), BATCH):
+            batch = flat[start : start + BATCH]
+            with _watch(stopwatch, "encode"):
+                embedding = self._encode(volume, batch)
+            with _watch(stopwatch, "decode"):
+                logits = self._decode(embedding, batch, priors or {})
+                for item, answer in zip(batch, logits, strict=True):
+                    _write(blocks[item.organ], item, answer)
+        return blocks
+
+    def _item(self, organ: str, prompt: SlicePrompt, volume: Volume) -> _Item:
+        depth, rows, columns = volume.array.shape
+        x0, y0, x1, y1 = prompt.box_xyxy
+        if not 0 <= prompt.z < depth or x1 <= -0.5 or y1 <= -0.5 or x0 >= columns - 0.5 or y0 >= rows - 0.5:
+            raise GeometryError(
+                f"{organ}: the prompt {prompt} lies outside of the scan of {depth} x {rows} x {columns} voxels"
+            )
+        spacing = (volume.grid.spacing_xyz[0], volume.grid.spacing_xyz[1])
+        frame = frame_around(prompt.box_xyxy, spacing, self.config.zoom, self.config.min_side_mm)
+        corners = frame.to_pixels([[0, 0], [1, 1]])
+        low = np.clip(np.ceil(corners[0]), 0, [columns - 1, rows - 1]).astype(int)
+        high = np.clip(np.floor(corners[1]) + 1, low + 1, [columns, rows]).astype(int)
+        return _Item(organ, prompt, frame, (int(low[0]), int(low[1])), (int(high[0]), int(high[1])))
+
+    @torch.inference_mode()
+    def _encode(self, volume: Volume, batch: Sequence[_Item]) -> tuple[Tensor, Tensor, Tensor]:
+        step = neighbour_step(volume.grid.spacing_xyz[2], self.config.neighbour_mm)
+        crops = [
+            sample(planes_at(volume.array, item.prompt.z, step), item.frame, self.config.size) for item in batch
+        ]
+        return self.net.encode(channels(torch.stack(crops), self.config.windows).to(self.device))
+
+    @torch.inference_mode()
+    def _decode(
+        self, embedding: tuple[Tensor, Tensor, Tensor], batch: Sequence[_Item], priors: Mapping[str, MaskBlock]
+    ) -> Tensor:
+        size = self.config.size
+        boxes = np.stack([item.frame.box(item.prompt.box_xyxy, size) for item in batch])
+        hints = None
+        if priors:
+            hints = torch.stack([_hint(priors.get(item.organ), item, size // 2) for item in batch]).to(self.device)
+        logits, _ = self.net.decode(embedding, torch.from_numpy(boxes).float().to(self.device), hints)
+        return logits.float().cpu()
+
+
+def config_from_dict(data: Mapping[str, Any], source: Path | str = "configuration") -> TinyConfig:
+    """A ``TinyConfig`` from the JSON in a weights file.
+
+    Raises:
+        WeightsError: keys that are unknown here: another architecture, or a newer version.
+    """
+    known = {field.name for field in fields(TinyConfig)}
+    if unknown := sorted(set(data) - known):
+        raise WeightsError(f"{source}: not a sam-tiny of this version: unknown settings {', '.join(unknown)}")
+    values = dict(data)
+    if "windows" in values:
+        values["windows"] = tuple((float(low), float(high)) for low, high in values["windows"])
+    return TinyConfig(**values)
+
+
+def _empty_block(items: Sequence[_Item]) -> MaskBlock:
+    low = (
+        min(item.prompt.z for item in items),
+        min(item.low_xy[1] for item in items),
+        min(item.low_xy[0] for item in items),
+    )
+    high = (
+        max(item.prompt.z for item in items) + 1,
+        max(item.high_xy[1] for item in items),
+        max(item.high_xy[0] for item in items),
+    )
+    return MaskBlock(low, np.zeros(np.subtract(high, low), np.float32))
+
+
+def _write(block: MaskBlock, item: _Item, logits: Tensor) -> None:
+    """Put one crop's answer into the structure's block; several prompts in one slice: the larger counts."""
+    (x0, y0), (x1, y1) = item.low_xy, item.high_xy
+    probability = paste(logits[None], item.frame, item.low_xy, (y1 - y0, x1 - x0))[0].sigmoid().numpy()
+    z, y, x = (
+        item.prompt.z - block.origin_zyx[0],
+        slice(y0 - block.origin_zyx[1], y1 - block.origin_zyx[1]),
+        slice(x0 - block.origin_zyx[2], x1 - block.origin_zyx[2]),
+    )
+    np.maximum(block.probability[z, y, x], probability, out=block.probability[z, y, x])
+
+
+def _hint(prior: MaskBlock | None, item: _Item, size: int) -> Tensor:
+    """The prior's slice on the crop, (size, size); NaN where there is none."""
+    index = -1 if prior is None else item.prompt.z - prior.origin_zyx[0]
+    if prior is None or not 0 <= index < len(prior.probability):
+        return torch.full((size, size), torch.nan)
+    plane: NDArray[np.float32] = prior.probability[index][None]
+    shift = (item.frame.center_uv[0] - prior.origin_zyx[2], item.frame.center_uv[1] - prior.origin_zyx[1])
+    return sample(plane, CropFrame(shift, item.frame.side_mm, item.frame.spacing_uv), size, fill=0.0)[0]
+
+
+def _watch(stopwatch: Stopwatch | None, stage: str) -> AbstractContextManager[None]:
+    return nullcontext() if stopwatch is None else stopwatch(stage)

@@ -1,0 +1,350 @@
+"""Training samples of ``sam-tiny``: one crop, one box, one mask at a time, drawn from the pool.
+
+Half of what is drawn are labelled structures with boxes that are off as a located box is off; a share are regions
+without a name (what a flood of similar HU fills), so that the network learns "what fits this box" and not seven
+organs; some boxes hold nothing, since a located box reaches past the organ's ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import IterableDataset
+
+from medlsam.segment.tiny_crops import AIR, CropFrame, channels, neighbour_step, planes_at, sample
+from medlsam.segment.tiny_net import TinyConfig
+from medlsam.segment.tiny_pool import PoolCase, Structure
+
+Sample = dict[str, Tensor]
+SHAPE_ZYX = (24, 32, 32)
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """What is drawn, and how far it is changed.
+
+    Attributes:
+        openkbp, body, phantom, nameless: weights of the four sources (absent ones are left out).
+        empty: share of labelled samples whose slice lies past the structure's end.
+        prior: share of labelled samples that come with a rough mask from other patients.
+        other_plane: share of coronal and sagittal samples among those that need no prior.
+        exact, jittered: share of exact boxes, and of boxes with sides moved by up to 20 % of the edge; the others
+            are moved as a located box is.
+        error_mm: (low, high) standard deviation of a located box's faces.
+        zoom: (low, high) crop side over the longest edge of the box.
+        min_side_mm: (low, high) smallest crop side.
+        intensity: whether HU are shifted, scaled, blurred and made noisy.
+    """
+
+    openkbp: float = 0.58
+    body: float = 0.16
+    phantom: float = 0.10
+    nameless: float = 0.16
+    empty: float = 0.06
+    prior: float = 0.4
+    other_plane: float = 0.15
+    exact: float = 0.15
+    jittered: float = 0.45
+    error_mm: tuple[float, float] = (2.0, 8.0)
+    zoom: tuple[float, float] = (1.5, 2.8)
+    min_side_mm: tuple[float, float] = (32.0, 60.0)
+    intensity: bool = True
+
+
+class SampleSource:
+    """Draws samples from pool cases; ``shapes`` (of other patients) serve as priors."""
+
+    def __init__(
+        self,
+        cases: Sequence[PoolCase],
+        net: TinyConfig,
+        sampling: SamplingConfig,
+        shapes: dict[str, list[tuple[str, NDArray[np.uint8]]]] | None = None,
+    ) -> None:
+        self.cases, self.net, self.sampling = list(cases), net, sampling
+        self.shapes = shapes if shapes is not None else collect_shapes(cases)
+        self.groups: dict[str, dict[str, list[tuple[PoolCase, Structure]]]] = {}
+        for case in self.cases:
+            for structure in case.structures:
+                by_name = self.groups.setdefault(case.group, {})
+                by_name.setdefault(structure.name, []).append((case, structure))
+
+    def draw(self, rng: np.random.Generator) -> Sample:
+        """One sample of a source chosen by the weights."""
+        weights = {group: getattr(self.sampling, group) for group in self.groups}
+        weights["nameless"] = self.sampling.nameless
+        names = [name for name, weight in weights.items() if weight > 0]
+        odds = np.array([weights[name] for name in names])
+        while True:
+            source = names[rng.choice(len(names), p=odds / odds.sum())]
+            made = self._nameless(rng) if source == "nameless" else self._labelled(source, rng)
+            if made is not None:
+                return made
+
+    def _labelled(self, group: str, rng: np.random.Generator) -> Sample | None:
+        by_name = self.groups[group]
+        name = list(by_name)[rng.integers(len(by_name))]
+        case, structure = by_name[name][rng.integers(len(by_name[name]))]
+        if rng.random() < self.sampling.empty:
+            return self._past_the_end(case, structure, rng)
+        use_prior = rng.random() < self.sampling.prior
+        axis = int(rng.integers(1, 3)) if not use_prior and rng.random() < self.sampling.other_plane else 0
+        where = structure.where[axis]
+        return self.structure_sample(case, structure, axis, int(rng.integers(where.start, where.stop)), use_prior, rng)
+
+    def structure_sample(
+        self,
+        case: PoolCase,
+        structure: Structure,
+        axis: int,
+        index: int,
+        use_prior: bool,
+        rng: np.random.Generator,
+    ) -> Sample | None:
+        """A crop of one slice (``index`` along ``axis``) of a structure; None where the slice has none of it."""
+        mask = np.moveaxis(case.labels, axis, 0)[index] == structure.value
+        if not mask.any():
+            return None
+        sampling = self.sampling
+        angle = float(rng.normal(0, 0.15)) if not use_prior and sampling.intensity and rng.random() < 0.5 else 0.0
+        mirrored = bool(sampling.intensity and rng.random() < 0.5)
+        plane = _Plane(case, axis, angle, mirrored)
+        box = plane.tight_box(mask)
+        rows, columns = (structure.where[a] for a in range(3) if a != axis)
+        whole = plane.corners_box(columns.start, rows.start, columns.stop, rows.stop)
+        moved = move_box(whole, sampling, rng)
+        box = _map_box(box, whole, moved)
+        if not np.array_equal(whole, moved):
+            box = _jitter(box, 0.06, rng)
+        prior = None
+        if use_prior:
+            prior = self._prior(case, structure, index, moved, mirrored, rng)
+        return self._finish(plane, mask, index, box, prior, rng)
+
+    def _past_the_end(self, case: PoolCase, structure: Structure, rng: np.random.Generator) -> Sample | None:
+        low, high = structure.where[0].start, structure.where[0].stop
+        upper = bool(rng.random() < 0.5)
+        end = high - 1 if upper else low
+        index = end + int(rng.integers(1, 5)) * (1 if upper else -1)
+        if not 0 <= index < len(case.labels):
+            return None
+        plane = _Plane(case, 0, 0.0, bool(rng.random() < 0.5))
+        box = _jitter(plane.tight_box(case.labels[end] == structure.value), 0.1, rng)
+        mask = case.labels[index] == structure.value
+        return self._finish(plane, mask, index, box, None, rng)
+
+    def _nameless(self, rng: np.random.Generator) -> Sample | None:
+        """A connected region of similar HU around a random place of a random plane."""
+        case = self.cases[rng.integers(len(self.cases))]
+        axis = int(rng.integers(1, 3)) if rng.random() < self.sampling.other_plane else 0
+        stack = np.moveaxis(case.image, axis, 0)
+        index = int(rng.integers(len(stack)))
+        plane = _Plane(case, axis, float(rng.normal(0, 0.2)), bool(rng.random() < 0.5))
+        mask = flood(stack[index], plane.spacing_uv, rng)
+        if mask is None:
+            return None
+        box = move_box(plane.tight_box(mask), replace(self.sampling, error_mm=(1.0, 4.0)), rng)
+        return self._finish(plane, mask, index, box, None, rng)
+
+    def _prior(
+        self,
+        case: PoolCase,
+        structure: Structure,
+        index: int,
+        moved: NDArray[np.float64],
+        mirrored: bool,
+        rng: np.random.Generator,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]] | None:
+        """The mean shape of up to five other patients at this height of the moved box, and that box."""
+        others = [shape for name, shape in self.shapes.get(structure.name, []) if name != case.name]
+        if not others:
+            return None
+        chosen = rng.choice(len(others), size=min(len(others), int(rng.integers(3, 6))), replace=False)
+        mean = np.mean([others[k] for k in chosen], axis=0, dtype=np.float32)
+        low, high = structure.where[0].start, structure.where[0].stop
+        ends = np.array([low, high]) + rng.normal(0, 0.08, 2) * (high - low)
+        height = (index + 0.5 - ends[0]) / max(ends[1] - ends[0], 1e-3)
+        level = int(np.clip(height * SHAPE_ZYX[0], 0, SHAPE_ZYX[0] - 1))
+        shape = mean[level, :, ::-1] if mirrored else mean[level]
+        return np.ascontiguousarray(shape), moved
+
+    def _finish(
+        self,
+        plane: _Plane,
+        mask: NDArray[np.bool_],
+        index: int,
+        box: NDArray[np.float64],
+        prior: tuple[NDArray[np.float32], NDArray[np.float64]] | None,
+        rng: np.random.Generator,
+    ) -> Sample:
+        """Cut the crop around the prompt (boxes are in the plane's turned millimetres)."""
+        sampling, size = self.sampling, self.net.size
+        longest = float((box[2:] - box[:2]).max())
+        zoom = float(np.exp(rng.uniform(*np.log(sampling.zoom))))
+        side = max(zoom * longest, float(rng.uniform(*sampling.min_side_mm)))
+        center = (box[:2] + box[2:]) / 2
+        if sampling.intensity:
+            center = center + rng.normal(0, 0.02, 2) * side
+        frame = plane.frame(center, side)
+        stack = np.moveaxis(plane.case.image, plane.axis, 0)
+        spacing = plane.case.spacing_zyx[plane.axis]
+        planes = planes_at(stack, index, neighbour_step(spacing, self.net.neighbour_mm))
+        # the mask rides along as a fourth plane, counted from the planes' fill
+        both = sample(np.concatenate([planes, np.where(mask, AIR + 1, AIR)[None]]), frame, size)
+        crop = both[:3]
+        target = functional.avg_pool2d(both[3:] - AIR, 2)[0]
+        if sampling.intensity:
+            crop = disturb(crop, rng)
+        low = center - side / 2
+        prompt = (box - np.tile(low, 2)) / side * size
+        hint = torch.full((size // 2, size // 2), torch.nan)
+        if prior is not None:
+            hint = _warp(prior[0], (prior[1] - np.tile(low, 2)) / side, size // 2)
+        return {
+            "crop": channels(crop, self.net.windows),
+            "box": torch.from_numpy(prompt).float(),
+            "mask": target,
+            "prior": hint,
+        }
+
+
+class _Plane:
+    """A plane of a case with turned millimetre coordinates, in which boxes are upright in the crop."""
+
+    def __init__(self, case: PoolCase, axis: int, angle: float, mirrored: bool) -> None:
+        self.case, self.axis, self.angle, self.mirrored = case, axis, angle, mirrored
+        v, u = (case.spacing_zyx[a] for a in range(3) if a != axis)
+        self.spacing_uv = (u, v)
+        # a crop of 1 mm at the plane's first pixel: its coordinates are the turned millimetres
+        self.unit = CropFrame((0.0, 0.0), 1.0, self.spacing_uv, angle, mirrored)
+
+    def frame(self, center: NDArray[np.float64], side: float) -> CropFrame:
+        u, v = self.unit.to_pixels(center + 0.5)
+        return CropFrame((float(u), float(v)), side, self.spacing_uv, self.angle, self.mirrored)
+
+    def tight_box(self, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+        pixels = np.argwhere(mask)[:, ::-1]
+        corners = [pixels + [du, dv] for du in (-0.5, 0.5) for dv in (-0.5, 0.5)]
+        return self._around(np.concatenate(corners))
+
+    def corners_box(self, u0: int, v0: int, u1: int, v1: int) -> NDArray[np.float64]:
+        return self._around(np.array([(u - 0.5, v - 0.5) for u in (u0, u1) for v in (v0, v1)]))
+
+    def _around(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+        points = self.unit.from_pixels(pixels) - 0.5
+        return np.concatenate([points.min(axis=0), points.max(axis=0)])
+
+
+def move_box(
+    box: NDArray[np.float64], sampling: SamplingConfig, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """(4,) mm: a box as given, with jittered sides, or as wrong as a located box is."""
+    kind = rng.random()
+    if kind < sampling.exact:
+        return box
+    if kind < sampling.exact + sampling.jittered:
+        return _jitter(box, 0.2 * rng.random() ** 0.5, rng)
+    edges = np.tile(box[2:] - box[:2], 2)
+    errors = rng.normal(0, rng.uniform(*sampling.error_mm), 4)
+    # half of a located box's error moves the whole box
+    errors = errors + 0.7 * np.tile(rng.normal(0, rng.uniform(*sampling.error_mm), 2), 2)
+    return box + np.clip(errors, -0.4 * edges, 0.4 * edges)
+
+
+def _jitter(box: NDArray[np.float64], share: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    return box + rng.uniform(-share, share, 4) * np.tile(box[2:] - box[:2], 2)
+
+
+def _map_box(
+    box: NDArray[np.float64], old: NDArray[np.float64], new: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Move a box with the box around it."""
+    scale = (new[2:] - new[:2]) / np.maximum(old[2:] - old[:2], 1e-6)
+    return np.tile(new[:2], 2) + (box - np.tile(old[:2], 2)) * np.tile(scale, 2)
+
+
+def _warp(shape: NDArray[np.float32], box: NDArray[np.float64], size: int) -> Tensor:
+    """Draw a shape that fills ``box`` (crop coordinates 0 to 1) on a crop of ``size`` pixels, 0 outside."""
+    places = (torch.arange(size) + 0.5) / size
+    x = (places - box[0]) / (box[2] - box[0]) * 2 - 1
+    y = (places - box[1]) / (box[3] - box[1]) * 2 - 1
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)[None].float()
+    return functional.grid_sample(torch.from_numpy(shape)[None, None], grid, align_corners=False)[0, 0]
+
+
+def flood(
+    plane: NDArray[np.int16], spacing_uv: tuple[float, float], rng: np.random.Generator, tries: int = 6
+) -> NDArray[np.bool_] | None:
+    """A connected region of similar HU, 8 to 180 mm wide, or None where none is found."""
+    window = [max(8, int(200 / s)) for s in reversed(spacing_uv)]
+    for _ in range(tries):
+        low = [int(rng.integers(0, max(1, n - w + 1))) for n, w in zip(plane.shape, window, strict=True)]
+        part = np.s_[low[0] : low[0] + window[0], low[1] : low[1] + window[1]]
+        blur = [rng.uniform(1.0, 5.0) / s for s in reversed(spacing_uv)]
+        smooth = ndimage.gaussian_filter(plane[part].astype(np.float32), blur)
+        body = np.argwhere(smooth > -950)
+        if len(body) < 20:
+            continue
+        seed = tuple(body[rng.integers(len(body))])
+        band = np.exp(rng.uniform(np.log(15), np.log(150)))
+        similar = ndimage.binary_opening(np.abs(smooth - smooth[seed]) < band)
+        numbered, _count = ndimage.label(similar)
+        if numbered[seed] == 0:
+            continue
+        region = ndimage.binary_fill_holes(numbered == numbered[seed])
+        where = ndimage.find_objects(region.astype(np.uint8))[0]
+        height, width = ((s.stop - s.start) * p for s, p in zip(where, reversed(spacing_uv), strict=True))
+        filled = region[where].mean()
+        if 8 <= max(height, width) <= 180 and min(height, width) >= 4 and filled > 0.25 and region.sum() >= 6:
+            mask = np.zeros(plane.shape, bool)
+            mask[part] = region
+            return mask
+    return None
+
+
+def disturb(crop: Tensor, rng: np.random.Generator) -> Tensor:
+    """(3, S, S) HU, changed as scanners, doses and reconstructions change them."""
+    size = crop.shape[-1]
+    if rng.random() < 0.25:
+        coarse = int(size / rng.uniform(1.5, 3.0))
+        crop = functional.interpolate(crop[None], size=(coarse, coarse), mode="area")
+        crop = functional.interpolate(crop, size=(size, size), mode="bilinear", align_corners=False)[0]
+    crop = crop * float(rng.uniform(0.92, 1.08)) + float(rng.normal(0, 20))
+    if rng.random() < 0.5:
+        grain = size // int(rng.choice([1, 2, 4]))
+        noise = torch.from_numpy(rng.standard_normal((1, 3, grain, grain), dtype=np.float32))
+        noise = functional.interpolate(noise, size=(size, size), mode="bilinear", align_corners=False)[0]
+        crop = crop + noise * float(rng.uniform(3, 40))
+    return crop
+
+
+def collect_shapes(cases: Sequence[PoolCase]) -> dict[str, list[tuple[str, NDArray[np.uint8]]]]:
+    """Per structure, (case, mask of its box at ``SHAPE_ZYX``) of every case."""
+    shapes: dict[str, list[tuple[str, NDArray[np.uint8]]]] = {}
+    for case in cases:
+        for structure in case.structures:
+            part = case.labels[structure.where] == structure.value
+            picks = [((np.arange(n) + 0.5) / n * m).astype(int) for n, m in zip(SHAPE_ZYX, part.shape, strict=True)]
+            shapes.setdefault(structure.name, []).append((case.name, part[np.ix_(*picks)].astype(np.uint8)))
+    return shapes
+
+
+class SampleStream(IterableDataset[Sample]):
+    """Samples without end, another stream in each worker and epoch."""
+
+    def __init__(self, source: SampleSource, seed: int) -> None:
+        self.source, self.seed, self.epoch = source, seed, 0
+
+    def __iter__(self) -> Iterator[Sample]:
+        info = torch.utils.data.get_worker_info()
+        self.epoch += 1
+        rng = np.random.default_rng([self.seed, self.epoch, info.id if info else 0, info.seed % 2**31 if info else 0])
+        while True:
+            yield self.source.draw(rng)

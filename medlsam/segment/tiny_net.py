@@ -1,0 +1,184 @@
+"""The network of ``sam-tiny``: a small convolutional encoder before segment-anything's prompt encoder and decoder.
+
+Each prompt has its own crop, so the encoder is light and the decoder pairs crop ``i`` with box ``i``. The decoder
+is segment-anything's own, run step by step here because its ``forward`` would decode every box in every crop,
+and because fine detail from the encoder is added while it upsamples (as SAM 2 does).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from medlsam.segment._sam_import import sam_parts
+
+
+@dataclass(frozen=True)
+class TinyConfig:
+    """Sizes of the network and the way a crop becomes its input.
+
+    Attributes:
+        size: side of the square crop in pixels; masks come out at half of it. A multiple of 32.
+        stem, quarter, eighth, sixteenth: channels at strides 2, 4, 8 and 16.
+        dim: width of the prompt encoder and of the two-way transformer.
+        heads, depth, mlp: of the two-way transformer.
+        windows: (low, high) in HU, one input channel each for the crop's own slice; the first is also used for
+            the slice below and the slice above.
+        neighbour_mm: how far the slices below and above are, at least one slice.
+        zoom: crop side in multiples of the box's longest edge, at inference.
+        min_side_mm: the smallest crop side, at inference.
+    """
+
+    size: int = 96
+    stem: int = 24
+    quarter: int = 48
+    eighth: int = 96
+    sixteenth: int = 160
+    dim: int = 128
+    heads: int = 8
+    depth: int = 2
+    mlp: int = 512
+    windows: tuple[tuple[float, float], ...] = ((-160.0, 240.0), (-500.0, 1300.0), (-1100.0, 100.0))
+    neighbour_mm: float = 3.0
+    zoom: float = 1.9
+    min_side_mm: float = 48.0
+
+    @property
+    def channels(self) -> int:
+        """Input channels: one a window, and the two neighbours."""
+        return len(self.windows) + 2
+
+
+def _unit(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs)]
+
+
+class _Residual(nn.Module):
+    """Two 3x3 convolutions around a shortcut."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*_unit(channels, channels), nn.ReLU(inplace=True), *_unit(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.body(x))
+
+
+def _down(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
+    steps = [*_unit(inputs, outputs, stride=2), nn.ReLU(inplace=True)]
+    return nn.Sequential(*steps, *(_Residual(outputs) for _ in range(blocks)))
+
+
+class CropEncoder(nn.Module):
+    """(B, C, S, S) to an embedding at stride 8 and detail features at strides 4 and 2."""
+
+    def __init__(self, config: TinyConfig) -> None:
+        super().__init__()
+        self.to_half = nn.Sequential(
+            *_unit(config.channels, config.stem, stride=2),
+            nn.ReLU(inplace=True),
+            *_unit(config.stem, config.stem),
+            nn.ReLU(inplace=True),
+        )
+        self.to_quarter = _down(config.stem, config.quarter, 1)
+        self.to_eighth = _down(config.quarter, config.eighth, 2)
+        self.to_sixteenth = _down(config.eighth, config.sixteenth, 2)
+        self.lateral = nn.Conv2d(config.eighth, config.dim, 1)
+        self.top = nn.Conv2d(config.sixteenth, config.dim, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        half = self.to_half(x)
+        quarter = self.to_quarter(half)
+        eighth = self.to_eighth(quarter)
+        top = self.top(self.to_sixteenth(eighth))
+        top = nn.functional.interpolate(top, scale_factor=2.0, mode="bilinear", align_corners=False)
+        return self.lateral(eighth) + top, quarter, half
+
+
+class PairedMaskDecoder(nn.Module):
+    """segment-anything's ``MaskDecoder``, one prompt for each image, with detail added while it upsamples."""
+
+    def __init__(self, config: TinyConfig) -> None:
+        super().__init__()
+        transformer = sam_parts().modeling.TwoWayTransformer(
+            depth=config.depth, embedding_dim=config.dim, mlp_dim=config.mlp, num_heads=config.heads
+        )
+        self.sam = sam_parts().modeling.MaskDecoder(
+            transformer_dim=config.dim,
+            transformer=transformer,
+            num_multimask_outputs=1,
+            iou_head_depth=2,
+            iou_head_hidden_dim=config.dim,
+        )
+        self.detail_quarter = nn.Conv2d(config.quarter, config.dim // 4, 1)
+        self.detail_half = nn.Conv2d(config.stem, config.dim // 8, 1)
+        self.sharpen = nn.Conv2d(config.dim // 8, config.dim // 8, 3, padding=1)
+
+    def forward(
+        self, embedding: tuple[Tensor, Tensor, Tensor], image_pe: Tensor, sparse: Tensor, dense: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (B, S/2, S/2) and predicted IoU (B,) of one mask a crop."""
+        image, quarter, half = embedding
+        batch = len(sparse)
+        own = torch.cat([self.sam.iou_token.weight, self.sam.mask_tokens.weight])
+        tokens = torch.cat([own.expand(batch, -1, -1), sparse], dim=1)
+        source = image + dense
+        tokens, source = self.sam.transformer(source, image_pe.expand(batch, -1, -1, -1), tokens)
+        grid = source.transpose(1, 2).reshape(image.shape)
+        first, norm, activation, second, last_activation = self.sam.output_upscaling
+        grid = activation(norm(first(grid) + self.detail_quarter(quarter)))
+        grid = last_activation(second(grid) + self.detail_half(half))
+        grid = grid + self.sharpen(grid)
+        weights = self.sam.output_hypernetworks_mlps[0](tokens[:, 1])
+        logits = torch.einsum("bc,bchw->bhw", weights, grid)
+        return logits, self.sam.iou_prediction_head(tokens[:, 0])[:, 0]
+
+
+class TinySam(nn.Module):
+    """``encode`` crops (the costly step), then ``decode`` one box in each of them (the cheap one)."""
+
+    def __init__(self, config: TinyConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or TinyConfig()
+        grid = self.config.size // 8
+        self.encoder = CropEncoder(self.config)
+        self.prompt_encoder = sam_parts().modeling.PromptEncoder(
+            embed_dim=self.config.dim,
+            image_embedding_size=(grid, grid),
+            input_image_size=(self.config.size, self.config.size),
+            mask_in_chans=16,
+        )
+        self.decoder = PairedMaskDecoder(self.config)
+
+    def encode(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, channels, size, size), made by ``tiny_crops.channels``, to embeddings at strides 8, 4 and 2."""
+        return self.encoder(crops.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+
+    def decode(
+        self, embedding: tuple[Tensor, Tensor, Tensor], boxes: Tensor, priors: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """One mask for each crop.
+
+        Args:
+            embedding: of ``encode``.
+            boxes: (B, 4) x0, y0, x1, y1 in crop pixels, edges (the first pixel covers 0 to 1).
+            priors: (B, size/2, size/2) probabilities of a rough mask, or NaN in the crops that have none.
+
+        Returns:
+            (B, size/2, size/2) logits, and (B,) the IoU that the network expects of them.
+        """
+        # segment-anything adds half a pixel to what it takes for pixel indices
+        sparse, dense = self.prompt_encoder(points=None, boxes=boxes - 0.5, masks=None)
+        if priors is not None:
+            given = ~torch.isnan(priors[:, 0, 0])
+            _, hinted = self.prompt_encoder(None, None, masks=4 * torch.nan_to_num(priors)[:, None] - 2)
+            dense = torch.where(given[:, None, None, None], hinted, dense)
+        logits, quality = self.decoder(embedding, self.prompt_encoder.get_dense_pe(), sparse, dense)
+        return logits, quality
+
+    def forward(self, crops: Tensor, boxes: Tensor, priors: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """``encode`` and ``decode`` in one."""
+        return self.decode(self.encode(crops), boxes, priors)

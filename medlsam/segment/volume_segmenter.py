@@ -1,0 +1,152 @@
+"""Probabilities of single structures, and the one label map that they become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medlsam.errors import GeometryError, UsageError
+from medlsam.geometry import Box, Grid
+from medlsam.segment.prompts import covered, index_box
+
+# Diagonal neighbours count: thin structures run obliquely through the voxels.
+_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskBlock:
+    """A structure's probability in the part of the scan where it may be; elsewhere it is 0.
+
+    Attributes:
+        origin_zyx: index of the block's first voxel in the canonical array.
+        probability: (dz, dy, dx) float32, 0 to 1.
+    """
+
+    origin_zyx: tuple[int, int, int]
+    probability: NDArray[np.float32]
+
+    @property
+    def end_zyx(self) -> tuple[int, int, int]:
+        """Index after the block's last voxel."""
+        z, y, x = (start + n for start, n in zip(self.origin_zyx, self.probability.shape, strict=True))
+        return (z, y, x)
+
+
+def assemble(
+    blocks: Mapping[str, MaskBlock],
+    values: Mapping[str, int],
+    shape_zyx: tuple[int, ...],
+    threshold: float = 0.5,
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """One label map of all structures.
+
+    Of each structure the largest connected component (26 neighbours) at or above ``threshold`` counts. Where
+    two overlap the more probable one gets the voxel, the first of the mapping where both are equal; what that
+    cuts off from a structure's largest part goes too.
+
+    Args:
+        blocks: structure to probability.
+        values: structure to label value, 1 to 65535.
+        shape_zyx: of the canonical array.
+        threshold: probability from which a voxel belongs to a structure.
+
+    Returns:
+        (Z, Y, X) labels, uint8 where the largest of ``values`` allows, else uint16.
+
+    Raises:
+        UsageError: a structure without a value, or a value out of range.
+        GeometryError: a block reaches outside of the array.
+    """
+    for name, block in blocks.items():
+        if name not in values:
+            raise UsageError(f"{name}: no label value; values are given for {', '.join(values) or 'nothing'}")
+        if min(block.origin_zyx) < 0 or (np.array(block.end_zyx) > shape_zyx).any():
+            raise GeometryError(
+                f"{name}: block {block.origin_zyx} to {block.end_zyx} leaves the scan of {tuple(shape_zyx)}"
+            )
+    if any(not 1 <= value <= 65535 for value in values.values()):
+        raise UsageError(f"label values must be 1 to 65535, got {dict(values)}")
+    dtype = np.uint8 if max(values.values(), default=0) <= 255 else np.uint16
+    labels: NDArray[np.uint8] | NDArray[np.uint16] = np.zeros(shape_zyx, dtype=dtype)
+    blocks = {name: block for name, block in blocks.items() if block.probability.size}
+    if not blocks:
+        return labels
+
+    # The best probability so far is kept only where there are blocks: a whole scan of floats is large.
+    low = np.min([block.origin_zyx for block in blocks.values()], axis=0)
+    high = np.max([block.end_zyx for block in blocks.values()], axis=0)
+    best = np.zeros(high - low, dtype=np.float32)
+    claimed = {}
+    for name, block in blocks.items():
+        mask = largest_component(block.probability >= threshold)
+        claimed[name] = int(mask.sum())
+        inner = _region(block, low)
+        mask &= (block.probability > best[inner]) | (labels[_region(block)] == 0)
+        best[inner][mask] = block.probability[mask]
+        labels[_region(block)][mask] = values[name]
+    for name, block in blocks.items():
+        part = labels[_region(block)]
+        mask = part == values[name]
+        if 0 < mask.sum() < claimed[name]:
+            part[mask & ~largest_component(mask)] = 0
+    return labels
+
+
+def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest connected part (26 neighbours) of a mask (Z, Y, X); the first of equally large ones."""
+    parts, count = ndimage.label(mask, structure=_NEIGHBOURS)
+    if count <= 1:
+        return mask.copy()
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return np.asarray(parts == sizes.argmax())
+
+
+def shape_prior_block(box: Box, shape_prior: NDArray[np.floating], grid: Grid) -> MaskBlock:
+    """The templates' mean mask, stretched into a box: what one knows without looking at the scan.
+
+    Args:
+        box: LPS mm.
+        shape_prior: (D, H, W) 0 to 1, voxel centres at (i + 0.5) / n of the box edges.
+        grid: canonical grid.
+
+    Returns:
+        The voxels whose centres lie in the box, trilinear; an empty block where the box is outside of the scan.
+
+    Raises:
+        GeometryError: the grid is not canonical.
+    """
+    low, high = (corner[::-1] for corner in index_box(box, grid))
+    spans = [covered(low[axis], high[axis], grid.shape_zyx[axis]) for axis in range(3)]
+    if not all(spans):
+        return MaskBlock((0, 0, 0), np.zeros((0, 0, 0), dtype=np.float32))
+    block = np.asarray(shape_prior, dtype=np.float32)
+    for axis, span in enumerate(spans):
+        size = high[axis] - low[axis]
+        fractions = (np.asarray(span) - low[axis]) / size if size > 0 else np.full(len(span), 0.5)
+        block = _linear(block, fractions * block.shape[axis] - 0.5, axis)
+    origin = (spans[0].start, spans[1].start, spans[2].start)
+    return MaskBlock(origin, np.clip(block, 0.0, 1.0, dtype=np.float32))
+
+
+def _linear(array: NDArray[np.float32], positions: NDArray[np.float64], axis: int) -> NDArray[np.float32]:
+    """Linear interpolation along one axis at continuous indices, constant beyond the ends."""
+    positions = np.clip(positions, 0, array.shape[axis] - 1)
+    first = np.floor(positions).astype(int)
+    second = np.minimum(first + 1, array.shape[axis] - 1)
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    weight = (positions - first).astype(np.float32).reshape(shape)
+    return np.asarray(array.take(first, axis) * (1 - weight) + array.take(second, axis) * weight)
+
+
+def _region(block: MaskBlock, origin: NDArray[np.intp] | None = None) -> tuple[slice, ...]:
+    """Where a block lies in an array that begins at ``origin`` (default: the canonical array itself)."""
+    shift = np.zeros(3, dtype=int) if origin is None else origin
+    return tuple(
+        slice(int(a - s), int(b - s)) for a, b, s in zip(block.origin_zyx, block.end_zyx, shift, strict=True)
+    )

@@ -1,0 +1,64 @@
+"""Template scans with their labels, one after the other: the only labels on the way to a segmentation.
+
+It is kept apart from the pipeline so that what segments a scan cannot even import what reads labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from medlsam.errors import TemplateError
+from medlsam.inputs import TemplateCase, find_templates, read_case_list, read_markups, read_template_labels
+from medlsam.localize.build import Support
+from medlsam.options import near
+from medlsam.volume import check_same_grid, read_volume
+
+
+def find_supports(
+    path: str | Path, cases: Sequence[str] | str | Path | None = None
+) -> tuple[list[TemplateCase], dict[int, str]]:
+    """The template scans of a folder, or the named ones among them, and what their label values mean.
+
+    Args:
+        path: a templates folder.
+        cases: case names, or ``FILE.json`` or ``FILE.json:key`` that lists them; all where None.
+
+    Raises:
+        TemplateError: no templates there, or a case that is not among them.
+        UsageError: the list of cases cannot be read.
+    """
+    found, names = find_templates(path)
+    if cases is None:
+        return found, names
+    wanted = read_case_list(cases) if isinstance(cases, str | Path) else list(cases)
+    known = {case.name: case for case in found}
+    for name in wanted:
+        if name not in known:
+            raise TemplateError(
+                f"{path}: there is no template {name!r}{near(name, known)}; it holds {', '.join(known)}"
+            )
+    if not wanted:
+        raise TemplateError(f"{path}: the list of cases is empty, so there is no template")
+    return [known[name] for name in dict.fromkeys(wanted)], names
+
+
+def read_supports(cases: Sequence[TemplateCase], names: dict[int, str]) -> Iterator[Support]:
+    """Read template scans one at a time, so that only one of them is in memory.
+
+    Args:
+        cases: from ``find_supports``.
+        names: value to structure, from ``find_supports``.
+
+    Raises:
+        VolumeError: a file cannot be read, or is not what it should be.
+        GeometryError: image and label map do not lie on the same grid.
+        TemplateError: a label value without a name, or markups that are not extreme points.
+    """
+    for case in cases:
+        image = read_volume(case.image)
+        labels = read_template_labels(case, names) if case.labels is not None else None
+        if labels is not None:
+            check_same_grid(image, labels)
+        points = read_markups(case.points) if case.points is not None else None
+        yield Support(case.name, image, labels, points)

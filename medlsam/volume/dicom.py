@@ -1,0 +1,141 @@
+"""DICOM series through GDCM: which files make a scan, and whether they fit together."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
+
+from medlsam.errors import VolumeError
+
+_log = logging.getLogger(__name__)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file starts as DICOM files do (an index file, DICOMDIR, does not count)."""
+    if not path.is_file() or path.name.upper() == "DICOMDIR" or path.name.startswith("."):
+        return False
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def holds_series(folder: Path) -> bool:
+    """Whether a folder itself (not its subfolders) holds DICOM files."""
+    return any(is_dicom(file) for file in sorted(folder.iterdir()))
+
+
+def series_folders(folder: Path) -> list[Path]:
+    """The folder and those below it that hold DICOM files themselves, sorted."""
+    below = [f for f in folder.rglob("*") if f.is_dir() and "__MACOSX" not in f.parts]
+    return [f for f in sorted([folder, *below]) if holds_series(f)]
+
+
+def read_series(folder: Path) -> sitk.Image:
+    """Read the CT series of a folder; of several, the one with most slices.
+
+    Returns:
+        The image, HU, slices in the order of their positions.
+
+    Raises:
+        VolumeError: there is no CT series, or its slices do not make one regular volume.
+    """
+    ids = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    series = [tuple(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)) for uid in ids]
+    listed = {Path(file).name for files in series for file in files}
+    damaged = [file.name for file in sorted(folder.iterdir()) if is_dicom(file) and file.name not in listed]
+    if damaged:
+        raise VolumeError(
+            f"{folder}: {len(damaged)} DICOM files are truncated or damaged, the first is {damaged[0]}; "
+            "copy the series again"
+        )
+    readable = [(files, modality) for files in series if (modality := _modality(files[0])) is not None]
+    if not readable:
+        raise VolumeError(
+            f"{folder}: no readable DICOM series in this folder; give the folder that holds the slices"
+        )
+    scans = [files for files, modality in readable if modality == "CT"]
+    if not scans:
+        found = ", ".join(sorted({modality for _, modality in readable}))
+        raise VolumeError(f"{folder}: the DICOM series is of modality {found}, not CT")
+    scans.sort(key=len, reverse=True)
+    if len(scans) > 1:
+        _log.warning(
+            "%s: %d CT series; taking the one with most slices (%d)", folder, len(scans), len(scans[0])
+        )
+    files = scans[0]
+    if len(files) == 1:
+        return _read_single(files[0], folder)
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(files)
+    reader.MetaDataDictionaryArrayUpdateOn()
+    try:
+        image = reader.Execute()
+    except RuntimeError as error:
+        last = str(error).strip().splitlines()[-1].strip()
+        raise VolumeError(
+            f"{folder}: the DICOM series cannot be read: a slice is truncated, damaged or of another "
+            f"size ({last})"
+        ) from error
+    positions = [_position(reader, n, files[n]) for n in range(len(files))]
+    _check_positions(np.asarray(positions), image, folder)
+    return image
+
+
+def _read_single(file: str, folder: Path) -> sitk.Image:
+    # One file is one slice, or a whole scan as enhanced multi-frame CT.
+    try:
+        return sitk.ReadImage(file)
+    except RuntimeError as error:
+        last = str(error).strip().splitlines()[-1].strip()
+        raise VolumeError(f"{folder}: {Path(file).name} cannot be read ({last})") from error
+
+
+def _modality(file: str) -> str | None:
+    """The modality of a DICOM image file; None where it holds no readable image (structure sets, reports)."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(file)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return None
+    return reader.GetMetaData("0008|0060").strip() if reader.HasMetaDataKey("0008|0060") else "unknown"
+
+
+def _position(reader: sitk.ImageSeriesReader, n: int, file: str) -> list[float]:
+    try:
+        x, y, z = (float(v) for v in reader.GetMetaData(n, "0020|0032").split("\\"))
+    except (RuntimeError, ValueError) as error:
+        raise VolumeError(
+            f"{file}: the slice has no Image Position (Patient); its place is unknown"
+        ) from error
+    return [x, y, z]
+
+
+def _check_positions(positions: NDArray[np.float64], image: sitk.Image, folder: Path) -> None:
+    normal = np.asarray(image.GetDirection()).reshape(3, 3)[:, 2]
+    along = positions @ normal
+    # GDCM gives up sorting where two slices lie at one place.
+    twice = int((np.diff(np.sort(along)) < 0.01).sum())
+    gaps = np.abs(np.diff(along))
+    usual = float(np.median(gaps))
+    if twice:
+        raise VolumeError(
+            f"{folder}: {twice} slices lie at the place of another (several phases or "
+            "reconstructions in one series?); give one of them in its own folder"
+        )
+    if gaps.max() - gaps.min() > max(0.1 * usual, 0.05):
+        worst = int(np.abs(gaps - usual).argmax())
+        raise VolumeError(
+            f"{folder}: the slices are not evenly spaced: usually {usual:g} mm, {gaps[worst]:g} mm after "
+            f"slice {worst + 1} of {len(positions)}; add the missing slice, or resample the series first"
+        )
+    steps = np.diff(positions, axis=0)
+    sideways = float(np.linalg.norm(steps.mean(axis=0) - (steps.mean(axis=0) @ normal) * normal))
+    if sideways * len(positions) > 2.0:
+        angle = float(np.degrees(np.arctan2(sideways, usual)))
+        raise VolumeError(
+            f"{folder}: the slices are sheared (gantry tilt of {angle:.1f} degrees); correct the tilt first"
+        )

@@ -1,0 +1,130 @@
+"""A model whose two networks are stubs: structures are known by their HU, so every answer is known exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from medlsam.geometry import Grid, mask_box
+from medlsam.localize.templates import OrganSupport, TemplateSet
+from medlsam.pipeline import MedLSAM
+from medlsam.results import LocatedOrgan
+from medlsam.segment.prompts import SlicePrompt
+from medlsam.segment.volume_segmenter import MaskBlock
+from medlsam.volume import Volume, to_canonical
+
+#: HU of each structure; and its label value.
+HU = {"block": 700, "plate": 300, "ghost": 1500}
+VALUES = {"block": 1, "plate": 7, "ghost": 300}
+SIGNATURE = "ab" * 32
+
+
+def draw_ct(grid: Grid, without: Sequence[str] = (), seed: int = 0) -> Volume:
+    """Soft tissue with noise, a block and a plate of known HU; never a ghost."""
+    noise = np.random.default_rng(seed).integers(-20, 60, grid.shape_zyx)
+    array = noise.astype(np.int16)
+    array[:, :3] = -1000
+    places = {"block": np.s_[4:9, 6:12, 5:11], "plate": np.s_[10:13, 5:20, 8:21]}
+    for name, place in places.items():
+        if name not in without:
+            array[place] = HU[name]
+    return Volume(array, grid)
+
+
+def true_mask(volume: Volume, name: str) -> np.ndarray[Any, Any]:
+    return np.asarray(volume.array == HU[name])
+
+
+def template_set(
+    names: Iterable[str] = VALUES, signature: str = SIGNATURE, shift: float = 0.0
+) -> TemplateSet:
+    """Templates without content, but with everything that saving and selecting needs."""
+    arrays = {f.name: np.full(1, shift, np.float32) for f in fields(OrganSupport) if f.name != "support"}
+    support = OrganSupport(support="template", **arrays)  # type: ignore[arg-type]
+    names = list(names)
+    return TemplateSet({n: VALUES[n] for n in names}, {n: (support,) for n in names}, signature)
+
+
+def stub_locate(
+    embedding: Volume,
+    templates: TemplateSet,
+    organs: Iterable[str] | None = None,
+    search: str = "consensus",
+    generator: torch.Generator | None = None,
+    slabs: bool = False,
+) -> dict[str, LocatedOrgan]:
+    """The tight box of all voxels of a structure's HU; missing where there is none."""
+    canonical = to_canonical(embedding)
+    found = {}
+    for name in templates.organs:
+        mask = true_mask(canonical, name)
+        if mask.any():
+            profile = np.array([[0, 0, 0, 1, 1], [1, 0, 0, 1, 1]], np.float32)
+            box = mask_box(mask, canonical.grid)
+            found[name] = LocatedOrgan(
+                name,
+                "found",
+                0.9,
+                2.0,
+                box=box,
+                prompt_box=box,
+                profile=profile,
+                slabs=(box,) if slabs else (),
+            )
+        else:
+            found[name] = LocatedOrgan(name, "missing", 0.1)
+    return found
+
+
+@dataclass
+class StubLocalizer:
+    """``embed`` hands the scan through."""
+
+    name: str = "stub"
+    signature: str = SIGNATURE
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    seen: int = 0
+
+    def embed(self, volume: Volume) -> Volume:
+        self.seen += 1
+        return volume
+
+
+@dataclass
+class StubSegmenter:
+    """Finds voxels of a structure's HU inside its prompts, and remembers what it was asked."""
+
+    signature: str = "cd" * 32
+    spec: Any = field(default_factory=lambda: SimpleNamespace(name="stub-segmenter"))
+    calls: list[dict[str, list[SlicePrompt]]] = field(default_factory=list)
+
+    def segment(
+        self, volume: Volume, prompts: Mapping[str, Sequence[SlicePrompt]], stopwatch: Any = None
+    ) -> dict[str, MaskBlock]:
+        self.calls.append({name: list(found) for name, found in prompts.items()})
+        blocks = {}
+        with stopwatch("encode"), stopwatch("decode"):
+            for name, found in prompts.items():
+                inside = np.zeros(volume.array.shape, bool)
+                for prompt in found:
+                    x0, y0, x1, y1 = (int(np.ceil(v)) for v in prompt.box_xyxy)
+                    inside[prompt.z, y0:y1, x0:x1] = True
+                blocks[name] = MaskBlock((0, 0, 0), (inside & true_mask(volume, name)).astype(np.float32))
+        return blocks
+
+
+def stub_model(monkeypatch: pytest.MonkeyPatch | None = None) -> MedLSAM:
+    """A model of both stubs; without ``monkeypatch`` the stub stays for the whole process."""
+    if monkeypatch is None:
+        import medlsam.pipeline
+
+        medlsam.pipeline.locate = stub_locate  # type: ignore[assignment]
+    else:
+        monkeypatch.setattr("medlsam.pipeline.locate", stub_locate)
+    return MedLSAM(StubLocalizer(), StubSegmenter())  # type: ignore[arg-type]

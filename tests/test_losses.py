@@ -1,0 +1,87 @@
+"""The losses against values worked out by hand, and their gradients against finite differences."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from medlsam.localize.losses import mss_loss, predicted_offset, rdr_loss
+
+RANGE = torch.tensor([600.0, 600.0, 1500.0])
+
+
+def test_predicted_offset_is_equation_2() -> None:
+    query, support = torch.tensor([0.0, 0.1, 0.0]), torch.tensor([0.5, 0.1, -2.0])
+    expected = [600 * math.tanh(0.5), 0.0, 1500 * math.tanh(-2.0)]
+    assert predicted_offset(query, support, RANGE).tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_rdr_loss_by_hand() -> None:
+    # Two points 50 mm apart in x with equal latents: the predicted offset is 0, the two ordered pairs are each
+    # off by 0.5 units in x (smooth L1: 0.125), the two pairs of a point with itself are right.
+    positions = torch.zeros(1, 2, 3)
+    places = torch.tensor([[[0.0, 0.0, 0.0], [50.0, 0.0, 0.0]]])
+    assert rdr_loss(positions, places, RANGE).item() == pytest.approx(2 * 0.125 / 3 / 4)
+
+
+def test_rdr_loss_is_zero_for_perfect_latents() -> None:
+    # tanh is nearly linear this close to 0: latents proportional to places give offsets right to a micrometre.
+    places = torch.rand(2, 5, 3, dtype=torch.float64)
+    positions = places / RANGE.double()
+    assert rdr_loss(positions, places, RANGE.double()).item() < 1e-10
+
+
+def test_rdr_loss_ignores_invalid_points() -> None:
+    positions, places = torch.zeros(1, 3, 3), torch.zeros(1, 3, 3)
+    places[0, 2] = 1e6
+    valid = torch.tensor([[True, True, False]])
+    assert rdr_loss(positions, places, RANGE, valid).item() == 0
+    assert rdr_loss(positions, places, RANGE).item() > 0
+
+
+def test_mss_loss_by_hand() -> None:
+    # One anchor, its own candidate with cosine 1, one far negative with cosine 0, temperature 1/2.
+    anchors = torch.tensor([[[1.0, 0.0]]])
+    candidates = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    places = torch.zeros(1, 1, 3)
+    candidate_places = torch.tensor([[[0.0, 0.0, 0.0], [100.0, 0.0, 0.0]]])
+    loss = mss_loss(anchors, candidates, places, candidate_places, temperature=0.5, radius_mm=8.0)
+    assert loss.item() == pytest.approx(math.log(1 + math.exp(-2)))
+
+
+def test_mss_loss_leaves_near_candidates_out() -> None:
+    anchors = torch.tensor([[[1.0, 0.0]]])
+    candidates = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])
+    candidate_places = torch.tensor([[[0.0, 0.0, 0.0], [5.0, 0.0, 0.0]]])
+    places = torch.zeros(1, 1, 3)
+    assert mss_loss(anchors, candidates, places, candidate_places, 0.1, radius_mm=8.0).item() == 0
+    far = mss_loss(anchors, candidates, places, candidate_places, 0.1, radius_mm=4.0)
+    assert far.item() == pytest.approx(math.log(2))
+
+
+def test_mss_loss_ignores_padding_points() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.nn.functional.normalize(torch.randn(1, 3, 4, generator=generator), dim=-1)
+    places = torch.tensor([[[0.0, 0, 0], [100.0, 0, 0], [200.0, 0, 0]]])
+    valid = torch.tensor([[True, True, False]])
+    padded = mss_loss(features, features, places, places, 0.1, 8.0, valid)
+    plain = mss_loss(features[:, :2], features[:, :2], places[:, :2], places[:, :2], 0.1, 8.0)
+    assert padded.item() == pytest.approx(plain.item(), rel=1e-6)
+
+
+def test_gradients() -> None:
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    places, others = draw(2, 4, 3) * 100, draw(2, 7, 3) * 100
+    positions = (draw(2, 4, 3) * 0.1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda p: rdr_loss(p, places, RANGE.double()), positions)
+    anchors, candidates = draw(2, 4, 5).requires_grad_(), draw(2, 7, 5).requires_grad_()
+    others[:, :4] = places
+    assert torch.autograd.gradcheck(
+        lambda a, c: mss_loss(a, c, places, others, 0.5, 8.0), (anchors, candidates)
+    )

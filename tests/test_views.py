@@ -1,0 +1,74 @@
+"""View pairs: the points that are said to be the same place are the same place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medlsam.localize.sampling import sample_map
+from medlsam.localize.views import AIR_HU, ViewOptions, draw_pair
+
+OPTIONS = ViewOptions(shape_zyx=(32, 32, 32), points=64, negatives=32, shift_mm=40.0)
+
+
+def smooth_scan() -> torch.Tensor:
+    """A scan whose value tells the place: 10 * x + 3 * y - 5 * z (voxels), all of it denser than air."""
+    z, y, x = torch.meshgrid(*[torch.arange(n, dtype=torch.float32) for n in (60, 70, 80)], indexing="ij")
+    return 10 * x + 3 * y - 5 * z
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_coordinates_are_exact(seed: int) -> None:
+    scan = smooth_scan()
+    pair = draw_pair(scan, 4.0, OPTIONS, np.random.default_rng(seed))
+    uncut = draw_pair(scan, 4.0, ViewOptions(**{**vars(OPTIONS), "cut_probability": 0.0}), np.random.default_rng(seed))
+    for candidate in (pair, uncut):
+        places = candidate.places[candidate.valid] / 4.0
+        expected = 10 * places[:, 0] + 3 * places[:, 1] - 5 * places[:, 2]
+        inside = ((places > 1) & (places < torch.tensor([78.0, 68.0, 58.0]))).all(dim=1)
+        for view, points in zip(candidate.views, candidate.points, strict=True):
+            if candidate is uncut:
+                seen = sample_map(view[None, None], points[candidate.valid][None], 1)[0, :, 0]
+                assert torch.allclose(seen[inside], expected[inside], atol=0.5)
+
+
+def test_the_same_generator_gives_the_same_pair() -> None:
+    scan = smooth_scan()
+    first, second = (draw_pair(scan, 4.0, OPTIONS, np.random.default_rng(3)) for _ in range(2))
+    other = draw_pair(scan, 4.0, OPTIONS, np.random.default_rng(4))
+    assert torch.equal(first.views, second.views)
+    assert torch.equal(first.places, second.places)
+    assert not torch.equal(first.views, other.views)
+
+
+def test_negatives_carry_their_place() -> None:
+    scan = smooth_scan()
+    options = ViewOptions(**{**vars(OPTIONS), "cut_probability": 0.0})
+    pair = draw_pair(scan, 4.0, options, np.random.default_rng(0))
+    places = pair.negative_places[0] / 4.0
+    seen = sample_map(pair.views[:1, None], pair.negatives[:1], 1)[0, :, 0]
+    inside = ((places > 1) & (places < torch.tensor([78.0, 68.0, 58.0]))).all(dim=1)
+    assert inside.sum() > 5
+    expected = 10 * places[:, 0] + 3 * places[:, 1] - 5 * places[:, 2]
+    assert torch.allclose(seen[inside], expected[inside], atol=0.5)
+
+
+def test_points_lie_in_the_body() -> None:
+    scan = torch.full((60, 60, 60), AIR_HU)
+    scan[20:40, 20:40, 20:40] = 40.0
+    pair = draw_pair(scan, 4.0, OPTIONS, np.random.default_rng(1))
+    places = pair.places[pair.valid] / 4.0
+    assert len(places) > 0
+    assert (places >= 18).all()
+    assert (places <= 41).all()
+
+
+def test_a_scan_smaller_than_a_view() -> None:
+    pair = draw_pair(torch.zeros(10, 12, 14), 4.0, OPTIONS, np.random.default_rng(0))
+    assert pair.views.shape == (2, 32, 32, 32)
+    assert pair.valid.any()
+    assert pair.views.min() == pytest.approx(AIR_HU)
