@@ -126,7 +126,7 @@ class MedLSAM:
             source = f" of {templates.source}" if templates.source else ""
             raise TemplateError(
                 f"the templates{source} were made with another localizer "
-                f" (sha256 {templates.signature[:12]}...) than {self.localizer.name} "
+                f"(sha256 {templates.signature[:12]}...) than {self.localizer.name} "
                 f"(sha256 {self.localizer.signature[:12]}...); build them again with this one"
             )
 

@@ -21,7 +21,7 @@ class LocatedOrgan:
 
     Attributes:
         name: the structure.
-        status: ``found``, ``uncertain``, ``missing`` or ``out_of_view``; the last two carry no box to segment.
+        status: ``found``, ``uncertain``, ``missing`` or ``out_of_view``; the last two have no box to segment.
         confidence: 0 to 1.
         expected_error_mm: mean distance of a face from the truth that the templates lead to expect.
         points: six extreme points, or None where the structure is missing.

@@ -1,4 +1,4 @@
-"""A model whose two networks are stubs: structures are known by their HU, so every answer is known exactly."""
+"""A model whose two networks are stubs: structures are known by their HU, so every answer is known."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def template_set(
     arrays = {f.name: np.full(1, shift, np.float32) for f in fields(OrganSupport) if f.name != "support"}
     support = OrganSupport(support="template", **arrays)  # type: ignore[arg-type]
     names = list(names)
-    return TemplateSet({n: VALUES[n] for n in names}, {n: (support,) for n in names}, signature)
+    return TemplateSet({n: VALUES[n] for n in names}, dict.fromkeys(names, (support,)), signature)
 
 
 def stub_locate(

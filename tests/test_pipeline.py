@@ -18,7 +18,7 @@ import torch
 
 import medlsam.batch
 import medlsam.pipeline
-from medlsam.errors import MedlsamError, TemplateError, UsageError, WeightsError
+from medlsam.errors import TemplateError, UsageError, WeightsError
 from medlsam.geometry import Box, Grid
 from medlsam.localize.build import Support
 from medlsam.pipeline import MedLSAM, case_generator, effective_prompts, load, slice_prompts
@@ -247,7 +247,9 @@ def test_segment_cannot_see_a_label(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     for folder, volume in (("imagesTr", image), ("labelsTr", Volume((image.array > 200) * 1, image.grid))):
         write_volume(volume, tmp_path / folder / ("a_0000.nii.gz" if folder == "imagesTr" else "a.nii.gz"))
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "block": 1}}))
-    medlsam.batch.segment_folder(stub_model(monkeypatch), template_set(), tmp_path, tmp_path / "out")
+    medlsam.batch.segment_folder(
+        stub_model(monkeypatch), template_set(), tmp_path, tmp_path / "out", report=False
+    )
     assert (tmp_path / "out" / "a" / "segmentation.nii.gz").is_file()
 
 
@@ -352,15 +354,16 @@ def test_the_segmenter_is_loaded_when_it_is_needed(monkeypatch: pytest.MonkeyPat
 def test_results_draw_themselves(model: MedLSAM) -> None:
     image = draw_ct(GRID)
     found = model.segment(replace(image, path=Path("<b>.nii.gz")), template_set())
-    for page in (found._repr_html_(), found.localization._repr_html_()):
+    page_of_segmentation = found._repr_html_()
+    for page in (page_of_segmentation, found.localization._repr_html_()):
         assert "&lt;b&gt;" in page
         assert "ghost" in page
         assert "missing" in page
         picture = re.search(r'src="data:image/png;base64,([^"]+)"', page)
         assert picture is not None
         assert base64.b64decode(picture[1]).startswith(b"\x89PNG")
-    assert "0.9" in found._repr_html_()  # 216 voxels of 7.5 mm3 are 1.6 ml
-    assert "1.6" in found._repr_html_()
+        assert "plate</td><td>found</td><td>0.90" in page
+    assert "<td>4.4</td>" in page_of_segmentation  # 585 voxels of 7.5 mm3
 
 
 def test_results_without_the_scan_show_their_table(model: MedLSAM) -> None:

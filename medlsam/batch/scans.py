@@ -163,7 +163,7 @@ def _one_scan(
             with folder.writing(case.name) as partial:
                 answer = run.work(scan.volume, case.name, partial, watch)
                 warnings = (*notes, *answer.warnings)
-                record = CaseRecord(str(case.path), "done", watch.seconds, warnings)
+                record = CaseRecord(str(case.path.absolute()), "done", watch.seconds, warnings)
                 done = DoneCase(fingerprint, shared, record, list(answer.statistics))
                 folder.finish(case.name, done)
         except Exception as error:
@@ -174,7 +174,7 @@ def _one_scan(
                 details["traceback"] = "".join(traceback.format_exception(error))
             # An older result would pass for this run's.
             folder.discard(case.name)
-            record = CaseRecord(str(case.path), "failed", watch.seconds, tuple(notes), details)
+            record = CaseRecord(str(case.path.absolute()), "failed", watch.seconds, tuple(notes), details)
             summary.failed[case.name] = record
             _log.info("%s failed: %s", case.name, text)
             return _told(record)

@@ -31,40 +31,62 @@ class Matches:
     spread_mm: Tensor
 
 
+def _body_cells(embedding: Embedding) -> tuple[Tensor, Tensor]:
+    """Places (M, 3) LPS mm and latent positions (M, 3) of the cells with body in them (all where there is none)."""
+    body = embedding.body8
+    if not body.any():
+        body = torch.ones_like(body)
+    return embedding.cells(POSITION_STRIDE)[body], embedding.positions.permute(1, 2, 3, 0)[body]
+
+
+def _weighted_centre(votes: Tensor, weight: Tensor, rounds: int = 3) -> tuple[Tensor, Tensor]:
+    """Weighted geometric median (N, 3) of votes (N, M, 3), and the mean distance (N,) of the votes from it."""
+    weight = weight / weight.sum(dim=1, keepdim=True)
+    answer = torch.einsum("nm,nmc->nc", weight, votes)
+    distance = torch.zeros_like(weight)
+    for _ in range(rounds):
+        distance = (votes - answer[:, None]).norm(dim=-1)
+        pull = weight / (distance + 5.0)
+        answer = torch.einsum("nm,nmc->nc", pull / pull.sum(dim=1, keepdim=True), votes)
+    return answer, (distance * weight).sum(dim=1)
+
+
 def coarse_consensus(
-    embedding: Embedding, latents: Tensor, near_mm: tuple[float, ...] = (150.0, 80.0, 60.0)
+    embedding: Embedding,
+    latents: Tensor,
+    near_mm: tuple[float, ...] = (80.0, 60.0),
+    budget: int = 3_000_000,
 ) -> tuple[Tensor, Tensor]:
     """Every body cell votes c + r * tanh(p_s - p_c); take the votes' robust centre.
 
-    Repeated with votes of cells near the current answer weighted more, since offsets are learnt best over
-    short distances.
+    Offsets are learnt best over short distances. So the first centre weights cells that say of themselves that they
+    are near (a short predicted offset), and the repeats weight cells that are near the centre found.
 
     Args:
         embedding: the scan.
         latents: (N, 3) latent positions looked for.
-        near_mm: Gaussian radii of the repeats.
+        near_mm: Gaussian radii: of the predicted offset first, then of the distance in each repeat.
+        budget: votes held at a time, which bounds memory.
 
     Returns:
-        (N, 3) LPS mm and (N,) mm: mean absolute deviation of the last weighted votes.
+        (N, 3) LPS mm and (N,) mm: weighted mean distance of the votes from the answer.
     """
-    body = embedding.body8
-    if not body.any():
-        body = torch.ones_like(body)
-    cells = embedding.cells(POSITION_STRIDE)[body]
-    latent_cells = embedding.positions.permute(1, 2, 3, 0)[body]
-    votes = cells[None] + predicted_offset(latent_cells[None], latents[:, None], embedding.range_mm)
-    answer = votes.median(dim=1).values
-    spread = torch.zeros(len(latents))
-    for radius in near_mm:
-        distance = ((cells[None] - answer[:, None]) ** 2).sum(dim=-1)
-        # Far cells keep a small vote, so that an answer outside the body is still an answer.
-        near = torch.exp(-distance / (2 * radius**2)) + 1e-4
-        residual = (votes - answer[:, None]).norm(dim=-1)
-        weight = near / (residual + 10.0)
-        weight = weight / weight.sum(dim=1, keepdim=True)
-        answer = (votes * weight[..., None]).sum(dim=1)
-        spread = ((votes - answer[:, None]).norm(dim=-1) * weight).sum(dim=1)
-    return answer, spread
+    cells, cell_latents = _body_cells(embedding)
+    answers, spreads = [], []
+    for part in latents.split(max(1, budget // len(cells))):
+        offsets = predicted_offset(cell_latents[None], part[:, None], embedding.range_mm)
+        votes = cells[None] + offsets
+        distance = offsets.square().sum(dim=-1)
+        # A floor keeps the weights from vanishing where no cell is near; it follows the nearest cell's claim.
+        weight = torch.exp((distance.amin(dim=1, keepdim=True) - distance) / (2 * near_mm[0] ** 2))
+        answer, spread = _weighted_centre(votes, weight)
+        for radius in near_mm:
+            distance = (cells[None] - answer[:, None]).square().sum(dim=-1)
+            weight = torch.exp((distance.amin(dim=1, keepdim=True) - distance) / (2 * radius**2))
+            answer, spread = _weighted_centre(votes, weight)
+        answers.append(answer)
+        spreads.append(spread)
+    return torch.cat(answers), torch.cat(spreads)
 
 
 def random_starts(
@@ -75,11 +97,7 @@ def random_starts(
     Returns:
         (N, 3) LPS mm and (N,) mm: mean distance of the single answers from their mean.
     """
-    body = embedding.body8
-    if not body.any():
-        body = torch.ones_like(body)
-    cells = embedding.cells(POSITION_STRIDE)[body]
-    latent_cells = embedding.positions.permute(1, 2, 3, 0)[body]
+    cells, latent_cells = _body_cells(embedding)
     chosen = torch.randint(len(cells), (starts,), generator=generator)
     offsets = predicted_offset(latent_cells[chosen][None], latents[:, None], embedding.range_mm)
     answers = cells[chosen][None] + offsets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +42,11 @@ class PoolSource:
     weight: float = 1.0
     cases: str | None = None
     exclude: list[str] = field(default_factory=list)
+
+
+def _tag(path: Path) -> str:
+    """Eight characters that tell scans of the same name in different folders apart."""
+    return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
 
 
 class ViewPairs(Dataset[dict[str, Tensor]]):
@@ -134,7 +140,7 @@ class CTPool(LightningDataModule):
     def _plan(self) -> list[tuple[str, float, Path | int]]:
         """(file name in the cache, weight, scan or phantom seed) of every member of the pool."""
         plan: list[tuple[str, float, Path | int]] = []
-        for number, source in enumerate(self.sources):
+        for source in self.sources:
             keep = set(read_case_list(source.cases)) if source.cases else None
             cases = [
                 case
@@ -144,7 +150,7 @@ class CTPool(LightningDataModule):
             if not cases:
                 raise UsageError(f"{source.path}: no scan is left after cases={source.cases}, exclude={source.exclude}")
             plan += [
-                (f"{number}-{case.name}-{self.spacing_mm:g}mm.npy", source.weight / len(cases), case.path)
+                (f"{_tag(case.path)}-{case.name}-{self.spacing_mm:g}mm.npy", source.weight / len(cases), case.path)
                 for case in cases
             ]
         for i in range(self.phantoms):

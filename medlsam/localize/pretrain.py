@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from medlsam.localize.match import coarse_consensus, refine
 from medlsam.localize.pool import VALIDATION_PHANTOM_SEED, CTPool
 from medlsam.localize.sampling import sample_map
 from medlsam.phantom import phantom
-from medlsam.weights.store import save_weights
+from medlsam.volume import Volume
+from medlsam.weights.store import load_weights, save_weights
 
 
 class MedLAMPretraining(LightningModule):
@@ -54,8 +56,6 @@ class MedLAMPretraining(LightningModule):
         super().__init__()
         self.encoder = Encoder(encoder).to(memory_format=torch.channels_last_3d)
         if initial_weights:
-            from medlsam.weights.store import load_weights
-
             state, _ = load_weights(Path(initial_weights), "localizer")
             self.encoder.load_state_dict(state)
         self.learning_rate, self.weight_decay, self.warmup_steps = learning_rate, weight_decay, warmup_steps
@@ -126,21 +126,11 @@ class MedLAMPretraining(LightningModule):
 
     def landmark_errors(self) -> tuple[float, float]:
         """Mean distance in mm of the extreme points found (coarse, refined), over ordered pairs of phantoms."""
-        spacing = (self.encoder.config.spacing_mm,) * 3
         seen: list[tuple[Embedding, dict[str, Tensor]]] = []
         training = self.encoder.training
         self.encoder.eval()
-        for i in range(self.validation_phantoms):
-            made = phantom(seed=VALIDATION_PHANTOM_SEED + i, spacing_xyz=spacing, region="body")
-            marks = {
-                name: torch.tensor(
-                    ExtremePoints.from_mask(made.labels.array == value, made.labels.grid).array,
-                    dtype=torch.float32,
-                )
-                for value, name in made.names.items()
-                if (made.labels.array == value).any()
-            }
-            seen.append((embed(made.image, self.encoder, self.device), marks))
+        for image, marks in self._validation_set:
+            seen.append((embed(image, self.encoder, self.device), marks))
         self.encoder.train(training)
         coarse, fine = [], []
         for i, (support, marks) in enumerate(seen):
@@ -155,6 +145,22 @@ class MedLAMPretraining(LightningModule):
                 found = refine(query, features[:, None], first, 32.0).points[:, 0]
                 fine.append((found - wanted).norm(dim=-1).mean())
         return float(torch.stack(coarse).mean()), float(torch.stack(fine).mean())
+
+    @cached_property
+    def _validation_set(self) -> list[tuple[Volume, dict[str, Tensor]]]:
+        """Phantoms with the extreme points (6, 3) of their structures, LPS mm; drawn once."""
+        drawn = []
+        for i in range(self.validation_phantoms):
+            spacing = (self.encoder.config.spacing_mm,) * 3
+            made = phantom(seed=VALIDATION_PHANTOM_SEED + i, spacing_xyz=spacing, region="body")
+            marks = {}
+            for value, name in made.names.items():
+                mask = made.labels.array == value
+                if mask.any():
+                    points = ExtremePoints.from_mask(mask, made.labels.grid)
+                    marks[name] = torch.tensor(points.array, dtype=torch.float32)
+            drawn.append((made.image, marks))
+        return drawn
 
     def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and cosine decay over the planned steps."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from medlsam.phantom.canvas import Block
 from medlsam.phantom.layout import CAGE, EDGES, body_radii, canal_y, level, spine_y
-from medlsam.phantom.shapes import Array, Nodes, curve, ellipsoid, plate, smooth_union, tube
+from medlsam.phantom.shapes import Nodes, curve, ellipsoid, plate, smooth_union, tube
 
 
 def spine(block: Block) -> None:
@@ -94,7 +94,7 @@ def ribs(block: Block) -> None:
     # Between the ribs: intercostal muscle, so that the lung does not touch the fat outside.
     wall = (np.abs(pc + 6) < 4) & (pz > 315)
 
-    def spread(values: np.ndarray) -> Array:
+    def spread(values: ArrayLike) -> NDArray[np.bool_]:
         out = np.zeros(x.size, bool)
         out[near] = values
         return out.reshape(x.shape)

@@ -51,8 +51,7 @@ def sam_parts() -> SamParts:
     before = set(sys.modules)
     try:
         import_module(_PACKAGE)
-        names = [f"{_PACKAGE}.build_sam", f"{_PACKAGE}.modeling"]
-        return SamParts(*map(import_module, names), how="package", reason="import segment_anything works")
+        return _parts(_PACKAGE, "package", "import segment_anything works")
     except (ImportError, RuntimeError, AttributeError, OSError) as error:
         # a torchvision that does not fit torch raises RuntimeError or OSError, half imported AttributeError
         why = f"import segment_anything fails ({type(error).__name__}: {error})"
@@ -65,5 +64,9 @@ def sam_parts() -> SamParts:
     package = ModuleType(_PRIVATE)
     package.__path__ = list(installed.submodule_search_locations)
     sys.modules[_PRIVATE] = package
-    names = [f"{_PRIVATE}.build_sam", f"{_PRIVATE}.modeling"]
-    return SamParts(*map(import_module, names), how="parts", reason=f"{why}; its networks do not need it")
+    return _parts(_PRIVATE, "parts", f"{why}; its networks do not need that")
+
+
+def _parts(package: str, how: Literal["package", "parts"], reason: str) -> SamParts:
+    build_sam, modeling = (import_module(f"{package}.{name}") for name in ("build_sam", "modeling"))
+    return SamParts(build_sam, modeling, how, reason)

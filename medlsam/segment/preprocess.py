@@ -59,7 +59,8 @@ def scale_boxes(boxes: ArrayLike, shape_hw: tuple[int, int], spec: SegmenterSpec
     """
     height, width = spec.input_shape(shape_hw)
     scale = np.tile([width / shape_hw[1], height / shape_hw[0]], 2)
-    return ((np.asarray(boxes, dtype=float).reshape(-1, 4) + 0.5) * scale).astype(np.float32)
+    edges = np.asarray(boxes, dtype=float).reshape(-1, 4) + 0.5
+    return np.asarray(edges * scale, dtype=np.float32)
 
 
 def restore(logits: Tensor, shape_hw: tuple[int, int], spec: SegmenterSpec) -> Tensor:
@@ -74,9 +75,8 @@ def restore(logits: Tensor, shape_hw: tuple[int, int], spec: SegmenterSpec) -> T
         (N, H, W) logits.
     """
     masks = logits[:, None].float()
-    if (
-        spec.aspect == "longest"
-    ):  # the padding ends between two pixels of the small mask: cut it off at full size
+    if spec.aspect == "longest":
+        # the padding may begin inside a pixel of the small mask, so it is cut off at full size
         size = spec.input_shape(shape_hw)
         masks = F.interpolate(masks, (spec.input_size,) * 2, mode="bilinear", align_corners=False)
         masks = masks[..., : size[0], : size[1]]

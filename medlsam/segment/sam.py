@@ -74,9 +74,10 @@ class SamSlices:
 
 
 def build_network(architecture: Architecture) -> nn.Module:
-    """segment-anything's ``Sam`` without memory for its weights (meta device); see ``load_sam``."""
-    with torch.device("meta"):
-        network: nn.Module = sam_parts().build_sam.sam_model_registry[architecture]()
+    """segment-anything's ``Sam`` with random weights."""
+    # Not on the meta device: a product in the prompt encoder makes torch import its whole compiler there,
+    # which takes longer than the random numbers.
+    network: nn.Module = sam_parts().build_sam.sam_model_registry[architecture]()
     return network
 
 

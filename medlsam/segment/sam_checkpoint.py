@@ -34,7 +34,7 @@ _WANTED = "wanted: a checkpoint of SAM ViT-B, ViT-L or ViT-H, or of MedSAM ViT-B
 _OTHERS: tuple[tuple[tuple[str, ...], str], ...] = (
     (
         ("conv0_1.", "conv8_2.", "fc1."),
-        "weights of MedLAM (the published localizer); they segment nothing: this is the place for a segmenter",
+        "weights or a training checkpoint of MedLAM, the published localizer; it segments nothing",
     ),
     (
         ("image_encoder.trunk.", "memory_attention.", "sam_mask_decoder.", "sam_prompt_encoder."),
@@ -57,8 +57,9 @@ _OTHERS: tuple[tuple[tuple[str, ...], str], ...] = (
         "an EfficientSAM checkpoint, which cannot be run",
     ),
     (
-        ("encoder.to_half.", "decoder.detail_half.", "prompt_encoder.", "encoder.", "localizer."),
-        "weights or a training checkpoint of a medlsam network; give the .safetensors file made from it",
+        ("encoder.", "network.", "model.", "decoder."),
+        "weights of another network, perhaps a training checkpoint of medlsam (give the .safetensors file "
+        "that was made from it)",
     ),
 )
 

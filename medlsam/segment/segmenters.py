@@ -183,8 +183,9 @@ def _spec_of(path: Path, digest: str, architecture: str) -> SegmenterSpec:
         return named[0]
     names = " or ".join(spec.name for spec in fitting)
     raise WeightsError(
-        f"{path} holds a SAM {architecture}, and nothing tells whether it is {names}, which have the same network "
-        f"and other preprocessing; let the file's name begin with the right one (in Python: model=...)"
+        f"{path} holds a SAM {architecture}, and nothing tells whether it is {names}, which have "
+        f"the same network and other preprocessing; let the file's name begin with the right one "
+        "(in Python: model=...)"
     )
 
 
@@ -193,7 +194,7 @@ def _empty_block(name: str, prompts: Sequence[SlicePrompt], shape: tuple[int, in
     slices = [prompt.z for prompt in prompts]
     if min(slices) < 0 or max(slices) >= shape[0]:
         raise GeometryError(
-            f"{name}: prompts on slices {min(slices)} to {max(slices)}; the scan has slices 0 to {shape[0] - 1}"
+            f"{name}: prompts on slices {min(slices)} to {max(slices)}; the scan has 0 to {shape[0] - 1}"
         )
     boxes = np.array([prompt.box_xyxy for prompt in prompts])
     low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)

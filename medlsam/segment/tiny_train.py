@@ -7,6 +7,7 @@ dataclasses is an option); ``python -m medlsam.segment.tiny_train export CHECKPO
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -61,13 +62,28 @@ class TinyTraining(lightning.LightningModule):
         warmup_steps: int = 200,
         total_steps: int = 6000,
         ema_decay: float = 0.998,
+        minutes: float | None = None,
         init_from: str | None = None,
     ) -> None:
+        """Make the network.
+
+        Args:
+            net: its sizes.
+            learning_rate: at the top of the schedule.
+            weight_decay: of all tensors of two or more axes.
+            warmup_steps: steps to the top.
+            total_steps: steps to the end of the cosine.
+            ema_decay: of the averaged weights, which validate and ship.
+            minutes: the cosine's length on the clock instead, for a machine that is shared and has an end; give
+                the trainer the same ``max_time``.
+            init_from: checkpoint whose averaged weights to begin with.
+        """
         super().__init__()
         self.net_config = net or TinyConfig()
         self.save_hyperparameters({"net": asdict(self.net_config)})
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.warmup_steps, self.total_steps = warmup_steps, total_steps
+        self.minutes, self.started = minutes, 0.0
         self.net = TinySam(self.net_config).to(memory_format=torch.channels_last)
         if init_from is not None:
             self.net.load_state_dict(ema_state(torch.load(init_from, map_location="cpu", weights_only=True)))
@@ -111,10 +127,14 @@ class TinyTraining(lightning.LightningModule):
         groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": kept, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=self.learning_rate)
 
+        self.started = time.monotonic()
+
         def factor(step: int) -> float:
             if step < self.warmup_steps:
                 return (step + 1) / self.warmup_steps
             done = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
+            if self.minutes is not None:
+                done = (time.monotonic() - self.started) / (60 * self.minutes)
             return 0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * min(1.0, done))))
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

@@ -13,6 +13,8 @@ from medlsam.errors import GeometryError, UsageError
 from medlsam.geometry import Box, Grid
 from medlsam.segment.prompts import covered, index_box
 
+Labels = NDArray[np.uint8] | NDArray[np.uint16]
+
 # Diagonal neighbours count: thin structures run obliquely through the voxels.
 _NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 
@@ -41,7 +43,7 @@ def assemble(
     values: Mapping[str, int],
     shape_zyx: tuple[int, ...],
     threshold: float = 0.5,
-) -> NDArray[np.uint8] | NDArray[np.uint16]:
+) -> Labels:
     """One label map of all structures.
 
     Of each structure the largest connected component (26 neighbours) at or above ``threshold`` counts. Where
@@ -71,7 +73,7 @@ def assemble(
     if any(not 1 <= value <= 65535 for value in values.values()):
         raise UsageError(f"label values must be 1 to 65535, got {dict(values)}")
     dtype = np.uint8 if max(values.values(), default=0) <= 255 else np.uint16
-    labels: NDArray[np.uint8] | NDArray[np.uint16] = np.zeros(shape_zyx, dtype=dtype)
+    labels: Labels = np.zeros(shape_zyx, dtype=dtype)  # type: ignore[assignment]
     blocks = {name: block for name, block in blocks.items() if block.probability.size}
     if not blocks:
         return labels
@@ -115,7 +117,8 @@ def shape_prior_block(box: Box, shape_prior: NDArray[np.floating], grid: Grid) -
         grid: canonical grid.
 
     Returns:
-        The voxels whose centres lie in the box, trilinear; an empty block where the box is outside of the scan.
+        The voxels whose centres lie in the box, trilinear; an empty block where the box is outside of the
+        scan.
 
     Raises:
         GeometryError: the grid is not canonical.

@@ -1,0 +1,67 @@
+"""The command line: one file a command, each a thin shell over the public function of the same name.
+
+Nothing here imports torch before a command runs, so that every ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from medlsam import __version__
+from medlsam.cli.demo import demo
+from medlsam.cli.evaluate import evaluate
+from medlsam.cli.info import info
+from medlsam.cli.localize import localize
+from medlsam.cli.pretrain import pretrain
+from medlsam.cli.segment import segment
+from medlsam.cli.template import app as template_app
+from medlsam.cli.weights import app as weights_app
+
+app = typer.Typer(
+    name="medlsam",
+    help="Find and segment the structures of a few template CT scans in any number of other scans.",
+    epilog="Exit codes: 0 all done; 1 some scans failed, the others are written; 2 the call itself is wrong.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"medlsam {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    # Only holds the options that come before a command.
+    del version
+
+
+app.command()(segment)
+app.command()(localize)
+app.command()(evaluate)
+app.add_typer(template_app, name="template")
+app.command(
+    # What follows the first word is LightningCLI's, --help and unknown options included.
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+    }
+)(pretrain)
+app.add_typer(weights_app, name="weights")
+app.command()(info)
+app.command()(demo)
+
+
+def main() -> None:
+    """The entry point ``medlsam``."""
+    app()

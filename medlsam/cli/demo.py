@@ -1,0 +1,33 @@
+"""``medlsam demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medlsam.cli.common import AsJson, answers, messages, print_json, told
+
+
+@told
+def demo(
+    output: Annotated[Path, typer.Option(help="The folder to write to.", metavar="DIR")] = Path(
+        "medlsam-demo"
+    ),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", metavar="NAME")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """The main job on what ships: phantom templates and scans, segmented, scored and drawn."""
+    from medlsam.demo import demo_table, run_demo
+
+    console = messages()
+    with console.status("making phantoms") as status:
+        result = run_demo(output, device=device, on_progress=lambda text: status.update(text))
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        answers().print(demo_table(result))
+    for what, path in result.places().items():
+        console.print(f"{what}: {path}", soft_wrap=True, markup=False)
+    raise typer.Exit(result.exit_code)

@@ -1,0 +1,107 @@
+"""``medlsam evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from medlsam.cli import flags
+from medlsam.cli.common import SOME_FAILED, AsJson, answers, messages, print_json, told
+from medlsam.cli.progress import case_bar
+from medlsam.errors import UsageError
+from medlsam.options import near, read_options
+
+
+@told
+def evaluate(
+    support: flags.Support,
+    images: flags.Images,
+    labels: Annotated[
+        Path,
+        typer.Option(help="Folder of label maps, <case>.nii.gz or <case>/labels.nii.gz.", metavar="PATH"),
+    ],
+    output: flags.Output,
+    cases: Annotated[
+        str | None,
+        typer.Option(
+            help="Only these scans: a JSON list of names, or FILE.json:key.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    compare_search: Annotated[
+        bool, typer.Option("--compare-search", help="Also locate in the paper's mode and print it beside.")
+    ] = False,
+    organs: flags.Organs = None,
+    segmenter: flags.Segmenter = None,
+    prompts: flags.Prompts = None,
+    localizer: flags.Localizer = None,
+    search: flags.Search = None,
+    margin_mm: flags.MarginMm = None,
+    threshold: flags.Threshold = None,
+    seed: flags.Seed = None,
+    device: flags.Device = None,
+    config: flags.Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Segment labelled scans as if they had no labels, then score the answers.
+
+    Writes metrics.json and cases.csv. Four rows stand side by side: the located box, the true 3D box, the
+    true box of every slice, and the templates' mean shape without a segmenter.
+    """
+    given = {
+        "organs": organs,
+        "segmenter": segmenter,
+        "prompts": prompts,
+        "localizer": localizer,
+        "search": search,
+        "margin_mm": margin_mm,
+        "threshold": threshold,
+        "seed": seed,
+        "device": device,
+    }
+    options = read_options(config, given)
+    from medlsam.evaluate import evaluate as score
+    from medlsam.evaluate_table import format_table
+    from medlsam.inputs import find_cases, read_case_list
+    from medlsam.pipeline import load
+
+    flags.check_output_folder(output)
+    chosen = find_cases(images)
+    if cases is not None:
+        known = {case.name: case for case in chosen}
+        for name in (wanted := read_case_list(cases)):
+            if name not in known:
+                raise UsageError(
+                    f"{images}: there is no scan {name!r}{near(name, known)} (listed in {cases})"
+                )
+        chosen = [known[name] for name in dict.fromkeys(wanted)]
+    console = messages()
+    with case_bar(console) as bar:
+        model = load(options.localizer, options.segmenter, options.device)
+        bar.say("templates")
+        templates = model.templates(support, options.organs, on_progress=bar.say)
+        metrics = score(
+            model,
+            templates,
+            chosen,
+            labels,
+            output,
+            prompts=options.prompts,
+            search=options.search,
+            margin_mm=options.margin_mm,
+            threshold=options.threshold,
+            seed=options.seed,
+            compare_search=compare_search,
+            on_progress=bar.count,
+        )
+    for case, error in metrics["failed"].items():
+        console.print(f"[bold red]failed:[/] {escape(case)}: {escape(error)}", soft_wrap=True)
+    if as_json:
+        print_json(metrics)
+    else:
+        answers().print(format_table(metrics))
+    raise typer.Exit(SOME_FAILED if metrics["failed"] else 0)

@@ -1,0 +1,49 @@
+"""``medlsam localize``."""
+
+from __future__ import annotations
+
+import typer
+
+from medlsam.cli import flags
+from medlsam.cli.common import AsJson, messages, print_json, told
+from medlsam.cli.progress import case_bar, tell_result
+from medlsam.options import read_options
+
+
+@told
+def localize(
+    support: flags.Support,
+    images: flags.Images,
+    output: flags.Output,
+    organs: flags.Organs = None,
+    localizer: flags.Localizer = None,
+    search: flags.Search = None,
+    seed: flags.Seed = None,
+    device: flags.Device = None,
+    config: flags.Config = None,
+    overwrite: flags.Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the templates' structures in scans: boxes and extreme points only.
+
+    Writes localization.json for each scan, and run.json.
+    """
+    given = {"organs": organs, "localizer": localizer, "search": search, "seed": seed, "device": device}
+    options = read_options(config, given)
+    from medlsam.batch import localize_folder
+    from medlsam.inputs import find_cases
+    from medlsam.pipeline import load
+
+    cases = find_cases(images)
+    console = messages()
+    with case_bar(console) as bar:
+        model = load(options.localizer, options.segmenter, options.device)
+        bar.say("templates")
+        templates = model.templates(support, options.organs, on_progress=bar.say)
+        result = localize_folder(
+            model, templates, cases, output, options=options, overwrite=overwrite, on_progress=bar.scan
+        )
+    tell_result(console, result, output)
+    if as_json:
+        print_json(result.to_dict())
+    raise typer.Exit(result.exit_code)

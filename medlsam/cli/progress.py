@@ -1,0 +1,61 @@
+"""Progress bars on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from medlsam.batch import BatchResult
+    from medlsam.batch import Progress as CaseProgress
+
+
+class CaseBar:
+    """One bar over the scans of a run; a scan that fails gets a line of its own above it."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+
+    def say(self, text: str) -> None:
+        """What is going on before the first scan."""
+        self._progress.update(self._task, description=escape(text))
+
+    def scan(self, told: CaseProgress) -> None:
+        """Where ``segment_folder`` and ``localize_folder`` are."""
+        self._progress.update(
+            self._task, completed=told.finished, total=told.total, description=escape(told.case)
+        )
+        if told.status == "failed":
+            self._progress.console.print(
+                f"[bold red]failed:[/] {escape(told.case)}: {escape(told.error or '')}", soft_wrap=True
+            )
+
+    def count(self, done: int, total: int, case: str) -> None:
+        """Where ``evaluate`` is."""
+        self._progress.update(self._task, completed=done, total=total, description=escape(case))
+
+
+@contextmanager
+def case_bar(console: Console) -> Iterator[CaseBar]:
+    """Show a bar while the block runs."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield CaseBar(progress, progress.add_task("loading", total=None))
+
+
+def tell_result(console: Console, result: BatchResult, wrote: Path) -> None:
+    """The last words of a run over scans."""
+    for warning in result.warnings:
+        console.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+    parts = [f"{len(result.done)} done"]
+    parts += [f"{len(result.skipped)} done before and unchanged"] if result.skipped else []
+    parts += [f"[bold red]{len(result.failed)} failed[/]"] if result.failed else []
+    console.print(f"{', '.join(parts)}: {escape(str(wrote))}", soft_wrap=True)

@@ -1,0 +1,64 @@
+"""``medlsam segment``."""
+
+from __future__ import annotations
+
+import typer
+
+from medlsam.cli import flags
+from medlsam.cli.common import AsJson, messages, print_json, told
+from medlsam.cli.progress import case_bar, tell_result
+from medlsam.options import read_options
+
+
+@told
+def segment(
+    support: flags.Support,
+    images: flags.Images,
+    output: flags.Output,
+    organs: flags.Organs = None,
+    segmenter: flags.Segmenter = None,
+    prompts: flags.Prompts = None,
+    localizer: flags.Localizer = None,
+    search: flags.Search = None,
+    margin_mm: flags.MarginMm = None,
+    threshold: flags.Threshold = None,
+    seed: flags.Seed = None,
+    device: flags.Device = None,
+    config: flags.Config = None,
+    overwrite: flags.Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find and segment the templates' structures in scans.
+
+    Writes a label map and boxes for each scan, statistics.csv, report.html and run.json. A second run over
+    the same folder goes on where the first one stopped.
+    """
+    given = {
+        "organs": organs,
+        "segmenter": segmenter,
+        "prompts": prompts,
+        "localizer": localizer,
+        "search": search,
+        "margin_mm": margin_mm,
+        "threshold": threshold,
+        "seed": seed,
+        "device": device,
+    }
+    options = read_options(config, given)
+    from medlsam.batch import segment_folder
+    from medlsam.inputs import find_cases
+    from medlsam.pipeline import load
+
+    cases = find_cases(images)
+    console = messages()
+    with case_bar(console) as bar:
+        model = load(options.localizer, options.segmenter, options.device)
+        bar.say("templates")
+        templates = model.templates(support, options.organs, on_progress=bar.say)
+        result = segment_folder(
+            model, templates, cases, output, options=options, overwrite=overwrite, on_progress=bar.scan
+        )
+    tell_result(console, result, output / "report.html")
+    if as_json:
+        print_json(result.to_dict())
+    raise typer.Exit(result.exit_code)

@@ -1,0 +1,113 @@
+"""``medlsam weights list``, ``download`` and ``verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from medlsam.cli.common import SOME_FAILED, AsJson, answers, messages, print_json, told
+from medlsam.errors import WeightsError
+
+app = typer.Typer(help="The weights that ship, and those that are downloaded.", no_args_is_help=True)
+
+
+@app.command("list")
+@told
+def list_weights(as_json: AsJson = False) -> None:
+    """List the known weights, and which of them are here."""
+    from medlsam.weights.registry import ENTRIES, state
+
+    entries = [(entry, state(entry)) for entry in ENTRIES.values()]
+    if as_json:
+        print_json({entry.name: _described(entry) | {"state": found} for entry, found in entries})
+        return
+    table = Table()
+    for head in ("name", "kind", "state", "MB", "licence", "what it is"):
+        table.add_column(head, justify="right" if head == "MB" else "left", no_wrap=head == "name")
+    for entry, found in entries:
+        size = entry.path.stat().st_size if found != "absent" else entry.bytes
+        megabytes = "–" if size is None else f"{size / 1e6:.0f}"
+        ships = "ships" if entry.shipped and found == "ok" else found
+        table.add_row(entry.name, entry.kind, ships, megabytes, entry.licence, entry.description)
+    answers().print(table)
+
+
+@app.command()
+@told
+def download(
+    name: Annotated[str, typer.Argument(help="A name of `medlsam weights list`.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Download weights by name; the sha256 is checked."""
+    from medlsam.weights.registry import download as fetch
+
+    path = fetch(name)
+    if as_json:
+        print_json({"name": name, "path": str(path)})
+    else:
+        typer.echo(path)
+
+
+@app.command()
+@told
+def verify(
+    file: Annotated[
+        str | None,
+        typer.Argument(help="A name or a file; all that are here unless told.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare sha256 sums with the recorded ones.
+
+    Exit code 1: a file is damaged, or one that ships is not there.
+    """
+    from medlsam.weights.registry import ENTRIES, identify, state
+    from medlsam.weights.sums import sha256_of
+
+    rows: list[dict[str, Any]] = []
+    if file is None or file in ENTRIES:
+        for entry in [ENTRIES[file]] if file else ENTRIES.values():
+            found = state(entry)
+            if found != "absent" or entry.shipped or file:
+                rows.append({"name": entry.name, "path": str(entry.path), "state": found})
+    else:
+        path = Path(file)
+        if not path.is_file():
+            raise WeightsError(f"{file}: neither a known name nor a file; names: {', '.join(ENTRIES)}")
+        known = identify(path)
+        rows.append(
+            {
+                "name": known.name if known else None,
+                "path": str(path),
+                "state": "ok" if known else "unknown",
+                "sha256": sha256_of(path),
+            }
+        )
+    bad = [row for row in rows if row["state"] not in ("ok", "unverified")]
+    if as_json:
+        print_json({"ok": not bad, "files": rows})
+    for row in rows:
+        colour = "red" if row in bad else "green"
+        told_sum = f", sha256 {row['sha256']}" if row["state"] == "unknown" else ""
+        messages().print(
+            f"[{colour}]{row['state']}[/] {escape(row['name'] or 'none of the known files')}: "
+            f"{escape(row['path'])}{told_sum}",
+            soft_wrap=True,
+        )
+    raise typer.Exit(SOME_FAILED if bad else 0)
+
+
+def _described(entry: Any) -> dict[str, Any]:
+    return {
+        "kind": entry.kind,
+        "shipped": entry.shipped,
+        "path": str(entry.path),
+        "url": entry.url,
+        "sha256": entry.sha256,
+        "licence": entry.licence,
+        "description": entry.description,
+    }

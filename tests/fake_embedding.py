@@ -1,0 +1,52 @@
+"""An embedding with known answers: latent positions that are exact, and features that differ from place to place."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from medlsam.geometry import Grid
+from medlsam.localize.embedding import Embedding
+from medlsam.localize.sampling import cell_centres
+
+RANGE = torch.tensor([600.0, 600.0, 1500.0])
+
+
+def anatomy(points: torch.Tensor) -> torch.Tensor:
+    """(..., 24) features of a place: three scales of eight slowly varying channels, each a unit vector."""
+    generator = torch.Generator().manual_seed(0)
+    parts = []
+    for scale in (60.0, 35.0, 25.0):
+        waves = torch.randn(3, 8, generator=generator) / scale
+        phase = torch.rand(8, generator=generator) * 6.28
+        parts.append(torch.nn.functional.normalize(torch.sin(points @ waves + phase), dim=-1))
+    return torch.cat(parts, dim=-1)
+
+
+def fake_embedding(shift: tuple[float, float, float] = (0.0, 0.0, 0.0), scale: float = 1.0) -> Embedding:
+    """A scan whose anatomy is that of the reference, scaled about the origin and then shifted (mm).
+
+    A reference place ``p`` lies at ``scale * p + shift`` in this scan.
+    """
+    origin = np.asarray(shift) - 128.0 * scale
+    grid = Grid((64, 64, 64), (4.0 * scale,) * 3, (origin[0], origin[1], origin[2]))
+
+    def reference(stride: int) -> torch.Tensor:
+        cells = cell_centres((64 // stride,) * 3, stride) * 4.0 * scale
+        places = cells + torch.tensor(origin, dtype=torch.float32)
+        return (places - torch.tensor(shift)) / scale
+
+    # In scan millimetres the offset between cells a and b is r * tanh(p_b - p_a) only approximately when p is
+    # place / r; within 250 mm the error stays below 1 %.
+    positions = (reference(8) * scale / RANGE).permute(3, 0, 1, 2)
+    features = anatomy(reference(2)).permute(3, 0, 1, 2)
+    box = grid.box
+    return Embedding(
+        grid=grid,
+        view=(np.asarray(box.min), np.asarray(box.max)),
+        positions=positions.contiguous(),
+        features=features.contiguous(),
+        body8=torch.ones(8, 8, 8, dtype=torch.bool),
+        body2=torch.ones(32, 32, 32, dtype=torch.bool),
+        range_mm=RANGE,
+    )

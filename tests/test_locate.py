@@ -1,0 +1,158 @@
+"""From templates to boxes, on embeddings whose anatomy is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medlsam.errors import TemplateError, UsageError
+from medlsam.geometry import Box, ExtremePoints
+from medlsam.localize.build import landmarks
+from medlsam.localize.embedding import Embedding
+from medlsam.localize.locate import fit_axes, locate
+from medlsam.localize.status import judge
+from medlsam.localize.templates import OrganCalibration, OrganSupport, TemplateSet
+from tests.fake_embedding import fake_embedding
+
+ORGANS = {"left": Box((20, -30, -40), (70, 20, 10)), "right": Box((-70, -30, -40), (-20, 20, 10))}
+
+
+def support(name: str, box: Box, embedding: Embedding, shift: tuple[float, ...] = (0, 0, 0)) -> OrganSupport:
+    """An organ that fills a box of the reference anatomy, read off a scan in which it is shifted."""
+    center = box.center
+    points = np.tile(center, (6, 1))
+    points[np.arange(6), np.arange(6) // 2] = box.faces
+    places = np.concatenate([points, landmarks(box)]) + np.asarray(shift)
+    latents, features = embedding.read(places)
+    return OrganSupport(
+        support=name,
+        points=places.astype(np.float32),
+        latents=latents.numpy(),
+        features=features.numpy(),
+        slab_points=np.zeros((0, 6, 3), np.float32),
+        slab_latents=np.zeros((0, 6, 3), np.float32),
+        slab_features=np.zeros((0, 6, features.shape[1]), np.float32),
+        shape=np.zeros(0, np.uint8),
+        profile=np.zeros((0, 5), np.float32),
+    )
+
+
+@pytest.fixture(scope="module")
+def templates() -> TemplateSet:
+    shifts = {"a": (0.0, 0.0, 0.0), "b": (12.0, 4.0, -8.0), "c": (-8.0, 16.0, 4.0)}
+    scans = {name: fake_embedding(shift) for name, shift in shifts.items()}
+    groups = {
+        organ: tuple(support(name, box, scans[name], shifts[name]) for name in shifts)
+        for organ, box in ORGANS.items()
+    }
+    return TemplateSet({"left": 1, "right": 2}, groups, "signature")
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0, 0.0), (20.0, -12.0, 28.0)])
+def test_boxes_are_found(templates: TemplateSet, shift: tuple[float, float, float]) -> None:
+    located = locate(fake_embedding(shift), templates)
+    assert list(located) == ["left", "right"]
+    for organ, box in ORGANS.items():
+        truth = Box.from_faces(box.faces + np.repeat(shift, 2))
+        assert located[organ].status == "found"
+        assert located[organ].box.wall_distance(truth) < 2.0
+        assert located[organ].points.box == located[organ].box
+
+
+def test_a_larger_patient_gets_larger_boxes(templates: TemplateSet) -> None:
+    located = locate(fake_embedding(scale=1.1), templates)
+    truth = Box.from_faces(ORGANS["left"].faces * 1.1)
+    assert located["left"].box.wall_distance(truth) < 4.0
+    assert located["left"].box.volume > 1.1 * ORGANS["left"].volume
+
+
+def test_the_order_of_templates_does_not_matter(templates: TemplateSet) -> None:
+    turned = TemplateSet(
+        templates.values, {o: g[::-1] for o, g in templates.supports.items()}, templates.signature
+    )
+    query = fake_embedding((4.0, 4.0, 4.0))
+    first, second = locate(query, templates), locate(query, turned)
+    for organ in ORGANS:
+        assert np.allclose(first[organ].box.faces, second[organ].box.faces, atol=1e-3)
+
+
+def test_one_structure_alone_gives_the_same_answer(templates: TemplateSet) -> None:
+    query = fake_embedding((4.0, 4.0, 4.0))
+    alone, together = locate(query, templates, ["right"]), locate(query, templates)
+    assert list(alone) == ["right"]
+    assert np.allclose(alone["right"].box.faces, together["right"].box.faces, atol=1e-3)
+
+
+def test_the_papers_mode_is_seeded(templates: TemplateSet) -> None:
+    query = fake_embedding((8.0, 0.0, 0.0))
+    first, second = (locate(query, templates, search="random-start") for _ in range(2))
+    assert first["left"].box == second["left"].box
+
+
+def test_wrong_calls_are_told(templates: TemplateSet) -> None:
+    with pytest.raises(UsageError, match="spiral"):
+        locate(fake_embedding(), templates, search="spiral")
+    with pytest.raises(TemplateError, match="spleen"):
+        locate(fake_embedding(), templates, ["spleen"])
+
+
+def test_out_of_view(templates: TemplateSet) -> None:
+    """A scan that ends before the structure begins: the box lies outside, and says so."""
+    query = fake_embedding()
+    low, high = query.view
+    cut = Embedding(**{**vars(query), "view": (low, np.array([high[0], high[1], -60.0]))})
+    located = locate(cut, templates)
+    assert located["left"].status == "out_of_view"
+    assert not located["left"].present
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    scale=st.floats(0.8, 1.25), shift=st.floats(-100, 100), seed=st.integers(0, 1000), outliers=st.integers(0, 6)
+)
+def test_fit_axes_is_robust(scale: float, shift: float, seed: int, outliers: int) -> None:
+    rng = np.random.default_rng(seed)
+    source = rng.uniform(-40, 40, (33, 3))
+    target = scale * source + shift
+    target[:outliers] += 60.0
+    fitted_scale, fitted_shift = fit_axes(source, target, np.ones(33), rounds=20)
+    error = np.abs(fitted_scale * source + fitted_shift - (scale * source + shift)).mean()
+    # The prior draws the scale towards 1, so a stretch is not recovered whole; outliers may cost a little.
+    assert error < 0.3 * abs(scale - 1) * 40 + 0.8 * outliers + 0.1
+
+
+def test_fit_axes_identity() -> None:
+    source = np.random.default_rng(0).uniform(-40, 40, (33, 3))
+    scale, shift = fit_axes(source, source, np.ones(33))
+    assert np.allclose(scale, 1)
+    assert np.allclose(shift, 0, atol=1e-9)
+
+
+CALIBRATION = OrganCalibration(4, (3.0,) * 6, (5.0,) * 6, 0.8, 0.6)
+VIEW = (np.array([-100.0] * 3), np.array([100.0] * 3))
+
+
+@pytest.mark.parametrize(
+    ("similarity", "disagreement", "expected"),
+    [(0.8, 3.0, "found"), (0.6, 3.0, "uncertain"), (0.8, 40.0, "uncertain"), (0.3, 3.0, "missing")],
+)
+def test_status(similarity: float, disagreement: float, expected: str) -> None:
+    verdict = judge(ORGANS["left"], VIEW, similarity, disagreement, 5.0, CALIBRATION)
+    assert verdict.status == expected
+    assert verdict.margin_mm == (5.0,) * 6
+    assert verdict.expected_error_mm == 3.0
+
+
+def test_confidence_falls_with_similarity_and_disagreement() -> None:
+    def confidence(similarity: float, disagreement: float) -> float:
+        return judge(ORGANS["left"], VIEW, similarity, disagreement, 5.0, CALIBRATION).confidence
+
+    assert 0 <= confidence(0.1, 50) < confidence(0.6, 50) < confidence(0.6, 2) < confidence(0.9, 2) <= 1
+
+
+def test_without_calibration_the_stated_defaults_hold() -> None:
+    verdict = judge(ORGANS["left"], VIEW, 0.8, None, 5.0, None)
+    assert verdict.expected_error_mm is None
+    assert "support_disagreement_mm" not in verdict.details

@@ -1,0 +1,71 @@
+"""Coarse and fine search on an embedding whose right answers are known."""
+
+from __future__ import annotations
+
+import torch
+
+from medlsam.localize.match import coarse_consensus, random_starts, refine
+from tests.fake_embedding import fake_embedding
+
+PLACES = torch.tensor([[10.0, -20.0, 30.0], [-60.0, 50.0, -40.0], [0.0, 0.0, 0.0]])
+
+
+def test_reading_off_gives_latents_and_unit_features() -> None:
+    latents, features = fake_embedding().read(PLACES)
+    assert torch.allclose(latents * torch.tensor([600.0, 600.0, 1500.0]), PLACES, atol=1e-2)
+    assert torch.allclose(features.unflatten(-1, (3, -1)).norm(dim=-1), torch.ones(()), atol=1e-5)
+
+
+def test_coarse_consensus_finds_the_place() -> None:
+    latents, _ = fake_embedding().read(PLACES)
+    query = fake_embedding(shift=(24.0, -16.0, 40.0))
+    found, spread = coarse_consensus(query, latents)
+    wanted = PLACES + torch.tensor([24.0, -16.0, 40.0])
+    assert (found - wanted).abs().max() < 2.0
+    assert (spread < 10).all()
+
+
+def test_coarse_consensus_shrugs_off_cells_that_know_nothing() -> None:
+    latents, _ = fake_embedding().read(PLACES)
+    query = fake_embedding()
+    broken = torch.rand(query.positions.shape[1:], generator=torch.Generator().manual_seed(1)) < 0.2
+    query.positions[:, broken] = 3.0
+    found, _ = coarse_consensus(query, latents)
+    assert (found - PLACES).norm(dim=-1).max() < 8.0
+
+
+def test_random_starts_are_a_mean_over_starts() -> None:
+    latents, _ = fake_embedding().read(PLACES)
+    query = fake_embedding(shift=(24.0, -16.0, 40.0))
+    first, _ = random_starts(query, latents, torch.Generator().manual_seed(0))
+    again, _ = random_starts(query, latents, torch.Generator().manual_seed(0))
+    other, _ = random_starts(query, latents, torch.Generator().manual_seed(1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert (first - PLACES - torch.tensor([24.0, -16.0, 40.0])).abs().max() < 10.0
+
+
+def test_refine_finds_the_place_within_its_window() -> None:
+    _, features = fake_embedding().read(PLACES)
+    query = fake_embedding(shift=(8.0, -8.0, 16.0))
+    wanted = PLACES + torch.tensor([8.0, -8.0, 16.0])
+    matches = refine(query, features[:, None], wanted + 12.0, 32.0, temperature=0.005)
+    assert (matches.points[:, 0] - wanted).abs().max() < 4.0  # half a feature cell
+    assert (matches.similarity > 0.95).all()
+
+
+def test_refine_shares_windows_between_supports() -> None:
+    _, features = fake_embedding().read(PLACES)
+    both = torch.stack([features, features.flip(0)], dim=1)
+    together = refine(fake_embedding(), both, PLACES, 24.0)
+    alone = refine(fake_embedding(), features[:, None], PLACES, 24.0)
+    assert torch.allclose(together.points[:, :1], alone.points, atol=1e-3)
+    chunked = refine(fake_embedding(), both, PLACES, 24.0, chunk=1)
+    assert torch.allclose(together.points, chunked.points, atol=1e-3)
+
+
+def test_refine_at_the_border_stays_inside() -> None:
+    _, features = fake_embedding().read(PLACES)
+    matches = refine(fake_embedding(), features[:, None], torch.full((3, 3), 500.0), 24.0)
+    assert torch.isfinite(matches.points).all()
+    assert (matches.points < 132).all()

@@ -1,0 +1,173 @@
+"""Training itself: a dry run through the command, one batch learnt by heart, and a resumed run that ends the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from medlsam.errors import UsageError
+from medlsam.localize.encoder import EncoderConfig
+from medlsam.localize.pool import CTPool, PoolSource
+from medlsam.localize.pretrain import MedLAMPretraining, cli
+from medlsam.volume import Volume, write_volume
+from medlsam.weights.store import load_weights
+
+SMALL = {"channels": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "fine_channels": 8, "feature_dim": 8}
+VIEWS = {"shape_zyx": [32, 32, 32], "points": 32, "negatives": 32, "shift_mm": 30.0}
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two phantoms' heads as a folder of scans without labels."""
+    from medlsam.phantom import phantom
+
+    folder = tmp_path_factory.mktemp("scans")
+    for seed in (1, 2):
+        image: Volume = phantom(seed=seed, spacing_xyz=(6.0, 6.0, 6.0), region="head-neck").image
+        write_volume(image, folder / f"scan{seed}.nii.gz")
+    return folder
+
+
+def config(scans: Path, folder: Path, **trainer: Any) -> Path:
+    """A configuration file of a run of seconds."""
+    content = {
+        "seed_everything": 0,
+        "model": {"encoder": SMALL, "warmup_steps": 2, "validation_phantoms": 0},
+        "data": {
+            "sources": [{"path": str(scans)}],
+            "cache": str(folder / "cache"),
+            "validation_scans": 1,
+            "scans_per_step": 1,
+            "steps_per_epoch": 2,
+            "spacing_mm": 6.0,
+            "num_workers": 0,
+            "views": VIEWS,
+        },
+        "trainer": {
+            "accelerator": "cpu",
+            "default_root_dir": str(folder),
+            "enable_progress_bar": False,
+            "num_sanity_val_steps": 0,
+            "logger": {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": str(folder)}},
+            "callbacks": [
+                {
+                    "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+                    "init_args": {"dirpath": str(folder / "checkpoints"), "save_last": True, "every_n_epochs": 1},
+                }
+            ],
+            **trainer,
+        },
+    }
+    content["model"]["encoder"] = {**SMALL, "spacing_mm": 6.0}
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_fast_dev_run(scans: Path, tmp_path: Path) -> None:
+    path = config(scans, tmp_path, fast_dev_run=1)
+    done = cli(["fit", "--config", str(path)])
+    assert done.trainer.global_step == 1
+    assert done.trainer.precision in ("32-true", "bf16-mixed")
+    assert {"val/loss", "val/offset_error_mm"} <= set(done.trainer.callback_metrics)
+
+
+class Killed(RuntimeError):
+    """Stands for the power going off between two epochs."""
+
+
+def test_resume_ends_where_an_unbroken_run_ends(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(name: str, *arguments: str, kill_after: int | None = None) -> Path:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        path = config(scans, folder, max_steps=4, precision="32-true")
+        start = MedLAMPretraining.on_train_epoch_start
+
+        def dies(self: MedLAMPretraining) -> None:
+            if kill_after is not None and self.current_epoch >= kill_after:
+                raise Killed
+            start(self)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(MedLAMPretraining, "on_train_epoch_start", dies)
+            cli(["fit", "--config", str(path), *arguments])
+        return max(folder.rglob("encoder.safetensors"), key=lambda found: found.stat().st_mtime)
+
+    whole, _ = load_weights(run("whole"), "localizer")
+    with pytest.raises(Killed):
+        run("broken", kill_after=1)
+    checkpoint = tmp_path / "broken" / "checkpoints" / "last.ckpt"
+    assert torch.load(checkpoint, weights_only=False)["global_step"] == 2
+    resumed, _ = load_weights(run("broken", "--ckpt_path", str(checkpoint)), "localizer")
+    assert whole.keys() == resumed.keys()
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
+
+
+def test_one_batch_is_learnt_by_heart(scans: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    pool = CTPool(
+        sources=[PoolSource(str(scans))],
+        cache=str(tmp_path / "cache"),
+        validation_scans=1,
+        scans_per_step=1,
+        steps_per_epoch=1,
+        spacing_mm=6.0,
+        num_workers=0,
+    )
+    pool.views = type(pool.views)(shape_zyx=(32, 32, 32), points=32, negatives=32, shift_mm=30.0)
+    pool.prepare_data()
+    pool.setup()
+    batch = next(iter(pool.train_dataloader()))
+    small = EncoderConfig(6.0, (8, 8, 8, 8), (1, 1, 1, 1), 8, 8)
+    model = MedLAMPretraining(small, validation_phantoms=0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        parts = model.losses(batch)
+        parts["loss"].backward()
+        optimizer.step()
+        losses.append({name: value.item() for name, value in parts.items()})
+    assert losses[-1]["rdr"] < 0.3 * losses[0]["rdr"]
+    assert losses[-1]["mss2"] < 0.5 * losses[0]["mss2"]
+
+
+def test_labels_are_never_read(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import medlsam.volume
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("pretraining read a label map")
+
+    monkeypatch.setattr(medlsam.volume, "read_label_map", refuse)
+    (scans / "labels.json").write_text("{}")
+    pool = CTPool([PoolSource(str(scans))], str(tmp_path), validation_scans=0, spacing_mm=6.0, num_workers=0)
+    pool.prepare_data()
+    assert len(list(tmp_path.glob("*.npy"))) == 2
+    (scans / "labels.json").unlink()
+
+
+def test_the_pool_splits_by_seed_and_keeps_phantoms_in_training(scans: Path, tmp_path: Path) -> None:
+    pool = CTPool(
+        [PoolSource(str(scans))], str(tmp_path), phantoms=2, phantom_weight=0.5, validation_scans=1, spacing_mm=8.0
+    )
+    pool.prepare_data()
+    pool.setup()
+    assert len(pool.training) == 3
+    assert len(pool.held_out) == 1
+    assert not set(pool.training) & set(pool.held_out)
+    assert sum("phantom" in path.name for path in pool.training) == 2
+    assert np.load(pool.training[0]).dtype == np.int16
+    assert pool.weights.sum() == pytest.approx(0.5 + 0.5)
+
+
+def test_an_empty_pool_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="empty"):
+        CTPool([], str(tmp_path))
