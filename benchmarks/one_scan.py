@@ -41,11 +41,15 @@ def main() -> None:
             for stage, seconds in watch.seconds.items():
                 rows.setdefault(stage, {}).setdefault(search, []).append(seconds)
     z, y, x = scan.array.shape
-    table = Table(title=f"{x} x {y} x {z} voxels, {len(templates.organs)} structures, median of {arguments.repeats}, s")
+    table = Table(
+        title=f"{x} x {y} x {z} voxels, {len(templates.organs)} structures, median of {arguments.repeats}, s"
+    )
     for column in ("stage", "consensus", "random-start"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     for stage, found in rows.items():
-        table.add_row(stage, *[f"{statistics.median(found.get(s, [0.0])):.2f}" for s in ("consensus", "random-start")])
+        table.add_row(
+            stage, *[f"{statistics.median(found.get(s, [0.0])):.2f}" for s in ("consensus", "random-start")]
+        )
     Console().print(table)
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +14,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from medlsam.batch import segment_folder
+from medlsam.demo_scans import write_demo_scans
 from medlsam.errors import UsageError
-from medlsam.figures import draw_organ, png, scene
+from medlsam.figures import draw_organ, png
 from medlsam.files import atomic_path, write_json
 from medlsam.metrics import dice
 from medlsam.options import InferenceOptions
-from medlsam.phantom import phantom
 from medlsam.pipeline import MedLSAM, load
 from medlsam.report import write_report
 from medlsam.results import Localization
-from medlsam.volume import read_label_map, read_volume, write_volume
+from medlsam.scene import scene
+from medlsam.volume import read_label_map, read_volume
 
 #: What is looked for: structures of several kinds and sizes, all of which a reader can recognise.
 ORGANS = (
@@ -148,7 +146,7 @@ def run_demo(
         clock = time.perf_counter()
 
     tell("making phantoms")
-    _write_phantoms(output, template_seeds, scan_seeds, organs, region, spacing_xyz)
+    write_demo_scans(output, template_seeds, scan_seeds, organs, region, spacing_xyz)
     part("phantoms")
     templates = model.templates(output / "templates", on_progress=tell)
     templates.save(output / "templates.medlsam")
@@ -214,56 +212,6 @@ def _claim(output: Path) -> None:
             temporary.write_text(_README, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{output}: cannot be written to ({error.strerror or error})") from error
-
-
-def _write_phantoms(
-    output: Path,
-    template_seeds: Sequence[int],
-    scan_seeds: Sequence[int],
-    organs: Sequence[str],
-    region: str | tuple[float, float],
-    spacing_xyz: tuple[float, float, float],
-) -> None:
-    """Templates as an nnU-Net dataset, scans as a flat folder, their labels apart from them."""
-    jobs = []
-    for seeds, stem, images, labels in (
-        (template_seeds, "template", output / "templates" / "imagesTr", output / "templates" / "labelsTr"),
-        (scan_seeds, "person", output / "scans", output / "truth"),
-    ):
-        for number, seed in enumerate(seeds, start=1):
-            case = f"{stem}_{number:02d}"
-            image, truth = images / f"{case}_0000.nii.gz", labels / f"{case}.nii.gz"
-            jobs.append((seed, tuple(organs), region, spacing_xyz, image, truth))
-    values = {"background": 0} | {organ: number for number, organ in enumerate(organs, start=1)}
-    dataset = {"channel_names": {"0": "CT"}, "labels": values, "file_ending": ".nii.gz"}
-    write_json(output / "templates" / "dataset.json", dataset | {"numTraining": len(template_seeds)})
-    write_json(output / "truth" / "dataset.json", dataset | {"numTraining": len(scan_seeds)})
-    workers = min(len(jobs), os.cpu_count() or 1, 8)
-    if workers == 1 or len(jobs) <= 2:
-        for job in jobs:
-            _write_phantom(*job)
-        return
-    # Fresh processes: a fork of one in which torch already runs threads may hang.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for future in [pool.submit(_write_phantom, *job) for job in jobs]:
-            future.result()
-
-
-def _write_phantom(
-    seed: int,
-    organs: tuple[str, ...],
-    region: str | tuple[float, float],
-    spacing_xyz: tuple[float, float, float],
-    image: Path,
-    labels: Path,
-) -> None:
-    made = phantom(seed, spacing_xyz, region)
-    table = np.zeros(256, np.uint8)
-    for value, name in made.names.items():
-        if name in organs:
-            table[value] = organs.index(name) + 1
-    write_volume(made.image, image)
-    write_volume(type(made.labels)(table[made.labels.array], made.labels.grid), labels)
 
 
 def _dice(output: Path, case: str, values: dict[str, int]) -> dict[str, float | None]:

@@ -10,9 +10,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -40,7 +38,8 @@ from medlsam.planes import (
     show,
 )
 from medlsam.results import Localization, LocatedOrgan, Segmentation
-from medlsam.volume import Volume, resample, to_canonical
+from medlsam.scene import Scene, scene
+from medlsam.volume import Volume, to_canonical
 
 
 class Picture(Figure):
@@ -48,55 +47,6 @@ class Picture(Figure):
 
     def _repr_png_(self) -> bytes:
         return png(self)
-
-
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """What is drawn, on one grid with identity direction.
-
-    Attributes:
-        image: scan (Z, Y, X), HU.
-        labels: label map on the same grid, or None.
-        reference: label map to compare with, on the same grid, or None.
-        names: label value to structure.
-    """
-
-    image: Volume
-    labels: NDArray[Any] | None = None
-    reference: NDArray[Any] | None = None
-    names: Mapping[int, str] | None = None
-
-    def mask(self, name: str, of: NDArray[Any] | None) -> NDArray[np.bool_] | None:
-        """(Z, Y, X) mask of a structure, or None where there is none of it."""
-        values = [value for value, known in (self.names or {}).items() if known == name]
-        if of is None or not values:
-            return None
-        found: NDArray[np.bool_] = np.isin(of, values)
-        return found if found.any() else None
-
-
-def scene(
-    image: Volume,
-    labels: Volume | None = None,
-    names: Mapping[int, str] | None = None,
-    reference: Volume | None = None,
-) -> Scene:
-    """Bring a scan and its label maps (any axis order, any obliquity) onto one axis-aligned grid.
-
-    Args:
-        image: the scan, HU.
-        labels: label map in its own geometry; what lies outside of the scan is dropped.
-        names: label value to structure, for both label maps.
-        reference: label map to draw beside ``labels``.
-    """
-    canonical = to_canonical(image)
-
-    def onto(volume: Volume | None) -> NDArray[Any] | None:
-        if volume is None:
-            return None
-        return resample(volume, canonical.grid, "nearest", fill=0).array
-
-    return Scene(canonical, onto(labels), onto(reference), names)
 
 
 def draw_organ(
@@ -183,11 +133,13 @@ def draw_localization(localization: Localization, image: Volume | None = None) -
     grid = canonical.grid
     width, depth, height = grid.box.size
     shown = [organ for organ in localization.organs.values() if organ.present]
-    # Two pictures of one height, and the names beside them.
-    tall = 5.2
-    columns = max(1, math.ceil(len(shown) / 24))
-    inches = [tall * min(width / height, 2.0), tall * min(depth / height, 2.0), 2.2 * columns]
-    figure = Picture(figsize=(sum(inches) + 0.4, tall + 0.7), facecolor=PAPER)
+    # Two pictures at one scale, and the names beside them; neither too tall nor too wide for a page.
+    scale = min(5.2 / height, 7.0 / (width + depth))
+    lines = min(24, max(8, len(shown)))
+    columns = max(1, math.ceil(len(shown) / lines))
+    tall = max(height * scale, 0.19 * lines + 0.6)
+    inches = [width * scale, depth * scale, 2.2 * columns]
+    figure = Picture(figsize=(sum(inches) + 0.5, tall + 0.7), facecolor=PAPER)
     places = figure.add_gridspec(
         1,
         3,

@@ -17,14 +17,17 @@ from string import Template
 from typing import Any
 
 from medlsam.errors import MedlsamError, UsageError
-from medlsam.figures import Scene, draw_localization, draw_organ, png, scene
+from medlsam.figures import draw_localization, draw_organ, png
 from medlsam.files import write_text
 from medlsam.planes import CONVENTION
 from medlsam.results import Localization, LocatedOrgan
+from medlsam.scene import Scene, scene
 from medlsam.volume import read_label_map, read_volume
 
 #: Scans whose structures are drawn; the doubtful ones first. More would make a page of 100 MB.
 MOST_CASES_DRAWN = 12
+# Pixels per inch: sharp on a phone and on a page of two columns, at a third of a megabyte for two structures.
+_DPI = 80.0
 # A sign beside the colour, for those who do not see the colour.
 _SIGNS = {"found": "✓", "uncertain": "?", "missing": "✕", "out_of_view": "↕", "failed": "!"}
 
@@ -82,10 +85,8 @@ def write_report(
         sections.append(_case_section(output, case, names, reference, with_pictures, opened=len(cases) <= 3))
     note = CONVENTION + " Slices go through the middle of each structure, in a soft-tissue window."
     if len(drawn) > len(chosen):
-        note += (
-            f" Pictures are drawn for {len(chosen)} of {len(drawn)} scans, those with the least confidence."
-        )
-    when = run.get("finished") or run.get("started") or ""
+        note += f" Drawn are {len(chosen)} of {len(drawn)} scans, those with the least confidence."
+    when = str(run.get("finished") or run.get("started") or "").replace("T", " ").replace("+00:00", " UTC")
     page = Template(files("medlsam").joinpath("report_page.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
         subtitle=escape(f"medlsam {run.get('version', '?')}, {when}"),
@@ -232,7 +233,7 @@ def _pictures(output: Path, case: _Case, names: Mapping[int, str], reference: Pa
         # The scan may have been moved since; the numbers are still right.
         return f"<p>No pictures: {escape(str(error))}</p>"
     where = _image(
-        png(draw_localization(case.localization, drawn.image)),
+        png(draw_localization(case.localization, drawn.image), _DPI),
         f"located boxes in {case.name}, frontal and lateral",
     )
     figures = "".join(_organ_figure(case, organ, drawn) for organ in case.localization.organs.values())
@@ -253,7 +254,7 @@ def _organ_figure(case: _Case, organ: LocatedOrgan, drawn: Scene) -> str:
     picture = ""
     if organ.present:
         alt = f"{organ.name} in {case.name}: axial, coronal and sagittal slice with mask and box"
-        picture = _image(png(draw_organ(drawn, organ, title=f"{organ.name}   {case.name}")), alt)
+        picture = _image(png(draw_organ(drawn, organ, title=f"{organ.name}   {case.name}"), _DPI), alt)
     return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
 
 

@@ -15,6 +15,7 @@ class Stopwatch:
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
+        """Time what runs inside, also when it raises."""
         start = time.perf_counter()
         try:
             yield

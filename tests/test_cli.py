@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from medlsam.cli import app
 from medlsam.geometry import Grid
 from medlsam.localize.templates import OrganCalibration, TemplateSet
 from medlsam.pipeline import MedLSAM
+from medlsam.stopwatch import Stopwatch
 from medlsam.volume import Volume, write_volume
 from medlsam.weights.registry import ENTRIES
 from tests.stub_model import VALUES, draw_ct, stub_model, template_set, true_mask
@@ -31,12 +34,23 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
     """What ``load`` was called with; it gives the stub model."""
     calls: list[tuple[str, str, str]] = []
     model = stub_model(monkeypatch)
+    timed = model.segmenter.segment
+
+    def segment(volume: Any, prompts: Any, stopwatch: Any = None) -> Any:
+        # Scoring asks for a structure under several names ("oracle_box/block"); the stub knows it by one.
+        plain = {key.rpartition("/")[2]: own for key, own in prompts.items()}
+        blocks = timed(volume, plain, stopwatch=stopwatch or Stopwatch())
+        return {key: blocks[key.rpartition("/")[2]] for key in prompts}
+
+    monkeypatch.setattr(model.segmenter, "segment", segment)
 
     def load(localizer: str, segmenter: str, device: str) -> MedLSAM:
         calls.append((localizer, segmenter, device))
         return model
 
     monkeypatch.setattr("medlsam.pipeline.load", load)
+    # Drawn pictures are tests/test_report.py's; here it is enough that a report is asked for.
+    monkeypatch.setattr("medlsam.report.MOST_CASES_DRAWN", 0)
     return calls
 
 
@@ -95,6 +109,7 @@ def test_segment(asked: Any, support: Path, scans: Path, tmp_path: Path) -> None
     assert asked == [("medlam-tiny", "sam-tiny", "auto")]
     assert json.loads((output / "labels.json").read_text()) == {"1": "block", "7": "plate"}
     assert (output / "a" / "segmentation.nii.gz").is_file()
+    assert (output / "report.html").is_file()
     assert "2 done" in result.stderr
 
 
@@ -278,7 +293,8 @@ def test_template_build_of_a_missing_folder(asked: Any, tmp_path: Path) -> None:
 
 def test_pretrain_passes_everything_on(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
-    monkeypatch.setattr("medlsam.localize.pretrain.cli", seen.append)
+    # A stand-in for the module: importing Lightning takes longer than all other tests here.
+    monkeypatch.setitem(sys.modules, "medlsam.localize.pretrain", SimpleNamespace(cli=seen.append))  # type: ignore[arg-type]
     arguments = ["fit", "--config", "c.yaml", "--trainer.max_steps=3", "--help"]
     assert call("pretrain", *arguments).exit_code == 0
     assert seen == [arguments]

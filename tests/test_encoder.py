@@ -21,7 +21,11 @@ def test_shapes_and_unit_features(encoder: Encoder) -> None:
     with torch.inference_mode():
         output = encoder(torch.rand(2, 1, 32, 48, 64))
     assert output.positions.shape == (2, 3, 4, 6, 8)
-    assert [tuple(f.shape) for f in output.features] == [(2, 6, 4, 6, 8), (2, 6, 8, 12, 16), (2, 6, 16, 24, 32)]
+    assert [tuple(f.shape) for f in output.features] == [
+        (2, 6, 4, 6, 8),
+        (2, 6, 8, 12, 16),
+        (2, 6, 16, 24, 32),
+    ]
     for level in output.features:
         assert torch.allclose(level.norm(dim=1), torch.ones(()), atol=1e-5)
 
@@ -44,9 +48,9 @@ def test_a_shift_of_the_scan_shifts_the_maps(encoder: Encoder) -> None:
     with torch.inference_mode():
         first, second = encoder(scan), encoder(shifted)
     middle = slice(8, 14)
-    assert torch.allclose(
-        first.positions[..., middle], second.positions[..., slice(10, 16)], atol=1e-4
-    ), "positions at stride 8 must move by two cells"
+    assert torch.allclose(first.positions[..., middle], second.positions[..., slice(10, 16)], atol=1e-4), (
+        "positions at stride 8 must move by two cells"
+    )
     fine, moved = first.features[2], second.features[2]
     assert torch.allclose(fine[..., 32:56], moved[..., 40:64], atol=1e-4)
     assert not torch.allclose(fine[..., 32:56], moved[..., 32:56], atol=1e-2)

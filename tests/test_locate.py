@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medlsam.errors import TemplateError, UsageError
-from medlsam.geometry import Box, ExtremePoints
+from medlsam.geometry import Box
 from medlsam.localize.build import landmarks
 from medlsam.localize.embedding import Embedding
 from medlsam.localize.locate import fit_axes, locate
@@ -110,7 +110,10 @@ def test_out_of_view(templates: TemplateSet) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(
-    scale=st.floats(0.8, 1.25), shift=st.floats(-100, 100), seed=st.integers(0, 1000), outliers=st.integers(0, 6)
+    scale=st.floats(0.8, 1.25),
+    shift=st.floats(-100, 100),
+    seed=st.integers(0, 1000),
+    outliers=st.integers(0, 6),
 )
 def test_fit_axes_is_robust(scale: float, shift: float, seed: int, outliers: int) -> None:
     rng = np.random.default_rng(seed)

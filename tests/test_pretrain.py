@@ -53,11 +53,18 @@ def config(scans: Path, folder: Path, **trainer: Any) -> Path:
             "default_root_dir": str(folder),
             "enable_progress_bar": False,
             "num_sanity_val_steps": 0,
-            "logger": {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": str(folder)}},
+            "logger": {
+                "class_path": "lightning.pytorch.loggers.CSVLogger",
+                "init_args": {"save_dir": str(folder)},
+            },
             "callbacks": [
                 {
                     "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
-                    "init_args": {"dirpath": str(folder / "checkpoints"), "save_last": True, "every_n_epochs": 1},
+                    "init_args": {
+                        "dirpath": str(folder / "checkpoints"),
+                        "save_last": True,
+                        "every_n_epochs": 1,
+                    },
                 }
             ],
             **trainer,
@@ -77,7 +84,7 @@ def test_fast_dev_run(scans: Path, tmp_path: Path) -> None:
     assert {"val/loss", "val/offset_error_mm"} <= set(done.trainer.callback_metrics)
 
 
-class Killed(RuntimeError):
+class KilledError(RuntimeError):
     """Stands for the power going off between two epochs."""
 
 
@@ -92,7 +99,7 @@ def test_resume_ends_where_an_unbroken_run_ends(
 
         def dies(self: MedLAMPretraining) -> None:
             if kill_after is not None and self.current_epoch >= kill_after:
-                raise Killed
+                raise KilledError
             start(self)
 
         with monkeypatch.context() as patch:
@@ -101,7 +108,7 @@ def test_resume_ends_where_an_unbroken_run_ends(
         return max(folder.rglob("encoder.safetensors"), key=lambda found: found.stat().st_mtime)
 
     whole, _ = load_weights(run("whole"), "localizer")
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run("broken", kill_after=1)
     checkpoint = tmp_path / "broken" / "checkpoints" / "last.ckpt"
     assert torch.load(checkpoint, weights_only=False)["global_step"] == 2
@@ -156,7 +163,12 @@ def test_labels_are_never_read(scans: Path, tmp_path: Path, monkeypatch: pytest.
 
 def test_the_pool_splits_by_seed_and_keeps_phantoms_in_training(scans: Path, tmp_path: Path) -> None:
     pool = CTPool(
-        [PoolSource(str(scans))], str(tmp_path), phantoms=2, phantom_weight=0.5, validation_scans=1, spacing_mm=8.0
+        [PoolSource(str(scans))],
+        str(tmp_path),
+        phantoms=2,
+        phantom_weight=0.5,
+        validation_scans=1,
+        spacing_mm=8.0,
     )
     pool.prepare_data()
     pool.setup()

@@ -91,7 +91,7 @@ def test_names_are_escaped(output: Path) -> None:
     run = json.loads((output / "run.json").read_text())
     run["warnings"] = [NASTY]
     run["weights"]["localizer"]["name"] = NASTY
-    run["options"]["device"] = "$title"
+    run["options"]["prompts"] = "$title"
     run["cases"]["a"]["warnings"] = [NASTY]
     (output / "run.json").write_text(json.dumps(run))
     text, parsed = page(output)

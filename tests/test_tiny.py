@@ -18,7 +18,7 @@ from medlsam.segment.tiny_crops import CropFrame, frame_around
 from medlsam.segment.tiny_data import SampleSource, SamplingConfig, flood, move_box
 from medlsam.segment.tiny_net import TinyConfig, TinySam
 from medlsam.segment.tiny_pool import INDEX, load_pool
-from medlsam.segment.tiny_train import TinyTraining, ema_state, hard_dice, main, soft_dice_loss
+from medlsam.segment.tiny_train import TinyTraining, hard_dice, main, net_state, soft_dice_loss
 from medlsam.segment.volume_segmenter import MaskBlock
 from medlsam.stopwatch import Stopwatch
 from medlsam.volume import Volume
@@ -57,7 +57,12 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, held_out in (("a", False), ("b", True), ("c", False)):
         np.save(folder / f"{name}.image.npy", volume.array)
         np.save(folder / f"{name}.labels.npy", mask.astype(np.uint8))
-        entry = {"spacing_zyx": [4.0, 2.0, 1.5], "group": "openkbp", "names": {"1": "Egg"}, "held_out": held_out}
+        entry = {
+            "spacing_zyx": [4.0, 2.0, 1.5],
+            "group": "openkbp",
+            "names": {"1": "Egg"},
+            "held_out": held_out,
+        }
         entries[name] = entry
     write_json(folder / INDEX, {"cases": entries})
     return folder
@@ -67,7 +72,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_crop_of_a_ramp_reads_the_positions(rng: np.random.Generator) -> None:
-    """A plane that holds its own coordinates shows where each crop pixel was read, turned and mirrored too."""
+    """A plane that holds its own coordinates shows where each crop pixel was read, turned and mirrored."""
     v, u = np.meshgrid(np.arange(40.0), np.arange(50.0), indexing="ij")
     frame = CropFrame((24.3, 19.2), 30.0, (1.5, 2.5), angle=0.4, mirrored=True)
     crop = tiny_crops.sample(np.stack([u, v]), frame, 16).numpy()
@@ -237,7 +242,7 @@ def test_train_export_load(pool: Path, tmp_path: Path) -> None:
     checkpoint = next(tmp_path.rglob("*.ckpt"))
     target = tmp_path / "net.safetensors"
     main(["export", str(checkpoint), str(target)])
-    state = ema_state(torch.load(checkpoint, map_location="cpu", weights_only=True))
+    state = net_state(torch.load(checkpoint, map_location="cpu", weights_only=True))
     segmenter = TinySegmenter.load(target)
     assert segmenter.config == SMALL
     for name, value in segmenter.net.state_dict().items():
@@ -297,7 +302,9 @@ def test_structures_do_not_change_each_other() -> None:
     segmenter = TinySegmenter(TinySam(SMALL))
     egg = oracle_slices(mask)
     alone = segmenter.segment(volume, {"egg": egg})["egg"]
-    beside = segmenter.segment(volume, {"other": [SlicePrompt(3, (5.0, 5.0, 20.0, 20.0))] * 30, "egg": egg})["egg"]
+    beside = segmenter.segment(volume, {"other": [SlicePrompt(3, (5.0, 5.0, 20.0, 20.0))] * 30, "egg": egg})[
+        "egg"
+    ]
     np.testing.assert_allclose(alone.probability, beside.probability, atol=1e-4)
 
 
@@ -306,7 +313,9 @@ def test_prompt_outside_and_turned_grid() -> None:
     segmenter = TinySegmenter(TinySam(SMALL))
     with pytest.raises(GeometryError, match="egg"):
         segmenter.segment(volume, {"egg": [SlicePrompt(99, (1.0, 1.0, 5.0, 5.0))]})
-    turned = Volume(volume.array, replace(volume.grid, direction=(0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)))
+    turned = Volume(
+        volume.array, replace(volume.grid, direction=(0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+    )
     with pytest.raises(GeometryError, match="canonical"):
         segmenter.segment(turned, {"egg": [SlicePrompt(1, (1.0, 1.0, 5.0, 5.0))]})
 
@@ -318,7 +327,9 @@ def shipped() -> TinySegmenter:
 
 def _dice(block: MaskBlock, mask: np.ndarray) -> float:
     found = np.zeros(mask.shape, bool)
-    found[tuple(slice(a, b) for a, b in zip(block.origin_zyx, block.end_zyx, strict=True))] = block.probability >= 0.5
+    found[tuple(slice(a, b) for a, b in zip(block.origin_zyx, block.end_zyx, strict=True))] = (
+        block.probability >= 0.5
+    )
     return float(2 * (found & mask).sum() / (found.sum() + mask.sum()))
 
 

@@ -25,7 +25,9 @@ def smooth_scan() -> torch.Tensor:
 def test_coordinates_are_exact(seed: int) -> None:
     scan = smooth_scan()
     pair = draw_pair(scan, 4.0, OPTIONS, np.random.default_rng(seed))
-    uncut = draw_pair(scan, 4.0, ViewOptions(**{**vars(OPTIONS), "cut_probability": 0.0}), np.random.default_rng(seed))
+    uncut = draw_pair(
+        scan, 4.0, ViewOptions(**{**vars(OPTIONS), "cut_probability": 0.0}), np.random.default_rng(seed)
+    )
     for candidate in (pair, uncut):
         places = candidate.places[candidate.valid] / 4.0
         expected = 10 * places[:, 0] + 3 * places[:, 1] - 5 * places[:, 2]

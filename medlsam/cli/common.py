@@ -34,7 +34,9 @@ def messages() -> Console:
 
 def answers() -> Console:
     """Where a command's answer goes when people read it: standard output."""
-    return Console(highlight=False)
+    console = Console(highlight=False)
+    # A file or a pipe has no width: tables are written whole.
+    return console if console.is_terminal else Console(highlight=False, width=200)
 
 
 def print_json(document: Any) -> None:

@@ -14,7 +14,7 @@ from medlsam.localize.embedding import Embedding
 from medlsam.localize.localizer import Localizer
 from medlsam.localize.locate import locate
 from medlsam.localize.shape import shape_in_box, slice_profile
-from medlsam.localize.templates import SHAPE_SIZE, OrganCalibration, OrganSupport, TemplateSet
+from medlsam.localize.templates import OrganCalibration, OrganSupport, TemplateSet
 from medlsam.volume import Volume, check_same_grid, to_canonical
 
 #: SPL: a slab is at least this thick, and there are at most six (as published).
@@ -124,7 +124,9 @@ def _marks(support: Support, names: Mapping[int, str]) -> dict[str, _Mark]:
         raise TemplateError(f"{support.name}: a template needs a label map or extreme points; it has neither")
     unknown_names = sorted(set(support.points) - set(names.values()))
     if unknown_names:
-        raise TemplateError(f"{support.name}: structure {unknown_names[0]!r} of the markups is not in labels.json")
+        raise TemplateError(
+            f"{support.name}: structure {unknown_names[0]!r} of the markups is not in labels.json"
+        )
     return {name: _Mark(support.name, p, None, support.image.grid) for name, p in support.points.items()}
 
 
@@ -193,9 +195,7 @@ def leave_one_out(templates: TemplateSet, embeddings: Mapping[str, Embedding]) -
     ious: dict[str, list[float]] = {}
     for name, embedding in embeddings.items():
         rest = templates.without(name)
-        own = {
-            organ: s for organ, group in templates.supports.items() for s in group if s.support == name
-        }
+        own = {organ: s for organ, group in templates.supports.items() for s in group if s.support == name}
         organs = [organ for organ in own if organ in rest.supports]
         if not organs:
             continue

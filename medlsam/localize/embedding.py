@@ -117,7 +117,9 @@ def embed(volume: Volume, encoder: Encoder, device: torch.device | None = None) 
     output = encoder(batch)
     fine = output.features[-1]
     scales = [
-        level if level is fine else F.interpolate(level, fine.shape[2:], mode="trilinear", align_corners=False)
+        level
+        if level is fine
+        else F.interpolate(level, fine.shape[2:], mode="trilinear", align_corners=False)
         for level in output.features
     ]
     features = torch.cat([F.normalize(level, dim=1) for level in scales], dim=1)[0].float().cpu()

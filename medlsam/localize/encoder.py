@@ -109,6 +109,11 @@ class _Up(nn.Module):
         return mixed
 
 
+def fast_layout(encoder: Encoder) -> Encoder:
+    """Convert the weights to ``channels_last_3d``, which halves the time of 3D convolutions on CPUs."""
+    return encoder.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
+
+
 class Encoder(nn.Module):
     """Input (B, 1, Z, Y, X), normalised HU on a grid of ``config.spacing_mm``, sizes multiples of 16.
 
@@ -139,7 +144,9 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> EncoderOutput:
         """See the class."""
         if any(size % SIZE_MULTIPLE for size in x.shape[2:]):
-            raise ValueError(f"sizes must be multiples of {SIZE_MULTIPLE}, got (Z, Y, X) = {tuple(x.shape[2:])}")
+            raise ValueError(
+                f"sizes must be multiples of {SIZE_MULTIPLE}, got (Z, Y, X) = {tuple(x.shape[2:])}"
+            )
         # Space to depth: the first convolution already works at stride 2, where memory traffic is an eighth.
         x = rearrange(x, "b 1 (z p) (y q) (x r) -> b (p q r) z y x", p=2, q=2, r=2)
         x = self.stem(x.contiguous(memory_format=torch.channels_last_3d))

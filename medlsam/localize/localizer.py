@@ -9,10 +9,10 @@ import torch
 
 from medlsam.device import resolve_device
 from medlsam.localize.embedding import Embedding, embed
-from medlsam.localize.encoder import Encoder, EncoderConfig
+from medlsam.localize.encoder import Encoder, EncoderConfig, fast_layout
+from medlsam.volume import Volume
 from medlsam.weights.registry import resolve, sha256_of
 from medlsam.weights.store import load_weights
-from medlsam.volume import Volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,9 @@ def load_localizer(name_or_path: str | Path = "medlam-tiny", device: str = "auto
     path = resolve(name_or_path, "localizer")
     state, config = load_weights(path, "localizer")
     encoder = Encoder(_config(config))
-    encoder.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in state.items()})
+    encoder.load_state_dict(
+        {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    )
     where = resolve_device(device)
-    encoder = encoder.eval().requires_grad_(False).to(where, memory_format=torch.channels_last_3d)
+    encoder = fast_layout(encoder.eval().requires_grad_(False).to(where))
     return Localizer(Path(name_or_path).stem, encoder, sha256_of(path), where)

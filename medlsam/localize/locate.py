@@ -36,7 +36,7 @@ class SearchOptions:
 
     windows_mm: tuple[float, ...] = (32.0, 16.0)
     temperature: float = 0.03
-    own_weight: float = 0.5
+    own_weight: float = 0.75
     paper_window_mm: float = 96.0
 
 
@@ -52,6 +52,7 @@ def fit_axes(
         source: (P, 3) mm.
         target: (P, 3) mm.
         weight: (P,) non-negative.
+        rounds: of reweighting.
 
     Returns:
         scale (3,), shift (3,).
@@ -91,9 +92,7 @@ def _consensus(
     latents = torch.from_numpy(np.concatenate([s.latents for group in groups for s in group]))
     votes, spread = coarse_consensus(embedding, latents)
     sizes = [source.shape[0] * source.shape[1] for source in sources]
-    found = [
-        v.double().numpy().reshape(s.shape) for v, s in zip(votes.split(sizes), sources, strict=True)
-    ]
+    found = [v.double().numpy().reshape(s.shape) for v, s in zip(votes.split(sizes), sources, strict=True)]
     spreads = [float(part.mean()) for part in spread.split(sizes)]
     similarity = [np.ones(source.shape[:2]) for source in sources]
     fitted = [_fit(s, f, w) for s, f, w in zip(sources, found, similarity, strict=True)]

@@ -148,9 +148,15 @@ class CTPool(LightningDataModule):
                 if case.name not in source.exclude and (keep is None or case.name in keep)
             ]
             if not cases:
-                raise UsageError(f"{source.path}: no scan is left after cases={source.cases}, exclude={source.exclude}")
+                raise UsageError(
+                    f"{source.path}: no scan is left after cases={source.cases}, exclude={source.exclude}"
+                )
             plan += [
-                (f"{_tag(case.path)}-{case.name}-{self.spacing_mm:g}mm.npy", source.weight / len(cases), case.path)
+                (
+                    f"{_tag(case.path)}-{case.name}-{self.spacing_mm:g}mm.npy",
+                    source.weight / len(cases),
+                    case.path,
+                )
                 for case in cases
             ]
         for i in range(self.phantoms):
@@ -176,7 +182,11 @@ class CTPool(LightningDataModule):
         plan = self._plan()
         real = [i for i, entry in enumerate(plan) if isinstance(entry[2], Path)]
         rng = np.random.default_rng([self.seed, 1])
-        held = set(rng.permutation(real)[: min(self.validation_scans, len(real) - 1)].tolist()) if real else set()
+        held = (
+            set(rng.permutation(real)[: min(self.validation_scans, len(real) - 1)].tolist())
+            if real
+            else set()
+        )
         train = [entry for i, entry in enumerate(plan) if i not in held]
         self.training = [self.cache / name for name, _, _ in train]
         self.weights = np.array([weight for _, weight, _ in train])
@@ -199,7 +209,13 @@ class CTPool(LightningDataModule):
         """Fixed view pairs of held-out scans."""
         count = len(self.held_out)
         pairs = ViewPairs(
-            self.held_out, np.ones(count), 4 * count, self.views, self.spacing_mm, (self.seed, 3), augmented=False
+            self.held_out,
+            np.ones(count),
+            4 * count,
+            self.views,
+            self.spacing_mm,
+            (self.seed, 3),
+            augmented=False,
         )
         return self._loader(pairs)
 

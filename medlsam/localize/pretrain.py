@@ -16,7 +16,14 @@ from torch import Tensor
 
 from medlsam.geometry import ExtremePoints
 from medlsam.localize.embedding import Embedding, embed
-from medlsam.localize.encoder import FEATURE_STRIDES, POSITION_STRIDE, Encoder, EncoderConfig, EncoderOutput
+from medlsam.localize.encoder import (
+    FEATURE_STRIDES,
+    POSITION_STRIDE,
+    Encoder,
+    EncoderConfig,
+    EncoderOutput,
+    fast_layout,
+)
 from medlsam.localize.losses import mss_loss, predicted_offset, rdr_loss
 from medlsam.localize.match import coarse_consensus, refine
 from medlsam.localize.pool import VALIDATION_PHANTOM_SEED, CTPool
@@ -54,14 +61,18 @@ class MedLAMPretraining(LightningModule):
         initial_weights: str | None = None,
     ) -> None:
         super().__init__()
-        self.encoder = Encoder(encoder).to(memory_format=torch.channels_last_3d)
+        self.encoder = fast_layout(Encoder(encoder))
         if initial_weights:
             state, _ = load_weights(Path(initial_weights), "localizer")
             self.encoder.load_state_dict(state)
         self.learning_rate, self.weight_decay, self.warmup_steps = learning_rate, weight_decay, warmup_steps
         self.mss_weight, self.temperatures, self.radii_mm = mss_weight, temperatures, radii_mm
         self.validation_phantoms = validation_phantoms
-        self.register_buffer("range_mm", torch.tensor(self.encoder.config.range_mm), persistent=False)
+
+    @property
+    def range_mm(self) -> Tensor:
+        """(3,) r of equation 2, (x, y, z), where the module is."""
+        return torch.tensor(self.encoder.config.range_mm, device=self.device)
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Both losses of a batch of B view pairs.
@@ -164,7 +175,9 @@ class MedLAMPretraining(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and cosine decay over the planned steps."""
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+        )
         total = max(1, int(self.trainer.estimated_stepping_batches))
 
         def factor(step: int) -> float:
@@ -178,7 +191,7 @@ class MedLAMPretraining(LightningModule):
 
     def on_fit_end(self) -> None:
         """Write the encoder as a weights file beside the logs."""
-        if self.trainer.is_global_zero and self.trainer.log_dir and not self.trainer.fast_dev_run:
+        if self.trainer.is_global_zero and self.trainer.log_dir:
             self.export(Path(self.trainer.log_dir) / "encoder.safetensors")
 
     def export(self, path: Path) -> None:

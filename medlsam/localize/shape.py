@@ -29,7 +29,7 @@ def shape_in_box(mask: NDArray[np.bool_], grid: Grid, box: Box) -> NDArray[np.ui
         axes.append((place - grid.origin_xyz[axis]) / grid.spacing_xyz[axis])
     z, y, x = np.meshgrid(*axes, indexing="ij")
     values = ndimage.map_coordinates(mask.astype(np.float32), [z, y, x], order=1, mode="nearest")
-    return np.rint(values * 255).astype(np.uint8)
+    return np.asarray(np.rint(values * 255), dtype=np.uint8)
 
 
 def slice_profile(mask: NDArray[np.bool_], grid: Grid, box: Box) -> NDArray[np.float32]:
@@ -61,8 +61,7 @@ def mean_shape(supports: Sequence[OrganSupport]) -> NDArray[np.float32] | None:
     shapes = [s.shape for s in supports if s.shape.size]
     if not shapes:
         return None
-    mean: NDArray[np.float32] = np.mean(shapes, axis=0, dtype=np.float32) / np.float32(255)
-    return mean
+    return np.asarray(np.mean(shapes, axis=0), dtype=np.float32) / np.float32(255)
 
 
 def mean_profile(supports: Sequence[OrganSupport], rows: int = 32) -> NDArray[np.float32] | None:
@@ -71,5 +70,7 @@ def mean_profile(supports: Sequence[OrganSupport], rows: int = 32) -> NDArray[np
     if not profiles:
         return None
     t = (np.arange(rows) + 0.5) / rows
-    sampled = [np.stack([np.interp(t, p[:, 0], p[:, column]) for column in range(1, 5)], axis=1) for p in profiles]
+    sampled = [
+        np.stack([np.interp(t, p[:, 0], p[:, column]) for column in range(1, 5)], axis=1) for p in profiles
+    ]
     return np.concatenate([t[:, None], np.mean(sampled, axis=0)], axis=1).astype(np.float32)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medlsam.geometry import Box, GeometryError
+from medlsam.errors import GeometryError
+from medlsam.geometry import Box
 from medlsam.localize.templates import OrganCalibration
 from medlsam.results import Status
 
@@ -77,7 +78,12 @@ def judge(
         status = "uncertain"
     else:
         status = "found"
-    details = {"similarity": similarity, "usual_similarity": usual, "vote_spread_mm": spread_mm, "in_view": seen}
+    details = {
+        "similarity": similarity,
+        "usual_similarity": usual,
+        "vote_spread_mm": spread_mm,
+        "in_view": seen,
+    }
     if disagreement_mm is not None:
         details["support_disagreement_mm"] = disagreement_mm
     return Verdict(status, confidence, error, tuple(margin), details)

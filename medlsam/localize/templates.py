@@ -214,10 +214,14 @@ def _read_header(path: Path) -> dict[str, Any]:
             header = json.loads(file.read(length))
         about = json.loads(header["__metadata__"]["medlsam"])
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise TemplateError(f"{path}: this is not a medlsam template file; make one with `medlsam template build`") from error
+        raise TemplateError(
+            f"{path}: this is not a medlsam template file; make one with `medlsam template build`"
+        ) from error
     if about.get("kind") != "templates":
         raise TemplateError(f"{path}: this is a file of kind {about.get('kind')!r}, not templates")
     if about.get("format") != FORMAT:
-        raise TemplateError(f"{path}: format {about.get('format')} is not known to this version (it reads {FORMAT})")
+        raise TemplateError(
+            f"{path}: format {about.get('format')} is not known to this version (it reads {FORMAT})"
+        )
     result: dict[str, Any] = about
     return result

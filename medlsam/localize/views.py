@@ -89,7 +89,9 @@ def _draw(scan: Tensor, to_scan: np.ndarray, centre: np.ndarray, options: ViewOp
     axes = [torch.arange(n, dtype=torch.float32) for n in (z, y, x)]
     gz, gy, gx = torch.meshgrid(*axes, indexing="ij")
     voxels = torch.stack([gx, gy, gz], dim=-1) - torch.as_tensor(middle, dtype=torch.float32)
-    voxels = voxels @ torch.as_tensor(to_scan.T, dtype=torch.float32) + torch.as_tensor(centre, dtype=torch.float32)
+    voxels = voxels @ torch.as_tensor(to_scan.T, dtype=torch.float32) + torch.as_tensor(
+        centre, dtype=torch.float32
+    )
     sizes = torch.tensor(scan.shape[::-1], dtype=torch.float32)
     # Zero padding stands for air, so HU are shifted by it and back.
     sampled = F.grid_sample(
@@ -118,14 +120,12 @@ def _to_view(places: np.ndarray, to_scan: np.ndarray, centre: np.ndarray, option
 
 def _inside(points: np.ndarray, options: ViewOptions) -> np.ndarray:
     z, y, x = options.shape_zyx
-    inside: np.ndarray = ((points >= 0) & (points <= np.array([x, y, z]) - 1)).all(axis=-1)
-    return inside
+    return np.asarray(((points >= 0) & (points <= np.array([x, y, z]) - 1)).all(axis=-1))
 
 
 def _in_body(view: Tensor, points: np.ndarray) -> np.ndarray:
     i = np.rint(points).astype(int)
-    values: np.ndarray = view.numpy()[i[:, 2], i[:, 1], i[:, 0]]
-    return values > BODY_HU
+    return np.asarray(view.numpy()[i[:, 2], i[:, 1], i[:, 0]] > BODY_HU)
 
 
 def _places_in(
@@ -174,7 +174,9 @@ def draw_pair(scan: Tensor, spacing_mm: float, options: ViewOptions, rng: np.ran
     valid[: len(keep)] = True
     padding = np.zeros((options.points - len(keep), 3))
     chosen = [np.concatenate([a[keep], padding]) for a in (first, second, places)]
-    others = [_places_in(v, a, c, options.negatives, rng) for v, a, c in zip(views, affines, centres, strict=True)]
+    others = [
+        _places_in(v, a, c, options.negatives, rng) for v, a, c in zip(views, affines, centres, strict=True)
+    ]
 
     def tensor(array: np.ndarray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.float32)

@@ -106,10 +106,10 @@ def _sam(architecture: Architecture) -> SegmenterSpec:
 
 _SPECS = (
     SegmenterSpec(
-        # its windows are in the configuration inside its weights file; the first of them stands here
+        # sizes and windows are in the configuration inside its weights file; the usual ones stand here
         name="sam-tiny",
         kind="crop",
-        input_size=128,
+        input_size=96,
         aspect="crop",
         level=40.0,
         width=400.0,

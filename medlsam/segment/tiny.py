@@ -17,7 +17,15 @@ from medlsam.errors import GeometryError, WeightsError
 from medlsam.geometry import IDENTITY_DIRECTION
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.registry import SEGMENTERS, SegmenterSpec
-from medlsam.segment.tiny_crops import CropFrame, channels, frame_around, neighbour_step, paste, planes_at, sample
+from medlsam.segment.tiny_crops import (
+    CropFrame,
+    channels,
+    frame_around,
+    neighbour_step,
+    paste,
+    planes_at,
+    sample,
+)
 from medlsam.segment.tiny_net import TinyConfig, TinySam
 from medlsam.segment.volume_segmenter import MaskBlock
 from medlsam.stopwatch import Stopwatch
@@ -30,7 +38,7 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class _Item:
-    """One crop to do: whose it is, its slice, where it lies, and the part of the slice that it answers for."""
+    """One crop to do: whose it is, its slice, where it lies, and which part of the slice it answers."""
 
     organ: str
     prompt: SlicePrompt
@@ -56,7 +64,7 @@ class TinySegmenter:
         spec: SegmenterSpec = SEGMENTERS["sam-tiny"],
     ) -> None:
         self.device = device or torch.device("cpu")
-        self.net = net.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
+        self.net: TinySam = net.eval().requires_grad_(False).to(self.device)
         self.signature, self.spec = signature, spec
 
     @property
@@ -96,7 +104,7 @@ class TinySegmenter:
                 segment-anything's mask prompt; structures without one are segmented from their boxes alone.
 
         Returns:
-            Structure to a block that spans its prompts' slices and crops; a structure without prompts is left out.
+            Structure to a block that spans its prompts' slices and crops; one without prompts is left out.
 
         Raises:
             GeometryError: the grid is not canonical, or a prompt lies outside of the scan.
@@ -106,7 +114,9 @@ class TinySegmenter:
                 f"{volume.path or 'volume'}: segmentation wants the canonical grid, got direction "
                 f"{volume.grid.direction}; use medlsam.volume.to_canonical"
             )
-        items = {name: [self._item(name, p, volume) for p in chosen] for name, chosen in prompts.items() if chosen}
+        items = {
+            name: [self._item(name, p, volume) for p in chosen] for name, chosen in prompts.items() if chosen
+        }
         blocks = {name: _empty_block(mine) for name, mine in items.items()}
         flat = [item for mine in items.values() for item in mine]
         for start in range(0, len(flat), BATCH):
@@ -124,7 +134,7 @@ class TinySegmenter:
         x0, y0, x1, y1 = prompt.box_xyxy
         if not 0 <= prompt.z < depth or x1 <= -0.5 or y1 <= -0.5 or x0 >= columns - 0.5 or y0 >= rows - 0.5:
             raise GeometryError(
-                f"{organ}: the prompt {prompt} lies outside of the scan of {depth} x {rows} x {columns} voxels"
+                f"{organ}: the prompt {prompt} leaves the scan of {depth} x {rows} x {columns} voxels"
             )
         spacing = (volume.grid.spacing_xyz[0], volume.grid.spacing_xyz[1])
         frame = frame_around(prompt.box_xyxy, spacing, self.config.zoom, self.config.min_side_mm)
@@ -137,19 +147,25 @@ class TinySegmenter:
     def _encode(self, volume: Volume, batch: Sequence[_Item]) -> tuple[Tensor, Tensor, Tensor]:
         step = neighbour_step(volume.grid.spacing_xyz[2], self.config.neighbour_mm)
         crops = [
-            sample(planes_at(volume.array, item.prompt.z, step), item.frame, self.config.size) for item in batch
+            sample(planes_at(volume.array, item.prompt.z, step), item.frame, self.config.size)
+            for item in batch
         ]
         return self.net.encode(channels(torch.stack(crops), self.config.windows).to(self.device))
 
     @torch.inference_mode()
     def _decode(
-        self, embedding: tuple[Tensor, Tensor, Tensor], batch: Sequence[_Item], priors: Mapping[str, MaskBlock]
+        self,
+        embedding: tuple[Tensor, Tensor, Tensor],
+        batch: Sequence[_Item],
+        priors: Mapping[str, MaskBlock],
     ) -> Tensor:
         size = self.config.size
         boxes = np.stack([item.frame.box(item.prompt.box_xyxy, size) for item in batch])
         hints = None
         if priors:
-            hints = torch.stack([_hint(priors.get(item.organ), item, size // 2) for item in batch]).to(self.device)
+            hints = torch.stack([_hint(priors.get(item.organ), item, size // 2) for item in batch]).to(
+                self.device
+            )
         logits, _ = self.net.decode(embedding, torch.from_numpy(boxes).float().to(self.device), hints)
         return logits.float().cpu()
 

@@ -1,7 +1,7 @@
 """Square crops around boxes: from a stack of slices to the network's input, and masks back to the slice.
 
-In one plane, ``u`` runs along the columns and ``v`` along the rows of an array. A crop is a square of ``side_mm``,
-isotropic in millimetres whatever the pixels are, perhaps turned and mirrored (in training).
+In one plane, ``u`` runs along the columns and ``v`` along the rows of an array. A crop is a square of
+``side_mm``, isotropic in millimetres whatever the pixels are, perhaps turned and mirrored (in training).
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class CropFrame:
     def to_pixels(self, uv: ArrayLike) -> NDArray[np.float64]:
         """(..., 2) crop coordinates from 0 to 1 to (..., 2) continuous pixel indices (column, row)."""
         mm = (np.asarray(uv, dtype=float) - 0.5) * self.side_mm @ self._matrix().T
-        return mm / np.asarray(self.spacing_uv) + np.asarray(self.center_uv)
+        return np.asarray(mm / np.asarray(self.spacing_uv) + np.asarray(self.center_uv))
 
     def from_pixels(self, uv: ArrayLike) -> NDArray[np.float64]:
         """The inverse of ``to_pixels``."""
         mm = (np.asarray(uv, dtype=float) - np.asarray(self.center_uv)) * np.asarray(self.spacing_uv)
-        return mm @ np.linalg.inv(self._matrix()).T / self.side_mm + 0.5
+        return np.asarray(mm @ np.linalg.inv(self._matrix()).T / self.side_mm + 0.5)
 
     def box(self, box_xyxy: ArrayLike, size: int) -> NDArray[np.float64]:
         """A box in pixel indices (``SlicePrompt.box_xyxy``) to (4,) edges in crop pixels, 0 to ``size``."""
@@ -86,10 +86,13 @@ def sample(planes: NDArray[np.generic], frame: CropFrame, size: int, fill: float
     high = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 3, low + 1, limits)
     part = np.ascontiguousarray(planes[:, low[1] : high[1], low[0] : high[0]], dtype=np.float32)
     tensor = torch.from_numpy(part)[None] - fill
-    steps = [max(1, min(int(frame.side_mm / size / s), n)) for s, n in zip(frame.spacing_uv, high - low, strict=True)]
+    steps = [
+        max(1, min(int(frame.side_mm / size / s), n))
+        for s, n in zip(frame.spacing_uv, high - low, strict=True)
+    ]
     if max(steps) > 1:
         tensor = functional.avg_pool2d(tensor, (steps[1], steps[0]), ceil_mode=True, count_include_pad=False)
-    # theta maps the crop's -1..1 to the part's -1..1 (edges at +-1); pooled pixels cover several of the plane's
+    # theta maps the crop's -1..1 to the part's -1..1 (edges at +-1); a pooled pixel covers several
     matrix = frame._matrix() * frame.side_mm / 2 / np.asarray(frame.spacing_uv)[:, None]
     extent = np.array([tensor.shape[3], tensor.shape[2]]) * np.asarray(steps) / 2
     offset = (np.asarray(frame.center_uv) + 0.5 - low) / extent - 1
@@ -110,7 +113,7 @@ def planes_at(stack: NDArray[np.generic], index: int, step: int) -> NDArray[np.g
 
 
 def channels(crop: Tensor, windows: tuple[tuple[float, float], ...]) -> Tensor:
-    """(..., 3, S, S) HU of a slice and its neighbours to the network's (..., windows + 2, S, S), from -1 to 1."""
+    """(..., 3, S, S) HU of a slice and its neighbours to (..., windows + 2, S, S) from -1 to 1."""
 
     def windowed(hu: Tensor, window: tuple[float, float]) -> Tensor:
         low, high = window

@@ -1,8 +1,8 @@
 """Training samples of ``sam-tiny``: one crop, one box, one mask at a time, drawn from the pool.
 
-Half of what is drawn are labelled structures with boxes that are off as a located box is off; a share are regions
-without a name (what a flood of similar HU fills), so that the network learns "what fits this box" and not seven
-organs; some boxes hold nothing, since a located box reaches past the organ's ends.
+Most are labelled structures, many with boxes that are off as a located box is off. A share are regions
+without a name (what a flood of similar HU fills), so that the network learns "what fits this box" and not a
+list of organs. Some boxes hold nothing, since a located box reaches past the organ's ends.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class SamplingConfig:
         empty: share of labelled samples whose slice lies past the structure's end.
         prior: share of labelled samples that come with a rough mask from other patients.
         other_plane: share of coronal and sagittal samples among those that need no prior.
-        exact, jittered: share of exact boxes, and of boxes with sides moved by up to 20 % of the edge; the others
-            are moved as a located box is.
+        exact, jittered: share of exact boxes, and of boxes with sides moved by up to 20 % of the edge; the
+            others are moved as a located box is.
         error_mm: (low, high) standard deviation of a located box's faces.
         zoom: (low, high) crop side over the longest edge of the box.
         min_side_mm: (low, high) smallest crop side.
@@ -97,7 +97,9 @@ class SampleSource:
         use_prior = rng.random() < self.sampling.prior
         axis = int(rng.integers(1, 3)) if not use_prior and rng.random() < self.sampling.other_plane else 0
         where = structure.where[axis]
-        return self.structure_sample(case, structure, axis, int(rng.integers(where.start, where.stop)), use_prior, rng)
+        return self.structure_sample(
+            case, structure, axis, int(rng.integers(where.start, where.stop)), use_prior, rng
+        )
 
     def structure_sample(
         self,
@@ -108,12 +110,14 @@ class SampleSource:
         use_prior: bool,
         rng: np.random.Generator,
     ) -> Sample | None:
-        """A crop of one slice (``index`` along ``axis``) of a structure; None where the slice has none of it."""
+        """A crop of one slice (``index`` along ``axis``) of a structure; None where there is none of it."""
         mask = np.moveaxis(case.labels, axis, 0)[index] == structure.value
         if not mask.any():
             return None
         sampling = self.sampling
-        angle = float(rng.normal(0, 0.15)) if not use_prior and sampling.intensity and rng.random() < 0.5 else 0.0
+        angle = (
+            float(rng.normal(0, 0.15)) if not use_prior and sampling.intensity and rng.random() < 0.5 else 0.0
+        )
         mirrored = bool(sampling.intensity and rng.random() < 0.5)
         plane = _Plane(case, axis, angle, mirrored)
         box = plane.tight_box(mask)
@@ -167,12 +171,12 @@ class SampleSource:
         if not others:
             return None
         chosen = rng.choice(len(others), size=min(len(others), int(rng.integers(3, 6))), replace=False)
-        mean = np.mean([others[k] for k in chosen], axis=0, dtype=np.float32)
+        mean = np.stack([others[k] for k in chosen]).mean(axis=0, dtype=np.float32)
         low, high = structure.where[0].start, structure.where[0].stop
         ends = np.array([low, high]) + rng.normal(0, 0.08, 2) * (high - low)
         height = (index + 0.5 - ends[0]) / max(ends[1] - ends[0], 1e-3)
         level = int(np.clip(height * SHAPE_ZYX[0], 0, SHAPE_ZYX[0] - 1))
-        shape = mean[level, :, ::-1] if mirrored else mean[level]
+        shape: NDArray[np.float32] = mean[level, :, ::-1] if mirrored else mean[level]
         return np.ascontiguousarray(shape), moved
 
     def _finish(
@@ -231,7 +235,7 @@ class _Plane:
 
     def tight_box(self, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
         pixels = np.argwhere(mask)[:, ::-1]
-        corners = [pixels + [du, dv] for du in (-0.5, 0.5) for dv in (-0.5, 0.5)]
+        corners = [pixels + np.array([du, dv]) for du in (-0.5, 0.5) for dv in (-0.5, 0.5)]
         return self._around(np.concatenate(corners))
 
     def corners_box(self, u0: int, v0: int, u1: int, v1: int) -> NDArray[np.float64]:
@@ -331,7 +335,9 @@ def collect_shapes(cases: Sequence[PoolCase]) -> dict[str, list[tuple[str, NDArr
     for case in cases:
         for structure in case.structures:
             part = case.labels[structure.where] == structure.value
-            picks = [((np.arange(n) + 0.5) / n * m).astype(int) for n, m in zip(SHAPE_ZYX, part.shape, strict=True)]
+            picks = [
+                ((np.arange(n) + 0.5) / n * m).astype(int) for n, m in zip(SHAPE_ZYX, part.shape, strict=True)
+            ]
             shapes.setdefault(structure.name, []).append((case.name, part[np.ix_(*picks)].astype(np.uint8)))
     return shapes
 
@@ -345,6 +351,8 @@ class SampleStream(IterableDataset[Sample]):
     def __iter__(self) -> Iterator[Sample]:
         info = torch.utils.data.get_worker_info()
         self.epoch += 1
-        rng = np.random.default_rng([self.seed, self.epoch, info.id if info else 0, info.seed % 2**31 if info else 0])
+        rng = np.random.default_rng(
+            [self.seed, self.epoch, info.id if info else 0, info.seed % 2**31 if info else 0]
+        )
         while True:
             yield self.source.draw(rng)

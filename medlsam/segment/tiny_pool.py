@@ -1,8 +1,8 @@
 """The training pool of ``sam-tiny``: labelled and unlabelled CT as arrays that are mapped, not read.
 
-``build_pool`` writes ``<case>.image.npy`` (int16 HU), ``<case>.labels.npy`` (uint8) and ``pool.json``; only cases
-that training may see go in: the pretrain split of OpenKBP, the cases of ``body/`` that are not for evaluation
-only, and phantoms.
+``build_pool`` writes ``<case>.image.npy`` (int16 HU), ``<case>.labels.npy`` (uint8) and ``pool.json``.
+Only cases that training may see go in: the pretrain split of OpenKBP, the cases of ``body/`` that are not for
+evaluation only, and phantoms.
 """
 
 from __future__ import annotations
@@ -102,7 +102,13 @@ def _openkbp(ct: Path, names: list[str]) -> Iterator[tuple[str, str, Path, Path 
         str(v): k for k, v in json.loads((root / "dataset.json").read_text())["labels"].items() if int(v) > 0
     }
     for name in names:
-        yield name, "openkbp", root / f"imagesTr/{name}_0000.nii.gz", root / f"labelsTr/{name}.nii.gz", structures
+        yield (
+            name,
+            "openkbp",
+            root / f"imagesTr/{name}_0000.nii.gz",
+            root / f"labelsTr/{name}.nii.gz",
+            structures,
+        )
 
 
 def _body(ct: Path) -> Iterator[tuple[str, str, Path, Path | None, dict[str, str]]]:
@@ -131,7 +137,12 @@ def _phantom(folder: Path, seed: int) -> dict[str, Any]:
         metal=bool(rng.random() < 0.15),
     )
     entry = _write(folder, f"phantom_{seed:03d}", made.image, made.labels)
-    return {**entry, "group": "phantom", "held_out": False, "names": {str(k): v for k, v in made.names.items()}}
+    return {
+        **entry,
+        "group": "phantom",
+        "held_out": False,
+        "names": {str(k): v for k, v in made.names.items()},
+    }
 
 
 def _write(folder: Path, name: str, image: Volume, labels: Volume | None) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Training of ``sam-tiny``.
 
-``python -m medlsam.segment.tiny_train fit --config configs/segmenter_tiny.yaml`` (LightningCLI: every field of the
-dataclasses is an option); ``python -m medlsam.segment.tiny_train export CHECKPOINT FILE`` writes the weights file.
+``python -m medlsam.segment.tiny_train fit --config configs/segmenter_tiny.yaml`` trains (LightningCLI: every
+field of the dataclasses is an option); ``python -m medlsam.segment.tiny_train export CHECKPOINT FILE`` writes
+the weights file.
 """
 
 from __future__ import annotations
@@ -26,17 +27,13 @@ from medlsam.segment.tiny_data import Sample, SampleSource, SampleStream, Sampli
 from medlsam.segment.tiny_net import TinyConfig, TinySam
 from medlsam.segment.tiny_pool import build_pool, load_pool
 
-# what validation measures: true slice boxes, jittered ones, located ones, located ones with other patients' shape
-VALIDATION = {
-    "exact": {"exact": 1.0, "jittered": 0.0},
-    "jittered": {"exact": 0.0, "jittered": 1.0},
-    "located": {"exact": 0.0, "jittered": 0.0},
-    "prior": {"exact": 0.0, "jittered": 0.0},
-}
+# true slice boxes, jittered ones, ones as wrong as located ones, and these with other patients' mean shape
+# (as shares of exact and of jittered boxes)
+VALIDATION = {"exact": (1.0, 0.0), "jittered": (0.0, 1.0), "located": (0.0, 0.0), "prior": (0.0, 0.0)}
 
 
 def soft_dice_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """1 - Dice of each crop, (B,); crops (B, H, W) whose target is empty count 0 (cross-entropy sees to them)."""
+    """1 - Dice of each crop, (B,); crops (B, H, W) with an empty target count 0 (cross-entropy has them)."""
     probability = logits.sigmoid().flatten(1)
     target = target.flatten(1)
     overlap = 2 * (probability * target).sum(1) + 1
@@ -48,7 +45,9 @@ def hard_dice(logits: Tensor, target: Tensor) -> Tensor:
     """Dice of the thresholded masks of each crop, (B,); 1 where both are empty."""
     predicted, truth = (logits > 0).flatten(1), (target > 0.5).flatten(1)
     both = predicted.sum(1) + truth.sum(1)
-    return torch.where(both > 0, 2 * (predicted & truth).sum(1) / both.clamp(min=1), torch.ones(len(logits)).to(both))
+    return torch.where(
+        both > 0, 2 * (predicted & truth).sum(1) / both.clamp(min=1), torch.ones(len(logits)).to(both)
+    )
 
 
 class TinyTraining(lightning.LightningModule):
@@ -74,9 +73,9 @@ class TinyTraining(lightning.LightningModule):
             warmup_steps: steps to the top.
             total_steps: steps to the end of the cosine.
             ema_decay: of the averaged weights, which validate and ship.
-            minutes: the cosine's length on the clock instead, for a machine that is shared and has an end; give
-                the trainer the same ``max_time``.
-            init_from: checkpoint whose averaged weights to begin with.
+            minutes: the cosine's length on the clock instead, for a machine that is shared and whose time
+                ends; give the trainer the same ``max_time``.
+            init_from: checkpoint whose weights to begin with.
         """
         super().__init__()
         self.net_config = net or TinyConfig()
@@ -84,9 +83,11 @@ class TinyTraining(lightning.LightningModule):
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.warmup_steps, self.total_steps = warmup_steps, total_steps
         self.minutes, self.started = minutes, 0.0
-        self.net = TinySam(self.net_config).to(memory_format=torch.channels_last)
+        self.net = TinySam(self.net_config)
         if init_from is not None:
-            self.net.load_state_dict(ema_state(torch.load(init_from, map_location="cpu", weights_only=True)))
+            self.net.load_state_dict(
+                net_state(torch.load(init_from, map_location="cpu", weights_only=True), "net.")
+            )
         self.ema = AveragedModel(self.net, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True)
         self.ema.requires_grad_(False)
 
@@ -102,15 +103,20 @@ class TinyTraining(lightning.LightningModule):
         return {"loss": dice + cross + 0.1 * guess, "dice": dice, "cross_entropy": cross, "iou_error": guess}
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
+        """The loss of one batch of crops."""
         parts = self.losses(batch)
-        self.log_dict({f"train/{name}": part.detach() for name, part in parts.items()}, batch_size=len(batch["box"]))
+        self.log_dict(
+            {f"train/{name}": part.detach() for name, part in parts.items()}, batch_size=len(batch["box"])
+        )
         return parts["loss"]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then move the averaged weights along."""
         super().optimizer_step(*args, **kwargs)
         self.ema.update_parameters(self.net)
 
     def validation_step(self, batch: Sample, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Dice of the averaged weights on one of the four kinds of boxes."""
         logits, _ = self.ema(batch["crop"], batch["box"], batch["prior"])
         dice = hard_dice(logits, batch["mask"])
         self.log(
@@ -122,9 +128,13 @@ class TinyTraining(lightning.LightningModule):
         )
 
     def configure_optimizers(self) -> Any:
+        """AdamW, warm-up, cosine down to a hundredth."""
         decayed = [p for p in self.net.parameters() if p.ndim > 1]
         kept = [p for p in self.net.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+        groups = [
+            {"params": decayed, "weight_decay": self.weight_decay},
+            {"params": kept, "weight_decay": 0.0},
+        ]
         optimizer = torch.optim.AdamW(groups, lr=self.learning_rate)
 
         self.started = time.monotonic()
@@ -188,10 +198,12 @@ class TinyCrops(lightning.LightningDataModule):
         self.phantoms, self.slices = phantoms, slices
 
     def prepare_data(self) -> None:
+        """Build the pool, where a source is given."""
         if self.ct is not None:
             build_pool(self.ct, self.pool, self.phantoms)
 
     def setup(self, stage: str) -> None:
+        """Open the pool and draw the validation crops."""
         cases = load_pool(self.pool)
         trained = [case for case in cases if not case.held_out]
         self.source = SampleSource(trained, self.net, self.sampling)
@@ -201,13 +213,19 @@ class TinyCrops(lightning.LightningDataModule):
                 SampleSource(
                     [case for case in cases if case.held_out],
                     self.net,
-                    replace(self.sampling, **share, intensity=False, zoom=(self.net.zoom, self.net.zoom + 1e-6),
-                            min_side_mm=(self.net.min_side_mm, self.net.min_side_mm)),
+                    replace(
+                        self.sampling,
+                        exact=exact,
+                        jittered=jittered,
+                        intensity=False,
+                        zoom=(self.net.zoom, self.net.zoom + 1e-6),
+                        min_side_mm=(self.net.min_side_mm, self.net.min_side_mm),
+                    ),
                     shapes,
                 ),
                 prior=name == "prior",
             )
-            for name, share in VALIDATION.items()
+            for name, (exact, jittered) in VALIDATION.items()
         }
 
     def _fixed(self, source: SampleSource, prior: bool) -> _Fixed:
@@ -222,16 +240,19 @@ class TinyCrops(lightning.LightningDataModule):
         return _Fixed([sample for sample in made if sample is not None])
 
     def train_dataloader(self) -> DataLoader[Sample]:
+        """Crops without end."""
         stream = SampleStream(self.source, self.seed)
-        return DataLoader(stream, self.batch_size, num_workers=self.workers, prefetch_factor=4 if self.workers else None)
+        return DataLoader(
+            stream, self.batch_size, num_workers=self.workers, prefetch_factor=4 if self.workers else None
+        )
 
     def val_dataloader(self) -> list[DataLoader[Sample]]:
+        """One loader for each kind of box."""
         return [DataLoader(fixed, self.batch_size) for fixed in self.validation.values()]
 
 
-def ema_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """The averaged weights in a training checkpoint."""
-    prefix = "ema.module."
+def net_state(checkpoint: dict[str, Any], prefix: str = "ema.module.") -> dict[str, Tensor]:
+    """The averaged weights in a training checkpoint; those of the last step with ``net.`` as the prefix."""
     return {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
 
 
@@ -240,7 +261,7 @@ def export(checkpoint: Path, target: Path) -> None:
     from medlsam.weights.store import save_weights
 
     data = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    save_weights(target, ema_state(data), data["hyper_parameters"]["net"], kind="segmenter")
+    save_weights(target, net_state(data), data["hyper_parameters"]["net"], kind="segmenter", half=True)
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
