@@ -33,8 +33,6 @@ ORGANS = (
     "kidney_left",
     "kidney_right",
     "stomach",
-    "gallbladder",
-    "aorta",
     "heart",
     "lung_left",
     "lung_right",
@@ -204,7 +202,10 @@ def _claim(output: Path) -> None:
     """Make the folder; refuse one that holds something else than a demo."""
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output}: this is a file; give a folder for the demo")
-    if output.is_dir() and any(output.iterdir()) and not (output / "README.txt").is_file():
+    # Folders of an earlier demo are replaced, so it has to be one.
+    told = output / "README.txt"
+    ours = told.is_file() and told.read_text(encoding="utf-8", errors="replace").startswith(_README[:22])
+    if output.is_dir() and any(output.iterdir()) and not ours:
         raise UsageError(f"{output}: this folder holds other things; give a new one, or remove it")
     try:
         output.mkdir(parents=True, exist_ok=True)

@@ -59,7 +59,8 @@ def test_the_table(demo: DemoResult) -> None:
 
 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("mine")
+    (tmp_path / "README.txt").write_text("my scans")
+    (tmp_path / "scans").mkdir()
     with pytest.raises(UsageError, match="holds other things"):
         run_demo(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.txt", "scans"]

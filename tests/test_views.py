@@ -31,7 +31,7 @@ def test_coordinates_are_exact(seed: int) -> None:
     for candidate in (pair, uncut):
         places = candidate.places[candidate.valid] / 4.0
         expected = 10 * places[:, 0] + 3 * places[:, 1] - 5 * places[:, 2]
-        inside = ((places > 1) & (places < torch.tensor([78.0, 68.0, 58.0]))).all(dim=1)
+        inside = ((places > 3) & (places < torch.tensor([76.0, 66.0, 56.0]))).all(dim=1)
         for view, points in zip(candidate.views, candidate.points, strict=True):
             if candidate is uncut:
                 seen = sample_map(view[None, None], points[candidate.valid][None], 1)[0, :, 0]
@@ -53,7 +53,7 @@ def test_negatives_carry_their_place() -> None:
     pair = draw_pair(scan, 4.0, options, np.random.default_rng(0))
     places = pair.negative_places[0] / 4.0
     seen = sample_map(pair.views[:1, None], pair.negatives[:1], 1)[0, :, 0]
-    inside = ((places > 1) & (places < torch.tensor([78.0, 68.0, 58.0]))).all(dim=1)
+    inside = ((places > 3) & (places < torch.tensor([76.0, 66.0, 56.0]))).all(dim=1)
     assert inside.sum() > 5
     expected = 10 * places[:, 0] + 3 * places[:, 1] - 5 * places[:, 2]
     assert torch.allclose(seen[inside], expected[inside], atol=0.5)

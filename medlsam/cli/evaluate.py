@@ -33,8 +33,8 @@ def evaluate(
         ),
     ] = None,
     compare_search: Annotated[
-        bool, typer.Option("--compare-search", help="Also locate in the paper's mode and print it beside.")
-    ] = False,
+        bool, typer.Option(help="Also locate in the paper's mode and print it beside.")
+    ] = True,
     organs: flags.Organs = None,
     segmenter: flags.Segmenter = None,
     prompts: flags.Prompts = None,

@@ -39,10 +39,12 @@ def _body_cells(embedding: Embedding) -> tuple[Tensor, Tensor]:
     return embedding.cells(POSITION_STRIDE)[body], embedding.positions.permute(1, 2, 3, 0)[body]
 
 
-def _weighted_centre(votes: Tensor, weight: Tensor, rounds: int = 3) -> tuple[Tensor, Tensor]:
+def _weighted_centre(
+    votes: Tensor, weight: Tensor, start: Tensor | None = None, rounds: int = 3
+) -> tuple[Tensor, Tensor]:
     """Weighted geometric median (N, 3) of votes (N, M, 3), and the mean distance (N,) of the votes from it."""
     weight = weight / weight.sum(dim=1, keepdim=True)
-    answer = torch.einsum("nm,nmc->nc", weight, votes)
+    answer = torch.einsum("nm,nmc->nc", weight, votes) if start is None else start
     distance = torch.zeros_like(weight)
     for _ in range(rounds):
         distance = (votes - answer[:, None]).norm(dim=-1)
@@ -83,7 +85,7 @@ def coarse_consensus(
         for radius in near_mm:
             distance = (cells[None] - answer[:, None]).square().sum(dim=-1)
             weight = torch.exp((distance.amin(dim=1, keepdim=True) - distance) / (2 * radius**2))
-            answer, spread = _weighted_centre(votes, weight)
+            answer, spread = _weighted_centre(votes, weight, answer)
         answers.append(answer)
         spreads.append(spread)
     return torch.cat(answers), torch.cat(spreads)

@@ -115,7 +115,7 @@ def _cut(view: Tensor, rng: np.random.Generator) -> Tensor:
 
 def _to_view(places: np.ndarray, to_scan: np.ndarray, centre: np.ndarray, options: ViewOptions) -> np.ndarray:
     z, y, x = options.shape_zyx
-    return (places - centre) @ np.linalg.inv(to_scan).T + (np.array([x, y, z]) - 1) / 2
+    return np.asarray((places - centre) @ np.linalg.inv(to_scan).T + (np.array([x, y, z]) - 1) / 2)
 
 
 def _inside(points: np.ndarray, options: ViewOptions) -> np.ndarray:

@@ -123,10 +123,9 @@ def phantom(
     if table:
         table_hu(hu, person, grid)
     _scanner_noise(hu, person, grid, noise_hu)
-    if fov_mm is None:
-        radius = 0.53 * max(grid.box.size[:2])
-    else:
-        radius = 0.53 * fov_mm if grid.is_axis_aligned else math.inf
+    width = fov_mm or max(grid.box.size[:2])
+    # An oblique grid of a limited field is cut by its own borders.
+    radius = math.inf if fov_mm is not None and not grid.is_axis_aligned else 0.53 * width
     outside = _outside_circle(grid, center, radius)
     hu[outside], labels[outside] = padding_hu, 0
     image = np.clip(np.rint(hu), min(-1024.0, padding_hu), 3071).astype(np.int16)

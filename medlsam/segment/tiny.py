@@ -27,6 +27,7 @@ from medlsam.segment.tiny_crops import (
     sample,
 )
 from medlsam.segment.tiny_net import TinyConfig, TinySam
+from medlsam.segment.tiny_refine import refit
 from medlsam.segment.volume_segmenter import MaskBlock
 from medlsam.stopwatch import Stopwatch
 from medlsam.volume import Volume
@@ -114,9 +115,33 @@ class TinySegmenter:
                 f"{volume.path or 'volume'}: segmentation wants the canonical grid, got direction "
                 f"{volume.grid.direction}; use medlsam.volume.to_canonical"
             )
-        items = {
-            name: [self._item(name, p, volume) for p in chosen] for name, chosen in prompts.items() if chosen
-        }
+        current = {name: chosen for name, chosen in prompts.items() if chosen}
+        blocks = self._look(volume, current, stopwatch, priors or {})
+        again = current
+        for _ in range(self.config.refits):
+            again = self._refitted(again, blocks)
+            if not again:
+                break
+            blocks.update(self._look(volume, again, stopwatch, priors or {}))
+        return blocks
+
+    def _refitted(
+        self, prompts: Mapping[str, Sequence[SlicePrompt]], blocks: Mapping[str, MaskBlock]
+    ) -> dict[str, Sequence[SlicePrompt]]:
+        """New prompts of the structures whose boxes do not fit their masks."""
+        share, tolerance = self.config.refit_share, self.config.refit_tolerance
+        moved = {name: refit(chosen, blocks[name], share, tolerance) for name, chosen in prompts.items()}
+        return {name: chosen for name, chosen in moved.items() if chosen is not None}
+
+    def _look(
+        self,
+        volume: Volume,
+        prompts: Mapping[str, Sequence[SlicePrompt]],
+        stopwatch: Stopwatch | None,
+        priors: Mapping[str, MaskBlock],
+    ) -> dict[str, MaskBlock]:
+        """One pass of the network over all prompts."""
+        items = {name: [self._item(name, p, volume) for p in chosen] for name, chosen in prompts.items()}
         blocks = {name: _empty_block(mine) for name, mine in items.items()}
         flat = [item for mine in items.values() for item in mine]
         for start in range(0, len(flat), BATCH):
@@ -124,7 +149,7 @@ class TinySegmenter:
             with _watch(stopwatch, "encode"):
                 embedding = self._encode(volume, batch)
             with _watch(stopwatch, "decode"):
-                logits = self._decode(embedding, batch, priors or {})
+                logits = self._decode(embedding, batch, priors)
                 for item, answer in zip(batch, logits, strict=True):
                     _write(blocks[item.organ], item, answer)
         return blocks

@@ -29,6 +29,8 @@ class TinyConfig:
         neighbour_mm: how far the slices below and above are, at least one slice.
         zoom: crop side in multiples of the box's longest edge, at inference.
         min_side_mm: the smallest crop side, at inference.
+        refits: how often at most a structure is looked at again with boxes moved towards its masks.
+        refit_share, refit_tolerance: see ``tiny_refine.refit``.
     """
 
     size: int = 96
@@ -44,6 +46,9 @@ class TinyConfig:
     neighbour_mm: float = 3.0
     zoom: float = 1.9
     min_side_mm: float = 48.0
+    refits: int = 1
+    refit_share: float = 0.8
+    refit_tolerance: float = 0.06
 
     @property
     def channels(self) -> int:
