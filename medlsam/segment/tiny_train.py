@@ -270,7 +270,8 @@ def main(arguments: Iterable[str] | None = None) -> None:
     if given[:1] == ["export"] and len(given) == 3:
         export(Path(given[1]), Path(given[2]))
         return
-    LightningCLI(TinyTraining, TinyCrops, args=given, save_config_kwargs={"overwrite": True})
+    own = None if arguments is None else given
+    LightningCLI(TinyTraining, TinyCrops, args=own, save_config_kwargs={"overwrite": True})
 
 
 if __name__ == "__main__":
