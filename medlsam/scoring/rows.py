@@ -132,7 +132,7 @@ def _other_maps(
     options: RowOptions,
 ) -> dict[str, NDArray[Any]]:
     """Label maps of the three other rows, on the scan's grid."""
-    from medlsam.pipeline import slice_prompts
+    from medlsam.prompting import slice_prompts
     from medlsam.segment.prompts import SlicePrompt, oracle_slices
     from medlsam.segment.volume_segmenter import assemble, shape_prior_block
 
