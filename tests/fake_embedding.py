@@ -47,6 +47,5 @@ def fake_embedding(shift: tuple[float, float, float] = (0.0, 0.0, 0.0), scale: f
         positions=positions.contiguous(),
         features=features.contiguous(),
         body8=torch.ones(8, 8, 8, dtype=torch.bool),
-        body2=torch.ones(32, 32, 32, dtype=torch.bool),
         range_mm=RANGE,
     )

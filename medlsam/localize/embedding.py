@@ -40,7 +40,6 @@ class Embedding:
         positions: (3, Z/8, Y/8, X/8) latent positions (x, y, z).
         features: (3 * C, Z/2, Y/2, X/2): unit vectors of three scales, stacked coarse to fine.
         body8: (Z/8, Y/8, X/8) boolean: cells with body in them.
-        body2: (Z/2, Y/2, X/2) boolean: the same at the features' stride.
         range_mm: (3,) r of equation 2, (x, y, z).
     """
 
@@ -49,7 +48,6 @@ class Embedding:
     positions: Tensor
     features: Tensor
     body8: Tensor
-    body2: Tensor
     range_mm: Tensor
 
     @property
@@ -130,6 +128,5 @@ def embed(volume: Volume, encoder: Encoder, device: torch.device | None = None) 
         positions=output.positions[0].float().cpu(),
         features=features,
         body8=body_cells(hu, POSITION_STRIDE),
-        body2=body_cells(hu, FEATURE_STRIDE),
         range_mm=torch.tensor(config.range_mm),
     )

@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from medlsam.errors import TemplateError, UsageError
 from medlsam.geometry import Box, ExtremePoints
@@ -238,8 +237,3 @@ def _conclude(
         shape_prior=mean_shape(supports),
         details=verdict.details,
     )
-
-
-def similarity_volume(embedding: Embedding, feature: Tensor) -> Tensor:
-    """(Z/2, Y/2, X/2) mean cosine of one stacked feature vector (F,) with every voxel: for looking at."""
-    return torch.einsum("czyx,c->zyx", embedding.features, feature) / 3

@@ -204,12 +204,12 @@ class PretrainCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Fill in ``trainer.precision`` when the configuration leaves it open."""
-        from medlsam.device import autocast_dtype, resolve_device
+        from medlsam.device import lightning_precision, resolve_device
 
         trainer = self.config[self.subcommand].trainer if self.subcommand else self.config.trainer
         if trainer.precision is None:
             device = resolve_device("cpu" if trainer.accelerator == "cpu" else "auto")
-            trainer.precision = "bf16-mixed" if autocast_dtype(device) == torch.bfloat16 else "32-true"
+            trainer.precision = lightning_precision("auto", device)
 
 
 def cli(args: ArgsType = None) -> PretrainCLI:
