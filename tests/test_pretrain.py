@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -147,18 +148,19 @@ def test_one_batch_is_learnt_by_heart(scans: Path, tmp_path: Path) -> None:
     assert losses[-1]["mss2"] < 0.5 * losses[0]["mss2"]
 
 
-def test_labels_are_never_read(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import medlsam.volume
-
-    def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError("pretraining read a label map")
-
-    monkeypatch.setattr(medlsam.volume, "read_label_map", refuse)
-    (scans / "labels.json").write_text("{}")
-    pool = CTPool([PoolSource(str(scans))], str(tmp_path), validation_scans=0, spacing_mm=6.0, num_workers=0)
+def test_labels_are_never_read(scans: Path, tmp_path: Path) -> None:
+    """Scans beside label files that nobody could read: the pool takes the scans and never opens the others."""
+    for scan in sorted(scans.glob("*.nii.gz")):
+        case = tmp_path / "pool" / scan.name.split(".")[0]
+        case.mkdir(parents=True)
+        shutil.copy(scan, case / "image.nii.gz")
+        (case / "labels.nii.gz").write_bytes(b"not a label map")
+        (case / "labels.json").write_text("not JSON")
+    cache = tmp_path / "cache"
+    source = PoolSource(str(tmp_path / "pool"))
+    pool = CTPool([source], str(cache), validation_scans=0, spacing_mm=6.0, num_workers=0)
     pool.prepare_data()
-    assert len(list(tmp_path.glob("*.npy"))) == 2
-    (scans / "labels.json").unlink()
+    assert len(list(cache.glob("*.npy"))) == 2
 
 
 def test_the_pool_splits_by_seed_and_keeps_phantoms_in_training(scans: Path, tmp_path: Path) -> None:
