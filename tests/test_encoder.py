@@ -82,3 +82,26 @@ def test_sample_map_between_cells_is_linear() -> None:
     # Stride 2: cell 3 is centred at voxel 6.5, cell 4 at 8.5.
     assert sample_map(ramp, torch.tensor([[[7.0, 6.5, 6.5]]]), 2).item() == pytest.approx(3.25)
     assert sample_map(ramp, torch.tensor([[[-5.0, 6.5, 6.5]]]), 2).item() == 0.0
+
+
+@pytest.mark.parametrize("strides", [(8, 4, 2), (4, 2, 1)])
+def test_variants_give_maps_at_their_strides(strides: tuple[int, int, int]) -> None:
+    config = EncoderConfig(
+        channels=(8, 8, 16, 16),
+        fine_channels=8,
+        full_channels=8,
+        feature_dim=8,
+        feature_strides=strides,
+        vote_error=True,
+    )
+    output = Encoder(config).eval()(torch.rand(1, 1, 32, 48, 32))
+    assert [tuple(level.shape[2:]) for level in output.features] == [
+        (32 // s, 48 // s, 32 // s) for s in strides
+    ]
+    assert output.vote_error is not None
+    assert output.vote_error.shape == (1, 1, 4, 6, 4)
+
+
+def test_unknown_strides_are_refused() -> None:
+    with pytest.raises(ValueError, match="feature_strides"):
+        Encoder(EncoderConfig(feature_strides=(16, 8, 4)))

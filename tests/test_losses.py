@@ -7,7 +7,13 @@ import math
 import pytest
 import torch
 
-from medlsam.localize.losses import mss_loss, predicted_offset, rdr_loss
+from medlsam.localize.losses import (
+    mss_loss,
+    predicted_offset,
+    rdr_loss,
+    vote_error_loss,
+    window_loss,
+)
 
 RANGE = torch.tensor([600.0, 600.0, 1500.0])
 
@@ -85,3 +91,59 @@ def test_gradients() -> None:
     assert torch.autograd.gradcheck(
         lambda a, c: mss_loss(a, c, places, others, 0.5, 8.0), (anchors, candidates)
     )
+
+
+def _cells(size: int, channels: int = 16) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.nn.functional.normalize(
+        torch.randn(1, channels, size, size, size, generator=generator), dim=1
+    )
+
+
+def test_window_loss_is_small_for_the_right_cell_only() -> None:
+    target = _cells(9)
+    place = torch.tensor([[[4.0, 3.0, 5.0], [2.0, 6.0, 4.0]]])
+    valid = torch.ones(1, 2, dtype=torch.bool)
+    index = place.long()
+    right = torch.stack([target[0, :, z, y, x] for x, y, z in index[0]])[None]
+    wrong = torch.stack([target[0, :, z, y, x + 1] for x, y, z in index[0]])[None]
+    torch.manual_seed(0)
+    good = window_loss(right, target, place, valid, 0.05, 2)
+    bad = window_loss(wrong, target, place, valid, 0.05, 2)
+    assert good < 0.1
+    assert bad > 3.0
+
+
+def test_window_loss_ignores_invalid_points_and_survives_the_border() -> None:
+    target = _cells(6)
+    place = torch.tensor([[[-30.0, 0.0, 0.0], [5.0, 5.0, 5.0]]])
+    anchors = torch.randn(1, 2, 16)
+    loss = window_loss(anchors, target, place, torch.tensor([[True, False]]), 0.05, 2)
+    assert float(loss) == 0.0  # one place is outside the view, the other does not count
+
+
+def test_vote_error_is_learnt_per_voter() -> None:
+    generator = torch.Generator().manual_seed(0)
+    places = torch.rand(1, 40, 3, generator=generator) * 100
+    latents = places / RANGE
+    latents[:, 20:] += torch.randn(1, 20, 3, generator=generator) * 0.2  # half of the cells know nothing
+    width = torch.zeros(1, 40, requires_grad=True)
+    optimizer = torch.optim.Adam([width], lr=0.1)
+    for _ in range(100):
+        optimizer.zero_grad()
+        vote_error_loss(latents, width, places, RANGE, torch.ones(1, 40, dtype=torch.bool)).backward()
+        optimizer.step()
+    assert width[0, :20].mean() < width[0, 20:].mean() - 0.3
+
+
+def test_vote_error_does_not_move_the_positions() -> None:
+    latents = torch.rand(1, 5, 3, requires_grad=True)
+    loss = vote_error_loss(
+        latents,
+        torch.zeros(1, 5, requires_grad=True),
+        torch.rand(1, 5, 3),
+        RANGE,
+        torch.ones(1, 5, dtype=torch.bool),
+    )
+    loss.backward()
+    assert latents.grad is None

@@ -82,3 +82,71 @@ def mss_loss(
         return loss.mean()
     weight = valid.to(loss.dtype)
     return (loss * weight).sum() / weight.sum().clamp(min=1)
+
+
+def vote_error_loss(
+    positions: Tensor, log_error: Tensor, places: Tensor, range_mm: Tensor, valid: Tensor
+) -> Tensor:
+    """How far a cell's offsets are usually off, learnt beside the offsets without changing them.
+
+    The negative log-likelihood of a Laplace distribution whose width the *voting* cell predicts; the offset itself
+    gets no gradient from here.
+
+    Args:
+        positions: (B, N, 3) latent positions.
+        log_error: (B, N) log of the usual error in units of ``OFFSET_UNIT_MM``.
+        places: (B, N, 3) true places, mm.
+        range_mm: (3,) r.
+        valid: (B, N) boolean.
+
+    Returns:
+        Scalar.
+    """
+    latents = positions.detach()
+    predicted = predicted_offset(latents[:, :, None], latents[:, None], range_mm)
+    truth = places[:, None] - places[:, :, None]
+    error = (predicted - truth).norm(dim=-1) / OFFSET_UNIT_MM
+    width = log_error.clamp(-4.0, 3.0)[:, :, None]
+    loss: Tensor = error * torch.exp(-width) + width
+    pairs = (valid[:, :, None] & valid[:, None]).to(loss.dtype)
+    return (loss * pairs).sum() / pairs.sum().clamp(min=1)
+
+
+def window_loss(
+    anchors: Tensor, target: Tensor, points: Tensor, valid: Tensor, temperature: float, reach: int
+) -> Tensor:
+    """MSS against what refinement really meets: every cell of a window around the true place.
+
+    Random negatives are mostly far away, where the coarse answer has decided already; the cells of the search
+    window are the hard ones. The true place lies between cells, so the target is its trilinear weights.
+
+    Args:
+        anchors: (B, N, C) unit features of N points in one view.
+        target: (B, C, Z, Y, X) unit features of the other view.
+        points: (B, N, 3) where the points lie in the other view, in cells (x, y, z).
+        valid: (B, N) boolean: which points count.
+        temperature: of the softmax.
+        reach: half width of the window, cells.
+
+    Returns:
+        Scalar: mean cross-entropy over valid points.
+    """
+    shape = torch.tensor(target.shape[2:], device=target.device)
+    axis = torch.arange(-reach, reach + 1, device=target.device)
+    offsets = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
+    place = points.flip(-1)
+    # A random shift of the window keeps the answer from always being its middle cell.
+    shift = torch.randint(-(reach - 1), reach, place.shape, device=target.device)
+    cells = (place.round().long() + shift)[:, :, None] + offsets
+    inside = ((cells >= 0) & (cells < shape)).all(dim=-1)
+    clamped = torch.minimum(cells.clamp(min=0), shape - 1)
+    linear = (clamped[..., 0] * shape[1] + clamped[..., 1]) * shape[2] + clamped[..., 2]
+    rows = target.flatten(2).transpose(1, 2)
+    batch = torch.arange(len(rows), device=target.device)[:, None, None]
+    logits = torch.einsum("bnc,bnkc->bnk", anchors, rows[batch, linear]) / temperature
+    logits = logits.masked_fill(~inside, -1e4)
+    weight = (1 - (cells - place[:, :, None]).abs()).clamp(min=0).prod(dim=-1) * inside
+    mass = weight.sum(dim=-1)
+    loss = -(weight * torch.log_softmax(logits, dim=-1)).sum(dim=-1) / mass.clamp(min=1e-3)
+    counts = (valid & (mass > 0.5)).to(loss.dtype)
+    return (loss * counts).sum() / counts.sum().clamp(min=1)

@@ -17,15 +17,20 @@ from torch import Tensor
 from medlsam.geometry import ExtremePoints
 from medlsam.localize.embedding import Embedding, embed
 from medlsam.localize.encoder import (
-    FEATURE_STRIDES,
     POSITION_STRIDE,
     Encoder,
     EncoderConfig,
     EncoderOutput,
     fast_layout,
 )
-from medlsam.localize.losses import mss_loss, predicted_offset, rdr_loss
-from medlsam.localize.match import coarse_consensus, refine
+from medlsam.localize.losses import (
+    mss_loss,
+    predicted_offset,
+    rdr_loss,
+    vote_error_loss,
+    window_loss,
+)
+from medlsam.localize.match import coarse_consensus
 from medlsam.localize.pool import VALIDATION_PHANTOM_SEED, CTPool
 from medlsam.localize.sampling import sample_map
 from medlsam.phantom import phantom
@@ -42,8 +47,14 @@ class MedLAMPretraining(LightningModule):
         weight_decay: AdamW's.
         warmup_steps: linear warm-up.
         mss_weight: weight of the mean MSS loss beside the RDR loss.
-        temperatures: of the MSS softmax at strides 8, 4 and 2.
-        radii_mm: nearer candidates are not negatives, at strides 8, 4 and 2.
+        temperatures: of the MSS softmax at the three scales, coarse to fine.
+        radii_mm: nearer candidates are not negatives, at the three scales.
+        window_weight: weight of the MSS loss over search windows (see ``window_loss``) beside the RDR loss.
+        window_reach: half width of those windows, cells.
+        window_points: points of each pair that get a window.
+        window_temperature: of its softmax.
+        rdr_points: further places of each view that take part in the RDR loss beside the common ones.
+        vote_error_weight: weight of the vote error's loss, where the encoder predicts it.
         validation_phantoms: phantoms between which the landmark error is measured (0: none).
         initial_weights: weights file to start from.
     """
@@ -57,6 +68,12 @@ class MedLAMPretraining(LightningModule):
         mss_weight: float = 1.0,
         temperatures: tuple[float, float, float] = (0.1, 0.07, 0.07),
         radii_mm: tuple[float, float, float] = (24.0, 12.0, 8.0),
+        window_weight: float = 0.0,
+        window_reach: int = 4,
+        window_points: int = 64,
+        window_temperature: float = 0.05,
+        rdr_points: int = 0,
+        vote_error_weight: float = 0.1,
         validation_phantoms: int = 3,
         initial_weights: str | None = None,
     ) -> None:
@@ -67,6 +84,9 @@ class MedLAMPretraining(LightningModule):
             self.encoder.load_state_dict(state)
         self.learning_rate, self.weight_decay, self.warmup_steps = learning_rate, weight_decay, warmup_steps
         self.mss_weight, self.temperatures, self.radii_mm = mss_weight, temperatures, radii_mm
+        self.window_weight, self.window_reach = window_weight, window_reach
+        self.window_points, self.window_temperature = window_points, window_temperature
+        self.rdr_points, self.vote_error_weight = rdr_points, vote_error_weight
         self.validation_phantoms = validation_phantoms
 
     @property
@@ -82,30 +102,70 @@ class MedLAMPretraining(LightningModule):
         """
         count = batch["views"].shape[0]
         output: EncoderOutput = self.encoder(batch["views"].flatten(0, 1)[:, None])
+        losses = self._position_losses(output, batch)
         points = batch["points"].flatten(0, 1)
-        latents = sample_map(output.positions, points, POSITION_STRIDE).reshape(count, -1, 3)
-        places = batch["places"].repeat(1, 2, 1)
-        valid = batch["valid"]
-        losses = {"rdr": rdr_loss(latents, places, self.range_mm, valid.repeat(1, 2))}
-        negatives = batch["negatives"].flatten(0, 1)
-        for level, stride in enumerate(FEATURE_STRIDES):
-            features = sample_map(output.features[level], torch.cat([points, negatives], dim=1), stride)
+        everywhere = torch.cat([points, batch["negatives"].flatten(0, 1)], dim=1)
+        windows = []
+        strides = self.encoder.config.feature_strides
+        for level, stride in enumerate(strides):
+            features = sample_map(output.features[level], everywhere, stride)
             features = torch.nn.functional.normalize(features, dim=-1).unflatten(0, (count, 2))
+            maps = output.features[level].unflatten(0, (count, 2))
             total = torch.zeros((), device=features.device)
             for one, other in ((0, 1), (1, 0)):
-                candidates = torch.cat([batch["places"], batch["negative_places"][:, other]], dim=1)
+                anchors = features[:, one, : points.shape[1]]
                 total = total + mss_loss(
-                    features[:, one, : points.shape[1]],
+                    anchors,
                     features[:, other],
                     batch["places"],
-                    candidates,
+                    torch.cat([batch["places"], batch["negative_places"][:, other]], dim=1),
                     self.temperatures[level],
                     self.radii_mm[level],
-                    valid,
+                    batch["valid"],
                 )
+                if self.window_weight and level:
+                    some = slice(0, self.window_points)
+                    where = (batch["points"][:, other, some] - (stride - 1) / 2) / stride
+                    windows.append(
+                        window_loss(
+                            anchors[:, some],
+                            maps[:, other],
+                            where,
+                            batch["valid"][:, some],
+                            self.window_temperature,
+                            self.window_reach,
+                        )
+                    )
             losses[f"mss{stride}"] = total / 2
-        mss = torch.stack([losses[f"mss{stride}"] for stride in FEATURE_STRIDES]).mean()
-        losses["loss"] = losses["rdr"] + self.mss_weight * mss
+        losses["loss"] = (
+            losses["rdr"]
+            + self.mss_weight * torch.stack([losses[f"mss{stride}"] for stride in strides]).mean()
+        )
+        if windows:
+            losses["window"] = torch.stack(windows).mean()
+            losses["loss"] = losses["loss"] + self.window_weight * losses["window"]
+        if "vote_error" in losses:
+            losses["loss"] = losses["loss"] + self.vote_error_weight * losses["vote_error"]
+        return losses
+
+    def _position_losses(self, output: EncoderOutput, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """RDR over all pairs of the common and some further places of both views, and the vote error's loss."""
+        count, more = batch["views"].shape[0], self.rdr_points
+        points = torch.cat([batch["points"], batch["negatives"][:, :, :more]], dim=2).flatten(0, 1)
+        places = torch.cat(
+            [
+                torch.cat([batch["places"], batch["negative_places"][:, view, :more]], dim=1)
+                for view in (0, 1)
+            ],
+            dim=1,
+        )
+        real = torch.ones(count, more, dtype=torch.bool, device=points.device)
+        valid = torch.cat([batch["valid"], real], dim=1).repeat(1, 2)
+        latents = sample_map(output.positions, points, POSITION_STRIDE).reshape(count, -1, 3)
+        losses = {"rdr": rdr_loss(latents, places, self.range_mm, valid)}
+        if output.vote_error is not None:
+            width = sample_map(output.vote_error, points, POSITION_STRIDE).reshape(count, -1)
+            losses["vote_error"] = vote_error_loss(latents, width, places, self.range_mm, valid)
         return losses
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
@@ -153,7 +213,7 @@ class MedLAMPretraining(LightningModule):
                 wanted = torch.cat([truth[name] for name in names])
                 first, _ = coarse_consensus(query, latents)
                 coarse.append((first - wanted).norm(dim=-1).mean())
-                found = refine(query, features[:, None], first, 32.0).points[:, 0]
+                found = query.refine(features[:, None], first, 32.0, 0.03).points[:, 0]
                 fine.append((found - wanted).norm(dim=-1).mean())
         return float(torch.stack(coarse).mean()), float(torch.stack(fine).mean())
 

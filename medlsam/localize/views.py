@@ -1,6 +1,6 @@
 """Pairs of augmented views of one scan, with the exact place in the scan of every view voxel.
 
-A view is a crop under a random rotation, scaling and shift. Its voxels keep their place in the *scan*
+A view is a crop under a random rotation, scaling, shift and bend. Its voxels keep their place in the *scan*
 (millimetres), so both losses compare places, not augmented coordinates: a network that is asked for offsets
 between a stretched and a plain view has to learn anatomy rather than to count voxels.
 """
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor
+
+from medlsam.localize.frames import Frame, random_frame
 
 #: Below this a voxel is taken for air outside the body when points are drawn.
 BODY_HU = -500.0
@@ -28,6 +29,8 @@ class ViewOptions:
         rotation_deg: largest rotation about each axis.
         scale: largest relative stretch of each axis (0.12 is 12 %).
         shift_mm: largest distance per axis between the centres of the two views of a pair.
+        far_probability: chance that the second view lies anywhere in the scan, which teaches long distances.
+        elastic_mm: standard deviation of a smooth random displacement (0: none).
         cut_probability: chance that a field-of-view cut turns part of a view into air.
         points: common places per pair.
         negatives: further places per view that serve as negatives.
@@ -37,6 +40,8 @@ class ViewOptions:
     rotation_deg: float = 15.0
     scale: float = 0.12
     shift_mm: float = 64.0
+    far_probability: float = 0.0
+    elastic_mm: float = 0.0
     cut_probability: float = 0.3
     points: int = 256
     negatives: int = 512
@@ -63,43 +68,6 @@ class ViewPair:
     negative_places: Tensor
 
 
-def _rotation(angles: np.ndarray) -> np.ndarray:
-    matrix = np.eye(3)
-    for axis, angle in enumerate(angles):
-        c, s = np.cos(angle), np.sin(angle)
-        i, j = [(1, 2), (0, 2), (0, 1)][axis]
-        turn = np.eye(3)
-        turn[i, i], turn[i, j], turn[j, i], turn[j, j] = c, -s, s, c
-        matrix = matrix @ turn
-    return matrix
-
-
-def _affine(options: ViewOptions, rng: np.random.Generator) -> np.ndarray:
-    """(3, 3): view voxel offsets from the view's centre to scan voxel offsets (x, y, z)."""
-    angles = np.deg2rad(rng.uniform(-options.rotation_deg, options.rotation_deg, 3))
-    overall = 1 + rng.uniform(-options.scale, options.scale)
-    single = 1 + rng.uniform(-options.scale, options.scale, 3) / 2
-    return _rotation(angles) * (overall * single)[None]
-
-
-def _draw(scan: Tensor, to_scan: np.ndarray, centre: np.ndarray, options: ViewOptions) -> Tensor:
-    """(Z, Y, X) HU of the view; outside the scan there is air."""
-    z, y, x = options.shape_zyx
-    middle = (np.array([x, y, z]) - 1) / 2
-    axes = [torch.arange(n, dtype=torch.float32) for n in (z, y, x)]
-    gz, gy, gx = torch.meshgrid(*axes, indexing="ij")
-    voxels = torch.stack([gx, gy, gz], dim=-1) - torch.as_tensor(middle, dtype=torch.float32)
-    voxels = voxels @ torch.as_tensor(to_scan.T, dtype=torch.float32) + torch.as_tensor(
-        centre, dtype=torch.float32
-    )
-    sizes = torch.tensor(scan.shape[::-1], dtype=torch.float32)
-    # Zero padding stands for air, so HU are shifted by it and back.
-    sampled = F.grid_sample(
-        (scan.float() - AIR_HU)[None, None], ((2 * voxels + 1) / sizes - 1)[None], align_corners=False
-    )
-    return sampled[0, 0] + AIR_HU
-
-
 def _cut(view: Tensor, rng: np.random.Generator) -> Tensor:
     """Turn what lies beyond one random plane per chosen axis, or outside a cylinder, into air."""
     view = view.clone()
@@ -113,31 +81,43 @@ def _cut(view: Tensor, rng: np.random.Generator) -> Tensor:
     return view
 
 
-def _to_view(places: np.ndarray, to_scan: np.ndarray, centre: np.ndarray, options: ViewOptions) -> np.ndarray:
-    z, y, x = options.shape_zyx
-    return np.asarray((places - centre) @ np.linalg.inv(to_scan).T + (np.array([x, y, z]) - 1) / 2)
-
-
-def _inside(points: np.ndarray, options: ViewOptions) -> np.ndarray:
-    z, y, x = options.shape_zyx
-    return np.asarray(((points >= 0) & (points <= np.array([x, y, z]) - 1)).all(axis=-1))
-
-
 def _in_body(view: Tensor, points: np.ndarray) -> np.ndarray:
     i = np.rint(points).astype(int)
     return np.asarray(view.numpy()[i[:, 2], i[:, 1], i[:, 0]] > BODY_HU)
 
 
 def _places_in(
-    view: Tensor, to_scan: np.ndarray, centre: np.ndarray, count: int, rng: np.random.Generator
+    view: Tensor, frame: Frame, count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """``count`` body places of a view (any place where there is too little body): view voxels, scan voxels."""
-    z, y, x = view.shape
-    size = np.array([x, y, z])
-    points = rng.uniform(0, size - 1, (count * 6, 3))
+    points = rng.uniform(0, np.array(view.shape[::-1]) - 1, (count * 6, 3))
     body = _in_body(view, points)
     points = np.concatenate([points[body], points[~body]])[:count]
-    return points, (points - (size - 1) / 2) @ to_scan.T + centre
+    return points, frame.to_places(points)
+
+
+def _centres(
+    scan: Tensor, spacing_mm: float, options: ViewOptions, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Scan voxels (x, y, z) at the two views' centres; in the body when a few tries find it."""
+    size = np.array(scan.shape[::-1], dtype=float)
+    half = np.array(options.shape_zyx[::-1]) / 2
+    # Centres keep at least a third of the view inside the scan.
+    low, high = np.minimum(half * 2 / 3, size / 2), np.maximum(size - half * 2 / 3, size / 2)
+
+    def anywhere() -> np.ndarray:
+        for _ in range(8):
+            centre = rng.uniform(low, high)
+            i = np.clip(np.rint(centre).astype(int), 0, size.astype(int) - 1)
+            if float(scan[i[2], i[1], i[0]]) > BODY_HU:
+                break
+        return np.asarray(centre)
+
+    first = anywhere()
+    if rng.random() < options.far_probability:
+        return [first, anywhere()]
+    shift = rng.uniform(-options.shift_mm, options.shift_mm, 3) / spacing_mm
+    return [first, np.clip(first + shift, low, high)]
 
 
 def draw_pair(scan: Tensor, spacing_mm: float, options: ViewOptions, rng: np.random.Generator) -> ViewPair:
@@ -149,24 +129,23 @@ def draw_pair(scan: Tensor, spacing_mm: float, options: ViewOptions, rng: np.ran
         options: how to draw.
         rng: the only source of chance.
     """
-    size = np.array(scan.shape[::-1], dtype=float)
-    half = np.array(options.shape_zyx[::-1]) / 2
-    # Centres keep at least a third of the view inside the scan, and lie in the body when a few tries find it.
-    low, high = np.minimum(half * 2 / 3, size / 2), np.maximum(size - half * 2 / 3, size / 2)
-    for _ in range(8):
-        centre = rng.uniform(low, high)
-        i = np.clip(np.rint(centre).astype(int), 0, size.astype(int) - 1)
-        if float(scan[i[2], i[1], i[0]]) > BODY_HU:
-            break
-    shift = rng.uniform(-options.shift_mm, options.shift_mm, 3) / spacing_mm
-    centres = [centre, np.clip(centre + shift, low, high)]
-    affines = [_affine(options, rng) for _ in range(2)]
-    views = [_draw(scan, a, c, options) for a, c in zip(affines, centres, strict=True)]
+    frames = [
+        random_frame(
+            options.shape_zyx,
+            centre,
+            options.rotation_deg,
+            options.scale,
+            options.elastic_mm / spacing_mm,
+            rng,
+        )
+        for centre in _centres(scan, spacing_mm, options, rng)
+    ]
+    views = [frame.draw(scan, AIR_HU) for frame in frames]
     views = [_cut(v, rng) if rng.random() < options.cut_probability else v for v in views]
 
-    first, places = _places_in(views[0], affines[0], centres[0], options.points * 6, rng)
-    second = _to_view(places, affines[1], centres[1], options)
-    inside = _inside(second, options) & _in_body(views[0], first)
+    first, places = _places_in(views[0], frames[0], options.points * 6, rng)
+    second = frames[1].to_points(places)
+    inside = frames[1].inside(second) & _in_body(views[0], first)
     first, second, places = first[inside], second[inside], places[inside]
     seen = _in_body(views[1], second)
     keep = np.flatnonzero(seen)[: options.points]
@@ -174,9 +153,7 @@ def draw_pair(scan: Tensor, spacing_mm: float, options: ViewOptions, rng: np.ran
     valid[: len(keep)] = True
     padding = np.zeros((options.points - len(keep), 3))
     chosen = [np.concatenate([a[keep], padding]) for a in (first, second, places)]
-    others = [
-        _places_in(v, a, c, options.negatives, rng) for v, a, c in zip(views, affines, centres, strict=True)
-    ]
+    others = [_places_in(v, f, options.negatives, rng) for v, f in zip(views, frames, strict=True)]
 
     def tensor(array: np.ndarray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.float32)

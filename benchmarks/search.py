@@ -1,0 +1,126 @@
+"""How well localization finds boxes, by encoder and by way of searching: the table that choices are made on.
+
+    python benchmarks/search.py --localizer medlam-tiny [FILE ...] [--ways default,paper,coarse,coarse-paper] [--by-organ]
+
+Scans are embedded once per encoder; no segmenter runs and no status is asked: every box counts. The default cases are
+of the `pretrain` split and were kept out of the training of the trials (configs/trials/).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import medlsam
+from medlsam.inputs import find_cases, read_case_list
+from medlsam.localize.locate import SearchOptions, locate
+from medlsam.localize.seen import Seen
+from medlsam.localize.templates import TemplateSet
+from medlsam.metrics import box_iou, wall_distance
+from medlsam.pipeline import case_generator
+from medlsam.scoring.references import find_references
+from medlsam.volume import read_volume
+
+SHARED = "../shared/ct/openkbp"
+#: Name to (search, options).
+WAYS: dict[str, tuple[str, SearchOptions]] = {
+    "default": ("consensus", SearchOptions()),
+    "coarse": ("consensus", SearchOptions(windows_mm=())),
+    "paper": ("random-start", SearchOptions()),
+    "coarse-paper": ("random-start", SearchOptions(paper_window_mm=0.0)),
+    "one-window": ("consensus", SearchOptions(windows_mm=(32.0,))),
+    "narrow": ("consensus", SearchOptions(windows_mm=(24.0, 12.0))),
+    "wide": ("consensus", SearchOptions(windows_mm=(64.0, 32.0, 16.0))),
+    "fit": ("consensus", SearchOptions(own_weight=0.0)),
+    "half-own": ("consensus", SearchOptions(own_weight=0.5)),
+    "own": ("consensus", SearchOptions(own_weight=1.0)),
+    "no-probe": ("consensus", SearchOptions(probe=False)),
+    "face0": ("consensus", SearchOptions(face_weight=0.0)),
+    "face1": ("consensus", SearchOptions(face_weight=1.0)),
+    "face1-own": ("consensus", SearchOptions(face_weight=1.0, own_weight=1.0)),
+    "sharp": ("consensus", SearchOptions(temperature=0.015)),
+    "soft": ("consensus", SearchOptions(temperature=0.06)),
+}
+Scores = dict[str, list[tuple[float, float]]]
+
+
+def score(
+    seen: dict[str, Seen], templates: TemplateSet, truth: dict[str, dict[str, medlsam.Box]], way: str
+) -> Scores:
+    """Structure to (IoU, wall distance in mm) of every case that has it."""
+    search, options = WAYS[way]
+    scores: Scores = defaultdict(list)
+    for case, embedding in seen.items():
+        found = locate(
+            embedding, templates, search=search, options=options, generator=case_generator(0, case)
+        )
+        for organ, box in truth[case].items():
+            if organ in found:
+                scores[organ].append((box_iou(found[organ].box, box), wall_distance(found[organ].box, box)))
+    return scores
+
+
+def mean_row(scores: Scores) -> tuple[float, float]:
+    """Mean over structures of the mean over cases: IoU and wall distance, mm."""
+    rows = np.array([np.mean(values, axis=0) for values in scores.values()])
+    return float(rows[:, 0].mean()), float(rows[:, 1].mean())
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--localizer", nargs="+", default=["medlam-tiny"])
+    parser.add_argument("--support", default=f"{SHARED}/templates")
+    parser.add_argument("--images", default=f"{SHARED}/imagesTr")
+    parser.add_argument("--labels", default=f"{SHARED}/labelsTr")
+    parser.add_argument("--cases", default="configs/trials/cases.json:choose")
+    parser.add_argument("--ways", default="default,coarse,paper,coarse-paper", help=", ".join(WAYS))
+    parser.add_argument("--by-organ", action="store_true")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    keep = set(read_case_list(arguments.cases))
+    cases = [case for case in find_cases(Path(arguments.images)) if case.name in keep]
+    references = find_references(Path(arguments.labels), None)
+    truth = {}
+    for case in cases:
+        reference = references.read(case.name)
+        truth[case.name] = {organ: reference.box(organ) for organ in reference.values}
+    ways = arguments.ways.split(",")
+    table = Table(title=f"{len(cases)} cases: mean box IoU / wall distance, mm")
+    for column in ("localizer", *ways):
+        table.add_column(column)
+    organs = Table(title=f"by structure, {ways[0]}")
+    organs.add_column("localizer")
+    result: dict[str, dict[str, tuple[float, float]]] = {}
+    for name in arguments.localizer:
+        model = medlsam.load(localizer=name)
+        templates = model.templates(arguments.support)
+        with torch.inference_mode():
+            seen = {case.name: model.localizer.embed(read_volume(case.path)) for case in cases}
+        scores = {way: score(seen, templates, truth, way) for way in ways}
+        result[name] = {way: mean_row(s) for way, s in scores.items()}
+        table.add_row(name, *[f"{iou:.3f} / {wall:.1f}" for iou, wall in result[name].values()])
+        rows = {organ: np.mean(values, axis=0) for organ, values in scores[ways[0]].items()}
+        if len(organs.columns) == 1:
+            for organ in templates.organs:
+                organs.add_column(organ)
+        organs.add_row(name, *[f"{rows[o][0]:.2f} / {rows[o][1]:.1f}" for o in templates.organs if o in rows])
+    console = Console(width=200)
+    console.print(table)
+    if arguments.by_organ:
+        console.print(organs)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
