@@ -39,13 +39,19 @@ def fake_embedding(shift: tuple[float, float, float] = (0.0, 0.0, 0.0), scale: f
     # In scan millimetres the offset between cells a and b is r * tanh(p_b - p_a) only approximately when p is
     # place / r; within 250 mm the error stays below 1 %.
     positions = (reference(8) * scale / RANGE).permute(3, 0, 1, 2)
-    features = anatomy(reference(2)).permute(3, 0, 1, 2)
+    # Three scales, coarse to fine; each has its own third of the channels.
+    strides = (8, 4, 2)
+    features = tuple(
+        anatomy(reference(stride))[..., 8 * i : 8 * i + 8].permute(3, 0, 1, 2).contiguous()
+        for i, stride in enumerate(strides)
+    )
     box = grid.box
     return Embedding(
         grid=grid,
         view=(np.asarray(box.min), np.asarray(box.max)),
         positions=positions.contiguous(),
-        features=features.contiguous(),
+        features=features,
+        strides=strides,
         body8=torch.ones(8, 8, 8, dtype=torch.bool),
         range_mm=RANGE,
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from medlsam.localize.match import coarse_consensus, random_starts, refine
+from medlsam.localize.match import coarse_consensus, random_starts
+from medlsam.localize.window import search_window
 from tests.fake_embedding import fake_embedding
 
 PLACES = torch.tensor([[10.0, -20.0, 30.0], [-60.0, 50.0, -40.0], [0.0, 0.0, 0.0]])
@@ -49,7 +50,7 @@ def test_refine_finds_the_place_within_its_window() -> None:
     _, features = fake_embedding().read(PLACES)
     query = fake_embedding(shift=(8.0, -8.0, 16.0))
     wanted = PLACES + torch.tensor([8.0, -8.0, 16.0])
-    matches = refine(query, features[:, None], wanted + 12.0, 32.0, temperature=0.005)
+    matches = query.refine(features[:, None], wanted + 12.0, 32.0, temperature=0.005)
     assert (matches.points[:, 0] - wanted).abs().max() < 4.0  # half a feature cell
     assert (matches.similarity > 0.95).all()
 
@@ -57,15 +58,28 @@ def test_refine_finds_the_place_within_its_window() -> None:
 def test_refine_shares_windows_between_supports() -> None:
     _, features = fake_embedding().read(PLACES)
     both = torch.stack([features, features.flip(0)], dim=1)
-    together = refine(fake_embedding(), both, PLACES, 24.0)
-    alone = refine(fake_embedding(), features[:, None], PLACES, 24.0)
+    together = fake_embedding().refine(both, PLACES, 24.0)
+    alone = fake_embedding().refine(features[:, None], PLACES, 24.0)
     assert torch.allclose(together.points[:, :1], alone.points, atol=1e-3)
-    chunked = refine(fake_embedding(), both, PLACES, 24.0, chunk=1)
-    assert torch.allclose(together.points, chunked.points, atol=1e-3)
+
+
+def test_a_stage_at_a_time_gives_the_same() -> None:
+    _, features = fake_embedding().read(PLACES)
+    query = fake_embedding(shift=(8.0, -8.0, 16.0))
+    whole = search_window(query.maps, features[:, None], PLACES, 24.0, 0.03)
+    chunked = search_window(query.maps, features[:, None], PLACES, 24.0, 0.03, chunk=1)
+    assert torch.allclose(whole.points, chunked.points, atol=1e-3)
+
+
+def test_a_wide_window_is_searched_on_a_coarser_map() -> None:
+    _, features = fake_embedding().read(PLACES)
+    query = fake_embedding(shift=(40.0, -48.0, 32.0))
+    found = query.refine(features[:, None], PLACES, 100.0, temperature=0.01)
+    assert (found.points[:, 0] - PLACES - torch.tensor([40.0, -48.0, 32.0])).abs().max() < 8.0
 
 
 def test_refine_at_the_border_stays_inside() -> None:
     _, features = fake_embedding().read(PLACES)
-    matches = refine(fake_embedding(), features[:, None], torch.full((3, 3), 500.0), 24.0)
+    matches = fake_embedding().refine(features[:, None], torch.full((3, 3), 500.0), 24.0)
     assert torch.isfinite(matches.points).all()
     assert (matches.points < 132).all()

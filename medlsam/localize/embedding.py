@@ -21,11 +21,11 @@ from medlsam.localize.encoder import (
     normalise_hu,
 )
 from medlsam.localize.sampling import cell_centres, sample_map
+from medlsam.localize.seen import Matches
 from medlsam.localize.views import AIR_HU, BODY_HU
+from medlsam.localize.window import FeatureMap, search_window
 from medlsam.volume import Volume, lps_grid, resample
 
-#: The finest feature stride; the three scales are brought to it and stacked.
-FEATURE_STRIDE = 2
 #: A scan gets at least this margin of air, in voxels, so that border cells see what they saw in training.
 _MARGIN = 4
 
@@ -38,27 +38,26 @@ class Embedding:
         grid: the encoder's input grid (isotropic, identity direction).
         view: the box of the scan itself, LPS mm as ((3,) low, (3,) high): what lies outside it was not scanned.
         positions: (3, Z/8, Y/8, X/8) latent positions (x, y, z).
-        features: (3 * C, Z/2, Y/2, X/2): unit vectors of three scales, stacked coarse to fine.
+        features: three (C, Z/s, Y/s, X/s) maps of unit vectors, coarse to fine, at ``strides``.
+        strides: input voxels per cell of the feature maps.
         body8: (Z/8, Y/8, X/8) boolean: cells with body in them.
         range_mm: (3,) r of equation 2, (x, y, z).
+        vote_error: (Z/8, Y/8, X/8) log of a cell's usual offset error in units of 100 mm, where the encoder says it.
     """
 
     grid: Grid
     view: tuple[NDArray[np.float64], NDArray[np.float64]]
     positions: Tensor
-    features: Tensor
+    features: tuple[Tensor, ...]
+    strides: tuple[int, ...]
     body8: Tensor
     range_mm: Tensor
+    vote_error: Tensor | None = None
 
     @property
     def spacing(self) -> float:
         """Input voxel spacing, mm."""
         return self.grid.spacing_xyz[0]
-
-    @cached_property
-    def feature_rows(self) -> Tensor:
-        """(cells, 3 * C): the features with one row a cell, z slowest; made on first use."""
-        return self.features.flatten(1).T.contiguous()
 
     def to_lps(self, voxels: Tensor) -> Tensor:
         """(..., 3) input voxel indices (x, y, z) to LPS mm."""
@@ -69,19 +68,67 @@ class Embedding:
         tensor = torch.as_tensor(np.asarray(points), dtype=torch.float32)
         return (tensor - torch.tensor(self.grid.origin_xyz, dtype=torch.float32)) / self.spacing
 
-    def cells(self, stride: int) -> Tensor:
-        """(Z, Y, X, 3) LPS mm of the cell centres at a stride (8: positions, 2: features)."""
-        reference = self.positions if stride == POSITION_STRIDE else self.features
-        z, y, x = reference.shape[1:]
-        return self.to_lps(cell_centres((z, y, x), stride))
+    @cached_property
+    def maps(self) -> list[FeatureMap]:
+        """The feature scales with their places, coarse to fine."""
+        return [
+            FeatureMap(level, stride * self.spacing, self.to_lps(torch.full((3,), (stride - 1) / 2)))
+            for level, stride in zip(self.features, self.strides, strict=True)
+        ]
+
+    @property
+    def landmarks(self) -> slice:
+        """All places: they cost next to nothing."""
+        return slice(None)
+
+    def _heard(self) -> Tensor:
+        """(Z/8, Y/8, X/8) boolean: the cells that may start a search; all where there is no body."""
+        return self.body8 if self.body8.any() else torch.ones_like(self.body8)
+
+    def starts(self) -> tuple[Tensor, Tensor]:
+        """Places (M, 3) LPS mm and latent positions (M, 3) of the cells with body in them."""
+        heard = self._heard()
+        z, y, x = self.positions.shape[1:]
+        cells = self.to_lps(cell_centres((z, y, x), POSITION_STRIDE))
+        return cells[heard], self.positions.permute(1, 2, 3, 0)[heard]
+
+    @property
+    def start_weights(self) -> Tensor | None:
+        """(M,) inverse square of the error that each start expects of itself, where the encoder says it."""
+        if self.vote_error is None:
+            return None
+        return torch.exp(-2 * self.vote_error[self._heard()].clamp(-4.0, 3.0))
+
+    def latents(self, points: ArrayLike | Tensor) -> Tensor:
+        """Latent positions (N, 3) at (N, 3) LPS mm."""
+        return _sample_near(self.positions, self.to_voxels(points)[None], POSITION_STRIDE)
 
     def read(self, points: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
         """Latent positions (N, 3) and stacked unit features (N, 3 * C) at (N, 3) LPS mm."""
         voxels = self.to_voxels(points)[None]
-        latents = sample_map(self.positions[None], voxels, POSITION_STRIDE)[0]
-        features = sample_map(self.features[None], voxels, FEATURE_STRIDE)[0]
-        parts = features.unflatten(-1, (3, -1))
-        return latents, F.normalize(parts, dim=-1).reshape(features.shape)
+        levels = [
+            _sample_near(level, voxels, stride)
+            for level, stride in zip(self.features, self.strides, strict=True)
+        ]
+        return self.latents(points), torch.cat([F.normalize(level, dim=-1) for level in levels], dim=-1)
+
+    def refine(
+        self, features: Tensor, around: Tensor, window_mm: float, temperature: float = 0.03
+    ) -> Matches:
+        """Soft arg-max of the mean cosine similarity of three scales in a window (see ``search_window``)."""
+        return search_window(self.maps, features, around, window_mm, temperature)
+
+
+def _sample_near(values: Tensor, voxels: Tensor, stride: int) -> Tensor:
+    """(N, C) float32 trilinear values of a (C, Z, Y, X) map at (1, N, 3) voxels; only the part around them is read."""
+    if voxels.shape[1] == 0:
+        return torch.zeros(0, values.shape[0])
+    last = torch.tensor(values.shape[:0:-1]) - 1
+    cells = (voxels[0] - (stride - 1) / 2) / stride
+    low = torch.minimum(cells.amin(dim=0).floor().long().clamp(min=0), last)
+    high = torch.minimum(cells.amax(dim=0).ceil().long().clamp(min=0), last) + 1
+    part = values[:, low[2] : high[2], low[1] : high[1], low[0] : high[0]].float()
+    return sample_map(part[None], voxels - low * stride, stride)[0]
 
 
 def encoder_grid(grid: Grid, spacing_mm: float) -> Grid:
@@ -113,20 +160,15 @@ def embed(volume: Volume, encoder: Encoder, device: torch.device | None = None) 
     hu = torch.from_numpy(resample(volume, grid, fill=AIR_HU).array.astype(np.float32))
     batch = normalise_hu(hu, config)[None, None].to(device or torch.device("cpu"))
     output = encoder(batch)
-    fine = output.features[-1]
-    scales = [
-        level
-        if level is fine
-        else F.interpolate(level, fine.shape[2:], mode="trilinear", align_corners=False)
-        for level in output.features
-    ]
-    features = torch.cat([F.normalize(level, dim=1) for level in scales], dim=1)[0].float().cpu()
     box = volume.grid.box
     return Embedding(
         grid=grid,
         view=(np.asarray(box.min), np.asarray(box.max)),
         positions=output.positions[0].float().cpu(),
-        features=features,
+        # Half precision: the finest map of a whole body is a gigabyte otherwise.
+        features=tuple(level[0].half().cpu() for level in output.features),
+        strides=config.feature_strides,
         body8=body_cells(hu, POSITION_STRIDE),
         range_mm=torch.tensor(config.range_mm),
+        vote_error=None if output.vote_error is None else output.vote_error[0, 0].float().cpu(),
     )
