@@ -22,6 +22,7 @@ from medlsam.localize.encoder import (
 )
 from medlsam.localize.sampling import cell_centres, sample_map
 from medlsam.localize.seen import Matches
+from medlsam.localize.tiling import encode
 from medlsam.localize.views import AIR_HU, BODY_HU
 from medlsam.localize.window import FeatureMap, search_window
 from medlsam.volume import Volume, lps_grid, resample
@@ -148,7 +149,7 @@ def body_cells(hu: Tensor, stride: int) -> Tensor:
 
 @torch.inference_mode()
 def embed(volume: Volume, encoder: Encoder, device: torch.device | None = None) -> Embedding:
-    """Run the encoder over a whole scan.
+    """Run the encoder over a whole scan, the fine levels in tiles.
 
     Args:
         volume: HU, any orientation and spacing.
@@ -157,18 +158,17 @@ def embed(volume: Volume, encoder: Encoder, device: torch.device | None = None) 
     """
     config: EncoderConfig = encoder.config
     grid = encoder_grid(volume.grid, config.spacing_mm)
-    hu = torch.from_numpy(resample(volume, grid, fill=AIR_HU).array.astype(np.float32))
-    batch = normalise_hu(hu, config)[None, None].to(device or torch.device("cpu"))
-    output = encoder(batch)
+    hu = torch.from_numpy(resample(volume, grid, fill=AIR_HU).array)
+    # Half precision: the finest map of a whole body is a gigabyte otherwise.
+    output = encode(encoder, normalise_hu(hu, config)[None, None], device, dtype=torch.float16)
     box = volume.grid.box
     return Embedding(
         grid=grid,
         view=(np.asarray(box.min), np.asarray(box.max)),
-        positions=output.positions[0].float().cpu(),
-        # Half precision: the finest map of a whole body is a gigabyte otherwise.
-        features=tuple(level[0].half().cpu() for level in output.features),
+        positions=output.positions[0],
+        features=tuple(level[0] for level in output.features),
         strides=config.feature_strides,
         body8=body_cells(hu, POSITION_STRIDE),
         range_mm=torch.tensor(config.range_mm),
-        vote_error=None if output.vote_error is None else output.vote_error[0, 0].float().cpu(),
+        vote_error=None if output.vote_error is None else output.vote_error[0, 0],
     )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medlsam.errors import GeometryError, TemplateError, VolumeError
 from medlsam.geometry import Grid
@@ -15,7 +13,6 @@ from medlsam.volume.model import Volume
 
 SPACING_MM = (0.1, 20.0)
 LONGEST_MM = 3000.0
-_SAMPLE = 2_000_000
 
 
 def check_grid(grid: Grid, path: Path) -> None:
@@ -41,61 +38,6 @@ def check_grid(grid: Grid, path: Path) -> None:
             f"{path}: {size} voxels of {spacing} mm make {longest / 1000:.1f} m, longer than any scan; "
             "correct the spacing in the file's header"
         )
-
-
-def check_finite(array: NDArray[Any], path: Path) -> None:
-    """Refuse NaN and infinity.
-
-    Raises:
-        VolumeError: with their number.
-    """
-    if array.dtype.kind != "f":
-        return
-    bad = sum(int(part.size - np.isfinite(part).sum()) for part in array)
-    if bad:
-        raise VolumeError(
-            f"{path}: {bad} of {array.size} values are NaN or infinite; replace them before use "
-            "(outside the field of view by -1024)"
-        )
-
-
-def check_ct(array: NDArray[Any], path: Path) -> None:
-    """Refuse what does not look like CT in HU: air or fat below 0, soft tissue around 0.
-
-    Args:
-        array: (Z, Y, X), finite.
-        path: for the message.
-
-    Raises:
-        VolumeError: saying what was seen.
-    """
-    low, high = float(array.min()), float(array.max())
-    if low == high:
-        raise VolumeError(f"{path}: every value is {low:g}; the scan is empty or damaged")
-    step = max(1, round((array.size / _SAMPLE) ** (1 / 3)))
-    sample = array[::step, ::step, ::step]
-    seen = f"{path}: not CT in HU: values {low:g} to {high:g}, median {float(np.median(sample)):g}; "
-    dark = float((sample < -50).mean())
-    soft = float(((sample >= -200) & (sample <= 300)).mean())
-    if low > -20 or dark < 5e-4:
-        raise VolumeError(seen + _without_negatives(sample, low, high))
-    if high > 40000:
-        raise VolumeError(seen + "no material reaches that value; check slope and intercept")
-    if soft < 1e-3:
-        raise VolumeError(
-            seen + f"{100 * soft:.2g} % of the voxels lie between -200 and 300 HU, where soft tissue is; "
-            "check slope and intercept (was 1024 subtracted twice?)"
-        )
-
-
-def _without_negatives(sample: NDArray[Any], low: float, high: float) -> str:
-    if high - low <= 30:
-        return "this looks normalised; give the original scan"
-    if low >= 0 and high <= 255:
-        return "this looks like an 8-bit picture, already windowed, whose HU are lost; give the original scan"
-    if float(((sample >= 900) & (sample <= 1200)).mean()) > 0.02:
-        return "soft tissue seems to lie near 1024: the rescale intercept was not applied; subtract 1024"
-    return "CT has air (-1000) or fat (-100); this looks like MR or another modality, or a derived image"
 
 
 def check_same_grid(image: Volume, labels: Volume) -> None:

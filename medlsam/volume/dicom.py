@@ -10,8 +10,11 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from medlsam.errors import VolumeError
+from medlsam.volume.tilt import straighten
 
 _log = logging.getLogger(__name__)
+#: Degrees; gantries tilt by 30 at most.
+_MOST_TILT = 40.0
 
 
 def is_dicom(path: Path) -> bool:
@@ -79,9 +82,9 @@ def read_series(folder: Path) -> sitk.Image:
             f"{folder}: the DICOM series cannot be read: a slice is truncated, damaged or of another "
             f"size ({last})"
         ) from error
-    positions = [_position(reader, n, files[n]) for n in range(len(files))]
-    _check_positions(np.asarray(positions), image, folder)
-    return image
+    positions = np.asarray([_position(reader, n, files[n]) for n in range(len(files))])
+    _check_positions(positions, image, folder)
+    return _straight(image, positions, folder)
 
 
 def _read_single(file: str, folder: Path) -> sitk.Image:
@@ -132,10 +135,22 @@ def _check_positions(positions: NDArray[np.float64], image: sitk.Image, folder: 
             f"{folder}: the slices are not evenly spaced: usually {usual:g} mm, {gaps[worst]:g} mm after "
             f"slice {worst + 1} of {len(positions)}; add the missing slice, or resample the series first"
         )
+
+
+def _straight(image: sitk.Image, positions: NDArray[np.float64], folder: Path) -> sitk.Image:
+    """The image as it is, or with the tilt of the gantry taken out."""
+    normal = np.asarray(image.GetDirection()).reshape(3, 3)[:, 2]
     steps = np.diff(positions, axis=0)
-    sideways = float(np.linalg.norm(steps.mean(axis=0) - (steps.mean(axis=0) @ normal) * normal))
-    if sideways * len(positions) > 2.0:
-        angle = float(np.degrees(np.arctan2(sideways, usual)))
+    mean = steps.mean(axis=0)
+    along = float(mean @ normal)
+    sideways = float(np.linalg.norm(mean - along * normal))
+    if sideways * len(positions) <= 2.0:
+        return image
+    angle = float(np.degrees(np.arctan2(sideways, abs(along))))
+    if angle > _MOST_TILT or np.abs(steps - mean).max() > max(0.1 * abs(along), 0.05):
         raise VolumeError(
-            f"{folder}: the slices are sheared (gantry tilt of {angle:.1f} degrees); correct the tilt first"
+            f"{folder}: the slices are shifted against each other by {sideways:.2f} mm on average and at "
+            f"{angle:.1f} degrees, which is no gantry tilt; resample the series to a regular grid first"
         )
+    _log.warning("%s: gantry tilt of %.1f degrees taken out; results lie on the upright grid", folder, angle)
+    return straighten(image, mean)

@@ -16,13 +16,19 @@ from numpy.typing import NDArray
 from medlsam.errors import GeometryError, VolumeError
 from medlsam.files import suffix_of
 from medlsam.geometry import Grid
-from medlsam.volume.checks import check_ct, check_finite, check_grid
+from medlsam.volume.checks import check_grid
 from medlsam.volume.dicom import is_dicom, read_series, series_folders
 from medlsam.volume.headers import check_header
+from medlsam.volume.hounsfield import check_ct
 from medlsam.volume.model import AIR_HU, Volume
+from medlsam.volume.nifti import nifti_header, nifti_parts
+from medlsam.volume.values import collect
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _ZIP_LIMIT = 16 * 2**30
+
+#: What knows the geometry of a scan, and its values in the order of the file.
+_Source = tuple[sitk.Image | sitk.ImageFileReader, Iterator[NDArray[Any]]]
 
 
 def read_volume(path: Path | str) -> Volume:
@@ -39,13 +45,12 @@ def read_volume(path: Path | str) -> Volume:
         VolumeError: the file cannot be read, is not 3D, or does not look like CT in HU.
     """
     path = Path(path)
-    with _opened(path) as image:
-        grid = _grid(image, path)
+    with _opened(path) as (geometry, parts):
+        grid = _grid(geometry, path)
         check_grid(grid, path)
-        view = sitk.GetArrayViewFromImage(image).reshape(grid.shape_zyx)
-        check_finite(view, path)
-        check_ct(view, path)
-        return Volume(_hu(view), grid, path)
+        array = collect(parts, grid.shape_zyx, path)
+    check_ct(array, path)
+    return Volume(np.maximum(array, array.dtype.type(AIR_HU), out=array), grid, path)
 
 
 def read_label_map(path: Path | str) -> Volume:
@@ -58,53 +63,65 @@ def read_label_map(path: Path | str) -> Volume:
         VolumeError: the file cannot be read, is not 3D, or holds other values.
     """
     path = Path(path)
-    with _opened(path) as image:
-        grid = _grid(image, path)
-        view = sitk.GetArrayViewFromImage(image).reshape(grid.shape_zyx)
-        check_finite(view, path)
-        low, high = view.min(), view.max()
-        if low < 0 or high > 65535 or not _whole(view):
-            raise VolumeError(
-                f"{path}: not a label map: values {low:g} to {high:g}; labels are whole "
-                "numbers from 0 to 65535"
-            )
-        return Volume(view.astype(np.uint8 if high <= 255 else np.uint16), grid, path)
+    with _opened(path) as (geometry, parts):
+        grid = _grid(geometry, path)
+        array = collect(parts, grid.shape_zyx, path)
+    low, high = array.min(), array.max()
+    if (
+        low < 0
+        or high > 65535
+        or (array.dtype.kind == "f" and not all((np.rint(z) == z).all() for z in array))
+    ):
+        raise VolumeError(
+            f"{path}: not a label map: values {low:g} to {high:g}; labels are whole numbers from 0 to 65535"
+        )
+    return Volume(array.astype(np.uint8 if high <= 255 else np.uint16), grid, path)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[sitk.Image]:
-    """The image behind a path, loaded; SimpleITK's chatter silenced and its errors put in words."""
+def _opened(path: Path) -> Iterator[_Source]:
+    """The geometry and values behind a path; SimpleITK's chatter silenced and its errors put in words."""
     if not path.exists():
         raise VolumeError(f"{path}: there is no such file or folder")
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         if path.is_dir():
-            image = read_series(path)
+            yield _loaded(read_series(path))
         elif suffix_of(path) == ".zip":
-            image = _read_zip(path)
+            with _unpacked(path) as source:
+                yield source
         else:
-            image = _read_file(path)
+            yield _read_file(path)
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-    yield image
 
 
-def _read_file(path: Path) -> sitk.Image:
-    if suffix_of(path) not in IMAGE_SUFFIXES and not is_dicom(path):
+def _loaded(image: sitk.Image) -> _Source:
+    # The view does not keep the image alive; the generator does.
+    def parts() -> Iterator[NDArray[Any]]:
+        yield from sitk.GetArrayViewFromImage(image).reshape(-1, image.GetSize()[1] * image.GetSize()[0])
+
+    return image, parts()
+
+
+def _read_file(path: Path) -> _Source:
+    suffix = suffix_of(path)
+    if suffix not in IMAGE_SUFFIXES and not is_dicom(path):
         raise VolumeError(
             f"{path}: unknown kind of file; known are {', '.join(IMAGE_SUFFIXES)}, "
             "a folder with a DICOM series, and a zip of one"
         )
     if path.stat().st_size == 0:
         raise VolumeError(f"{path}: the file is empty (0 bytes); copy it again")
+    nifti = nifti_header(path) if suffix in (".nii", ".nii.gz") else None
     check_header(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
         _check_kind(reader, path)
-        return reader.Execute()
+        return (reader, nifti_parts(path, nifti)) if nifti else _loaded(reader.Execute())
     except RuntimeError as error:
         raise VolumeError(f"{path}: {_in_words(path, str(error))}") from error
 
@@ -140,7 +157,9 @@ def _in_words(path: Path, error: str) -> str:
     return f"cannot be read: the file is truncated, damaged or not what its extension says ({last})"
 
 
-def _read_zip(path: Path) -> sitk.Image:
+@contextmanager
+def _unpacked(path: Path) -> Iterator[_Source]:
+    """The one image or series in a zip, unpacked as long as it is read."""
     with tempfile.TemporaryDirectory(prefix="medlsam-") as folder:
         try:
             with zipfile.ZipFile(path) as archive:
@@ -163,12 +182,12 @@ def _read_zip(path: Path) -> sitk.Image:
                 f"found {len(series)} series folders and {len(files)} image files"
             )
         try:
-            return _read_file(files[0]) if files else read_series(series[0])
+            yield _read_file(files[0]) if files else _loaded(read_series(series[0]))
         except VolumeError as error:
             raise VolumeError(str(error).replace(folder, f"{path}")) from error
 
 
-def _grid(image: sitk.Image, path: Path) -> Grid:
+def _grid(image: sitk.Image | sitk.ImageFileReader, path: Path) -> Grid:
     dimension = image.GetDimension()
     direction = np.asarray(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
     if not np.isfinite(direction).all():
@@ -190,18 +209,3 @@ def _grid(image: sitk.Image, path: Path) -> Grid:
         return Grid((z, y, x), (sx, sy, sz), (ox, oy, oz), tuple(float(v) for v in rotation.ravel()))
     except GeometryError as error:
         raise VolumeError(f"{path}: {error}; correct the file's header") from error
-
-
-def _whole(array: NDArray[Any]) -> bool:
-    return array.dtype.kind in "iub" or all(bool((np.rint(part) == part).all()) for part in array)
-
-
-def _hu(view: NDArray[Any]) -> NDArray[Any]:
-    if view.max() <= np.iinfo(np.int16).max and _whole(view):
-        # Clip first: padding values may pass int16.
-        array = np.empty(view.shape, np.int16)
-        for part, out in zip(view, array, strict=True):
-            out[:] = np.maximum(part, AIR_HU)
-        return array
-    floats = view.astype(np.float32)
-    return np.maximum(floats, np.float32(AIR_HU), out=floats)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.geometry import Grid
+from medlsam.volume.model import AIR_HU
 
 _TRUNCATE = 4.0
 
@@ -33,7 +34,7 @@ def resample_parallel(
     order: Sequence[int],
     fill: float,
 ) -> NDArray[np.float32]:
-    """Blur ``array`` and sample it linearly.
+    """Blur ``array`` and sample it linearly; HU below -1024 count as -1024.
 
     Args:
         array: (Z, Y, X) on ``source``.
@@ -60,7 +61,8 @@ def resample_parallel(
     used = np.flatnonzero(weights[2][inside[2]].any(axis=0)) if inside[2].any() else np.arange(0)
     planes = np.empty((len(used), len(weights[1]), len(weights[0])), np.float32)
     for plane, k in zip(planes, used, strict=True):
-        plane[:] = weights[1] @ (array[k].astype(np.float32) @ weights[0].T)
+        # What is darker than air is padding; blurred into the body it would darken the skin.
+        plane[:] = weights[1] @ (np.maximum(array[k], AIR_HU, dtype=np.float32) @ weights[0].T)
     sampled = np.tensordot(weights[2][:, used], planes, axes=1)
     for axis in range(3):
         np.moveaxis(sampled, 2 - axis, 0)[~inside[axis]] = fill
