@@ -27,6 +27,10 @@ class InferenceOptions:
     """
 
     localizer: str = field(default="medlam-tiny", metadata={"help": "Localizer: a known name or a file."})
+    weights: str | None = field(
+        default=None,
+        metadata={"help": "With --localizer published: the checkpoint of the paper's network (medlam.pth)."},
+    )
     segmenter: str = field(default="sam-tiny", metadata={"help": "Segmenter: a known name or a file."})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:N or mps."})
     organs: tuple[str, ...] | None = field(
@@ -62,6 +66,17 @@ class InferenceOptions:
             if not isinstance(value, str | Path) or not str(value):
                 raise _mistyped(name, value, "a name or a path")
             object.__setattr__(self, name, str(value))
+        weights: object = self.weights
+        if weights is not None:
+            if not isinstance(weights, str | Path) or not str(weights):
+                raise _mistyped("weights", weights, "a path")
+            object.__setattr__(self, "weights", str(weights))
+            if self.localizer != "published":
+                raise UsageError(
+                    f"weights {self.weights!r} go with the localizer 'published' (the paper's network) only, "
+                    f"not with {self.localizer!r}: add --localizer published, or give a file of another kind "
+                    "as --localizer FILE and leave --weights out"
+                )
         object.__setattr__(self, "organs", _organs(self.organs))
         object.__setattr__(self, "search", choice("search", self.search, SEARCHES))
         object.__setattr__(self, "prompts", choice("prompts", self.prompts, PROMPTS))

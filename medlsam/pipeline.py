@@ -31,8 +31,9 @@ from medlsam.weights import names as weight_names
 from medlsam.weights import resolve, sha256_of
 
 if TYPE_CHECKING:
-    from medlsam.localize.embedding import Embedding
     from medlsam.localize.localizer import Localizer
+    from medlsam.localize.locate import SearchOptions
+    from medlsam.localize.seen import Seen
 
 _DEFAULT = InferenceOptions()
 
@@ -129,7 +130,7 @@ class MedLSAM:
                 f"(sha256 {self.localizer.signature[:12]}...); build them again with this one"
             )
 
-    def embed(self, image: Volume | str | Path) -> Embedding:
+    def embed(self, image: Volume | str | Path) -> Seen:
         """One pass of the localizer over a scan (HU, any geometry): the costly step of localization."""
         return self.localizer.embed(image if isinstance(image, Volume) else _read(image)[0])
 
@@ -143,6 +144,8 @@ class MedLSAM:
         watch: Stopwatch | None = None,
         case: str | None = None,
         slabs: bool = False,
+        embedding: Seen | None = None,
+        options: SearchOptions | None = None,
     ) -> Localization:
         """Find the templates' structures in a scan.
 
@@ -155,6 +158,8 @@ class MedLSAM:
             watch: gets the seconds of ``read``, ``embed`` and ``locate``.
             case: the scan's name; taken from its path unless told.
             slabs: also locate the slabs along z that ``spl`` prompts need.
+            embedding: of this scan, from ``embed``, where it is there already; then no network runs.
+            options: of the search; the defaults where None.
 
         Raises:
             TemplateError: templates of another localizer, or an unknown structure.
@@ -167,11 +172,18 @@ class MedLSAM:
         watch = watch or Stopwatch()
         volume, name = _opened(image, watch)
         case = case or name
-        with watch("embed"):
-            embedding = self.localizer.embed(volume)
+        if embedding is None:
+            with watch("embed"):
+                embedding = self.localizer.embed(volume)
         with watch("locate"):
-            generator = case_generator(seed, case)
-            located = locate(embedding, chosen, search=search, generator=generator, slabs=slabs)
+            located = locate(
+                embedding,
+                chosen,
+                search=search,
+                generator=case_generator(seed, case),
+                options=options,
+                slabs=slabs,
+            )
         return Localization(case, located, volume)
 
     def segment(
@@ -186,6 +198,7 @@ class MedLSAM:
         seed: int = _DEFAULT.seed,
         watch: Stopwatch | None = None,
         case: str | None = None,
+        embedding: Seen | None = None,
     ) -> Segmentation:
         """Find the templates' structures in a scan and segment them.
 
@@ -200,6 +213,7 @@ class MedLSAM:
             seed: see ``localize``.
             watch: gets the seconds of each stage.
             case: see ``localize``.
+            embedding: see ``localize``.
 
         Returns:
             The label map in the scan's own geometry, with where each structure was located.
@@ -210,7 +224,15 @@ class MedLSAM:
         choice("prompts", prompts, PROMPTS)
         watch = watch or Stopwatch()
         localization = self.localize(
-            image, templates, search, organs, seed, watch, case, slabs=prompts == "spl"
+            image,
+            templates,
+            search,
+            organs,
+            seed,
+            watch,
+            case,
+            slabs=prompts == "spl",
+            embedding=embedding,
         )
         assert localization.volume is not None
         values = {name: templates.values[name] for name in localization.organs}
@@ -275,6 +297,7 @@ def load(
     localizer: str | Path = _DEFAULT.localizer,
     segmenter: str | Path = _DEFAULT.segmenter,
     device: str = _DEFAULT.device,
+    weights: str | Path | None = _DEFAULT.weights,
 ) -> MedLSAM:
     """Load the networks. The segmenter's weights are read when they are first needed.
 
@@ -282,14 +305,15 @@ def load(
         localizer: a registered name or a weights file.
         segmenter: a registered name or a weights file.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        weights: with the localizer ``published``: the checkpoint of the paper's network.
 
     Raises:
         WeightsError: an unknown name, or a file that is absent, damaged or of another kind.
-        UsageError: a device that this machine does not have.
+        UsageError: a device that this machine does not have, or ``weights`` with another localizer.
     """
     if str(segmenter) not in weight_names("segmenter"):
         resolve(segmenter, "segmenter")  # a wrong name is told now, not after the first localization
-    return MedLSAM(load_localizer(localizer, device), segmenter)
+    return MedLSAM(load_localizer(localizer, device, weights), segmenter)
 
 
 def case_generator(seed: int, case: str) -> torch.Generator:

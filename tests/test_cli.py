@@ -44,7 +44,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
 
     monkeypatch.setattr(model.segmenter, "segment", segment)
 
-    def load(localizer: str, segmenter: str, device: str) -> MedLSAM:
+    def load(localizer: str, segmenter: str, device: str, weights: str | None) -> MedLSAM:
         calls.append((localizer, segmenter, device))
         return model
 

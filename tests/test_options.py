@@ -64,5 +64,17 @@ def test_organs_may_come_as_one_flag() -> None:
     assert InferenceOptions(organs="liver, spleen,liver,").organs == ("liver", "spleen")  # type: ignore[arg-type]
 
 
+def test_weights_go_with_published_only(tmp_path: Path) -> None:
+    assert InferenceOptions(localizer="published", weights=Path("m.pth")).weights == "m.pth"  # type: ignore[arg-type]
+    path = written(tmp_path, "localizer: published\nweights: m.pth\n")
+    assert read_options(path, {"weights": "other.pth"}).weights == "other.pth"
+    with pytest.raises(
+        UsageError, match="'m.pth' go with .* not with 'medlam-tiny': add --localizer published"
+    ):
+        InferenceOptions(weights="m.pth")
+    with pytest.raises(UsageError, match="weights: a path is needed, got 3"):
+        read_options(None, {"localizer": "published", "weights": 3})
+
+
 def test_every_field_has_help_for_its_flag() -> None:
     assert all(field.metadata.get("help") for field in fields(InferenceOptions))

@@ -90,6 +90,16 @@ def test_stages_are_timed(model: MedLSAM, tmp_path: Path) -> None:
     assert found.seconds == watch.seconds
 
 
+def test_a_scan_that_is_embedded_already_is_not_embedded_again(model: MedLSAM) -> None:
+    volume = draw_ct(GRID)
+    embedding = model.embed(volume)
+    first = model.segment(volume, template_set(), embedding=embedding)
+    assert model.localizer.seen == 1  # type: ignore[attr-defined]
+    assert "embed" not in first.seconds
+    assert np.array_equal(first.labels.array, model.segment(volume, template_set()).labels.array)
+    assert model.localizer.seen == 2  # type: ignore[attr-defined]
+
+
 def test_templates_of_another_localizer_are_refused(model: MedLSAM) -> None:
     with pytest.raises(TemplateError, match=r"another localizer \(sha256 ffff.*build them again"):
         model.localize(draw_ct(GRID), template_set(signature="f" * 64))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from medlsam.errors import MedlsamError
+
+if TYPE_CHECKING:
+    from medlsam.localize.templates import TemplateSet
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,6 +40,12 @@ def answers() -> Console:
     console = Console(highlight=False)
     # A file or a pipe has no width: tables are written whole.
     return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def warn_of_misfits(console: Console, templates: TemplateSet) -> None:
+    """Name every template that does not fit the others."""
+    for finding in templates.findings:
+        console.print(f"[bold yellow]warning:[/] {escape(finding.message)}", soft_wrap=True)
 
 
 def print_json(document: Any) -> None:

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from medlsam.cli import flags
-from medlsam.cli.common import SOME_FAILED, AsJson, answers, messages, print_json, told
+from medlsam.cli.common import SOME_FAILED, AsJson, answers, messages, print_json, told, warn_of_misfits
 from medlsam.cli.progress import case_bar
 from medlsam.errors import UsageError
 from medlsam.options import near, read_options
@@ -33,12 +33,14 @@ def evaluate(
         ),
     ] = None,
     compare_search: Annotated[
-        bool, typer.Option(help="Also locate in the paper's mode and print it beside.")
+        bool,
+        typer.Option(help="Also locate in the paper's mode, and coarse only, and print it beside."),
     ] = True,
     organs: flags.Organs = None,
     segmenter: flags.Segmenter = None,
     prompts: flags.Prompts = None,
     localizer: flags.Localizer = None,
+    weights: flags.Weights = None,
     search: flags.Search = None,
     margin_mm: flags.MarginMm = None,
     threshold: flags.Threshold = None,
@@ -50,13 +52,15 @@ def evaluate(
     """Segment labelled scans as if they had no labels, then score the answers.
 
     Writes metrics.json and cases.csv. Four rows stand side by side: the located box, the true 3D box, the
-    true box of every slice, and the templates' mean shape without a segmenter.
+    true box of every slice, and the templates' mean shape without a segmenter. Below them: how far status,
+    margin and confidence can be trusted, the errors of the faces, and the searches side by side.
     """
     given = {
         "organs": organs,
         "segmenter": segmenter,
         "prompts": prompts,
         "localizer": localizer,
+        "weights": weights,
         "search": search,
         "margin_mm": margin_mm,
         "threshold": threshold,
@@ -65,7 +69,7 @@ def evaluate(
     }
     options = read_options(config, given)
     from medlsam.evaluate import evaluate as score
-    from medlsam.evaluate_table import format_table
+    from medlsam.evaluate_table import format_tables
     from medlsam.inputs import find_cases, read_case_list
     from medlsam.pipeline import load
 
@@ -81,9 +85,10 @@ def evaluate(
         chosen = [known[name] for name in dict.fromkeys(wanted)]
     console = messages()
     with case_bar(console) as bar:
-        model = load(options.localizer, options.segmenter, options.device)
+        model = load(options.localizer, options.segmenter, options.device, options.weights)
         bar.say("templates")
         templates = model.templates(support, options.organs, on_progress=bar.say)
+        warn_of_misfits(console, templates)
         metrics = score(
             model,
             templates,
@@ -103,5 +108,6 @@ def evaluate(
     if as_json:
         print_json(metrics)
     else:
-        answers().print(format_table(metrics))
+        for table in format_tables(metrics):
+            answers().print(table)
     raise typer.Exit(SOME_FAILED if metrics["failed"] else 0)

@@ -28,6 +28,7 @@ def _inference(name: str, metavar: str | None = None) -> Any:
 
 
 Localizer = Annotated[str | None, _inference("localizer", "NAME|FILE")]
+Weights = Annotated[str | None, _inference("weights", "FILE")]
 Segmenter = Annotated[str | None, _inference("segmenter", "NAME|FILE")]
 Device = Annotated[str | None, _inference("device", "NAME")]
 Organs = Annotated[str | None, _inference("organs", "A,B")]

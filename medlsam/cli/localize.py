@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from medlsam.cli import flags
-from medlsam.cli.common import AsJson, messages, print_json, told
+from medlsam.cli.common import AsJson, messages, print_json, told, warn_of_misfits
 from medlsam.cli.progress import case_bar, tell_result
 from medlsam.options import read_options
 
@@ -17,6 +17,7 @@ def localize(
     output: flags.Output,
     organs: flags.Organs = None,
     localizer: flags.Localizer = None,
+    weights: flags.Weights = None,
     search: flags.Search = None,
     seed: flags.Seed = None,
     device: flags.Device = None,
@@ -28,7 +29,14 @@ def localize(
 
     Writes localization.json for each scan, and run.json.
     """
-    given = {"organs": organs, "localizer": localizer, "search": search, "seed": seed, "device": device}
+    given = {
+        "organs": organs,
+        "localizer": localizer,
+        "weights": weights,
+        "search": search,
+        "seed": seed,
+        "device": device,
+    }
     options = read_options(config, given)
     from medlsam.batch import localize_folder
     from medlsam.inputs import find_cases
@@ -37,9 +45,10 @@ def localize(
     cases = find_cases(images)
     console = messages()
     with case_bar(console) as bar:
-        model = load(options.localizer, options.segmenter, options.device)
+        model = load(options.localizer, options.segmenter, options.device, options.weights)
         bar.say("templates")
         templates = model.templates(support, options.organs, on_progress=bar.say)
+        warn_of_misfits(console, templates)
         result = localize_folder(
             model, templates, cases, output, options=options, overwrite=overwrite, on_progress=bar.scan
         )

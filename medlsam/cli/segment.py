@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from medlsam.cli import flags
-from medlsam.cli.common import AsJson, messages, print_json, told
+from medlsam.cli.common import AsJson, messages, print_json, told, warn_of_misfits
 from medlsam.cli.progress import case_bar, tell_result
 from medlsam.options import read_options
 
@@ -19,6 +19,7 @@ def segment(
     segmenter: flags.Segmenter = None,
     prompts: flags.Prompts = None,
     localizer: flags.Localizer = None,
+    weights: flags.Weights = None,
     search: flags.Search = None,
     margin_mm: flags.MarginMm = None,
     threshold: flags.Threshold = None,
@@ -38,6 +39,7 @@ def segment(
         "segmenter": segmenter,
         "prompts": prompts,
         "localizer": localizer,
+        "weights": weights,
         "search": search,
         "margin_mm": margin_mm,
         "threshold": threshold,
@@ -52,9 +54,10 @@ def segment(
     cases = find_cases(images)
     console = messages()
     with case_bar(console) as bar:
-        model = load(options.localizer, options.segmenter, options.device)
+        model = load(options.localizer, options.segmenter, options.device, options.weights)
         bar.say("templates")
         templates = model.templates(support, options.organs, on_progress=bar.say)
+        warn_of_misfits(console, templates)
         result = segment_folder(
             model, templates, cases, output, options=options, overwrite=overwrite, on_progress=bar.scan
         )

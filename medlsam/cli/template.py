@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import mean, median
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,14 +11,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from medlsam.cli import flags
-from medlsam.cli.common import AsJson, answers, messages, print_json, told
+from medlsam.cli.common import AsJson, answers, messages, print_json, told, warn_of_misfits
 from medlsam.cli.progress import case_bar
 from medlsam.errors import TemplateError, UsageError
 from medlsam.geometry import FACES
-from medlsam.options import read_options
+from medlsam.options import choice, read_options
 
 if TYPE_CHECKING:
-    from medlsam.localize.templates import TemplateSet
+    from medlsam.localize.templates import OrganCalibration, TemplateSet
+
+#: Which margin a template file promises.
+MARGINS = ("calibrated", "paper")
 
 app = typer.Typer(help="Make and look at template files.", no_args_is_help=True)
 
@@ -30,7 +34,11 @@ def build(
     cases: flags.TemplateCases = None,
     organs: flags.Organs = None,
     localizer: flags.Localizer = None,
+    weights: flags.Weights = None,
     device: flags.Device = None,
+    margin: Annotated[
+        str, typer.Option(help="Of the boxes: calibrated, or paper (30 mm in plane, 6 mm along z).")
+    ] = MARGINS[0],
     config: flags.Config = None,
     as_json: AsJson = False,
 ) -> None:
@@ -39,7 +47,11 @@ def build(
     Each template is located with the others, and the table of that is printed: what to expect of each
     structure, and which template does not fit.
     """
-    options = read_options(config, {"organs": organs, "localizer": localizer, "device": device})
+    options = read_options(
+        config, {"organs": organs, "localizer": localizer, "weights": weights, "device": device}
+    )
+    choice("margin", margin, MARGINS)
+    from medlsam.localize.calibrate import with_paper_margin
     from medlsam.pipeline import load
 
     if output.is_dir():
@@ -48,9 +60,11 @@ def build(
         raise TemplateError(f"{path}: there is no such templates folder")
     console = messages()
     with case_bar(console) as bar:
-        model = load(options.localizer, options.segmenter, options.device)
+        model = load(options.localizer, options.segmenter, options.device, options.weights)
         bar.say("templates")
         templates = model.templates(path, options.organs, cases, on_progress=bar.say)
+        if margin == "paper":
+            templates = with_paper_margin(templates)
     try:
         templates.save(output)
     except OSError as error:
@@ -78,6 +92,9 @@ def _answer(templates: TemplateSet, as_json: bool) -> None:
         print_json(to_dict(templates))
     else:
         answers().print(leave_one_out_table(templates))
+        if templates.misfit:
+            answers().print(support_table(templates))
+    warn_of_misfits(messages(), templates)
 
 
 def to_dict(templates: TemplateSet) -> dict[str, Any]:
@@ -88,23 +105,28 @@ def to_dict(templates: TemplateSet) -> dict[str, Any]:
         organs[name] = {
             "value": templates.values[name],
             "supports": [support.support for support in templates.supports[name]],
-            "leave_one_out": None
-            if found is None
-            else {
-                "n": found.n,
-                "iou": round(found.iou, 4),
-                "face_error_mm": {
-                    face: round(v, 2) for face, v in zip(FACES, found.face_error_mm, strict=True)
-                },
-                "margin_mm": {face: round(v, 2) for face, v in zip(FACES, found.margin_mm, strict=True)},
-                "similarity": round(found.similarity, 4),
-            },
+            "leave_one_out": None if found is None or not found.n else _leave_one_out(found),
         }
     return {
         "source": templates.source,
         "signature": templates.signature,
         "supports": list(templates.support_names),
         "organs": organs,
+        "misfit": {
+            support: {organ: round(value, 2) for organ, value in own.items()}
+            for support, own in templates.misfit.items()
+        },
+        "findings": [{**f.to_dict(), "message": f.message} for f in templates.findings],
+    }
+
+
+def _leave_one_out(found: OrganCalibration) -> dict[str, Any]:
+    return {
+        "n": found.n,
+        "iou": round(found.iou, 4),
+        "face_error_mm": {face: round(v, 2) for face, v in zip(FACES, found.face_error_mm, strict=True)},
+        "margin_mm": {face: round(v, 2) for face, v in zip(FACES, found.margin_mm, strict=True)},
+        "similarity": round(found.similarity, 4),
     }
 
 
@@ -113,18 +135,48 @@ def leave_one_out_table(templates: TemplateSet) -> Table:
     count = len(templates.support_names)
     table = Table(title=f"{templates.source or 'templates'}: {count} templates, leave-one-out")
     table.add_column("structure", no_wrap=True)
-    for head in ("label", "templates", "box IoU", "wall mm", *FACES, "largest margin mm", "similarity"):
+    heads = (
+        "label",
+        "templates",
+        "tried",
+        "box IoU",
+        "wall mm",
+        *FACES,
+        "margin mm",
+        "largest",
+        "similarity",
+    )
+    for head in heads:
         table.add_column(head, justify="right")
     for name in templates.organs:
         found = templates.calibration.get(name)
-        cells = ["–"] * 10
+        cells = ["–"] * (len(heads) - 2)
         if found is not None:
-            errors = found.face_error_mm
-            cells = [f"{found.iou:.2f}", f"{sum(errors) / len(errors):.1f}", *(f"{e:.1f}" for e in errors)]
-            cells += [f"{max(found.margin_mm):.1f}", f"{found.similarity:.2f}"]
+            errors, margins = found.face_error_mm, found.margin_mm
+            tried = [f"{found.iou:.2f}", f"{mean(errors):.1f}", *(f"{e:.1f}" for e in errors)]
+            cells = [str(found.n), *(tried if found.n else ["–"] * len(tried))]
+            cells += [f"{mean(margins):.1f}", f"{max(margins):.1f}", f"{found.similarity:.2f}"]
         table.add_row(escape(name), str(templates.values[name]), str(len(templates.supports[name])), *cells)
     table.caption = (
-        "mean over the templates that could be tried with the others; wall and the faces x- to z+ are the "
-        "mean absolute error in mm"
+        "mean over the templates that could be tried with the others (so with one template fewer than in use); "
+        "wall and the faces x- to z+ are the mean absolute error in mm; 90 % of all faces lie within their margin"
+        if any(c.n for c in templates.calibration.values())
+        else "nothing could be calibrated, since no structure has two templates: margins and thresholds are the "
+        "stated defaults"
     )
+    return table
+
+
+def support_table(templates: TemplateSet) -> Table:
+    """One line per template: how well its marks agree with the others'."""
+    table = Table(title="how the templates fit each other")
+    for head in ("template", "structures", "misfit", "worst misfit", "structure"):
+        table.add_column(head, justify="right" if "misfit" in head or head == "structures" else "left")
+    for support, own in templates.misfit.items():
+        worst = max(own, key=lambda organ: own[organ], default=None)
+        cells = ["–", "–", ""]
+        if worst is not None:
+            cells = [f"{median(own.values()):.2f}", f"{own[worst]:.2f}", escape(worst)]
+        table.add_row(escape(support), str(len(own)), *cells)
+    table.caption = "median and largest over the structures; from 1 on a template is named below"
     return table

@@ -1,39 +1,56 @@
-"""A loaded encoder: weights, device and signature in one value."""
+"""A loaded localizer: network, weights, device and signature in one value."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from medlsam.device import resolve_device
-from medlsam.localize.embedding import Embedding, embed
+from medlsam.errors import UsageError, WeightsError
+from medlsam.localize.embedding import embed
 from medlsam.localize.encoder import Encoder, EncoderConfig, fast_layout
+from medlsam.localize.patches import BATCH, see
+from medlsam.localize.published import PublishedNetwork, load_published
+from medlsam.localize.seen import Seen
 from medlsam.volume import Volume
 from medlsam.weights.registry import resolve, sha256_of
-from medlsam.weights.store import load_weights
+from medlsam.weights.store import is_ours, load_weights
+
+#: The name under which the network of the paper runs, with weights that the user brings.
+PUBLISHED = "published"
 
 
 @dataclass(frozen=True, eq=False)
 class Localizer:
-    """An encoder ready for use.
+    """A network ready for use.
 
     Attributes:
         name: registry name or file name.
-        encoder: in evaluation mode, on ``device``.
+        network: in evaluation mode, on ``device``.
         signature: sha256 of the weights file; templates made with other weights cannot be used.
-        device: where the encoder runs.
+        device: where the network runs.
+        batch: cubes at a time, for the patch network; bounds its memory.
     """
 
     name: str
-    encoder: Encoder
+    network: Encoder | PublishedNetwork
     signature: str
     device: torch.device
+    batch: int = BATCH
 
-    def embed(self, volume: Volume) -> Embedding:
-        """One pass over a scan (HU, any orientation)."""
-        return embed(volume, self.encoder, self.device)
+    @property
+    def kind(self) -> Literal["dense", "patches"]:
+        """``dense``: one pass sees a whole scan. ``patches``: the network of the paper, which sees a cube at a time."""
+        return "dense" if isinstance(self.network, Encoder) else "patches"
+
+    def embed(self, volume: Volume) -> Seen:
+        """A scan (HU, any orientation) as the network sees it; a dense one makes its one pass here."""
+        if isinstance(self.network, Encoder):
+            return embed(volume, self.network, self.device)
+        return see(volume, self.network, self.device, self.batch)
 
 
 def _config(raw: dict[str, object]) -> EncoderConfig:
@@ -45,18 +62,48 @@ def _config(raw: dict[str, object]) -> EncoderConfig:
     return EncoderConfig(**fields)  # type: ignore[arg-type]
 
 
-def load_localizer(name_or_path: str | Path = "medlam-tiny", device: str = "auto") -> Localizer:
-    """Load an encoder by registry name or from a file.
-
-    Raises:
-        WeightsError: unknown name, or a file of another kind.
-    """
-    path = resolve(name_or_path, "localizer")
+def _load_dense(path: Path) -> Encoder:
     state, config = load_weights(path, "localizer")
     encoder = Encoder(_config(config))
     encoder.load_state_dict(
         {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     )
+    return fast_layout(encoder.eval().requires_grad_(False))
+
+
+def load_localizer(
+    name_or_path: str | Path = "medlam-tiny",
+    device: str = "auto",
+    weights: str | Path | None = None,
+    batch: int = BATCH,
+) -> Localizer:
+    """Load a localizer by registry name or from a file, whose kind is recognised.
+
+    Args:
+        name_or_path: a registered name, a file that medlsam wrote, or a checkpoint of the paper's network.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        weights: with ``published``: its checkpoint.
+        batch: see ``Localizer``.
+
+    Raises:
+        WeightsError: unknown name, or a file of another kind.
+        UsageError: ``weights`` with another localizer, or no cubes at a time.
+    """
+    if weights is not None and str(name_or_path) != PUBLISHED:
+        raise UsageError(
+            f"weights {str(weights)!r} go with the localizer {PUBLISHED!r} only, not with {str(name_or_path)!r}; "
+            "give a file of another kind as the localizer itself"
+        )
+    if batch < 1:
+        raise UsageError(f"batch must be 1 or more, got {batch}")
+    path = resolve(name_or_path, "localizer") if weights is None else Path(weights).expanduser()
+    if not is_ours(path):
+        network: Encoder | PublishedNetwork = load_published(path)
+    elif str(name_or_path) == PUBLISHED:
+        raise WeightsError(
+            f"{path} was written by medlsam; give it as the localizer itself: --localizer {path}"
+        )
+    else:
+        network = _load_dense(path)
     where = resolve_device(device)
-    encoder = fast_layout(encoder.eval().requires_grad_(False).to(where))
-    return Localizer(Path(name_or_path).stem, encoder, sha256_of(path), where)
+    return Localizer(Path(name_or_path).stem, network.to(where), sha256_of(path), where, batch)

@@ -15,7 +15,8 @@ from medlsam.errors import WeightsError
 from medlsam.segment._sam_import import sam_parts
 from medlsam.segment.preprocess import prepare, restore, scale_boxes
 from medlsam.segment.registry import Architecture, SegmenterSpec
-from medlsam.segment.sam_checkpoint import check_fit, read_state_dict, recognise
+from medlsam.segment.sam_checkpoint import read_state_dict, recognise
+from medlsam.weights.checkpoint import check_fit
 
 # On a CPU a box in a large batch costs more than one in a small batch; a GPU wants them together.
 _CPU_BOXES, _GPU_BOXES = 4, 32
@@ -100,7 +101,7 @@ def load_sam(
     if found != spec.architecture:
         raise WeightsError(f"{path} holds a SAM {found}; {spec.name} needs {spec.architecture}")
     network = build_network(found)
-    check_fit(state, network.state_dict(), path)
+    check_fit(state, network.state_dict(), path, "segment-anything's network")
     network.load_state_dict(state, strict=True, assign=True)  # takes the tensors over instead of copying
     # not in checkpoints, and replaced by the registry entry's own values
     for name in ("pixel_mean", "pixel_std"):

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from medlsam.device import resolve_device
@@ -22,6 +21,7 @@ from medlsam.segment.volume_segmenter import MaskBlock
 from medlsam.stopwatch import Stopwatch
 from medlsam.volume import Volume
 from medlsam.weights.registry import ENTRIES, resolve, sha256_of
+from medlsam.weights.store import is_ours
 
 # A mask may leave its box a little; what it claims farther away is not believed.
 _MARGIN, _MARGIN_PIXELS = 0.1, 2
@@ -142,7 +142,7 @@ def load_segmenter(
         raise WeightsError(f"no segmenter is called {name!r}; there are: {', '.join(SEGMENTERS)}")
     path = resolve(name_or_path, "segmenter")
     spec = None if name is None else SEGMENTERS[name]
-    if spec.kind == "crop" if spec else _is_ours(path):
+    if spec.kind == "crop" if spec else is_ours(path):
         from medlsam.segment.tiny import TinySegmenter
 
         tiny: Segmenter = TinySegmenter.load(path, where)
@@ -156,15 +156,6 @@ def load_segmenter(
     if spec is None:
         spec = _spec_of(path, digest, recognise(state, path))
     return WholeSliceSegmenter(load_sam(path, spec, where, state), digest)
-
-
-def _is_ours(path: Path) -> bool:
-    """Whether a file is safetensors with medlsam's metadata, of whatever kind."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return "medlsam" in (file.metadata() or {})
-    except (SafetensorError, OSError):
-        return False
 
 
 def _spec_of(path: Path, digest: str, architecture: str) -> SegmenterSpec:

@@ -74,6 +74,14 @@ _ENTRIES = (
         shipped=True,
     ),
     WeightsEntry(
+        name="published",
+        kind="localizer",
+        file="medlam.pth",
+        licence="CC BY-NC 4.0 (its readme; the LICENSE file beside it is Apache-2.0)",
+        description="MedLAM, the network of the paper (OpenMEDLab); bring the file: --weights medlam.pth",
+        source="the link of https://github.com/openmedlab/MedLSAM (medlam.pth); no sha256 is published",
+    ),
+    WeightsEntry(
         name="sam-tiny",
         kind="segmenter",
         file="sam-tiny.safetensors",

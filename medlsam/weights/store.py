@@ -118,6 +118,15 @@ def read_header(path: str | Path) -> tuple[str, dict[str, Any]]:
     return str(kind), dict(config)
 
 
+def is_ours(path: str | Path) -> bool:
+    """Whether a file is safetensors with medlsam's metadata, of whatever kind."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def describe_file(path: str | Path) -> str:
     """What a file looks like by its first bytes, for messages: "a PyTorch checkpoint (...)", ..."""
     with open(path, "rb") as stream:
