@@ -12,21 +12,23 @@ from medlsam.files import write_json, write_text
 from medlsam.metrics import NSD_TOLERANCE_MM
 from medlsam.options import PROMPTS, SEARCHES, InferenceOptions, choice
 from medlsam.results import Localization, Segmentation
+from medlsam.scoring.comparison import OTHERS, add_comparison, locate_others, score_others
 from medlsam.scoring.references import References, find_references
 from medlsam.scoring.rows import RowOptions, score_rows
 from medlsam.scoring.scores import (
     OrganScore,
     aggregate,
-    aggregate_boxes,
     aggregate_seconds,
     score_box,
     to_csv,
 )
+from medlsam.scoring.trust import add_trust
 from medlsam.stopwatch import Stopwatch
 from medlsam.volume import Volume, read_volume, write_volume
 
 if TYPE_CHECKING:
     from medlsam.inputs import Case
+    from medlsam.localize.seen import Seen
     from medlsam.localize.templates import TemplateSet
     from medlsam.pipeline import MedLSAM
 
@@ -38,7 +40,7 @@ class _Tally:
     """What the cases seen so far add up to."""
 
     scores: list[OrganScore] = field(default_factory=list)
-    paper: list[OrganScore] = field(default_factory=list)
+    others: dict[str, list[OrganScore]] = field(default_factory=dict)
     seconds: list[Mapping[str, float]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     false_found: dict[str, int] = field(default_factory=dict)
@@ -67,7 +69,8 @@ def evaluate(
     own 3D box), ``oracle_slices`` (the label's own box on every slice) and ``shape_prior`` (the templates'
     mean shape in the located box, no segmenter). A structure that is missed counts IoU 0, and Dice and NSD 0
     in ``located`` and ``shape_prior``; one whose case fails counts 0 in all rows. Wall distance and HD95 have
-    no value there and say their own n.
+    no value there and say their own n. What the answers say of themselves (margins, confidence, status) is held
+    against the truth beside that, see ``scoring.trust``. A scan is embedded once for everything.
 
     Args:
         model: from ``medlsam.load``.
@@ -84,7 +87,8 @@ def evaluate(
         threshold: see ``MedLSAM.segment``.
         seed: of random starts.
         tolerance_mm: of the NSD.
-        compare_search: also locate in the paper's mode, for the block ``random-start`` (boxes only).
+        compare_search: also locate in the paper's mode, for the block ``random-start``, and with both searches
+            before their refinement, for ``coarse_only`` there and beside it (boxes only).
         on_progress: called with cases done, cases in all and the case's name after each case.
 
     Returns:
@@ -105,12 +109,14 @@ def evaluate(
     _ = model.segmenter  # loaded now: weights that cannot be read are no failure of forty cases
     for done, case in enumerate(labelled, start=1):
         try:
-            segmentation, seconds = _segment(model, templates, case, output, options, search, seed)
-            paper = None
+            segmentation, embedding, seconds = _segment(model, templates, case, output, options, search, seed)
+            others: Mapping[str, Localization] = {}
             if compare_search:
-                assert segmentation.volume is not None
-                paper = model.localize(segmentation.volume, templates, search="random-start", seed=seed)
-            _score(model, case.name, segmentation, paper, references, options, tally)
+                others, more = locate_others(
+                    model, segmentation.localization, templates, embedding, search, seed
+                )
+                seconds |= more
+            _score(model, case.name, segmentation, others, references, options, tally)
             tally.seconds.append(seconds)
         except Exception as error:
             # One scan must not stop the others, whatever it trips over; its structures count as missed.
@@ -119,7 +125,7 @@ def evaluate(
         if on_progress is not None:
             on_progress(done, len(labelled), case.name)
     order = {name: place for place, name in enumerate(templates.organs)}
-    for scores in (tally.scores, tally.paper):
+    for scores in (tally.scores, *tally.others.values()):
         scores.sort(key=lambda score: (score.case, order[score.organ]))
     metrics = _metrics(tally, len(labelled), unlabelled, compare_search, templates.organs)
     metrics["options"] = {
@@ -164,14 +170,17 @@ def _segment(
     options: RowOptions,
     search: str,
     seed: int,
-) -> tuple[Segmentation, dict[str, float]]:
-    """The product's own path, results written, and its seconds. No label is known here."""
+) -> tuple[Segmentation, Seen, dict[str, float]]:
+    """The product's own path, results written, the scan's embedding, and seconds. No label is known here."""
     watch = Stopwatch()
     with watch("read"):
         image = read_volume(case.path)
+    # The name goes with the scan: image.nii.gz in a folder per case is not "image".
+    volume = Volume(image.array, image.grid, Path(case.name))
+    with watch("embed"):
+        embedding = model.embed(volume)
     segmentation = model.segment(
-        # The name goes with the scan: image.nii.gz in a folder per case is not "image".
-        Volume(image.array, image.grid, Path(case.name)),
+        volume,
         templates,
         prompts=options.prompts,
         search=search,
@@ -179,18 +188,19 @@ def _segment(
         threshold=options.threshold,
         seed=seed,
         watch=watch,
+        embedding=embedding,
     )
     with watch("write"):
         write_volume(segmentation.labels, output / case.name / "segmentation.nii.gz")
         write_json(output / case.name / "localization.json", segmentation.localization.to_dict())
-    return segmentation, dict(watch.seconds)
+    return segmentation, embedding, dict(watch.seconds)
 
 
 def _score(
     model: MedLSAM,
     case: str,
     segmentation: Segmentation,
-    paper: Localization | None,
+    others: Mapping[str, Localization],
     references: References,
     options: RowOptions,
     tally: _Tally,
@@ -199,15 +209,14 @@ def _score(
     reference = references.read(case, segmentation.volume)
     organs = segmentation.localization.organs
     rows = score_rows(model, segmentation, reference, options)
-    scores, others = [], []
+    scores, beside = [], []
     for name, own in rows.items():
         truth = reference.box(name)
         scores.append(replace(score_box(case, name, organs[name], truth), rows=own))
-        if paper is not None:
-            # The paper's mode knows no "missing": its box counts, whatever our thresholds say of it.
-            others.append(score_box(case, name, replace(paper.organs[name], status="found"), truth))
+        beside.append(score_others(case, others, name, truth))
     tally.scores += scores
-    tally.paper += others
+    for name in others:
+        tally.others.setdefault(name, []).extend(found[name] for found in beside)
     for name in reference.absent:
         if name in organs:
             tally.false_found[name] = tally.false_found.get(name, 0) + int(organs[name].present)
@@ -228,7 +237,8 @@ def _score_failed(
         if name in templates.organs
     ]
     tally.scores += scores
-    tally.paper += scores if compare_search else []
+    for name in OTHERS if compare_search else ():
+        tally.others.setdefault(name, []).extend(scores)
 
 
 def _metrics(
@@ -237,10 +247,11 @@ def _metrics(
     """The content of ``metrics.json``, structures in the templates' order."""
     seconds = aggregate_seconds(tally.seconds)
     metrics: dict[str, Any] = {"cases": cases, **aggregate(tally.scores, tally.false_found, order)}
+    add_trust(metrics, tally.scores)
     metrics["seconds_per_case"] = {stage: entry["mean"] or 0.0 for stage, entry in seconds.items()}
     metrics["seconds_spread"] = seconds
     metrics["failed"] = dict(tally.failed)
     metrics["unlabelled"] = unlabelled
     if compare_search:
-        metrics["random-start"] = aggregate_boxes(tally.paper, order)
+        add_comparison(metrics, tally.others, order)
     return metrics

@@ -1,4 +1,4 @@
-"""The content of ``metrics.json`` as a table for people."""
+"""The content of ``metrics.json`` as tables for people."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from medlsam.geometry import FACES
+from medlsam.scoring.comparison import OTHER_STAGES, OWN_COARSE, PAPER, PAPER_COARSE
 from medlsam.scoring.scores import ROWS
+from medlsam.scoring.trust import STATUSES
 
 _HEADS = {
     "located": "located",
@@ -16,6 +19,16 @@ _HEADS = {
     "oracle_slices": "true slices",
     "shape_prior": "shape only",
 }
+
+
+def format_tables(metrics: Mapping[str, Any]) -> list[Table]:
+    """All tables, the figures of the contract first.
+
+    Args:
+        metrics: what ``evaluate`` returned or wrote.
+    """
+    tables = [format_table(metrics), format_trust(metrics), format_faces(metrics)]
+    return [*tables, format_searches(metrics)] if "random-start" in metrics else tables
 
 
 def format_table(metrics: Mapping[str, Any]) -> Table:
@@ -54,6 +67,94 @@ def format_table(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
+def format_trust(metrics: Mapping[str, Any]) -> Table:
+    """What the answers say of themselves against the truth: status, margin and confidence, per structure."""
+    table = Table(title="how far the answers can be trusted", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.caption = (
+        "structures that are in the scan, by status; within: faces of found structures whose true place is at "
+        "most the\npromised margin away; reached: faces that the box with its margin reaches; rho: rank "
+        "correlation of confidence and IoU\n(in the last line over all answers; mean of the structures' own: "
+        f"{_spread(metrics['mean']['confidence_rank_correlation']['within_structures'], 2)})"
+    )
+    table.add_column("structure", no_wrap=True)
+    for head in ("n", *(status.replace("_", " ") for status in STATUSES), "false missing"):
+        table.add_column(head, justify="right")
+    for head in ("faces", "within", "reached", "margin mm", "rho"):
+        table.add_column(head, justify="right")
+    for name, organ in metrics["organs"].items():
+        table.add_row(name, str(organ["n"]), *_trust(organ))
+    table.add_section()
+    table.add_row("all", str(metrics["mean"]["scored"]), *_trust(metrics["mean"]), style="bold")
+    return table
+
+
+def format_faces(metrics: Mapping[str, Any]) -> Table:
+    """Mean error of each face: outwards, and its size."""
+    table = Table(title="errors of the faces, mm", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.caption = "mean outward error (positive: the box is too large there), and mean size of the error"
+    table.add_column("structure", no_wrap=True)
+    for face in FACES:
+        table.add_column(face, justify="right", no_wrap=True)
+    for name, organ in metrics["organs"].items():
+        table.add_row(name, *_faces(organ["face_error_mm"]))
+    table.add_section()
+    table.add_row("all", *_faces(metrics["mean"]["face_error_mm"]), style="bold")
+    return table
+
+
+def format_searches(metrics: Mapping[str, Any]) -> Table:
+    """The evaluated search beside the paper's mode, both with and without their refinement.
+
+    Args:
+        metrics: with a ``random-start`` block.
+    """
+    table = Table(title="searches, on the same encoder", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.caption = "± one standard deviation over structures; seconds of the search alone, in a scan that is embedded already"
+    table.add_column("search", no_wrap=True)
+    for head in ("box IoU", "wall mm", "seconds"):
+        table.add_column(head, justify="right")
+    paper, seconds = metrics[PAPER], metrics["seconds_spread"]
+    rows = (
+        (metrics["options"]["search"], metrics["mean"], "locate"),
+        (
+            f"{metrics['options']['search']}, coarse only",
+            metrics[OWN_COARSE]["mean"],
+            OTHER_STAGES[OWN_COARSE],
+        ),
+        ("random-start (the paper's)", paper["mean"], OTHER_STAGES[PAPER]),
+        ("random-start, coarse only", paper["coarse_only"]["mean"], OTHER_STAGES[PAPER_COARSE]),
+    )
+    for name, mean, stage in rows:
+        spread = mean["spread"]
+        table.add_row(
+            name,
+            _spread(spread["iou"], 2),
+            _spread(spread["wall_distance_mm"], 1),
+            _spread(seconds.get(stage), 2),
+        )
+    return table
+
+
+def _trust(entry: Mapping[str, Any]) -> list[str]:
+    """The cells of one line of ``format_trust``."""
+    kept, rho = entry["coverage"], entry["confidence_rank_correlation"]["rho"]
+    return [
+        *(_percent(entry["status_shares"][status]) for status in STATUSES),
+        _percent(entry["false_missing"]),
+        str(kept["n"]),
+        _percent(kept["within"]),
+        _percent(kept["reached"]),
+        _spread(kept["margin_mm"], 1),
+        "–" if rho is None else f"{rho:.2f}",
+    ]
+
+
+def _faces(errors: Mapping[str, Any]) -> list[str]:
+    """The cells of one line of ``format_faces``."""
+    pairs = [(errors[face]["signed"]["mean"], errors[face]["absolute"]["mean"]) for face in FACES]
+    return ["–" if signed is None else f"{signed:+.1f}, {absolute:.1f}" for signed, absolute in pairs]
+
+
 def _masks(spread: Mapping[str, Any]) -> list[str]:
     """The cells of the mask figures."""
     located = [_spread(spread["hd95_mm"]["located"], 1), _spread(spread["nsd"]["located"], 2)]
@@ -68,14 +169,19 @@ def _caption(metrics: Mapping[str, Any]) -> str:
         verdict = "beats" if dice["located"] > dice["shape_prior"] else "DOES NOT BEAT"
         lines.append(f"segmentation {verdict} the templates' mean shape alone")
     seconds = metrics["seconds_per_case"]
-    total = sum(value or 0.0 for value in seconds.values())
-    stages = ", ".join(f"{stage} {value or 0.0:.2f}" for stage, value in seconds.items())
+    own = {stage: value or 0.0 for stage, value in seconds.items() if stage not in OTHER_STAGES.values()}
+    total = sum(own.values())
+    stages = ", ".join(f"{stage} {value:.2f}" for stage, value in own.items())
     lines.append(f"{total:.2f} s per case: {stages}")
     if "random-start" in metrics:
         lines.append("paper: the paper's own search (random-start) with the same encoder")
     lines.append("± one standard deviation over cases; in the line of the mean, over structures")
     lines.append("a missed structure counts IoU, Dice and NSD 0 and has no wall distance or HD95")
     return "\n".join(lines)
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f} %"
 
 
 def _spread(entry: Mapping[str, Any] | None, digits: int) -> str:

@@ -57,6 +57,7 @@ def stub_locate(
     organs: Iterable[str] | None = None,
     search: str = "consensus",
     generator: torch.Generator | None = None,
+    options: Any = None,
     slabs: bool = False,
 ) -> dict[str, LocatedOrgan]:
     """The tight box of all voxels of a structure's HU; missing where there is none."""

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from medlsam.errors import UsageError, VolumeError
 from medlsam.evaluate import evaluate
-from medlsam.evaluate_table import format_table
+from medlsam.evaluate_table import format_tables
 from medlsam.geometry import Box, Grid
 from medlsam.inputs import Case, find_cases
 from medlsam.results import Localization, LocatedOrgan, Segmentation
@@ -69,45 +69,74 @@ class StubModel:
     localizer_weights = segmenter_weights = SimpleNamespace(name="stub", sha256="").__dict__
 
     def __init__(
-        self, shift_mm: float = 0.0, missing: Sequence[tuple[str, str]] = (), prior: bool = True
+        self,
+        shift_mm: float = 0.0,
+        missing: Sequence[tuple[str, str]] = (),
+        prior: bool = True,
+        promise_mm: float = 3.0,
     ) -> None:
         self.shift_mm = shift_mm
         self.missing = missing
         self.prior = prior
+        self.promise_mm = promise_mm
         self.segmenter = SimpleNamespace(segment=fill_boxes)
         self.events: list[str] = []
 
     def check(self, templates: Any) -> None:
         """Any templates will do."""
 
-    def localize(self, image: Volume, templates: Any, search: str, seed: int = 0) -> Localization:
-        """The true boxes, moved twice as far by the paper's mode, which never calls anything missing."""
+    def embed(self, image: Volume) -> str:
+        """An embedding that says whose it is, for nobody to take that of another scan."""
+        assert image.path is not None
+        self.events.append(f"embed {image.path.name}")
+        return image.path.name
+
+    def localize(
+        self,
+        image: Volume,
+        templates: Any,
+        search: str,
+        seed: int = 0,
+        watch: Stopwatch | None = None,
+        embedding: str = "",
+        options: Any = None,
+    ) -> Localization:
+        """The true boxes, moved twice as far by the paper's mode, and 2 mm farther where nothing is refined."""
         assert image.path is not None
         case = image.path.name
+        assert embedding == case, "the scan is embedded once, for all searches"
         shift = self.shift_mm * (2 if search == "random-start" else 1)
+        shift += 2.0 if options is not None and not options.windows_mm else 0.0
+        with (watch or Stopwatch())("locate"):
+            organs = self._organs(case, templates, shift)
+        return Localization(case, organs, image)
+
+    def _organs(self, case: str, templates: Any, shift: float) -> dict[str, LocatedOrgan]:
         prior = np.ones((4, 4, 4), np.float32) if self.prior else None
-        organs = {
+        return {
             name: LocatedOrgan(
                 name,
                 "missing" if (case, name) in self.missing else "found",
-                0.8,
+                0.3 if (case, name) in self.missing else 0.8,
                 box=place_box(name, shift),
+                prompt_box=place_box(name, shift).expand(self.promise_mm),
                 shape_prior=prior,
             )
             for name in templates.organs
         }
-        return Localization(case, organs, image)
 
     def segment(self, image: Volume, templates: Any, **options: Any) -> Segmentation:
         """The located boxes filled, in the image's own geometry."""
         from medlsam.pipeline import MedLSAM
 
-        located = self.localize(image, templates, options["search"], options["seed"])
+        located = self.localize(
+            image, templates, options["search"], options["seed"], embedding=options["embedding"]
+        )
         self.events.append(f"segment {located.case}")
         if located.case == "broken":
             raise VolumeError("broken: this scan cannot be segmented")
         watch: Stopwatch = options["watch"]
-        with watch("embed"):
+        with watch("prepare"):
             values = {name: value for value, name in NAMES.items() if name in templates.organs}
         made: Segmentation = MedLSAM.segment_located(
             self,  # type: ignore[arg-type]
@@ -214,7 +243,10 @@ def test_labels_are_opened_only_after_the_case_is_segmented(
 
     monkeypatch.setattr("medlsam.scoring.references.read_label_map", spy)
     run(model, cases, tmp_path)
-    assert model.events == ["segment a", "labels a.nii.gz after", "segment b", "labels b.nii.gz after"]
+    assert model.events == [
+        *("embed a", "segment a", "labels a.nii.gz after"),
+        *("embed b", "segment b", "labels b.nii.gz after"),
+    ]
 
 
 def test_a_missed_structure_counts_zero_and_has_no_distance(dataset: Dataset, tmp_path: Path) -> None:
@@ -275,6 +307,49 @@ def test_the_papers_mode_stands_beside_and_its_box_always_counts(dataset: Datase
     assert paper["organs"]["cube"]["iou"]["mean"] == pytest.approx(8 / 12, abs=1e-4)
     assert paper["organs"]["cube"]["wall_distance_mm"]["mean"] == pytest.approx(8 / 6, abs=1e-4)
     assert paper["mean"]["iou"] == pytest.approx((8 / 12 + 2 / 6) / 2, abs=1e-4)
+    # Before refinement everything lies 2 mm farther, and nothing is called missing.
+    assert metrics["coarse_only"]["organs"]["cube"]["iou"]["mean"] == pytest.approx(8 / 12, abs=1e-4)
+    assert paper["coarse_only"]["organs"]["cube"]["iou"]["mean"] == pytest.approx(7 / 13, abs=1e-4)
+    assert model.events.count("embed a") == 1
+    assert metrics["seconds_spread"]["random_start_locate"]["n"] == 1
+
+
+def test_margins_are_held_against_the_true_faces(dataset: Dataset, tmp_path: Path) -> None:
+    cases = dataset(["a", "b"])
+    wide = run(StubModel(shift_mm=4.0, promise_mm=4.0), cases, tmp_path)["organs"]["cube"]["coverage"]
+    assert (wide["within"], wide["reached"], wide["n"]) == (1.0, 1.0, 12)
+    assert wide["margin_mm"] == {"mean": 4.0, "std": 0.0, "n": 12}
+    metrics = run(StubModel(shift_mm=4.0, promise_mm=3.0, missing=[("b", "cube")]), cases, tmp_path)
+    narrow = metrics["organs"]["cube"]["coverage"]
+    # Both faces across x are 4 mm off; one of them outwards, which a reader of the wider box does not mind.
+    assert narrow["within"] == pytest.approx(4 / 6, abs=1e-4)
+    assert narrow["reached"] == pytest.approx(5 / 6, abs=1e-4)
+    assert narrow["n"] == 6, "a structure that is not found promises nothing"
+    assert metrics["mean"]["coverage"]["n"] == 18
+    errors = metrics["organs"]["bar"]["face_error_mm"]
+    assert errors["x-"]["signed"]["mean"] == -4.0, "the low face moved into the structure"
+    assert errors["x+"]["signed"]["mean"] == 4.0
+    assert errors["x-"]["absolute"] == {"mean": 4.0, "std": 0.0, "n": 2}
+    assert errors["z+"]["absolute"]["mean"] == 0.0
+
+
+def test_status_shares_and_the_worth_of_confidence(dataset: Dataset, tmp_path: Path) -> None:
+    model = StubModel(shift_mm=2.0, missing=[("a", "cube"), ("b", "bar")])
+    metrics = run(model, dataset(["a", "b", "broken"]), tmp_path)
+    cube, mean = metrics["organs"]["cube"], metrics["mean"]
+    assert cube["status_shares"] == {
+        **dict.fromkeys(("found", "missing", "failed"), pytest.approx(1 / 3, abs=1e-4)),
+        **dict.fromkeys(("uncertain", "out_of_view"), 0.0),
+    }
+    assert cube["false_missing"] == pytest.approx(1 / 3, abs=1e-4), (
+        "a failed case is no claim that it is missing"
+    )
+    assert mean["scored"] == 6
+    assert mean["false_missing"] == pytest.approx(2 / 6, abs=1e-4)
+    # IoU 0, 9/11, 3/5, 0 with confidence 0.3, 0.8, 0.8, 0.3: the same order but for ties.
+    assert mean["confidence_rank_correlation"]["rho"] == pytest.approx(0.9428, abs=1e-3)
+    assert mean["confidence_rank_correlation"]["n"] == 4
+    assert cube["confidence_rank_correlation"] == {"rho": None, "n": 2}
 
 
 def test_templates_without_masks_have_no_shape_row(dataset: Dataset, tmp_path: Path) -> None:
@@ -323,9 +398,15 @@ def test_boxes_and_slabs_move_with_their_frame() -> None:
 
 
 def test_the_table_shows_every_structure_and_the_verdict(dataset: Dataset, tmp_path: Path) -> None:
-    metrics = run(StubModel(shift_mm=2.0), dataset(["a"]), tmp_path, compare_search=True)
+    model = StubModel(shift_mm=2.0, promise_mm=1.0)
+    metrics = run(model, dataset(["a"]), tmp_path, compare_search=True)
     console = Console(width=220, record=True, file=io.StringIO())
-    console.print(format_table(metrics))
+    for table in format_tables(metrics):
+        console.print(table)
     text = console.export_text()
     assert all(word in text for word in ("cube", "bar", "mean", "0.82 ±0.00", "random-start"))
     assert "DOES NOT BEAT" in text, "both fill the same box"
+    assert "67 %" in text, "faces within their margin"
+    assert "83 %" in text, "faces reached"
+    assert "random-start, coarse only" in text
+    assert "-2.0, 2.0" in text, "an outward error with its sign and its size"

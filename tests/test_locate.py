@@ -8,12 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medlsam.errors import TemplateError, UsageError
-from medlsam.geometry import Box
-from medlsam.localize.build import landmarks
+from medlsam.geometry import Box, ExtremePoints, Grid
 from medlsam.localize.embedding import Embedding
+from medlsam.localize.landmarks import places
 from medlsam.localize.locate import fit_axes, locate
-from medlsam.localize.status import judge
-from medlsam.localize.templates import OrganCalibration, OrganSupport, TemplateSet
+from medlsam.localize.templates import OrganSupport, TemplateSet
 from tests.fake_embedding import fake_embedding
 
 ORGANS = {"left": Box((20, -30, -40), (70, 20, 10)), "right": Box((-70, -30, -40), (-20, 20, 10))}
@@ -24,11 +23,14 @@ def support(name: str, box: Box, embedding: Embedding, shift: tuple[float, ...] 
     center = box.center
     points = np.tile(center, (6, 1))
     points[np.arange(6), np.arange(6) // 2] = box.faces
-    places = np.concatenate([points, landmarks(box)]) + np.asarray(shift)
-    latents, features = embedding.read(places)
+    grid = Grid((30, 30, 30), (5.0, 5.0, 5.0), (-72.5, -72.5, -72.5))
+    index = np.moveaxis(np.indices(grid.shape_zyx), 0, -1)[..., ::-1] * 5.0 - 72.5
+    mask = ((index > box.min) & (index < box.max)).all(axis=-1)
+    marked = places(ExtremePoints(tuple(tuple(p) for p in points)), mask, grid) + np.asarray(shift)
+    latents, features = embedding.read(marked)
     return OrganSupport(
         support=name,
-        points=places.astype(np.float32),
+        points=marked.astype(np.float32),
         latents=latents.numpy(),
         features=features.numpy(),
         slab_points=np.zeros((0, 6, 3), np.float32),
@@ -36,6 +38,8 @@ def support(name: str, box: Box, embedding: Embedding, shift: tuple[float, ...] 
         slab_features=np.zeros((0, 6, features.shape[1]), np.float32),
         shape=np.zeros(0, np.uint8),
         profile=np.zeros((0, 5), np.float32),
+        probe_gram=np.zeros(0, np.float32),
+        probe_target=np.zeros(0, np.float32),
     )
 
 
@@ -131,31 +135,3 @@ def test_fit_axes_identity() -> None:
     scale, shift = fit_axes(source, source, np.ones(33))
     assert np.allclose(scale, 1)
     assert np.allclose(shift, 0, atol=1e-9)
-
-
-CALIBRATION = OrganCalibration(4, (3.0,) * 6, (5.0,) * 6, 0.8, 0.6)
-VIEW = (np.array([-100.0] * 3), np.array([100.0] * 3))
-
-
-@pytest.mark.parametrize(
-    ("similarity", "disagreement", "expected"),
-    [(0.8, 3.0, "found"), (0.6, 3.0, "uncertain"), (0.8, 40.0, "uncertain"), (0.3, 3.0, "missing")],
-)
-def test_status(similarity: float, disagreement: float, expected: str) -> None:
-    verdict = judge(ORGANS["left"], VIEW, similarity, disagreement, 5.0, CALIBRATION)
-    assert verdict.status == expected
-    assert verdict.margin_mm == (5.0,) * 6
-    assert verdict.expected_error_mm == 3.0
-
-
-def test_confidence_falls_with_similarity_and_disagreement() -> None:
-    def confidence(similarity: float, disagreement: float) -> float:
-        return judge(ORGANS["left"], VIEW, similarity, disagreement, 5.0, CALIBRATION).confidence
-
-    assert 0 <= confidence(0.1, 50) < confidence(0.6, 50) < confidence(0.6, 2) < confidence(0.9, 2) <= 1
-
-
-def test_without_calibration_the_stated_defaults_hold() -> None:
-    verdict = judge(ORGANS["left"], VIEW, 0.8, None, 5.0, None)
-    assert verdict.expected_error_mm is None
-    assert "support_disagreement_mm" not in verdict.details

@@ -29,6 +29,8 @@ def organ_support(name: str, seed: int) -> OrganSupport:
         slab_features=rng.normal(size=(3, 6, 96)).astype(np.float32),
         shape=rng.integers(0, 255, (32, 32, 32)).astype(np.uint8),
         profile=rng.random((12, 5)).astype(np.float32),
+        probe_gram=rng.random(55).astype(np.float32),
+        probe_target=rng.random(10).astype(np.float32),
     )
 
 

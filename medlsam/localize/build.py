@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.errors import TemplateError
-from medlsam.geometry import Box, ExtremePoints, Grid
-from medlsam.localize.embedding import Embedding
+from medlsam.geometry import ExtremePoints, Grid
+from medlsam.localize.calibrate import calibrated
+from medlsam.localize.landmarks import places
 from medlsam.localize.localizer import Localizer
-from medlsam.localize.locate import locate
+from medlsam.localize.probe import probe_sums
+from medlsam.localize.seen import Seen
 from medlsam.localize.shape import shape_in_box, slice_profile
-from medlsam.localize.templates import OrganCalibration, OrganSupport, TemplateSet
+from medlsam.localize.templates import OrganSupport, TemplateSet
 from medlsam.volume import Volume, check_same_grid, to_canonical
 
 #: SPL: a slab is at least this thick, and there are at most six (as published).
 SLAB_MM = 15.0
 MOST_SLABS = 6
-#: Landmarks: a lattice of this many places per axis over the box, grown by LANDMARK_GROWTH per side.
-LANDMARKS_PER_AXIS = 3
-LANDMARK_GROWTH = 0.25
-LANDMARK_LEAST_MM = 10.0
-#: The share of leave-one-out face errors that a margin should cover.
-MARGIN_QUANTILE = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,16 +32,6 @@ class Support:
     image: Volume
     labels: Volume | None = None
     points: Mapping[str, ExtremePoints] | None = None
-
-
-def landmarks(box: Box) -> NDArray[np.float64]:
-    """(P, 3) LPS mm: a lattice over the box and its surroundings, which the box's fit leans on."""
-    growth = np.maximum(np.asarray(box.size) * LANDMARK_GROWTH, LANDMARK_LEAST_MM)
-    low, high = np.asarray(box.min) - growth, np.asarray(box.max) + growth
-    steps = np.linspace(0, 1, LANDMARKS_PER_AXIS)
-    lattice = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    points: NDArray[np.float64] = low + lattice * (high - low)
-    return points
 
 
 def slab_count(mask: NDArray[np.bool_], grid: Grid) -> int:
@@ -77,17 +63,20 @@ class _Mark:
     grid: Grid
 
 
-def _organ_support(organ: str, mark: _Mark, embedding: Embedding, slabs: int) -> OrganSupport:
+def _organ_support(organ: str, mark: _Mark, embedding: Seen, slabs: int) -> OrganSupport:
     box = mark.points.box
     if min(box.size) <= 0:
         raise TemplateError(f"{mark.support}: the extreme points of {organ} span no volume: {box.to_dict()}")
-    places = np.concatenate([mark.points.array, landmarks(box)])
-    latents, features = embedding.read(places)
+    marked = places(mark.points, mark.mask, mark.grid)[embedding.landmarks]
+    latents, features = embedding.read(marked)
     cut = slab_points(mark.mask, mark.grid, slabs) if mark.mask is not None else np.zeros((0, 6, 3))
     slab_latents, slab_features = embedding.read(cut.reshape(-1, 3))
+    gram = target = np.zeros(0, np.float32)
+    if mark.mask is not None:
+        gram, target = probe_sums(embedding, mark.mask, mark.grid, box, features.shape[1])
     return OrganSupport(
         support=mark.support,
-        points=places.astype(np.float32),
+        points=marked.astype(np.float32),
         latents=latents.numpy(),
         features=features.numpy(),
         slab_points=cut.astype(np.float32),
@@ -97,6 +86,8 @@ def _organ_support(organ: str, mark: _Mark, embedding: Embedding, slabs: int) ->
         profile=(
             np.zeros((0, 5), np.float32) if mark.mask is None else slice_profile(mark.mask, mark.grid, box)
         ),
+        probe_gram=gram,
+        probe_target=target,
     )
 
 
@@ -147,7 +138,8 @@ def build_templates(
         names: label value to structure name.
         organs: only these structures; all where None.
         source: a note on where they came from.
-        calibrate: locate each support with the others (leave-one-out) for margins and expected errors.
+        calibrate: locate each support with the others (leave-one-out) for margins, expected errors, and to find the
+            supports that do not fit.
         on_progress: called with a short text after each support.
 
     Raises:
@@ -156,7 +148,7 @@ def build_templates(
     """
     wanted = None if organs is None else set(organs)
     marks: dict[str, list[_Mark]] = {}
-    embeddings: dict[str, Embedding] = {}
+    embeddings: dict[str, Seen] = {}
     for support in supports:
         if support.name in embeddings:
             raise TemplateError(f"two supports are called {support.name!r}; names must differ")
@@ -181,40 +173,4 @@ def build_templates(
     templates = TemplateSet(values, groups, localizer.signature, {}, source)
     if not calibrate:
         return templates
-    return replace(templates, calibration=leave_one_out(templates, embeddings))
-
-
-def leave_one_out(templates: TemplateSet, embeddings: Mapping[str, Embedding]) -> dict[str, OrganCalibration]:
-    """Locate every support with the others and compare with its own marks.
-
-    The margin of a face is the quantile of its outward errors, shrunk towards the structure's overall quantile
-    because a handful of supports says little about one face.
-    """
-    errors: dict[str, list[NDArray[np.float64]]] = {}
-    similarities: dict[str, list[float]] = {}
-    ious: dict[str, list[float]] = {}
-    for name, embedding in embeddings.items():
-        rest = templates.without(name)
-        own = {organ: s for organ, group in templates.supports.items() for s in group if s.support == name}
-        organs = [organ for organ in own if organ in rest.supports]
-        if not organs:
-            continue
-        for organ, answer in locate(embedding, rest, organs).items():
-            truth = own[organ].box
-            assert answer.box is not None  # locate always gives one; the status says what it is worth
-            errors.setdefault(organ, []).append(answer.box.faces - truth.faces)
-            similarities.setdefault(organ, []).append(answer.details["similarity"])
-            ious.setdefault(organ, []).append(answer.box.iou(truth))
-    calibration = {}
-    for organ, found in errors.items():
-        signed = np.stack(found) * np.array([1, -1] * 3)  # positive: the box ends short of the structure
-        overall = max(0.0, float(np.quantile(signed, MARGIN_QUANTILE)))
-        single = np.maximum(0.0, np.quantile(signed, MARGIN_QUANTILE, axis=0))
-        calibration[organ] = OrganCalibration(
-            n=len(found),
-            face_error_mm=tuple(float(v) for v in np.abs(signed).mean(axis=0)),
-            margin_mm=tuple(float(v) for v in (single + overall) / 2),
-            similarity=float(np.mean(similarities[organ])),
-            iou=float(np.mean(ious[organ])),
-        )
-    return calibration
+    return calibrated(templates, embeddings)

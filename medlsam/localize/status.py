@@ -1,25 +1,32 @@
-"""From the numbers of a search to a status and a confidence: simple thresholds."""
+"""From the numbers behind an answer to a status, a confidence and a margin.
+
+Two small models, fitted by ``benchmarks/fit_status.py`` and stored in ``status.json``: one says whether the structure
+is there, the other how well its box will overlap the true one if it is. Their inputs are how far an answer is from what
+was usual when the templates were located with each other, so they are the same for all structures.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
 
 import numpy as np
-from numpy.typing import NDArray
 
-from medlsam.errors import GeometryError
 from medlsam.geometry import Box
+from medlsam.localize.evidence import Evidence
 from medlsam.localize.templates import OrganCalibration
 from medlsam.results import Status
 
-#: Stated defaults where nothing could be calibrated (one support only): mm per face, and similarity of a good answer.
-DEFAULT_MARGIN_MM = 6.0
-DEFAULT_SIMILARITY = 0.7
-#: Below these shares of the leave-one-out similarity an answer is uncertain or missing.
-UNCERTAIN_SHARE = 0.80
-MISSING_SHARE = 0.60
-#: An answer is out of view when less than this share of its box was scanned.
-VIEW_SHARE = 0.25
+#: A structure that is not found is out of view, not missing, if less of its box or of its votes was scanned.
+VIEW_SHARE = 0.5
+#: A box of which less than this was scanned is out of view whatever else speaks for it.
+LEAST_VIEW_SHARE = 0.25
+#: Numbers that are compared by difference, and those in mm that are compared by ratio, with a floor in mm.
+BY_DIFFERENCE = ("similarity", "likeness", "surface", "inside", "contrast")
+BY_RATIO = {"match_mm": 10.0, "position_mm": 10.0, "fit_mm": 4.0, "disagreement_mm": 2.0}
 
 
 @dataclass(frozen=True)
@@ -33,57 +40,132 @@ class Verdict:
     details: dict[str, float]
 
 
-def share_in_view(box: Box, view: tuple[NDArray[np.float64], NDArray[np.float64]]) -> float:
-    """The share of a box's volume that lies in the scanned region (LPS mm), 0 to 1."""
-    try:
-        common = box.intersection(Box(tuple(view[0]), tuple(view[1])))
-    except GeometryError:
-        return 0.0
-    return common.volume / box.volume if common and box.volume > 0 else 0.0
+@dataclass(frozen=True)
+class StatusModel:
+    """The fitted constants.
+
+    Attributes:
+        presence: name of a sign to its weight in the log-odds that the structure is there, and ``bias``.
+        overlap: the same for the expected box IoU.
+        missing_below: probability of presence below which a structure is missing.
+        uncertain_below: the same for uncertain.
+        margin_mm: of every face where nothing could be calibrated (one support).
+        error_mm: usual face error there.
+        iou: usual overlap there.
+        usual: usual evidence there.
+    """
+
+    presence: Mapping[str, float]
+    overlap: Mapping[str, float]
+    missing_below: float
+    uncertain_below: float
+    margin_mm: float
+    error_mm: float
+    iou: float
+    usual: Mapping[str, float]
+
+
+@lru_cache(maxsize=1)
+def status_model() -> StatusModel:
+    """The constants that ship with the package."""
+    text = (resources.files("medlsam.localize") / "status.json").read_text(encoding="utf-8")
+    return StatusModel(**json.loads(text)["model"])
+
+
+def uncalibrated() -> OrganCalibration:
+    """The stated defaults for a structure that could not be tried: one support only."""
+    model = status_model()
+    return OrganCalibration(
+        n=0,
+        face_error_mm=(model.error_mm,) * 6,
+        margin_mm=(model.margin_mm,) * 6,
+        similarity=model.usual["similarity"],
+        iou=model.iou,
+        usual=dict(model.usual),
+    )
+
+
+def facts(evidence: Evidence, box: Box, calibration: OrganCalibration) -> dict[str, float]:
+    """Everything that a verdict is made of, as ``LocatedOrgan.details`` keeps it.
+
+    Beside the evidence: ``usual_...`` of what is compared, ``usual_overlap`` (box IoU) and ``usual_error_mm``, and
+    ``edge_length_mm``, the cube root of the box's volume.
+    """
+    compared = (*BY_DIFFERENCE, *BY_RATIO)
+    return {
+        **evidence.to_dict(),
+        **{f"usual_{name}": float(calibration.usual[name]) for name in compared if name in calibration.usual},
+        "usual_overlap": float(calibration.iou),
+        "usual_error_mm": float(np.mean(calibration.face_error_mm)),
+        "edge_length_mm": float(np.cbrt(box.volume)),
+    }
+
+
+def signs(details: Mapping[str, float]) -> dict[str, float]:
+    """How far an answer is from the usual: 0 is as usual, more is better; what has no value counts as usual.
+
+    Cosines are compared by difference, millimetres by the log of the ratio. ``overlap`` and ``size`` come from the
+    templates: log-odds of the structure's usual IoU, and the log of the box's mean edge in units of the usual error.
+
+    Args:
+        details: from ``facts``.
+    """
+    found = {}
+    for name in BY_DIFFERENCE:
+        usual = details.get(f"usual_{name}")
+        found[name] = details[name] - usual if usual is not None and name in details else 0.0
+    for name, floor in BY_RATIO.items():
+        usual = details.get(f"usual_{name}")
+        ratio = (usual + floor) / (details[name] + floor) if usual is not None and name in details else 1.0
+        found[name.removesuffix("_mm")] = float(np.log(ratio))
+    iou = float(np.clip(details["usual_overlap"], 0.05, 0.95))
+    found["overlap"] = float(np.log(iou / (1 - iou)))
+    found["size"] = float(np.log(max(details["edge_length_mm"], 1.0) / max(details["usual_error_mm"], 0.5)))
+    return found
+
+
+def probability(weights: Mapping[str, float], found: Mapping[str, float]) -> float:
+    """The logistic function of the weighted signs plus ``bias``."""
+    total = weights["bias"] + sum(weight * found[name] for name, weight in weights.items() if name != "bias")
+    return float(1 / (1 + np.exp(-np.clip(total, -30, 30))))
 
 
 def judge(
-    box: Box,
-    view: tuple[NDArray[np.float64], NDArray[np.float64]],
-    similarity: float,
-    disagreement_mm: float | None,
-    spread_mm: float,
-    calibration: OrganCalibration | None,
+    evidence: Evidence, box: Box, calibration: OrganCalibration | None, model: StatusModel | None = None
 ) -> Verdict:
-    """Status and confidence of one answer.
+    """Status, confidence and margin of one answer.
+
+    ``out_of_view``: the box lies outside of the scan, or the structure is not found and its place is outside.
+    ``missing``: it is not found, and its place was scanned. ``uncertain``: some evidence is lacking, or the box reaches
+    beyond the edge of the scan, so that a part may be cut off. The confidence is the expected IoU of the box: the
+    probability that the structure is there, times the overlap to expect if it is.
 
     Args:
+        evidence: the numbers behind the answer.
         box: as located, LPS mm.
-        view: what was scanned, LPS mm (low, high).
-        similarity: mean cosine at the answers, -1 to 1.
-        disagreement_mm: mean absolute deviation of the supports' faces from their median; None with one support.
-        spread_mm: spread of the coarse votes.
-        calibration: leave-one-out figures of the structure.
+        calibration: leave-one-out figures of the structure; the stated defaults where None.
+        model: the fitted constants; those that ship where None.
     """
-    usual = calibration.similarity if calibration else DEFAULT_SIMILARITY
-    error = float(np.mean(calibration.face_error_mm)) if calibration else None
-    margin = calibration.margin_mm if calibration else (DEFAULT_MARGIN_MM,) * 6
-    ratio = similarity / max(usual, 1e-3)
-    # A logistic in the share of the usual similarity, damped by how much the supports disagree.
-    likeness = 1 / (1 + np.exp(-(ratio - MISSING_SHARE - 0.1) / 0.06))
-    agreement = 1.0 if disagreement_mm is None else float(np.exp(-disagreement_mm / 30.0))
-    confidence = float(np.clip(likeness * agreement, 0, 1))
-    seen = share_in_view(box, view)
-    status: Status
-    if seen < VIEW_SHARE:
-        status = "out_of_view"
-    elif ratio < MISSING_SHARE:
-        status = "missing"
-    elif ratio < UNCERTAIN_SHARE or (disagreement_mm or 0.0) > 25.0:
-        status = "uncertain"
-    else:
-        status = "found"
-    details = {
-        "similarity": similarity,
-        "usual_similarity": usual,
-        "vote_spread_mm": spread_mm,
-        "in_view": seen,
-    }
-    if disagreement_mm is not None:
-        details["support_disagreement_mm"] = disagreement_mm
-    return Verdict(status, confidence, error, tuple(margin), details)
+    model = model or status_model()
+    known = calibration or uncalibrated()
+    details = facts(evidence, box, known)
+    found = signs(details)
+    presence, overlap = probability(model.presence, found), probability(model.overlap, found)
+    return Verdict(
+        status=_status(evidence, presence, model),
+        confidence=presence * overlap,
+        expected_error_mm=details["usual_error_mm"] if known.n else None,
+        margin_mm=tuple(known.margin_mm),
+        details={**details, "presence": presence, "expected_overlap": overlap},
+    )
+
+
+def _status(evidence: Evidence, presence: float, model: StatusModel) -> Status:
+    if evidence.in_view < LEAST_VIEW_SHARE:
+        return "out_of_view"
+    if presence < model.missing_below:
+        seen = min(evidence.in_view, evidence.votes_in_view)
+        return "out_of_view" if seen < VIEW_SHARE else "missing"
+    if presence < model.uncertain_below or evidence.edge_mm < 0:
+        return "uncertain"
+    return "found"

@@ -16,8 +16,9 @@ from safetensors.numpy import load_file, save
 from medlsam.errors import TemplateError
 from medlsam.files import atomic_path
 from medlsam.geometry import Box, ExtremePoints
+from medlsam.localize.findings import Finding
 
-FORMAT = 1
+FORMAT = 2
 #: Voxels of a stored shape along (z, y, x) of the organ's box.
 SHAPE_SIZE = (32, 32, 32)
 
@@ -30,6 +31,8 @@ _ARRAYS = (
     "slab_features",
     "shape",
     "profile",
+    "probe_gram",
+    "probe_target",
 )
 
 
@@ -51,6 +54,8 @@ class OrganSupport:
         slab_features: (S, 6, F).
         shape: (D, H, W) uint8, the mask in its box, 255 for inside; size 0 where only points were given.
         profile: (T, 5) rows t, x0, y0, x1, y1 (see ``LocatedOrgan.profile``); size 0 likewise.
+        probe_gram: upper triangle of the probe's Gram matrix (see ``probe``); size 0 likewise.
+        probe_target: (F + 7,) the probe's sums; size 0 likewise.
     """
 
     support: str
@@ -62,6 +67,8 @@ class OrganSupport:
     slab_features: NDArray[np.float32]
     shape: NDArray[np.uint8]
     profile: NDArray[np.float32]
+    probe_gram: NDArray[np.float32]
+    probe_target: NDArray[np.float32]
 
     @property
     def box(self) -> Box:
@@ -71,14 +78,15 @@ class OrganSupport:
 
 @dataclass(frozen=True)
 class OrganCalibration:
-    """What locating each support with the others showed (leave-one-out).
+    """What locating each support with the others showed (leave-one-out, so with one support fewer than in use).
 
     Attributes:
-        n: supports that could be tried.
+        n: supports that could be tried; 0 where the numbers are not this structure's own.
         face_error_mm: mean absolute error of the six faces (x-, x+, y-, y+, z-, z+).
-        margin_mm: outward margin per face that covers most of these errors.
-        similarity: mean similarity at the answers.
+        margin_mm: per face; 90 % of all faces lie within this distance of the located one.
+        similarity: usual similarity at the answers.
         iou: mean box IoU.
+        usual: the usual value of every number in ``Evidence``.
     """
 
     n: int
@@ -86,6 +94,7 @@ class OrganCalibration:
     margin_mm: tuple[float, ...]
     similarity: float
     iou: float
+    usual: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +105,10 @@ class TemplateSet:
         values: structure name to label value.
         supports: structure name to its supports (a support may lack a structure).
         signature: of the localizer that made it; another localizer cannot read it.
-        calibration: structure name to its leave-one-out result, where at least two supports have it.
+        calibration: structure name to its leave-one-out result; empty where nothing was tried.
         source: where it came from, for reports.
+        findings: the supports that do not fit the others, the worst first.
+        misfit: support to structure to how far it is off the others, in units of what raises an alarm (1).
     """
 
     values: dict[str, int]
@@ -105,6 +116,8 @@ class TemplateSet:
     signature: str
     calibration: dict[str, OrganCalibration] = field(default_factory=dict)
     source: str = ""
+    findings: tuple[Finding, ...] = ()
+    misfit: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def organs(self) -> tuple[str, ...]:
@@ -131,6 +144,8 @@ class TemplateSet:
             values={name: self.values[name] for name in organs},
             supports={name: self.supports[name] for name in organs},
             calibration={name: c for name, c in self.calibration.items() if name in organs},
+            findings=tuple(f for f in self.findings if set(f.organs) & set(organs)),
+            misfit={s: {o: v for o, v in own.items() if o in organs} for s, own in self.misfit.items()},
         )
 
     def without(self, support: str) -> TemplateSet:
@@ -139,7 +154,8 @@ class TemplateSet:
             name: tuple(s for s in group if s.support != support) for name, group in self.supports.items()
         }
         rest = {name: group for name, group in rest.items() if group}
-        return replace(self, supports=rest, values={name: self.values[name] for name in rest}, calibration={})
+        values = {name: self.values[name] for name in rest}
+        return replace(self, supports=rest, values=values, calibration={}, findings=(), misfit={})
 
     def save(self, path: str | Path) -> None:
         """Write one ``.medlsam`` file (safetensors with its description inside; float16, no image)."""
@@ -148,7 +164,10 @@ class TemplateSet:
         for number, name in enumerate(self.organs):
             organs[name] = {"value": self.values[name], "supports": [s.support for s in self.supports[name]]}
             if name in self.calibration:
-                organs[name]["calibration"] = vars(self.calibration[name])
+                organs[name]["calibration"] = {
+                    **vars(self.calibration[name]),
+                    "usual": dict(self.calibration[name].usual),
+                }
             for index, item in enumerate(self.supports[name]):
                 for key in _ARRAYS:
                     array = np.ascontiguousarray(getattr(item, key))
@@ -161,6 +180,8 @@ class TemplateSet:
             "organs": organs,
             "signature": self.signature,
             "source": self.source,
+            "findings": [finding.to_dict() for finding in self.findings],
+            "misfit": {support: dict(own) for support, own in self.misfit.items()},
         }
         with atomic_path(Path(path)) as temporary:
             Path(temporary).write_bytes(save(tensors, {"medlsam": json.dumps(about)}))
@@ -190,7 +211,15 @@ class TemplateSet:
             supports[name] = tuple(group)
             if "calibration" in entry:
                 calibration[name] = _calibration(entry["calibration"])
-        return cls(values, supports, about["signature"], calibration, about.get("source", ""))
+        return cls(
+            values,
+            supports,
+            about["signature"],
+            calibration,
+            about["source"],
+            tuple(Finding.from_dict(entry) for entry in about["findings"]),
+            about["misfit"],
+        )
 
 
 def _calibration(entry: Mapping[str, Any]) -> OrganCalibration:
@@ -200,6 +229,7 @@ def _calibration(entry: Mapping[str, Any]) -> OrganCalibration:
         margin_mm=tuple(entry["margin_mm"]),
         similarity=float(entry["similarity"]),
         iou=float(entry["iou"]),
+        usual={name: float(value) for name, value in entry["usual"].items()},
     )
 
 
@@ -221,7 +251,7 @@ def _read_header(path: Path) -> dict[str, Any]:
         raise TemplateError(f"{path}: this is a file of kind {about.get('kind')!r}, not templates")
     if about.get("format") != FORMAT:
         raise TemplateError(
-            f"{path}: format {about.get('format')} is not known to this version (it reads {FORMAT})"
+            f"{path}: format {about.get('format')} is not known to this version (it reads {FORMAT}); build it again"
         )
     result: dict[str, Any] = about
     return result

@@ -34,6 +34,8 @@ class OrganScore:
         iou: of the box; 0 where missed.
         wall_distance_mm: of the box; nan where missed.
         rows: per name in ``ROWS`` the mask's scores; ``NOT_OFFERED`` where the templates cannot give it.
+        errors_mm: how far each face (x-, x+, y-, y+, z-, z+) lies outside of the true one; empty where missed.
+        margins_mm: the margin that the answer promises per face; empty where it promises none.
     """
 
     case: str
@@ -43,6 +45,8 @@ class OrganScore:
     iou: float
     wall_distance_mm: float
     rows: Mapping[str, MaskScores] = field(default_factory=dict)
+    errors_mm: tuple[float, ...] = ()
+    margins_mm: tuple[float, ...] = ()
 
     @property
     def missed(self) -> bool:
@@ -62,9 +66,22 @@ def score_box(case: str, name: str, organ: LocatedOrgan | None, truth: Box) -> O
     if organ is None:
         return OrganScore(case, name, "failed", 0.0, 0.0, math.nan, dict.fromkeys(ROWS, MISSED))
     box = organ.box if organ.present else None
+    promised = organ.prompt_box if box is not None else None
     return OrganScore(
-        case, name, organ.status, organ.confidence, box_iou(box, truth), wall_distance(box, truth)
+        case,
+        name,
+        organ.status,
+        organ.confidence,
+        box_iou(box, truth),
+        wall_distance(box, truth),
+        errors_mm=() if box is None else _outward(truth, box),
+        margins_mm=() if box is None or promised is None else _outward(box, promised),
     )
+
+
+def _outward(inner: Box, outer: Box) -> tuple[float, ...]:
+    """(6,) mm by which each face of ``outer`` lies outside of the same face of ``inner``; negative inside."""
+    return tuple(float(v) for v in (outer.faces - inner.faces) * np.array([-1.0, 1.0] * 3))
 
 
 def summarize(values: Iterable[float]) -> dict[str, Any]:

@@ -1,0 +1,251 @@
+"""Fit the constants of status and confidence (`medlsam/localize/status.json`) and print what they are worth.
+
+    python benchmarks/fit_status.py [--cases FILE.json:key] [--limit N] [--phantoms N] [--write] [--again]
+
+Presence: a logistic model of how far an answer is from the usual, on structures that are there and that are not, in
+real scans and in phantoms; its weights are non-negative, since more evidence cannot speak against a structure. Overlap:
+the same for the IoU of the boxes of structures that are there. The printed shares and correlations are cross-validated:
+the scan asked about is left out of the fit. Below them how often a face lies within its margin, by number of templates.
+
+The default cases are of the `pretrain` split. The answers are kept in `.pool/status/` by localizer and options, and
+asked again with `--again`; `--write` stores the constants. Asking takes some minutes on two free cores, fitting seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from scipy.optimize import minimize
+from scipy.stats import spearmanr
+
+from benchmarks.common import SeenOnce, answer, command, listed_cases, options, progress
+from benchmarks.status_rows import Collected, Row, Trial, collect
+from medlsam.files import write_json
+from medlsam.inputs import read_case_list
+from medlsam.localize import calibrate, status
+from medlsam.localize.localizer import load_localizer
+
+TARGET = Path(status.__file__).with_suffix(".json")
+CACHE = Path(".pool/status")
+PRESENCE = ("similarity", "likeness", "surface", "contrast", "match", "position", "fit")
+OVERLAP = ("overlap", "size", *PRESENCE, "disagreement")
+#: Present structures that may be called missing, and at least uncertain, in cross-validation.
+MISSING_SHARE, UNCERTAIN_SHARE = 0.03, 0.08
+FOLDS = 8
+#: Phantoms from this seed on: others than those of other benchmarks.
+FIRST_PERSON = 301
+
+Array = NDArray[np.float64]
+
+
+def matrix(rows: Sequence[Row], names: Sequence[str], usual: dict[str, float]) -> Array:
+    """(rows, names) signs; answers of one template are compared with the usual of such answers."""
+    own = {f"usual_{name}": value for name, value in usual.items()}
+    found = [status.signs({**r.details, **own} if r.templates == 1 or _alone(r) else r.details) for r in rows]
+    return np.array([[signs[name] for name in names] for signs in found])
+
+
+def _alone(row: Row) -> bool:
+    return "disagreement_mm" not in row.details
+
+
+def fit(signs: Array, target: Array, weight: Array, ridge: float, signed: bool) -> Array:
+    """(1 + F,) bias and weights of a logistic model of targets 0 to 1; weights below 0 only where ``signed``."""
+    scale = signs.std(axis=0) + 1e-6
+    scaled, share = signs / scale, weight / weight.sum()
+
+    def loss(values: Array) -> tuple[float, Array]:
+        probability = 1 / (1 + np.exp(-np.clip(values[0] + scaled @ values[1:], -30, 30)))
+        entropy = -target * np.log(probability + 1e-9) - (1 - target) * np.log(1 - probability + 1e-9)
+        slope = share * (probability - target)
+        gradient = np.concatenate([[slope.sum()], scaled.T @ slope + 2 * ridge * values[1:]])
+        return float(share @ entropy + ridge * (values[1:] ** 2).sum()), gradient
+
+    bounds = [(None, None)] + [(None if signed else 0.0, None)] * signs.shape[1]
+    found: Array = minimize(loss, np.zeros(1 + signs.shape[1]), jac=True, bounds=bounds).x
+    found[1:] /= scale
+    return found
+
+
+def predict(values: Array, signs: Array) -> Array:
+    """(rows,) probabilities."""
+    result: Array = 1 / (1 + np.exp(-np.clip(values[0] + signs @ values[1:], -30, 30)))
+    return result
+
+
+def left_out(
+    rows: Sequence[Row], signs: Array, target: Array, weight: Array, ridge: float, signed: bool
+) -> Array:
+    """(rows,) probabilities, each from a fit without the scans of its fold (crops and removals go with their scan)."""
+    scans = [row.scan.split(",")[0].split(" without")[0] for row in rows]
+    order = {scan: number for number, scan in enumerate(sorted(set(scans)))}
+    fold = np.array([order[scan] for scan in scans]) % FOLDS
+    result = np.zeros(len(rows))
+    for number in range(FOLDS):
+        held, rest = fold == number, fold != number
+        values = fit(signs[rest], target[rest], weight[rest], ridge, signed)
+        result[held] = predict(values, signs[held])
+    return result
+
+
+def group_weights(rows: Sequence[Row]) -> Array:
+    """(rows,) weights: absent and present count the same, and so do the groups within each."""
+    keys = [(row.truth, row.group) for row in rows]
+    groups = {truth: len({k for k in keys if k[0] == truth}) for truth in ("absent", "present")}
+    return np.array([1 / (keys.count(key) * groups[key[0]]) for key in keys])
+
+
+def fit_presence(
+    rows: Sequence[Row], usual: dict[str, float]
+) -> tuple[dict[str, float], float, float, Table]:
+    """Weights, the two thresholds, and the table of what is called absent by group."""
+    used = [row for row in rows if row.truth in ("absent", "present")]
+    signs, weight = matrix(used, PRESENCE, usual), group_weights(used)
+    there = np.array([row.truth == "present" for row in used])
+    held = left_out(used, signs, there.astype(float), weight, 0.003, signed=False)
+    missing, uncertain = (float(np.quantile(held[there], q)) for q in (MISSING_SHARE, UNCERTAIN_SHARE))
+    table = Table(
+        title=f"presence, cross-validated; missing below {missing:.3f}, uncertain below {uncertain:.3f}",
+        box=SIMPLE_HEAD,
+    )
+    for head in ("truth: group", "n", "scans", "missing %", "uncertain %"):
+        table.add_column(head, justify="left" if head == "truth: group" else "right")
+    for key in sorted({(row.truth, row.group) for row in used} | {("absent", ""), ("present", "")}):
+        own = np.array([row.truth == key[0] and key[1] in ("", row.group) for row in used])
+        scans = {row.scan for row, chosen in zip(used, own, strict=True) if chosen}
+        shares = (held[own] < missing).mean(), ((held[own] >= missing) & (held[own] < uncertain)).mean()
+        table.add_row(
+            f"{key[0]}: {key[1] or 'in all'}",
+            str(own.sum()),
+            str(len(scans)),
+            *(f"{100 * s:.1f}" for s in shares),
+        )
+    values = fit(signs, there.astype(float), weight, 0.003, signed=False)
+    return dict(zip(("bias", *PRESENCE), values.tolist(), strict=True)), missing, uncertain, table
+
+
+def fit_overlap(rows: Sequence[Row], usual: dict[str, float]) -> tuple[dict[str, float], Table]:
+    """Weights, and the table of rank correlations of the expected with the true IoU."""
+    used = [row for row in rows if row.iou is not None]
+    signs, iou = matrix(used, OVERLAP, usual), np.array([row.iou for row in used], dtype=float)
+    weight = np.ones(len(used))
+    held = left_out(used, signs, iou, weight, 0.002, signed=True)
+    table = Table(
+        title="expected overlap, cross-validated: Spearman's rho with the true IoU", box=SIMPLE_HEAD
+    )
+    for head in ("templates", "n", "in all", "within structures", "usual overlap alone"):
+        table.add_column(head, justify="right")
+    for size in sorted({row.templates for row in used}, reverse=True):
+        own = np.array([row.templates == size for row in used])
+        organs = sorted({row.organ for row in used})
+        within = []
+        for organ in organs:
+            both = own & np.array([row.organ == organ for row in used])
+            within.append(spearmanr(held[both], iou[both]).statistic)
+        alone = spearmanr(signs[own, 0], iou[own]).statistic if np.ptp(signs[own, 0]) > 0 else float("nan")
+        rho = spearmanr(held[own], iou[own]).statistic
+        table.add_row(str(size), str(own.sum()), f"{rho:.2f}", f"{np.mean(within):.2f}", f"{alone:.2f}")
+    values = fit(signs, iou, weight, 0.002, signed=True)
+    return dict(zip(("bias", *OVERLAP), values.tolist(), strict=True)), table
+
+
+def margin_table(trials: Sequence[Trial]) -> Table:
+    """How many faces lie within the margins that leave-one-out gives, and how wide those are."""
+    table = Table(title="faces within their margin (promised: 90 %), mean margin", box=SIMPLE_HEAD)
+    worths = ((0.01, 0.01), (1.0, 1.0), (4.0, 1.0), (4.0, 4.0), (8.0, 4.0), (100.0, 4.0))
+    table.add_column("templates", justify="right")
+    for structure, file in worths:
+        table.add_column(f"worth {structure:g}, {file:g}", justify="right")
+    kept = calibrate.STRUCTURE_WORTH, calibrate.FILE_WORTH
+    for size in sorted({t.templates for t in trials if t.templates > 1}, reverse=True):
+        cells = []
+        for calibrate.STRUCTURE_WORTH, calibrate.FILE_WORTH in worths:
+            shares, widths = [], []
+            for trial in (t for t in trials if t.templates == size):
+                found = calibrate.margins({o: np.array(e) for o, e in trial.left_out.items()})
+                within = [np.abs(np.array(e)) <= found[o] for o, e in trial.error_mm.items()]
+                shares.append(np.concatenate(within).mean())
+                widths += [w.mean() for w in found.values()]
+            cells.append(f"{100 * np.mean(shares):.1f} %, {np.mean(widths):.1f} mm")
+        table.add_row(str(size), *cells)
+    calibrate.STRUCTURE_WORTH, calibrate.FILE_WORTH = kept
+    return table
+
+
+def defaults(rows: Sequence[Row]) -> dict[str, object]:
+    """What holds where nothing can be calibrated: the usual of present structures located with one template."""
+    alone = [row for row in rows if row.templates == 1 and row.error_mm]
+    errors = np.abs([row.error_mm for row in alone])
+    names = (*status.BY_DIFFERENCE, *status.BY_RATIO)
+    known = {n: [r.details[n] for r in alone if n in r.details] for n in names}
+    return {
+        "margin_mm": round(float(np.quantile(errors, calibrate.MARGIN_LEVEL)), 1),
+        "error_mm": round(float(errors.mean()), 1),
+        "iou": round(float(np.mean([row.iou for row in alone])), 3),
+        "usual": {name: round(float(np.median(values)), 4) for name, values in known.items() if values},
+    }
+
+
+def answers(arguments: object, localizer: SeenOnce, spec: str) -> Collected:
+    """The answers to fit on, from the cache where the same were asked before."""
+    limit, phantoms, ct = arguments.limit, arguments.phantoms, arguments.ct  # type: ignore[attr-defined]
+    asked = json.dumps([localizer.signature, spec, limit, phantoms])
+    path = CACHE / f"{hashlib.sha256(asked.encode()).hexdigest()[:16]}.json"
+    if path.is_file() and not arguments.again:  # type: ignore[attr-defined]
+        progress(f"answers of before: {path}")
+        return Collected.load(path)
+    cases = listed_cases(ct / "openkbp" / "imagesTr", spec, limit)
+    people = range(FIRST_PERSON, FIRST_PERSON + phantoms)
+    collected = collect(localizer, ct, cases, read_case_list(spec), people, seed=0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    collected.save(path)
+    return collected
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--cases", help="head-neck scans (openkbp/splits.json:pretrain)")
+    parser.add_argument("--limit", type=int, default=16, help="so many of them, evenly spaced; 0 for all")
+    parser.add_argument("--phantoms", type=int, default=2, help="people of whom phantoms are made")
+    parser.add_argument("--write", action="store_true", help=f"store the constants in {TARGET.name}")
+    parser.add_argument("--again", action="store_true", help="ask again, whatever is kept")
+    arguments = parser.parse_args()
+    localizer = SeenOnce(load_localizer(arguments.localizer, arguments.device))
+    spec = arguments.cases or f"{arguments.ct / 'openkbp'}/splits.json:pretrain"
+    collected = answers(arguments, localizer, spec)
+    known = defaults(collected.rows)
+    usual: dict[str, float] = known["usual"]  # type: ignore[assignment]
+    presence, missing, uncertain, first = fit_presence(collected.rows, usual)
+    overlap, second = fit_overlap(collected.rows, usual)
+    model = {
+        "presence": {name: round(v, 4) for name, v in presence.items()},
+        "overlap": {name: round(v, 4) for name, v in overlap.items()},
+        "missing_below": round(missing, 4),
+        "uncertain_below": round(uncertain, 4),
+        **known,
+    }
+    about = {
+        "fitted_by": "benchmarks/fit_status.py",
+        "localizer": localizer.signature,
+        "answers": len(collected.rows),
+        "cases": spec.rsplit("/", 1)[-1],
+        "limit": arguments.limit,
+        "phantoms": arguments.phantoms,
+    }
+    document = {"about": about, "model": model}
+    answer([first, second, margin_table(collected.trials)], document, arguments.json)
+    print(json.dumps(model, indent=1))
+    if arguments.write:
+        write_json(TARGET, document)
+        progress(f"wrote {TARGET}")
+
+
+if __name__ == "__main__":
+    command(main)

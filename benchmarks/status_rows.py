@@ -1,0 +1,209 @@
+"""Answers whose truth is known, for fitting the constants of status and confidence (see ``fit_status``).
+
+Only scans that may be learnt from: head-neck cases of a list, train scans of `body/`, phantoms. All answers keep their
+numbers (``LocatedOrgan.details``), so fitting needs no scan.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import absent, lungs
+from benchmarks.answers import Answer
+from benchmarks.common import SeenOnce, evenly, progress
+from medlsam.files import write_json
+from medlsam.inputs import Case
+from medlsam.localize.build import Support, build_templates
+from medlsam.localize.calibrate import leave_one_out, locate_each_other
+from medlsam.localize.locate import SearchOptions, locate
+from medlsam.localize.templates import TemplateSet
+from medlsam.metrics import box_iou
+from medlsam.scoring.references import References, find_references
+from medlsam.supports import find_supports, read_supports
+from medlsam.volume import read_volume, to_canonical
+
+#: So many template sets of each size, drawn from so many cases that have all structures.
+SETS = {5: 3, 3: 2, 2: 2, 1: 3}
+MOST_SUPPORTS = 9
+
+
+@dataclass(frozen=True)
+class Row:
+    """One answer; ``iou`` and ``error_mm`` (six faces, located minus true) where there is a true box."""
+
+    group: str
+    scan: str
+    organ: str
+    truth: str
+    details: dict[str, float]
+    templates: int = 0
+    iou: float | None = None
+    error_mm: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One template set: structure to left-out errors (n, 6), and to the errors in other scans (m, 6), mm."""
+
+    templates: int
+    left_out: dict[str, list[list[float]]]
+    error_mm: dict[str, list[list[float]]]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """All rows, and the template sets for the margins."""
+
+    rows: list[Row]
+    trials: list[Trial]
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        write_json(path, {"rows": [asdict(r) for r in self.rows], "trials": [asdict(t) for t in self.trials]})
+
+    @classmethod
+    def load(cls, path: Path) -> Collected:
+        """The inverse of ``save``."""
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return cls([Row(**row) for row in data["rows"]], [Trial(**trial) for trial in data["trials"]])
+
+
+def collect(
+    localizer: SeenOnce,
+    ct: Path,
+    cases: Sequence[Case],
+    listed: Sequence[str],
+    people: Sequence[int],
+    seed: int,
+) -> Collected:
+    """Ask everything.
+
+    Args:
+        localizer: finds structures.
+        ct: folder of `openkbp/` and `body/`.
+        cases: head-neck scans to ask about, with labels in `openkbp/labelsTr`.
+        listed: names of the head-neck scans that may be templates.
+        people: seeds of phantoms; no templates of other benchmarks.
+        seed: of the template sets.
+    """
+    references = find_references(ct / "openkbp" / "labelsTr")
+    answers = _absent_in_body(localizer, ct)
+    answers += _cropped(localizer, ct, cases, references)
+    answers += absent.phantom_answers(localizer, people)
+    rows = [Row(a.group, a.scan, a.organ, a.truth, dict(a.details)) for a in answers]
+    located, trials = _present(localizer, ct, [case.name for case in cases], listed, references, seed)
+    return Collected(rows + located, trials)
+
+
+def _absent_in_body(localizer: SeenOnce, ct: Path) -> list[Answer]:
+    """Head-neck and pelvic structures in train scans of other regions."""
+    head_neck = absent.built(localizer, ct / "openkbp" / "templates", None, None)
+    pelvis = absent.built(localizer, ct / "body", [absent.ABDOMEN_TEMPLATE], absent.PELVIC)
+    answers: list[Answer] = []
+    for scan, organs in absent.WITHOUT_HEAD_NECK.items():
+        if scan == lungs.UNSEEN:
+            continue
+        volume = read_volume(ct / "body" / scan / "image.nii.gz")
+        for templates, wanted in ((head_neck, organs), (pelvis, absent.PELVIC)):
+            if templates is head_neck or scan in absent.WITHOUT_PELVIS:
+                group = "head-neck templates, body" if templates is head_neck else "pelvic template, above"
+                answers += absent.ask(
+                    localizer, templates, volume, group, scan, dict.fromkeys(wanted, "absent")
+                )
+        localizer.forget()
+        progress(scan)
+    return answers
+
+
+def _cropped(localizer: SeenOnce, ct: Path, cases: Sequence[Case], references: References) -> list[Answer]:
+    """Head-neck scans whole and cropped, and abdominal structures looked for in them."""
+    head_neck = absent.built(localizer, ct / "openkbp" / "templates", None, None)
+    organs = (*absent.ABDOMINAL, *absent.PELVIC)
+    abdomen = absent.built(localizer, ct / "body", [absent.ABDOMEN_TEMPLATE], organs)
+    answers: list[Answer] = []
+    for number, case in enumerate(cases, start=1):
+        image = read_volume(case.path)
+        reference = references.read(case.name, image)
+        cut = references.cases.get(case.name, {}).get("truncated", ())
+        volume = to_canonical(image)
+        answers += absent.head_neck_answers(localizer, head_neck, case.name, volume, reference, cut)
+        truth = dict.fromkeys(organs, "absent")
+        answers += absent.ask(localizer, abdomen, volume, "abdominal template, head-neck", case.name, truth)
+        localizer.forget()
+        progress(f"{number}/{len(cases)} {case.name}, cropped")
+    return answers
+
+
+def _present(
+    localizer: SeenOnce,
+    ct: Path,
+    cases: Sequence[str],
+    listed: Sequence[str],
+    references: References,
+    seed: int,
+) -> tuple[list[Row], list[Trial]]:
+    """Complete structures of the cases, located with template sets drawn from the listed ones."""
+    complete = {name: set(references.cases[name]["complete"]) for name in {*cases, *listed}}
+    whole = evenly(
+        [name for name in listed if complete[name] == set(references.names.values())], MOST_SUPPORTS
+    )
+    found, names = find_supports(ct / "openkbp", [*cases, *(name for name in whole if name not in cases)])
+    supports = {s.name: s for s in read_supports(found, names)}
+    generator = np.random.default_rng(seed)
+    rows: list[Row] = []
+    trials: list[Trial] = []
+    for size in (size for size, count in SETS.items() for _ in range(count)):
+        chosen = [str(name) for name in generator.choice(whole, size, replace=False)]
+        templates = build_templates(localizer, [supports[name] for name in chosen], names)  # type: ignore[arg-type]
+        trial = Trial(size, {}, {})
+        if size > 1:
+            seen = {name: localizer.embed(supports[name].image) for name in chosen}
+            answers = locate_each_other(templates, seen, SearchOptions())
+            for one in leave_one_out(templates, seen, answers, SearchOptions()):
+                trial.left_out.setdefault(one.organ, []).append(one.error_mm.tolist())
+        for name in cases:
+            if name not in chosen:
+                own = _located(localizer, templates, supports[name], complete[name], size, references)
+                rows += own
+                for row in own:
+                    trial.error_mm.setdefault(row.organ, []).append(row.error_mm)
+        trials.append(trial)
+        progress(f"{size} templates: {', '.join(chosen)}")
+    localizer.forget()
+    return rows, trials
+
+
+def _located(
+    localizer: SeenOnce,
+    templates: TemplateSet,
+    support: Support,
+    complete: set[str],
+    size: int,
+    references: References,
+) -> list[Row]:
+    reference = references.read(support.name, support.image)
+    found = locate(localizer.embed(support.image), templates)
+    rows = []
+    for organ in templates.organs:
+        if organ in complete and organ in reference.values:
+            box, truth = found[organ].box, reference.box(organ)
+            error = (box.faces - truth.faces).tolist() if box is not None else []
+            details = dict(found[organ].details)
+            rows.append(
+                Row(
+                    "head-neck scan, located",
+                    support.name,
+                    organ,
+                    "present",
+                    details,
+                    size,
+                    box_iou(box, truth),
+                    error,
+                )
+            )
+    return rows

@@ -1,0 +1,57 @@
+"""What a search says of one structure before anybody judges it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medlsam.geometry import Box
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """The answers of one structure's supports in one scan.
+
+    Attributes:
+        points: (S, P, 3) LPS mm, in the order of ``landmarks.places``; S is 1 where the supports were averaged before
+            the search, as the paper does.
+        coarse: (S, Q, 3) LPS mm, where the coarse votes put the first Q of them.
+        similarity: mean cosine at the best match of each place, -1 to 1.
+        spread_mm: mean distance of the coarse votes from their centre.
+        fit_mm: mean distance of the refined places from a common scale and shift of the support's; None where nothing
+            was fitted.
+    """
+
+    points: Array
+    coarse: Array
+    similarity: float
+    spread_mm: float
+    fit_mm: float | None = None
+
+    @property
+    def faces(self) -> Array:
+        """(S, 6) mm: the faces x-, x+, y-, y+, z-, z+ that each support's extreme points give."""
+        found: Array = self.points[:, np.arange(6), np.arange(6) // 2]
+        return found
+
+    @property
+    def box(self) -> Box:
+        """The median of the supports' boxes, LPS mm."""
+        return Box.from_faces(np.median(self.faces, axis=0))
+
+
+def together(answers: Sequence[Answer]) -> Answer:
+    """Answers of supports that were asked one by one, as if they had been asked together."""
+    fits = [a.fit_mm for a in answers if a.fit_mm is not None]
+    return Answer(
+        points=np.concatenate([a.points for a in answers]),
+        coarse=np.concatenate([a.coarse for a in answers]),
+        similarity=float(np.mean([a.similarity for a in answers])),
+        spread_mm=float(np.mean([a.spread_mm for a in answers])),
+        fit_mm=float(np.mean(fits)) if fits else None,
+    )

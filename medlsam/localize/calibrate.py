@@ -1,0 +1,211 @@
+"""Leave-one-out: every support is located with the others, so that a template file knows its own errors.
+
+Each support is looked for alone in every other support's scan. The medians over the others are what ``locate`` would
+have answered without the support's own mark; the single answers tell which support does not fit (``diagnose``).
+A left-out answer has one support fewer than an answer in a new scan will have, so its errors are a little larger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medlsam.localize.answer import Answer, together
+from medlsam.localize.diagnose import CrossTable, diagnose
+from medlsam.localize.evidence import Evidence, weigh
+from medlsam.localize.locate import SearchOptions, consensus, final_box
+from medlsam.localize.seen import Seen
+from medlsam.localize.status import uncalibrated
+from medlsam.localize.templates import OrganCalibration, TemplateSet
+
+#: The share of faces that lie within their margin.
+MARGIN_LEVEL = 0.9
+#: How many supports the usual error of the structure is worth against that of one face, and that of all structures
+#: of the file against that of the structure (benchmarks/fit_status.py prints what other values give).
+STRUCTURE_WORTH = 4.0
+FILE_WORTH = 4.0
+#: The paper's margin, [2, 10, 10] voxels of 3 mm along (z, y, x), for the faces x-, x+, y-, y+, z-, z+.
+PAPER_MARGIN_MM = (30.0, 30.0, 30.0, 30.0, 6.0, 6.0)
+
+Array = NDArray[np.float64]
+#: (structure, support that looks, support in whose scan it looks) to the answer.
+CrossAnswers = dict[tuple[str, str, str], Answer]
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """One structure of one support, located by the others.
+
+    Attributes:
+        organ: the structure.
+        support: the one that was left out.
+        error_mm: (6,) located face minus marked face, LPS mm.
+        iou: of the boxes.
+        evidence: the numbers behind the answer.
+    """
+
+    organ: str
+    support: str
+    error_mm: Array
+    iou: float
+    evidence: Evidence
+
+
+def calibrated(
+    templates: TemplateSet, seen: Mapping[str, Seen], options: SearchOptions | None = None
+) -> TemplateSet:
+    """The templates with what locating them with each other showed: errors, margins, and what does not fit.
+
+    Args:
+        templates: the supports.
+        seen: support name to its scan.
+        options: of the search, the ones that will be used later.
+    """
+    options = options or SearchOptions()
+    answers = locate_each_other(templates, seen, options)
+    table = cross_table(templates, answers)
+    diagnosis = diagnose(table)
+    misfit = {
+        support: {
+            organ: float(diagnosis.misfit[o, s])
+            for o, organ in enumerate(table.organs)
+            if np.isfinite(diagnosis.misfit[o, s])
+        }
+        for s, support in enumerate(table.supports)
+    }
+    return replace(
+        templates,
+        calibration=calibrate(templates.organs, leave_one_out(templates, seen, answers, options)),
+        findings=diagnosis.findings,
+        misfit={support: own for support, own in misfit.items() if own},
+    )
+
+
+def locate_each_other(
+    templates: TemplateSet, seen: Mapping[str, Seen], options: SearchOptions
+) -> CrossAnswers:
+    """Look for every support's structures in every other support's scan, each support alone."""
+    answers: CrossAnswers = {}
+    for target in templates.support_names:
+        asked = [(organ, s) for organ in templates.organs for s in templates.supports[organ]]
+        asked = [(organ, support) for organ, support in asked if support.support != target]
+        if asked:
+            found = consensus(seen[target], [(support,) for _, support in asked], options)
+            for (organ, support), answer in zip(asked, found, strict=True):
+                answers[organ, support.support, target] = answer
+    return answers
+
+
+def cross_table(templates: TemplateSet, answers: CrossAnswers) -> CrossTable:
+    """The boxes of these answers beside the supports' own."""
+    organs, names = templates.organs, templates.support_names
+    own = np.full((len(organs), len(names), 6), np.nan)
+    found = np.full((len(organs), len(names), len(names), 6), np.nan)
+    for o, organ in enumerate(organs):
+        for support in templates.supports[organ]:
+            own[o, names.index(support.support)] = support.box.faces
+    for (organ, source, target), answer in answers.items():
+        found[organs.index(organ), names.index(source), names.index(target)] = answer.box.faces
+    return CrossTable(organs, names, own, found)
+
+
+def leave_one_out(
+    templates: TemplateSet, seen: Mapping[str, Seen], answers: CrossAnswers, options: SearchOptions
+) -> list[LeftOut]:
+    """Every structure of every support as the others together locate it, where others have it."""
+    trials = []
+    for organ in templates.organs:
+        for mark in templates.supports[organ]:
+            others = tuple(s for s in templates.supports[organ] if s.support != mark.support)
+            if not others:
+                continue
+            answer = together([answers[organ, s.support, mark.support] for s in others])
+            box, contrast = final_box(seen[mark.support], others, answer, options)
+            evidence = weigh(seen[mark.support], others, answer, box, contrast)
+            error = box.faces - mark.box.faces
+            trials.append(LeftOut(organ, mark.support, error, box.iou(mark.box), evidence))
+    return trials
+
+
+def calibrate(organs: Sequence[str], left_out: Sequence[LeftOut]) -> dict[str, OrganCalibration]:
+    """What to expect of every structure.
+
+    A structure that only one support has could not be tried; it is expected to do as the file's others (n is 0).
+    Where no structure could be tried, the stated defaults take the place (n is 0, too).
+
+    Args:
+        organs: the structures of the file.
+        left_out: the trials.
+    """
+    if not left_out:
+        return {organ: uncalibrated() for organ in organs}
+    errors = {o: np.array([t.error_mm for t in left_out if t.organ == o]).reshape(-1, 6) for o in organs}
+    widths = margins(errors)
+    calibration = {}
+    for organ in organs:
+        own = [trial for trial in left_out if trial.organ == organ]
+        used = own or left_out
+        usual = _usual([trial.evidence for trial in used])
+        calibration[organ] = OrganCalibration(
+            n=len(own),
+            face_error_mm=tuple(float(v) for v in np.abs([t.error_mm for t in used]).mean(axis=0)),
+            margin_mm=tuple(float(v) for v in widths[organ]),
+            similarity=usual["similarity"],
+            iou=float(np.mean([t.iou for t in used])),
+            usual=usual,
+        )
+    return calibration
+
+
+def _usual(evidence: Sequence[Evidence]) -> dict[str, float]:
+    """The median of every number: one support that does not fit must not shift what is usual."""
+    rows = [e.to_dict() for e in evidence]
+    names = {name for row in rows for name in row}
+    return {name: float(np.median([row[name] for row in rows if name in row])) for name in sorted(names)}
+
+
+def margins(errors: Mapping[str, Array], level: float = MARGIN_LEVEL) -> dict[str, Array]:
+    """Margins within which ``level`` of all faces of all structures lie (locally weighted conformal prediction).
+
+    A handful of supports says little about one face and nothing about its tail. So only the usual error is taken per
+    face, drawn towards that of the structure and of the file; the tail is pooled: each support's errors in units of
+    what the *others* lead to expect, over all faces, structures and supports, with the finite-sample correction.
+
+    Args:
+        errors: structure to (n, 6) face errors in mm; n may be 0.
+        level: the share to cover, 0 to 1.
+
+    Returns:
+        Structure to (6,) mm, the same both ways: a located face may lie that far inside or outside of the true one.
+    """
+    file = float(np.concatenate([np.abs(rows).ravel() for rows in errors.values()]).mean())
+    scores = []
+    for rows in errors.values():
+        for index, row in enumerate(rows):
+            rest = np.delete(rows, index, axis=0)
+            scores.append(np.abs(row) / _scale(rest, file))
+    ordered = np.sort(np.concatenate(scores))
+    rank = min(len(ordered), int(np.ceil((len(ordered) + 1) * level)))
+    return {organ: ordered[rank - 1] * _scale(rows, file) for organ, rows in errors.items()}
+
+
+def _scale(rows: Array, file: float) -> Array:
+    """(6,) usual absolute error of each face, mm; the floor stands for marks that agree exactly.
+
+    Args:
+        rows: (n, 6) errors of the structure, mm; n may be 0.
+        file: mean absolute error of all structures, mm.
+    """
+    size, count = np.abs(rows), len(rows)
+    structure = (size.sum() + 6 * FILE_WORTH * file) / (6 * (count + FILE_WORTH))
+    scale: Array = (size.sum(axis=0) + STRUCTURE_WORTH * structure) / (count + STRUCTURE_WORTH)
+    return np.maximum(scale, 0.5)
+
+
+def with_paper_margin(templates: TemplateSet) -> TemplateSet:
+    """The same templates with the paper's fixed margin on every box ([2, 10, 10] voxels of 3 mm) instead of ours."""
+    fixed = {organ: replace(c, margin_mm=PAPER_MARGIN_MM) for organ, c in templates.calibration.items()}
+    return replace(templates, calibration=fixed)

@@ -1,0 +1,266 @@
+"""Which template does not fit the others, and in what way.
+
+Every support was located in every other support's scan, each alone. A support that is wrong is wrong both ways: what
+it looks for in the others is not what they marked, and what they look for in it is not what it marked. The two errors
+of a pair together give how far one support's marks lie off by the other's measure; a support is judged by its
+better half of partners, so that one bad partner does not make it look bad. No image and no truth is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medlsam.geometry import Box
+from medlsam.localize.findings import Finding
+
+Array = NDArray[np.float64]
+
+#: What two good supports usually differ by along x, y and z: the most along z, where slices are thick and where a
+#: structure ends is the most a matter of taste; in mm, or as a share of a large structure's size. This opinion is worth
+#: as much as this many pairs of supports.
+USUAL_MM = (3.0, 4.0, 6.0)
+USUAL_SHARE = 0.05
+USUAL_PAIRS = 8
+#: Displacements of this many times the usual raise an alarm (chosen on good sets: benchmarks/bad_templates.py).
+ALARM = 3.6
+#: A box that overlaps what the others find by less than this share of the usual overlap raises an alarm, too.
+ALARM_OVERLAP = 0.2
+#: A label holds another structure when its box overlaps that one's by at least this much.
+LOOKS_LIKE = 0.25
+#: A shift that most structures of a support share counts from here on, mm.
+COMMON_SHIFT_MM = 9.0
+#: This share of a support's structures makes a finding one of the whole support.
+MOST = 0.6
+
+
+@dataclass(frozen=True, eq=False)
+class CrossTable:
+    """Faces (x-, x+, y-, y+, z-, z+) of supports located in each other, LPS mm; NaN where there is none.
+
+    Attributes:
+        organs: O names.
+        supports: N names.
+        own: (O, N, 6) the supports' own marks.
+        found: (O, N, N, 6) by structure, the support that looks (alone), and the scan that it looks in.
+    """
+
+    organs: tuple[str, ...]
+    supports: tuple[str, ...]
+    own: Array
+    found: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """What the table says.
+
+    Attributes:
+        misfit: (O, N) how far each support's structure is off, in units of an alarm; NaN where it was not compared.
+        findings: the alarms, the worst first.
+    """
+
+    misfit: Array
+    findings: tuple[Finding, ...]
+
+
+def diagnose(table: CrossTable) -> Diagnosis:
+    """Find the supports that do not fit, see the module.
+
+    With two supports it can only be said that they disagree; a finding then names both.
+    """
+    if len(table.supports) < 2:
+        return Diagnosis(np.full(table.own.shape[:2], np.nan), ())
+    shift, usual = _displacements(table)
+    overlap = _overlaps(table)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        far = np.linalg.norm(shift / usual, axis=-1) / ALARM
+        apart = ALARM_OVERLAP * _nanmedian(overlap, axis=1)[:, None] / np.maximum(overlap, 1e-3)
+    misfit = np.fmax(far, apart)
+    located = _nanmedian(table.found, axis=1)  # (O, N, 6): what the others find in each scan
+    findings: list[Finding] = []
+    for number in range(len(table.supports)):
+        findings += _explain(table, number, misfit[:, number], shift[:, number], located[:, number])
+    findings = _undecided(table, findings)
+    return Diagnosis(misfit, tuple(sorted(findings, key=lambda f: -f.misfit)))
+
+
+def _displacements(table: CrossTable) -> tuple[Array, Array]:
+    """(O, N, 3) mm by which a support's marks lie off by its partners' measure, and (O, N, 3) what is usual."""
+    error = table.found - table.own[:, None]
+    moved = _common(error)
+    pairs = (moved - moved.transpose(0, 2, 1, 3)) / 2  # found in t off by +d, and t's found in s off by -d
+    count = len(table.supports)
+    shift = np.full((len(table.organs), count, 3), np.nan)
+    edges = _nanmedian(table.own[..., 1::2] - table.own[..., 0::2], axis=1)
+    prior = np.fmax(USUAL_MM, USUAL_SHARE * edges)
+    usual = np.repeat(prior[:, None], count, axis=1)
+    for s in range(count):
+        others = [t for t in range(count) if t != s]
+        shift[:, s] = _low_median(pairs[:, s, others])
+        rest = [pairs[:, t, u] for i, t in enumerate(others) for u in others[i + 1 :]]
+        if rest:
+            known = np.abs(np.stack(rest, axis=1))
+            number = np.isfinite(known).sum(axis=1)
+            spread = np.nan_to_num(1.48 * _nanmedian(known, axis=1))
+            usual[:, s] = np.sqrt((USUAL_PAIRS * prior**2 + number * spread**2) / (USUAL_PAIRS + number))
+    return shift, usual
+
+
+def _common(error: Array) -> Array:
+    """(..., 3): by how much both faces of an axis moved the same way; 0 where they moved apart or together.
+
+    Where a structure ends is often a matter of taste (a spinal cord); what a wrong label does moves both ends.
+    """
+    low, high = error[..., 0::2], error[..., 1::2]
+    moved: Array = np.where(
+        low * high > 0, np.sign(low) * np.minimum(np.abs(low), np.abs(high)), 0 * low * high
+    )
+    return moved
+
+
+def _low_median(values: Array) -> Array:
+    """Along axis 1, per component: the value in the middle of the sizes, the smaller of two; NaN left out."""
+    order = np.argsort(np.abs(values), axis=1)  # NaN last
+    middle = np.maximum(np.isfinite(values).sum(axis=1, keepdims=True) - 1, 0) // 2
+    index = np.take_along_axis(order, middle, axis=1)
+    chosen: Array = np.take_along_axis(values, index, axis=1)[:, 0]
+    return chosen
+
+
+def _overlaps(table: CrossTable) -> Array:
+    """(O, N): box IoU of a support's marks with its partners', both ways, by the better half of partners."""
+    organs, count = table.own.shape[:2]
+    overlap = np.full((organs, count), np.nan)
+    for o in range(organs):
+        for s in range(count):
+            both = [
+                (_iou(table.found[o, s, t], table.own[o, t]) + _iou(table.found[o, t, s], table.own[o, s]))
+                / 2
+                for t in range(count)
+                if t != s and np.isfinite(table.own[o, [s, t]]).all()
+            ]
+            if both:
+                overlap[o, s] = sorted(both, reverse=True)[(len(both) - 1) // 2]
+    return overlap
+
+
+def _iou(one: Array, other: Array) -> float:
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return 0.0
+    return Box.from_faces(one).iou(Box.from_faces(other))
+
+
+def _nanmedian(values: Array, axis: int) -> Array:
+    """The median of what is there, NaN where nothing is, without numpy's warning."""
+    middle = np.ma.median(np.ma.masked_invalid(values), axis=axis)  # type: ignore[no-untyped-call]
+    result: Array = np.ma.filled(np.ma.asarray(middle, dtype=float), np.nan)
+    return result
+
+
+def _explain(table: CrossTable, number: int, misfit: Array, shift: Array, located: Array) -> list[Finding]:
+    """Why one support does not fit: first what would explain most of its structures at once, then one by one."""
+    own = table.own[:, number]
+    comparable = [o for o in range(len(own)) if np.isfinite(misfit[o])]
+    bad = [o for o in comparable if misfit[o] >= 1]
+    name = (table.supports[number],)
+    common = _common_shift(shift[comparable]) if len(comparable) > 1 else None
+    if common is not None:
+        organs = tuple(table.organs[o] for o in comparable)
+        size = float(np.median(misfit[comparable]))
+        return [Finding(name, organs, "shifted", max(size, 1.0), shift_mm=common)]
+    if not bad:
+        return []
+    worst = float(max(misfit[o] for o in bad))
+    organs = tuple(table.organs[o] for o in bad)
+    most = len(bad) >= max(3, MOST * len(comparable))
+    axis = _flipped_axis(table, number, comparable) if most else None
+    if axis is not None and axis != "x":
+        return [Finding(name, organs, "flipped", worst, axis=axis)]
+    like = {o: _looks_like(own[o], o, located) for o in bad}
+    if most and sum(v is not None for v in like.values()) < len(bad) / 2:
+        return [Finding(name, organs, "flipped", worst)]
+    findings: list[Finding] = []
+    swapped: list[int] = []
+    for o, other in like.items():
+        finding = Finding(name, (table.organs[o],), "unlike", float(misfit[o]))
+        if other is not None and like.get(other) == o:
+            if other < o:
+                continue
+            finding = replace(finding, organs=(table.organs[o], table.organs[other]), kind="exchanged")
+            if _is_sideways(own[o], own[other]):
+                swapped += [o, other]
+                continue
+        elif other is not None:
+            finding = replace(finding, kind="another_organ", looks_like=table.organs[other])
+        elif _iou(own[o] - np.repeat(shift[o], 2), located[o]) > max(0.3, 1.5 * _iou(own[o], located[o])):
+            finding = replace(finding, kind="shifted", shift_mm=_vector(shift[o]))
+        findings.append(finding)
+    if swapped:
+        organs = tuple(table.organs[o] for o in swapped)
+        findings.append(Finding(name, organs, "left_right", float(max(misfit[o] for o in swapped))))
+    return findings
+
+
+def _common_shift(shift: Array) -> tuple[float, float, float] | None:
+    """The shift that most structures of a support share, if there is one beyond what is usual."""
+    middle = np.median(shift, axis=0)
+    size = float(np.linalg.norm(middle))
+    alike = np.linalg.norm(shift - middle, axis=1) < 0.6 * size
+    if size < COMMON_SHIFT_MM or alike.mean() < 0.5 or alike.sum() < 2:
+        return None
+    return _vector(middle)
+
+
+def _vector(values: Array) -> tuple[float, float, float]:
+    return (float(values[0]), float(values[1]), float(values[2]))
+
+
+def _looks_like(own: Array, organ: int, located: Array) -> int | None:
+    """The other structure whose place in this scan, as the other supports find it, is the one that is marked."""
+    overlaps = [0.0 if o == organ else _iou(own, faces) for o, faces in enumerate(located)]
+    best = int(np.argmax(overlaps))
+    if overlaps[best] < LOOKS_LIKE or overlaps[best] < 2 * _iou(own, located[organ]):
+        return None
+    return best
+
+
+def _is_sideways(one: Array, other: Array) -> bool:
+    """Whether two boxes lie beside each other, left and right, and are of a size."""
+    first, second = Box.from_faces(one), Box.from_faces(other)
+    apart = np.abs(np.subtract(first.center, second.center))
+    ratio = np.divide(first.size, np.maximum(second.size, 1e-3))
+    return bool(apart[0] > 1.5 * apart[1:].max() and (ratio > 0.5).all() and (ratio < 2.0).all())
+
+
+def _flipped_axis(table: CrossTable, number: int, organs: list[int]) -> str | None:
+    """The axis along which a support's structures lie in the reverse of the others' order, if one does."""
+    centres = table.own[organs].reshape(len(organs), len(table.supports), 3, 2).mean(axis=-1)
+    centres = centres - np.nanmean(centres, axis=0)
+    others = _nanmedian(np.delete(centres, number, axis=1), axis=1)
+    here = centres[:, number]
+    known = np.isfinite(here).all(axis=1) & np.isfinite(others).all(axis=1)
+    if known.sum() < 3:
+        return None
+    here, others = here[known] - here[known].mean(axis=0), others[known] - others[known].mean(axis=0)
+    slope = (here * others).sum(axis=0) / np.maximum((others**2).sum(axis=0), 1.0)
+    return "xyz"[int(slope.argmin())] if slope.min() < -0.5 else None
+
+
+def _undecided(table: CrossTable, findings: list[Finding]) -> list[Finding]:
+    """Where half or more of a structure's supports are accused, nobody can say who is right: name them all once."""
+    decided: list[Finding] = []
+    for finding in findings:
+        holders = [
+            n
+            for n, _ in enumerate(table.supports)
+            if all(np.isfinite(table.own[table.organs.index(o), n]).all() for o in finding.organs)
+        ]
+        accused = {f.supports[0] for f in findings if set(f.organs) & set(finding.organs)}
+        if len(accused) < 2 or 2 * len(accused) < len(holders):
+            decided.append(finding)
+        elif not any(set(f.supports) == accused and set(f.organs) & set(finding.organs) for f in decided):
+            decided.append(replace(finding, supports=tuple(sorted(accused))))
+    return decided

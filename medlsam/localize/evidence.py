@@ -1,0 +1,141 @@
+"""What speaks for and against one answer: numbers only; what they are worth is decided in ``status``.
+
+The numbers need no truth, so the same ones can be taken when the supports are located with each other and in a scan
+that nobody has marked: a structure's answers are compared with what is usual for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medlsam.errors import GeometryError
+from medlsam.geometry import Box
+from medlsam.localize.answer import Answer
+from medlsam.localize.landmarks import FACES, LATTICE
+from medlsam.localize.losses import predicted_offset
+from medlsam.localize.seen import Seen
+from medlsam.localize.templates import OrganSupport
+
+View = tuple[NDArray[np.float64], NDArray[np.float64]]
+#: Temperature at which an answer's features choose among the landmarks of a support.
+_MATCH_TEMPERATURE = 0.03
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The numbers behind one answer; ``OrganCalibration.usual`` holds what is usual for a structure.
+
+    Attributes:
+        similarity: mean cosine of the supports' features with the scan's at the best match of each landmark, -1 to 1.
+        likeness: the same at the places that the supports agree on (their median), where each must fit all.
+        surface: the same on the structure's surface, where each support puts it; None where only points were marked.
+        contrast: how clearly the probe tells the structure from its surroundings; None where there is no probe.
+        match_mm: how far off, in the supports, the landmarks lie that the answer's features match best (0: each
+            landmark matches itself): cycle consistency, with the templates' own landmarks as the vocabulary.
+        position_mm: distance between where the supports say that a landmark lies in a body (RDR) and where the scan
+            says that its answer lies.
+        fit_mm: see ``Answer``.
+        moved_mm: distance of the answers from the coarse votes.
+        vote_spread_mm: spread of the coarse votes.
+        disagreement_mm: mean absolute deviation of the supports' faces from their median; None with one support.
+        in_view: share of the located box that was scanned, 0 to 1.
+        votes_in_view: share of the landmarks that the coarse votes put inside of the scan, 0 to 1.
+        edge_mm: distance of the located box from the edge of the scan nearest to it; negative where it reaches beyond.
+    """
+
+    similarity: float
+    likeness: float
+    surface: float | None
+    contrast: float | None
+    match_mm: float
+    position_mm: float
+    fit_mm: float | None
+    moved_mm: float
+    vote_spread_mm: float
+    disagreement_mm: float | None
+    in_view: float
+    votes_in_view: float
+    edge_mm: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Name to number, those without a value left out."""
+        return {name: float(value) for name, value in vars(self).items() if value is not None}
+
+
+def share_in_view(box: Box, view: View) -> float:
+    """The share of a box's volume that lies in the scanned region (LPS mm), 0 to 1."""
+    try:
+        common = box.intersection(Box(tuple(view[0]), tuple(view[1])))
+    except GeometryError:
+        return 0.0
+    return common.volume / box.volume if common and box.volume > 0 else 0.0
+
+
+def weigh(
+    seen: Seen, supports: Sequence[OrganSupport], answer: Answer, box: Box, contrast: float | None = None
+) -> Evidence:
+    """Take the numbers of one answer.
+
+    Args:
+        seen: the scan.
+        supports: those that answered.
+        answer: what they say.
+        box: what was made of it, LPS mm.
+        contrast: see ``Evidence``.
+    """
+    count = min(LATTICE.stop, answer.points.shape[1])
+    middle = np.median(answer.points[:, :count], axis=0)
+    latents, features = seen.read(middle)
+    likeness, match = _match(features, supports, count)
+    told = torch.from_numpy(np.stack([s.latents[:count] for s in supports]))
+    off = predicted_offset(latents[None], told, seen.range_mm).norm(dim=-1)
+    faces, (low, high) = answer.faces, seen.view
+    votes = np.median(answer.coarse, axis=0)
+    return Evidence(
+        similarity=answer.similarity,
+        likeness=likeness,
+        surface=_surface(seen, supports, answer),
+        contrast=contrast,
+        match_mm=match,
+        position_mm=float(off.median(dim=0).values.mean()),
+        fit_mm=answer.fit_mm,
+        moved_mm=float(np.linalg.norm(votes - middle[: len(votes)], axis=-1).mean()),
+        vote_spread_mm=answer.spread_mm,
+        disagreement_mm=None if len(faces) < 2 else float(np.abs(faces - answer.box.faces).mean()),
+        in_view=share_in_view(box, seen.view),
+        votes_in_view=float(((votes > low) & (votes < high)).all(axis=-1).mean()),
+        edge_mm=float(min((np.asarray(box.min) - low).min(), (high - np.asarray(box.max)).min())),
+    )
+
+
+def _cosine(one: Tensor, other: Tensor) -> Tensor:
+    """Mean cosine of the three scales of stacked unit features (..., F)."""
+    return (one * other).sum(dim=-1) / 3
+
+
+def _match(features: Tensor, supports: Sequence[OrganSupport], count: int) -> tuple[float, float]:
+    """Mean cosine of features (Q, F) with the supports', and mean distance in mm of the landmarks chosen instead."""
+    likeness, distance = [], []
+    for support in supports:
+        score = features @ torch.from_numpy(support.features[:count]).T / 3
+        chosen = torch.softmax(score / _MATCH_TEMPERATURE, dim=1)
+        places = torch.from_numpy(support.points[:count])
+        distance.append(float((chosen * torch.cdist(places, places)).sum(dim=1).mean()))
+        likeness.append(float(score.diagonal().mean()))
+    return float(np.mean(likeness)), float(np.mean(distance))
+
+
+def _surface(seen: Seen, supports: Sequence[OrganSupport], answer: Answer) -> float | None:
+    """Likeness of the places beside the faces; the paper's answers and marks without a mask have none."""
+    masked = [i for i, s in enumerate(supports) if s.shape.size]
+    if not masked or answer.points.shape[:2] != (len(supports), FACES.stop):
+        return None
+    _, features = seen.read(answer.points[masked, FACES].reshape(-1, 3))
+    own = torch.from_numpy(np.concatenate([supports[i].features[FACES] for i in masked]))
+    return float(_cosine(features, own).mean())

@@ -1,0 +1,77 @@
+"""Other searches beside the one that is evaluated: the paper's mode, and both searches without their refinement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from medlsam.geometry import Box
+from medlsam.localize.locate import SearchOptions
+from medlsam.results import Localization
+from medlsam.scoring.scores import OrganScore, aggregate_boxes, score_box
+from medlsam.stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from medlsam.localize.seen import Seen
+    from medlsam.localize.templates import TemplateSet
+    from medlsam.pipeline import MedLSAM
+
+#: What the position votes say before any feature is matched.
+COARSE = SearchOptions(windows_mm=(), paper_window_mm=0)
+#: Names of the searches beside the evaluated one.
+OWN_COARSE, PAPER, PAPER_COARSE = "coarse_only", "random-start", "random-start/coarse_only"
+OTHERS = (OWN_COARSE, PAPER, PAPER_COARSE)
+#: The seconds of their search alone; none of them embeds the scan again.
+OTHER_STAGES = {
+    OWN_COARSE: "coarse_only_locate",
+    PAPER: "random_start_locate",
+    PAPER_COARSE: "random_start_coarse_only_locate",
+}
+
+
+def locate_others(
+    model: MedLSAM, located: Localization, templates: TemplateSet, embedding: Seen, search: str, seed: int
+) -> tuple[dict[str, Localization], dict[str, float]]:
+    """Locate a case again with each of the other searches, in the embedding that is there already.
+
+    Args:
+        model: as evaluated.
+        located: the evaluated answer, with its volume.
+        templates: as evaluated.
+        embedding: of the scan.
+        search: the evaluated one, whose coarse answer is wanted too.
+        seed: of random starts.
+
+    Returns:
+        Name in ``OTHERS`` to answers, and seconds under the names in ``OTHER_STAGES``.
+    """
+    assert located.volume is not None, "the evaluated answer keeps its scan"
+    plans = {OWN_COARSE: (search, COARSE), PAPER: (PAPER, None), PAPER_COARSE: (PAPER, COARSE)}
+    found, seconds = {}, {}
+    for name, (kind, options) in plans.items():
+        watch = Stopwatch()
+        found[name] = model.localize(
+            located.volume, templates, kind, seed=seed, watch=watch, embedding=embedding, options=options
+        )
+        seconds[OTHER_STAGES[name]] = watch.seconds.get("locate", 0.0)
+    return found, seconds
+
+
+def score_others(
+    case: str, found: Mapping[str, Localization], organ: str, truth: Box
+) -> dict[str, OrganScore]:
+    """The box scores of one structure. These searches know no "missing": their box counts, whatever its status."""
+    return {
+        name: score_box(case, organ, replace(answer.organs[organ], status="found"), truth)
+        for name, answer in found.items()
+    }
+
+
+def add_comparison(
+    metrics: dict[str, Any], scores: Mapping[str, Sequence[OrganScore]], order: Sequence[str]
+) -> None:
+    """Put ``coarse_only`` and ``random-start`` (with a ``coarse_only`` of its own) into ``metrics.json``."""
+    metrics[OWN_COARSE] = aggregate_boxes(scores.get(OWN_COARSE, ()), order)
+    metrics[PAPER] = aggregate_boxes(scores.get(PAPER, ()), order)
+    metrics[PAPER]["coarse_only"] = aggregate_boxes(scores.get(PAPER_COARSE, ()), order)

@@ -1,0 +1,216 @@
+"""A support that does not fit is named, in the right way, and good ones are left alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medlsam.localize.diagnose import CrossTable, diagnose
+from medlsam.localize.findings import Finding
+
+ORGANS = ("Brainstem", "Cord", "RightParotid", "LeftParotid", "Larynx", "Mandible")
+#: Centre and size, LPS mm, like those of a head.
+PLACES = {
+    "Brainstem": ((0, 0, 60), (35, 35, 60)),
+    "Cord": ((0, 15, -40), (20, 60, 180)),
+    "RightParotid": ((-55, -5, 30), (35, 45, 55)),
+    "LeftParotid": ((55, -5, 30), (35, 45, 55)),
+    "Larynx": ((0, -45, -50), (38, 38, 38)),
+    "Mandible": ((0, -60, 15), (110, 85, 70)),
+}
+SUPPORTS = ("p1", "p2", "p3", "p4", "p5")
+
+
+def faces(organ: str) -> np.ndarray:
+    center, size = (np.asarray(v, float) for v in PLACES[organ])
+    return np.stack([center - size / 2, center + size / 2], axis=1).ravel()
+
+
+def people(count: int = 5, seed: int = 0, noise: float = 2.0) -> CrossTable:
+    """Supports whose bodies lie anywhere, located in each other with a few millimetres of error."""
+    rng = np.random.default_rng(seed)
+    body = rng.uniform(-100, 100, (count, 3))
+    own = np.stack([[faces(o) + np.repeat(body[s], 2) for s in range(count)] for o in ORGANS])
+    found = np.repeat(own[:, None], count, axis=1) + rng.normal(0, noise, (len(ORGANS), count, count, 6))
+    found[:, range(count), range(count)] = np.nan
+    return CrossTable(ORGANS, SUPPORTS[:count], own + rng.normal(0, noise, own.shape), found)
+
+
+def relabel(table: CrossTable, support: int, meaning: dict[str, str]) -> CrossTable:
+    """What a support calls by one name is another structure: its marks lie there, and it finds that one elsewhere."""
+    own, found = table.own.copy(), table.found.copy()
+    for name, really in meaning.items():
+        own[ORGANS.index(name), support] = table.own[ORGANS.index(really), support]
+        found[ORGANS.index(name), support] = table.found[ORGANS.index(really), support]
+    return replace(table, own=own, found=found)
+
+
+def shifted(table: CrossTable, support: int, organs: tuple[str, ...], by: tuple[float, ...]) -> CrossTable:
+    own, found = table.own.copy(), table.found.copy()
+    for organ in organs:
+        own[ORGANS.index(organ), support] += np.repeat(by, 2)
+        found[ORGANS.index(organ), support] += np.repeat(by, 2)
+    return replace(table, own=own, found=found)
+
+
+def flipped(table: CrossTable, support: int, axis: int, rng: np.random.Generator) -> CrossTable:
+    """Marks turned over with the scan; what is looked for in it or with it is found anywhere."""
+    own, found = table.own.copy(), table.found.copy()
+    middle = own[:, support, 2 * axis : 2 * axis + 2].mean()
+    own[:, support, 2 * axis : 2 * axis + 2] = 2 * middle - own[:, support, [2 * axis + 1, 2 * axis]]
+    found[:, support] += np.repeat(rng.normal(0, 40, (*found[:, support].shape[:2], 3)), 2, axis=-1)
+    found[:, :, support] += np.repeat(rng.normal(0, 40, (*found[:, :, support].shape[:2], 3)), 2, axis=-1)
+    return replace(table, own=own, found=found)
+
+
+def only(table: CrossTable) -> Finding:
+    findings = diagnose(table).findings
+    assert len(findings) == 1, [f.message for f in findings]
+    return findings[0]
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_good_sets_raise_no_alarm(count: int) -> None:
+    for seed in range(20):
+        result = diagnose(people(count, seed))
+        assert result.findings == ()
+        assert np.nanmax(result.misfit) < 1
+
+
+@pytest.mark.parametrize("count", [3, 5])
+@pytest.mark.parametrize("bad", [0, 2])
+def test_left_and_right_swapped(count: int, bad: int) -> None:
+    swap = {"LeftParotid": "RightParotid", "RightParotid": "LeftParotid"}
+    finding = only(relabel(people(count), bad, swap))
+    assert (finding.supports, finding.kind) == ((SUPPORTS[bad],), "left_right")
+    assert set(finding.organs) == set(swap)
+    assert SUPPORTS[bad] in finding.message
+    assert "swapped" in finding.message
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_two_labels_exchanged(count: int) -> None:
+    finding = only(relabel(people(count), 1, {"Larynx": "Brainstem", "Brainstem": "Larynx"}))
+    assert (finding.supports, finding.kind) == (("p2",), "exchanged")
+    assert set(finding.organs) == {"Larynx", "Brainstem"}
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_another_organ_is_named(count: int) -> None:
+    finding = only(relabel(people(count), 2, {"Larynx": "Mandible"}))
+    assert (finding.supports, finding.kind, finding.organs) == (("p3",), "another_organ", ("Larynx",))
+    assert finding.looks_like == "Mandible"
+    assert "Mandible" in finding.message
+
+
+def test_one_structure_shifted() -> None:
+    finding = only(shifted(people(), 3, ("RightParotid",), (0.0, 5.0, 30.0)))
+    assert (finding.supports, finding.kind, finding.organs) == (("p4",), "shifted", ("RightParotid",))
+    assert finding.shift_mm is not None
+    assert np.allclose(finding.shift_mm, (0, 5, 30), atol=6)
+    assert "towards the head" in finding.message
+
+
+def test_all_labels_shifted_a_little() -> None:
+    """What no single structure shows, all of them together do."""
+    table = shifted(people(noise=1.0), 0, ORGANS, (0.0, 0.0, 12.0))
+    assert np.nanmax(diagnose(table).misfit[:, 0]) < 1
+    finding = only(table)
+    assert (finding.supports, finding.kind, finding.organs) == (("p1",), "shifted", ORGANS)
+    assert finding.shift_mm is not None
+    assert np.allclose(finding.shift_mm, (0, 0, 12), atol=3)
+
+
+@pytest.mark.parametrize(("axis", "name"), [(1, "y"), (2, "z")])
+def test_a_flipped_scan(axis: int, name: str) -> None:
+    finding = only(flipped(people(seed=4), 1, axis, np.random.default_rng(5)))
+    assert (finding.supports, finding.kind, finding.axis) == (("p2",), "flipped", name)
+
+
+def test_marks_of_nothing_known() -> None:
+    table = shifted(people(), 2, ("Larynx",), (0.0, 0.0, 0.0))
+    rng = np.random.default_rng(3)
+    table.own[4, 2] = faces("Larynx") + np.repeat([150.0, 120, 90], 2)
+    table.found[4, 2] += np.repeat(rng.normal(0, 60, (5, 3)), 2, axis=-1)
+    finding = only(table)
+    assert (finding.supports, finding.organs) == (("p3",), ("Larynx",))
+    assert finding.kind in ("unlike", "shifted")
+
+
+def test_with_two_supports_both_are_named() -> None:
+    finding = only(relabel(people(2), 1, {"Larynx": "Mandible"}))
+    assert finding.supports == ("p1", "p2")
+    assert "cannot be said" in finding.message
+
+
+def test_supports_may_lack_structures() -> None:
+    table = relabel(people(), 1, {"Larynx": "Mandible"})
+    own, found = table.own.copy(), table.found.copy()
+    for organ, support in ((0, 0), (2, 3), (3, 4), (5, 1)):
+        own[organ, support] = found[organ, support] = np.nan
+    own[0, 1:] = found[0, 1:] = np.nan  # nobody has it now
+    result = diagnose(replace(table, own=own, found=found))
+    assert [f.supports for f in result.findings] == [("p2",)]
+    assert np.isnan(result.misfit[0]).all()
+
+
+def test_one_support_says_nothing() -> None:
+    result = diagnose(people(1))
+    assert result.findings == ()
+    assert np.isnan(result.misfit).all()
+
+
+def test_ends_that_are_a_matter_of_taste_raise_no_alarm() -> None:
+    table = people()
+    own, found = table.own.copy(), table.found.copy()
+    own[1, 2, 4] -= 60  # one support's cord goes on further down
+    found[1, 2, :, 4] -= 60
+    assert diagnose(replace(table, own=own, found=found)).findings == ()
+
+
+@settings(max_examples=15, deadline=None)
+@given(order=st.permutations(range(5)), seed=st.integers(0, 50))
+def test_the_order_of_supports_does_not_matter(order: list[int], seed: int) -> None:
+    table = relabel(people(seed=seed), 2, {"Larynx": "Brainstem", "Brainstem": "Larynx"})
+    turned = CrossTable(
+        table.organs,
+        tuple(table.supports[i] for i in order),
+        table.own[:, order],
+        table.found[:, order][:, :, order],
+    )
+    assert np.allclose(diagnose(turned).misfit, diagnose(table).misfit[:, order])
+    assert {f.supports for f in diagnose(turned).findings} == {f.supports for f in diagnose(table).findings}
+
+
+@pytest.mark.parametrize(
+    "finding",
+    [
+        Finding(("a",), ("liver",), "another_organ", 3.0, looks_like="spleen"),
+        Finding(("a", "b"), ("liver",), "shifted", 1.5, shift_mm=(1.0, -20.0, 3.0)),
+        Finding(("a",), ("liver", "spleen"), "flipped", 9.0, axis="z"),
+        Finding(("a",), ("liver", "spleen"), "flipped", 9.0),
+        Finding(("a",), ("liver",), "unlike", 1.0),
+        Finding(("a",), ("liver", "spleen"), "exchanged", 2.0),
+        Finding(("a",), ("liver", "spleen"), "left_right", 2.0),
+    ],
+)
+def test_findings_are_kept_and_told(finding: Finding) -> None:
+    assert Finding.from_dict(finding.to_dict()) == finding
+    assert "a" in finding.message
+    assert "liver" in finding.message
+    assert "None" not in finding.message
+
+
+def test_a_shift_is_told_in_words() -> None:
+    message = Finding(("a",), ("liver",), "shifted", 1.5, shift_mm=(1.0, -20.0, 9.0)).message
+    assert "20 mm towards the front and 9 mm towards the head" in message
+
+
+def test_unknown_kinds_are_refused() -> None:
+    entry = Finding(("a",), ("liver",), "unlike", 1.0).to_dict() | {"kind": "odd"}
+    with pytest.raises(ValueError, match="odd"):
+        Finding.from_dict(entry)
