@@ -8,7 +8,8 @@ the same for the IoU of the boxes of structures that are there. The printed shar
 the scan asked about is left out of the fit. Below them how often a face lies within its margin, by number of templates.
 
 The default cases are of the `pretrain` split. The answers are kept in `.pool/status/` by localizer and options, and
-asked again with `--again`; `--write` stores the constants. Asking takes some minutes on two free cores, fitting seconds.
+asked again with `--again`; `--write` stores the constants. Asking takes some minutes on two free cores, fitting
+seconds.
 """
 
 from __future__ import annotations
