@@ -20,21 +20,18 @@ that the processors worked, which depend less on what else runs. Some minutes on
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.common import answer, command, options, progress
+from benchmarks.timing import Seconds, Times, counted, timed
 from medlsam.errors import UsageError
 from medlsam.localize.build import Support, build_templates
 from medlsam.localize.embedding import encoder_grid
@@ -56,62 +53,14 @@ CUBE = 64
 AIR_HU = -1024.0
 
 
-#: (2,) seconds: by the clock, and of all processors together.
-Seconds = NDArray[np.float64]
-
-
-@dataclass
-class Times:
-    """What repeats of one way of searching took.
-
-    Attributes:
-        passes: scans or cubes that went through the network, in one repeat.
-        embed: one value a repeat.
-        locate: one value a repeat.
-    """
-
-    passes: int = 0
-    embed: list[Seconds] = field(default_factory=list)
-    locate: list[Seconds] = field(default_factory=list)
-
-    def row(self) -> dict[str, Any]:
-        """Medians, and the spread of the sum as its smallest and largest value."""
-        both = np.add(self.embed, self.locate)
-        return {
-            "passes": self.passes,
-            "embed_s": round(float(np.median(self.embed, axis=0)[0]), 3),
-            "locate_s": round(float(np.median(self.locate, axis=0)[0]), 3),
-            "total_s": round(float(np.median(both[:, 0])), 3),
-            "total_range_s": [round(float(both[:, 0].min()), 3), round(float(both[:, 0].max()), 3)],
-            "processor_s": round(float(np.median(both[:, 1])), 3),
-            "n": len(both),
-        }
-
-
-@contextmanager
-def counted(network: nn.Module) -> Iterator[list[int]]:
-    """Counts what goes through a network while the block runs: the last item is the number of scans or cubes."""
-    count = [0]
-    first = next(module for module in network.modules() if isinstance(module, nn.Conv3d))
-
-    def seen(_: nn.Module, inputs: tuple[Tensor, ...], __: Tensor) -> None:
-        count[0] += len(inputs[0])
-
-    hook = first.register_forward_hook(seen)
-    try:
-        yield count
-    finally:
-        hook.remove()
-
-
 def searched(localizer: Localizer, scan: Volume, templates: TemplateSet, search: str, repeats: int) -> Times:
     """Embed and locate, again from nothing in every repeat."""
     times = Times()
     for _ in range(repeats):
         with counted(localizer.network) as count:
-            seconds, embedding = _timed(lambda: localizer.embed(scan))
+            seconds, embedding = timed(lambda: localizer.embed(scan))
             times.embed.append(seconds)
-            times.locate.append(_timed(partial(locate, embedding, templates, search=search))[0])
+            times.locate.append(timed(partial(locate, embedding, templates, search=search))[0])
         times.passes = count[0]
     return times
 
@@ -129,7 +78,7 @@ def cube_by_cube(localizer: Localizer, scan: Volume, structures: int, repeats: i
                 torch.from_numpy(np.pad(hu.astype(np.float32), CUBE // 2, mode="edge")), config
             )
 
-        seconds, values = _timed(prepare)
+        seconds, values = timed(prepare)
         times.embed.append(seconds)
         room = [n - CUBE for n in values.shape]
         places = [
@@ -142,7 +91,7 @@ def cube_by_cube(localizer: Localizer, scan: Volume, structures: int, repeats: i
                 encoder(values[z : z + CUBE, y : y + CUBE, x : x + CUBE][None, None].to(localizer.device))
 
         with counted(encoder) as count:
-            times.locate.append(_timed(run)[0])
+            times.locate.append(timed(run)[0])
         times.passes = count[0]
     return times
 
@@ -182,18 +131,18 @@ def patch_cost(localizer: Localizer, scan: Volume, templates: TemplateSet, searc
     """
     middle = np.asarray(scan.grid.box.center)
     with counted(localizer.network) as count:
-        embed, embedding = _timed(lambda: localizer.embed(scan))
+        embed, embedding = timed(lambda: localizer.embed(scan))
         around = embedding.latents(middle[None])[0]
         asked = random_supports(templates, localizer, around, torch.Generator().manual_seed(0))
         before = count[0]
         if search == "consensus":
-            starts = _timed(embedding.starts)[0]  # kept by the embedding: locate does not make them again
+            starts = timed(embedding.starts)[0]  # kept by the embedding: locate does not make them again
             cubes, again = count[0] - before, np.zeros(2)
         else:
-            again = starts = _timed(lambda: embedding.latents(middle + np.zeros((STARTS, 1))))[0]
+            again = starts = timed(lambda: embedding.latents(middle + np.zeros((STARTS, 1))))[0]
             cubes = STARTS
         before = count[0]
-        own = _timed(lambda: locate(embedding, asked, search=search))[0] - again
+        own = timed(lambda: locate(embedding, asked, search=search))[0] - again
         structures = len(asked.organs)
         own_cubes = count[0] - before - (0 if search == "consensus" else STARTS)
     return PatchCost(embed, starts, cubes, own / structures, own_cubes / structures)
@@ -252,12 +201,6 @@ def tables(result: dict[str, dict[str, Any]], title: str) -> list[Table]:
             )  # fmt: skip
         table.add_section()
     return [table]
-
-
-def _timed(work: Callable[[], Any]) -> tuple[Seconds, Any]:
-    start = np.array([time.perf_counter(), time.process_time()])
-    result = work()
-    return np.array([time.perf_counter(), time.process_time()]) - start, result
 
 
 def main() -> None:

@@ -109,7 +109,10 @@ def format_searches(metrics: Mapping[str, Any]) -> Table:
         metrics: with a ``random-start`` block.
     """
     table = Table(title="searches, on the same encoder", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.caption = "± one standard deviation over structures; seconds of the search alone, in a scan that is embedded already"
+    table.caption = (
+        "± one standard deviation over structures; seconds of the search alone, "
+        "in a scan that is embedded already"
+    )
     table.add_column("search", no_wrap=True)
     for head in ("box IoU", "wall mm", "seconds"):
         table.add_column(head, justify="right")

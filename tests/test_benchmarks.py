@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import abdomen, absent, answers, crops, lungs, search_time, template_count
+from benchmarks import abdomen, absent, answers, crops, lungs, search_time, template_count, timing
 from benchmarks.common import SeenOnce, cut_structures, evenly, held, in_view, listed_cases
 from medlsam.errors import UsageError
 from medlsam.geometry import Box, Grid
@@ -274,7 +274,7 @@ class TestSearchTime:
     def test_cubes_and_scans_are_counted(self) -> None:
         network = PublishedNetwork(base=1).eval()
         cubes = torch.zeros(3, 1, 64, 64, 64)
-        with search_time.counted(network) as count, torch.inference_mode():
+        with timing.counted(network) as count, torch.inference_mode():
             network.positions(cubes)
             network.positions(cubes[:1])
         assert count == [4]
@@ -287,7 +287,7 @@ class TestSearchTime:
             np.array([[1.0, 2.0], [5.0, 6.0], [2.0, 9.0]]),
             np.array([[0.5, 1.0], [0.5, 1.0], [3.0, 1.0]]),
         )
-        row = search_time.Times(2, list(embed), list(locate)).row()
+        row = timing.Times(2, list(embed), list(locate)).row()
         assert (row["embed_s"], row["locate_s"], row["total_s"]) == (2.0, 0.5, 5.0)
         assert row["total_range_s"] == [1.5, 5.5]
         assert row["processor_s"] == 7.0

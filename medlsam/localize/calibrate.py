@@ -25,7 +25,7 @@ from medlsam.localize.templates import OrganCalibration, TemplateSet
 MARGIN_LEVEL = 0.9
 #: How many supports the usual error of the structure is worth against that of one face, and that of all structures
 #: of the file against that of the structure (benchmarks/fit_status.py prints what other values give).
-STRUCTURE_WORTH = 4.0
+STRUCTURE_WORTH = 8.0
 FILE_WORTH = 4.0
 #: The paper's margin, [2, 10, 10] voxels of 3 mm along (z, y, x), for the faces x-, x+, y-, y+, z-, z+.
 PAPER_MARGIN_MM = (30.0, 30.0, 30.0, 30.0, 6.0, 6.0)

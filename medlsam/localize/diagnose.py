@@ -166,19 +166,17 @@ def _explain(table: CrossTable, number: int, misfit: Array, shift: Array, locate
     comparable = [o for o in range(len(own)) if np.isfinite(misfit[o])]
     bad = [o for o in comparable if misfit[o] >= 1]
     name = (table.supports[number],)
-    common = _common_shift(shift[comparable]) if len(comparable) > 1 else None
-    if common is not None:
-        organs = tuple(table.organs[o] for o in comparable)
-        size = float(np.median(misfit[comparable]))
-        return [Finding(name, organs, "shifted", max(size, 1.0), shift_mm=common)]
-    if not bad:
-        return []
-    worst = float(max(misfit[o] for o in bad))
-    organs = tuple(table.organs[o] for o in bad)
     most = len(bad) >= max(3, MOST * len(comparable))
+    organs = tuple(table.organs[o] for o in bad)
+    worst = max((float(misfit[o]) for o in bad), default=0.0)
     axis = _flipped_axis(table, number, comparable) if most else None
     if axis is not None and axis != "x":
         return [Finding(name, organs, "flipped", worst, axis=axis)]
+    common = _common_shift(shift[comparable]) if len(comparable) > 1 else None
+    if common is not None:
+        every = tuple(table.organs[o] for o in comparable)
+        size = float(np.median(misfit[comparable]))
+        return [Finding(name, every, "shifted", max(size, 1.0), shift_mm=common)]
     like = {o: _looks_like(own[o], o, located) for o in bad}
     if most and sum(v is not None for v in like.values()) < len(bad) / 2:
         return [Finding(name, organs, "flipped", worst)]
