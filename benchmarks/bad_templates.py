@@ -27,9 +27,9 @@ from medlsam.inputs import read_case_list
 from medlsam.localize.answer import Answer
 from medlsam.localize.build import Support, build_templates
 from medlsam.localize.calibrate import CrossAnswers, cross_table
+from medlsam.localize.consensus import SearchOptions, consensus
 from medlsam.localize.diagnose import Diagnosis, diagnose
 from medlsam.localize.localizer import load_localizer
-from medlsam.localize.locate import SearchOptions, consensus
 from medlsam.localize.templates import OrganSupport, TemplateSet
 from medlsam.scoring.references import find_references
 from medlsam.supports import find_supports, read_supports

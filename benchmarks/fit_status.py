@@ -35,7 +35,7 @@ from medlsam.localize.localizer import load_localizer
 
 TARGET = Path(status.__file__).with_suffix(".json")
 CACHE = Path(".pool/status")
-PRESENCE = ("similarity", "likeness", "surface", "contrast", "match", "position", "fit")
+PRESENCE = ("similarity", "likeness", "surface", "contrast", "inside", "match", "position", "fit")
 OVERLAP = ("overlap", "size", *PRESENCE, "disagreement")
 #: Present structures that may be called missing, and at least uncertain, in cross-validation.
 MISSING_SHARE, UNCERTAIN_SHARE = 0.03, 0.08

@@ -20,7 +20,8 @@ from rich.table import Table
 
 import medlsam
 from medlsam.inputs import find_cases, read_case_list
-from medlsam.localize.locate import SearchOptions, locate
+from medlsam.localize.consensus import SearchOptions
+from medlsam.localize.locate import locate
 from medlsam.localize.seen import Seen
 from medlsam.localize.templates import TemplateSet
 from medlsam.metrics import box_iou, wall_distance

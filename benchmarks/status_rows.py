@@ -20,7 +20,8 @@ from medlsam.files import write_json
 from medlsam.inputs import Case
 from medlsam.localize.build import Support, build_templates
 from medlsam.localize.calibrate import leave_one_out, locate_each_other
-from medlsam.localize.locate import SearchOptions, locate
+from medlsam.localize.consensus import SearchOptions
+from medlsam.localize.locate import locate
 from medlsam.localize.templates import TemplateSet
 from medlsam.metrics import box_iou
 from medlsam.scoring.references import References, find_references

@@ -31,8 +31,8 @@ from medlsam.weights import names as weight_names
 from medlsam.weights import resolve, sha256_of
 
 if TYPE_CHECKING:
+    from medlsam.localize.consensus import SearchOptions
     from medlsam.localize.localizer import Localizer
-    from medlsam.localize.locate import SearchOptions
     from medlsam.localize.seen import Seen
 
 _DEFAULT = InferenceOptions()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import abdomen, absent, answers, crops, lungs, search_time, template_count, timing
+from benchmarks import abdomen, absent, answers, crops, lungs, reach, search_time, template_count, timing
 from benchmarks.common import SeenOnce, cut_structures, evenly, held, in_view, listed_cases
 from medlsam.errors import UsageError
 from medlsam.geometry import Box, Grid
@@ -340,3 +340,17 @@ def test_what_is_said_of_the_real_scans_is_there(real_ct: Path) -> None:
     assert set(absent.BOUNDED) <= set(
         json.loads((real_ct / "openkbp" / "dataset.json").read_text())["labels"]
     )
+
+
+def test_every_way_to_reach_is_scored_on_the_same_templates() -> None:
+    localizer = FakeLocalizer()
+    supports = [labelled(name, (shift, 0.0, 0.0)) for name, shift in (("a", 0.0), ("b", 20.0))]
+    templates = build_templates(localizer, supports, NAMES)  # type: ignore[arg-type]
+    fixed = reach.with_reach(templates, ("strong", "none", "gentle"))
+    assert {c.reach for c in fixed.calibration.values()} == {("strong", "none", "gentle")}
+    assert reach.with_reach(templates, None) is templates
+    scores: reach.Scores = {}
+    low, high = PLACES[1]
+    reach.add_scores(scores, localizer.embed(supports[0].image), templates, {"lung_left": Box(low, high)})
+    assert set(scores) == set(reach.WAYS)
+    assert reach.mean(scores["none"])[0] > 0.8

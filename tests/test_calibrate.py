@@ -17,10 +17,11 @@ from medlsam.localize.calibrate import (
     margins,
     with_paper_margin,
 )
+from medlsam.localize.consensus import SearchOptions
 from medlsam.localize.embedding import Embedding
 from medlsam.localize.findings import Finding
 from medlsam.localize.localizer import load_localizer
-from medlsam.localize.locate import SearchOptions, locate
+from medlsam.localize.locate import locate
 from medlsam.localize.status import uncalibrated
 from medlsam.localize.templates import TemplateSet
 from medlsam.supports import find_supports, read_supports
@@ -135,9 +136,20 @@ def test_margins_cover_what_they_promise(count: int, low: float, high: float) ->
 def test_a_face_that_is_hard_to_find_gets_a_wider_margin() -> None:
     rng = np.random.default_rng(0)
     errors = {"cord": rng.normal(0, [2, 2, 2, 2, 20, 2], (5, 6)), "other": rng.normal(0, 2, (5, 6))}
-    found = margins(errors)
+    found = margins(errors, default_mm=4.0)
     assert found["cord"][4] > 2 * found["cord"][[0, 1, 2, 3, 5]].max()
     assert found["other"].max() < found["cord"][4]
+
+
+def test_what_few_supports_promise_is_drawn_towards_the_default() -> None:
+    rng = np.random.default_rng(0)
+    drawn = {}
+    for count in (2, 20):
+        errors = {"a": rng.normal(0, 2, (count, 6))}
+        far, near = (margins(errors, default_mm=d)["a"].mean() for d in (40.0, 4.0))
+        drawn[count] = far - near
+    assert drawn[2] == pytest.approx(12.0)
+    assert drawn[20] == pytest.approx(36 / 21)
 
 
 def test_margins_grow_with_the_share_to_cover_and_need_no_trial_of_a_structure() -> None:

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from medlsam.errors import TemplateError, UsageError
 from medlsam.geometry import Box, ExtremePoints, Grid
+from medlsam.localize.consensus import fit_axes
 from medlsam.localize.embedding import Embedding
 from medlsam.localize.landmarks import places
-from medlsam.localize.locate import fit_axes, locate
+from medlsam.localize.locate import locate
 from medlsam.localize.templates import OrganSupport, TemplateSet
 from tests.fake_embedding import fake_embedding
 
@@ -40,6 +41,7 @@ def support(name: str, box: Box, embedding: Embedding, shift: tuple[float, ...] 
         profile=np.zeros((0, 5), np.float32),
         probe_gram=np.zeros(0, np.float32),
         probe_target=np.zeros(0, np.float32),
+        inside=np.zeros(0, np.float32),
     )
 
 

@@ -38,9 +38,9 @@ def test_coarse_consensus_shrugs_off_cells_that_know_nothing() -> None:
 def test_random_starts_are_a_mean_over_starts() -> None:
     latents, _ = fake_embedding().read(PLACES)
     query = fake_embedding(shift=(24.0, -16.0, 40.0))
-    first, _ = random_starts(query, latents, torch.Generator().manual_seed(0))
-    again, _ = random_starts(query, latents, torch.Generator().manual_seed(0))
-    other, _ = random_starts(query, latents, torch.Generator().manual_seed(1))
+    first, _ = random_starts(query, torch.Generator().manual_seed(0)).offset_to(latents)
+    again, _ = random_starts(query, torch.Generator().manual_seed(0)).offset_to(latents)
+    other, _ = random_starts(query, torch.Generator().manual_seed(1)).offset_to(latents)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert (first - PLACES - torch.tensor([24.0, -16.0, 40.0])).abs().max() < 10.0

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from medlsam.geometry import Box, Grid
-from medlsam.localize.probe import MOST_FEATURES, MOST_MM, adjust, fit_probe, probe_sums, probed_faces
+from medlsam.localize.probe import MOST_FEATURES, fit_probe, probe_sums
 from medlsam.localize.templates import OrganSupport
 
 GRID = Grid((60, 60, 60), (3.0, 3.0, 3.0), (-88.5, -88.5, -88.5))
@@ -44,7 +44,7 @@ def support(ball: Ball) -> OrganSupport:
     mask = ball.inside(index * np.asarray(GRID.spacing_xyz) + np.asarray(GRID.origin_xyz))
     gram, target = probe_sums(ball, mask, GRID, ball.box, 2)  # type: ignore[arg-type]
     none = np.zeros(0, np.float32)
-    return OrganSupport("s", none, none, none, none, none, none, none, none, gram, target)  # type: ignore[arg-type]
+    return OrganSupport("s", none, none, none, none, none, none, none, none, gram, target, none)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -54,34 +54,45 @@ def supports() -> list[OrganSupport]:
 
 def test_the_probe_sees_a_larger_structure_than_the_box(supports: list[OrganSupport]) -> None:
     query = Ball((3, 3, 3), 38.0)
-    weights = fit_probe(supports)
-    assert weights is not None
-    found = probed_faces(query, weights, query.box.expand(-6.0))  # type: ignore[arg-type]
+    probe = fit_probe(supports)
+    assert probe is not None
+    found = probe.look(query, query.box.expand(-6.0)).faces  # type: ignore[arg-type]
     assert np.abs(found - query.box.faces).max() < 4.0  # a step of the lattice
 
 
-def test_faces_follow_by_a_few_millimetres_at_most(supports: list[OrganSupport]) -> None:
-    query = Ball((0, 0, 0), 38.0)
-    wrong = query.box.expand(-14.0).faces
-    moved = adjust(query, supports, wrong)  # type: ignore[arg-type]
-    assert np.allclose(np.abs(moved - wrong), MOST_MM)
-    assert (np.abs(moved - query.box.faces) < np.abs(wrong - query.box.faces)).all()
+def test_it_sees_farther_where_it_is_asked_to(supports: list[OrganSupport]) -> None:
+    query = Ball((0, 0, 0), 60.0)
+    probe = fit_probe(supports)
+    assert probe is not None
+    near, far = (probe.look(query, query.box.expand(-30.0), growth) for growth in (20.0, 40.0))  # type: ignore[arg-type]
+    assert (np.abs(far.faces - query.box.faces) < np.abs(near.faces - query.box.faces)).all()
+
+
+def test_contrast_tells_a_structure_from_none(supports: list[OrganSupport]) -> None:
+    probe = fit_probe(supports)
+    assert probe is not None
+    box, shape = Ball((0, 0, 0), 30.0).box, np.zeros((32, 32, 32), np.float32)
+    shape[8:24, 8:24, 8:24] = 1
+    there = probe.look(Ball((0, 0, 0), 30.0), box).contrast(shape)  # type: ignore[arg-type]
+    absent = probe.look(Ball((500, 500, 500), 30.0), box).contrast(shape)  # type: ignore[arg-type]
+    assert there > 1.5 * absent  # the place in the box alone tells something, too
 
 
 def test_sums_add_up(supports: list[OrganSupport]) -> None:
-    alone, both = fit_probe(supports[:1]), fit_probe(supports)
-    again = fit_probe(supports[::-1])
+    alone, both, again = (fit_probe(some) for some in (supports[:1], supports, supports[::-1]))
     assert alone is not None
     assert both is not None
     assert again is not None
-    assert not np.allclose(alone, both)
-    assert np.allclose(both, again)
+    assert not np.allclose(alone.weights, both.weights)
+    assert np.allclose(both.weights, again.weights)
 
 
 def test_where_nothing_looks_like_the_structure_the_box_stays(supports: list[OrganSupport]) -> None:
     query = Ball((500, 500, 500), 10.0)  # features say "outside" everywhere around the box
-    faces = Ball((0, 0, 0), 30.0).box.faces
-    assert np.array_equal(adjust(query, supports, faces), faces)  # type: ignore[arg-type]
+    box = Ball((0, 0, 0), 30.0).box
+    probe = fit_probe(supports)
+    assert probe is not None
+    assert np.array_equal(probe.look(query, box).faces, box.faces)  # type: ignore[arg-type]
 
 
 def test_supports_without_masks_or_with_long_features_have_no_probe() -> None:
@@ -89,6 +100,5 @@ def test_supports_without_masks_or_with_long_features_have_no_probe() -> None:
     gram, target = probe_sums(ball, np.ones((60, 60, 60), bool), GRID, ball.box, MOST_FEATURES + 1)  # type: ignore[arg-type]
     assert gram.size == target.size == 0
     none = np.zeros(0, np.float32)
-    empty = OrganSupport("s", none, none, none, none, none, none, none, none, none, none)  # type: ignore[arg-type]
+    empty = OrganSupport("s", none, none, none, none, none, none, none, none, none, none, none)  # type: ignore[arg-type]
     assert fit_probe([empty]) is None
-    assert np.array_equal(adjust(ball, [empty], ball.box.faces), ball.box.faces)  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ GOOD = Evidence(
     similarity=0.7,
     likeness=0.8,
     surface=0.75,
+    inside=0.02,
     contrast=3.0,
     match_mm=4.0,
     position_mm=12.0,

@@ -31,6 +31,7 @@ def organ_support(name: str, seed: int) -> OrganSupport:
         profile=rng.random((12, 5)).astype(np.float32),
         probe_gram=rng.random(55).astype(np.float32),
         probe_target=rng.random(10).astype(np.float32),
+        inside=rng.random(9).astype(np.float32),
     )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from medlsam.errors import TemplateError
 from medlsam.geometry import ExtremePoints, Grid
 from medlsam.localize.calibrate import calibrated
+from medlsam.localize.inside import spread_inside
 from medlsam.localize.landmarks import places
 from medlsam.localize.localizer import Localizer
 from medlsam.localize.probe import probe_sums
@@ -71,9 +72,12 @@ def _organ_support(organ: str, mark: _Mark, embedding: Seen, slabs: int) -> Orga
     latents, features = embedding.read(marked)
     cut = slab_points(mark.mask, mark.grid, slabs) if mark.mask is not None else np.zeros((0, 6, 3))
     slab_latents, slab_features = embedding.read(cut.reshape(-1, 3))
-    gram = target = np.zeros(0, np.float32)
+    gram = target = inside = np.zeros(0, np.float32)
+    shape = np.zeros(0, np.uint8)
     if mark.mask is not None:
         gram, target = probe_sums(embedding, mark.mask, mark.grid, box, features.shape[1])
+        shape = shape_in_box(mark.mask, mark.grid, box)
+        inside = spread_inside(embedding, shape.astype(np.float32) / np.float32(255), box)
     return OrganSupport(
         support=mark.support,
         points=marked.astype(np.float32),
@@ -82,12 +86,13 @@ def _organ_support(organ: str, mark: _Mark, embedding: Seen, slabs: int) -> Orga
         slab_points=cut.astype(np.float32),
         slab_latents=slab_latents.numpy().reshape(-1, 6, 3),
         slab_features=slab_features.numpy().reshape(len(cut), 6, features.shape[1]),
-        shape=np.zeros(0, np.uint8) if mark.mask is None else shape_in_box(mark.mask, mark.grid, box),
+        shape=shape,
         profile=(
             np.zeros((0, 5), np.float32) if mark.mask is None else slice_profile(mark.mask, mark.grid, box)
         ),
         probe_gram=gram,
         probe_target=target,
+        inside=inside,
     )
 
 

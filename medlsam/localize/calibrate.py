@@ -13,13 +13,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from medlsam.geometry import Box
 from medlsam.localize.answer import Answer, together
+from medlsam.localize.consensus import SearchOptions, consensus
 from medlsam.localize.diagnose import CrossTable, diagnose
 from medlsam.localize.evidence import Evidence, weigh
-from medlsam.localize.locate import SearchOptions, consensus, final_box
+from medlsam.localize.probe import fit_probe
+from medlsam.localize.reach import REACHES, along_axes, choose, moved_faces
 from medlsam.localize.seen import Seen
-from medlsam.localize.status import uncalibrated
-from medlsam.localize.templates import OrganCalibration, TemplateSet
+from medlsam.localize.shape import mean_shape
+from medlsam.localize.status import status_model, uncalibrated
+from medlsam.localize.templates import (
+    DEFAULT_REACH,
+    OrganCalibration,
+    OrganSupport,
+    Reach,
+    Reaches,
+    TemplateSet,
+)
 
 #: The share of faces that lie within their margin.
 MARGIN_LEVEL = 0.9
@@ -27,6 +38,8 @@ MARGIN_LEVEL = 0.9
 #: of the file against that of the structure (benchmarks/fit_status.py prints what other values give).
 STRUCTURE_WORTH = 8.0
 FILE_WORTH = 4.0
+#: How many supports the default margin is worth: three patients may all be easy ones.
+DEFAULT_WORTH = 1.0
 #: The paper's margin, [2, 10, 10] voxels of 3 mm along (z, y, x), for the faces x-, x+, y-, y+, z-, z+.
 PAPER_MARGIN_MM = (30.0, 30.0, 30.0, 30.0, 6.0, 6.0)
 
@@ -45,6 +58,7 @@ class LeftOut:
         error_mm: (6,) located face minus marked face, LPS mm.
         iou: of the boxes.
         evidence: the numbers behind the answer.
+        reach: how far the faces followed the probe, as all trials of the structure recommend.
     """
 
     organ: str
@@ -52,6 +66,18 @@ class LeftOut:
     error_mm: Array
     iou: float
     evidence: Evidence
+    reach: Reaches
+
+
+@dataclass(frozen=True, eq=False)
+class _Attempt:
+    """A left-out support before it is known how far to follow the probe: faces by reach, mm."""
+
+    mark: OrganSupport
+    others: tuple[OrganSupport, ...]
+    answer: Answer
+    faces: Mapping[Reach, Array]
+    contrast: float | None
 
 
 def calibrated(
@@ -118,16 +144,36 @@ def leave_one_out(
     """Every structure of every support as the others together locate it, where others have it."""
     trials = []
     for organ in templates.organs:
-        for mark in templates.supports[organ]:
-            others = tuple(s for s in templates.supports[organ] if s.support != mark.support)
-            if not others:
-                continue
-            answer = together([answers[organ, s.support, mark.support] for s in others])
-            box, contrast = final_box(seen[mark.support], others, answer, options)
-            evidence = weigh(seen[mark.support], others, answer, box, contrast)
-            error = box.faces - mark.box.faces
-            trials.append(LeftOut(organ, mark.support, error, box.iou(mark.box), evidence))
+        group = templates.supports[organ]
+        attempts = []
+        for mark in group:
+            others = tuple(s for s in group if s.support != mark.support)
+            if others:
+                answer = together([answers[organ, s.support, mark.support] for s in others])
+                attempts.append(_attempt(seen[mark.support], mark, others, answer, options))
+        errors = {
+            reach: np.array([a.faces[reach] - a.mark.box.faces for a in attempts]).reshape(-1, 6)
+            for reach in REACHES
+        }
+        reaches = choose(errors)
+        for a in attempts:
+            box = Box.from_faces(along_axes(a.faces, reaches))
+            evidence = weigh(seen[a.mark.support], a.others, a.answer, box, a.contrast)
+            error, iou = box.faces - a.mark.box.faces, box.iou(a.mark.box)
+            trials.append(LeftOut(organ, a.mark.support, error, iou, evidence, reaches))
     return trials
+
+
+def _attempt(
+    seen: Seen, mark: OrganSupport, others: tuple[OrganSupport, ...], answer: Answer, options: SearchOptions
+) -> _Attempt:
+    probe, shape = fit_probe(others), mean_shape(others)
+    faces, contrast = dict.fromkeys(REACHES, answer.box.faces), None
+    if options.probe and probe is not None and shape is not None and min(answer.box.size) > 0:
+        first = probe.look(seen, answer.box)
+        faces = {reach: moved_faces(seen, probe, first, reach) for reach in REACHES}
+        contrast = first.contrast(shape)
+    return _Attempt(mark, others, answer, faces, contrast)
 
 
 def calibrate(organs: Sequence[str], left_out: Sequence[LeftOut]) -> dict[str, OrganCalibration]:
@@ -156,6 +202,7 @@ def calibrate(organs: Sequence[str], left_out: Sequence[LeftOut]) -> dict[str, O
             similarity=usual["similarity"],
             iou=float(np.mean([t.iou for t in used])),
             usual=usual,
+            reach=own[0].reach if own else DEFAULT_REACH,
         )
     return calibration
 
@@ -167,16 +214,21 @@ def _usual(evidence: Sequence[Evidence]) -> dict[str, float]:
     return {name: float(np.median([row[name] for row in rows if name in row])) for name in sorted(names)}
 
 
-def margins(errors: Mapping[str, Array], level: float = MARGIN_LEVEL) -> dict[str, Array]:
+def margins(
+    errors: Mapping[str, Array], level: float = MARGIN_LEVEL, default_mm: float | None = None
+) -> dict[str, Array]:
     """Margins within which ``level`` of all faces of all structures lie (locally weighted conformal prediction).
 
     A handful of supports says little about one face and nothing about its tail. So only the usual error is taken per
     face, drawn towards that of the structure and of the file; the tail is pooled: each support's errors in units of
     what the *others* lead to expect, over all faces, structures and supports, with the finite-sample correction.
 
+    What a few supports promise is drawn towards the default margin.
+
     Args:
         errors: structure to (n, 6) face errors in mm; n may be 0.
         level: the share to cover, 0 to 1.
+        default_mm: the margin where nothing could be tried; the shipped one where None.
 
     Returns:
         Structure to (6,) mm, the same both ways: a located face may lie that far inside or outside of the true one.
@@ -189,7 +241,13 @@ def margins(errors: Mapping[str, Array], level: float = MARGIN_LEVEL) -> dict[st
             scores.append(np.abs(row) / _scale(rest, file))
     ordered = np.sort(np.concatenate(scores))
     rank = min(len(ordered), int(np.ceil((len(ordered) + 1) * level)))
-    return {organ: ordered[rank - 1] * _scale(rows, file) for organ, rows in errors.items()}
+    default = status_model().margin_mm if default_mm is None else default_mm
+    most = max(len(rows) for rows in errors.values())
+    share = DEFAULT_WORTH / (most + DEFAULT_WORTH)
+    return {
+        organ: (1 - share) * ordered[rank - 1] * _scale(rows, file) + share * default
+        for organ, rows in errors.items()
+    }
 
 
 def _scale(rows: Array, file: float) -> Array:

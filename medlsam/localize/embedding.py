@@ -44,6 +44,7 @@ class Embedding:
         body8: (Z/8, Y/8, X/8) boolean: cells with body in them.
         range_mm: (3,) r of equation 2, (x, y, z).
         vote_error: (Z/8, Y/8, X/8) log of a cell's usual offset error in units of 100 mm, where the encoder says it.
+        values: (Z, Y, X) normalised HU, where they are kept.
     """
 
     grid: Grid
@@ -54,6 +55,7 @@ class Embedding:
     body8: Tensor
     range_mm: Tensor
     vote_error: Tensor | None = None
+    values: Tensor | None = None
 
     @property
     def spacing(self) -> float:
@@ -113,6 +115,13 @@ class Embedding:
         ]
         return self.latents(points), torch.cat([F.normalize(level, dim=-1) for level in levels], dim=-1)
 
+    def intensities(self, points: ArrayLike | Tensor) -> NDArray[np.float32] | None:
+        """(N,) normalised HU at (N, 3) LPS mm; None where they are not kept."""
+        if self.values is None:
+            return None
+        found = _sample_near(self.values[None], self.to_voxels(points)[None], 1)
+        return np.asarray(found[:, 0].numpy(), dtype=np.float32)
+
     def refine(
         self, features: Tensor, around: Tensor, window_mm: float, temperature: float = 0.03
     ) -> Matches:
@@ -160,7 +169,8 @@ def embed(volume: Volume, encoder: Encoder, device: torch.device | None = None) 
     grid = encoder_grid(volume.grid, config.spacing_mm)
     hu = torch.from_numpy(resample(volume, grid, fill=AIR_HU).array)
     # Half precision: the finest map of a whole body is a gigabyte otherwise.
-    output = encode(encoder, normalise_hu(hu, config)[None, None], device, dtype=torch.float16)
+    values = normalise_hu(hu, config)
+    output = encode(encoder, values[None, None], device, dtype=torch.float16)
     box = volume.grid.box
     return Embedding(
         grid=grid,
@@ -171,4 +181,5 @@ def embed(volume: Volume, encoder: Encoder, device: torch.device | None = None) 
         body8=body_cells(hu, POSITION_STRIDE),
         range_mm=torch.tensor(config.range_mm),
         vote_error=None if output.vote_error is None else output.vote_error[0, 0],
+        values=values.half(),
     )

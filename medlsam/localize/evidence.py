@@ -17,6 +17,7 @@ from torch import Tensor
 from medlsam.errors import GeometryError
 from medlsam.geometry import Box
 from medlsam.localize.answer import Answer
+from medlsam.localize.inside import unlike
 from medlsam.localize.landmarks import FACES, LATTICE
 from medlsam.localize.losses import predicted_offset
 from medlsam.localize.seen import Seen
@@ -36,6 +37,8 @@ class Evidence:
         likeness: the same at the places that the supports agree on (their median), where each must fit all.
         surface: the same on the structure's surface, where each support puts it; None where only points were marked.
         contrast: how clearly the probe tells the structure from its surroundings; None where there is no probe.
+        inside: how far the intensities inside of the box are from those of the support most alike (see ``inside``),
+            0 to 1; None where they are not known.
         match_mm: how far off, in the supports, the landmarks lie that the answer's features match best (0: each
             landmark matches itself): cycle consistency, with the templates' own landmarks as the vocabulary.
         position_mm: distance between where the supports say that a landmark lies in a body (RDR) and where the scan
@@ -53,6 +56,7 @@ class Evidence:
     likeness: float
     surface: float | None
     contrast: float | None
+    inside: float | None
     match_mm: float
     position_mm: float
     fit_mm: float | None
@@ -102,6 +106,7 @@ def weigh(
         likeness=likeness,
         surface=_surface(seen, supports, answer),
         contrast=contrast,
+        inside=unlike(seen, supports, box),
         match_mm=match,
         position_mm=float(off.median(dim=0).values.mean()),
         fit_mm=answer.fit_mm,

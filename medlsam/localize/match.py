@@ -5,6 +5,8 @@ The paper starts from ten random places; a dense encoder can start from every ce
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -15,18 +17,32 @@ from medlsam.localize.seen import Seen
 START_JITTER_MM = 30.0
 
 
+#: Votes as three (N, M) tensors, x, y and z: one of (N, M, 3) takes three times as long for the same sums.
+_Votes = tuple[Tensor, ...]
+
+
+def _square_distance(places: _Votes, centre: Tensor) -> Tensor:
+    """(N, M) squared distance of places from (N, 3)."""
+    x, y, z = ((p - c[:, None]).square_() for p, c in zip(places, centre.unbind(-1), strict=True))
+    return x.add_(y).add_(z)
+
+
+def _mean(votes: _Votes, weight: Tensor) -> Tensor:
+    """(N, 3) weighted mean of votes; weights (N, M) need not sum to one."""
+    total = weight.sum(dim=1)
+    return torch.stack([(v * weight).sum(dim=1) / total for v in votes], dim=-1)
+
+
 def _weighted_centre(
-    votes: Tensor, weight: Tensor, start: Tensor | None = None, rounds: int = 3
+    votes: _Votes, weight: Tensor, start: Tensor | None = None, rounds: int = 3
 ) -> tuple[Tensor, Tensor]:
-    """Weighted geometric median (N, 3) of votes (N, M, 3), and the mean distance (N,) of the votes from it."""
-    weight = weight / weight.sum(dim=1, keepdim=True)
-    answer = torch.einsum("nm,nmc->nc", weight, votes) if start is None else start
+    """Weighted geometric median (N, 3) of votes, and the mean distance (N,) of the votes from it."""
+    answer = _mean(votes, weight) if start is None else start
     distance = torch.zeros_like(weight)
     for _ in range(rounds):
-        distance = (votes - answer[:, None]).norm(dim=-1)
-        pull = weight / (distance + 5.0)
-        answer = torch.einsum("nm,nmc->nc", pull / pull.sum(dim=1, keepdim=True), votes)
-    return answer, (distance * weight).sum(dim=1)
+        distance = _square_distance(votes, answer).sqrt_()
+        answer = _mean(votes, weight / (distance + 5.0))
+    return answer, (distance * weight).sum(dim=1) / weight.sum(dim=1)
 
 
 def coarse_consensus(
@@ -53,44 +69,73 @@ def coarse_consensus(
     cells, cell_latents = embedding.starts()
     trust = embedding.start_weights
     trust = torch.ones(len(cells)) if trust is None else trust
+    places = tuple(cells.T.contiguous()[:, None])
     answers, spreads = [], []
     for part in latents.split(max(1, budget // len(cells))):
-        offsets = predicted_offset(cell_latents[None], part[:, None], embedding.range_mm)
-        votes = cells[None] + offsets
-        distance = offsets.square().sum(dim=-1)
-        # A floor keeps the weights from vanishing where no cell is near; it follows the nearest cell's claim.
-        weight = trust * torch.exp((distance.amin(dim=1, keepdim=True) - distance) / (2 * near_mm[0] ** 2))
-        answer, spread = _weighted_centre(votes, weight)
+        offsets = tuple(
+            predicted_offset(own[None], wanted[:, None], range_mm)
+            for own, wanted, range_mm in zip(cell_latents.T, part.T, embedding.range_mm, strict=True)
+        )
+        votes = tuple(place + offset for place, offset in zip(places, offsets, strict=True))
+        distance = sum((offset.square() for offset in offsets[1:]), offsets[0].square())
+        answer, spread = _weighted_centre(votes, _near(distance, near_mm[0], trust))
         for radius in near_mm:
-            distance = (cells[None] - answer[:, None]).square().sum(dim=-1)
-            weight = trust * torch.exp((distance.amin(dim=1, keepdim=True) - distance) / (2 * radius**2))
-            answer, spread = _weighted_centre(votes, weight, answer)
+            distance = _square_distance(places, answer)
+            answer, spread = _weighted_centre(votes, _near(distance, radius, trust), answer)
         answers.append(answer)
         spreads.append(spread)
     return torch.cat(answers), torch.cat(spreads)
 
 
-def random_starts(
-    embedding: Seen, latents: Tensor, generator: torch.Generator, starts: int = 10
-) -> tuple[Tensor, Tensor]:
-    """The coarse inference of the paper (section 2.2), as its authors' code does it.
+def _near(square_distance: Tensor, radius_mm: float, trust: Tensor) -> Tensor:
+    """(N, M) Gaussian weights times trust (M,).
 
-    Ten random places near the scan's middle; their latent positions are averaged, and the offset from the mean place
-    is taken once.
+    A floor keeps them from vanishing where no cell is near; it follows the nearest cell's claim.
+    """
+    nearest = square_distance.amin(dim=1, keepdim=True)
+    return torch.exp_((nearest - square_distance).div_(2 * radius_mm**2)).mul_(trust)
+
+
+@dataclass(frozen=True, eq=False)
+class Starts:
+    """The random places from which the paper starts.
+
+    Attributes:
+        places: (M, 3) LPS mm.
+        latents: (M, 3) latent positions there.
+        range_mm: (3,) r of equation 2.
+    """
+
+    places: Tensor
+    latents: Tensor
+    range_mm: Tensor
+
+    def offset_to(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """The coarse inference of the paper (section 2.2), as its authors' code does it.
+
+        The starts' latent positions are averaged, and the offset from the mean place is taken once.
+
+        Args:
+            latents: (N, 3) latent positions looked for.
+
+        Returns:
+            (N, 3) LPS mm and (N,) mm: mean distance of the single starts' answers from the answer.
+        """
+        mean = self.latents.mean(dim=0)
+        answer = self.places.mean(dim=0) + predicted_offset(mean, latents, self.range_mm)
+        single = self.places[None] + predicted_offset(self.latents[None], latents[:, None], self.range_mm)
+        return answer, (single - answer[:, None]).norm(dim=-1).mean(dim=1)
+
+
+def random_starts(embedding: Seen, generator: torch.Generator, starts: int = 10) -> Starts:
+    """Ten random places near the scan's middle, which all structures share.
 
     Args:
         embedding: the scan.
-        latents: (N, 3) latent positions looked for.
-        generator: of the places, which all structures share.
+        generator: of the places.
         starts: how many.
-
-    Returns:
-        (N, 3) LPS mm and (N,) mm: mean distance of the single starts' answers from the answer.
     """
     low, high = (torch.as_tensor(side, dtype=torch.float32) for side in embedding.view)
     jitter = (2 * torch.rand(starts, 3, generator=generator) - 1) * START_JITTER_MM
     places = (low + high) / 2 + jitter
-    own = embedding.latents(places)
-    answer = places.mean(dim=0) + predicted_offset(own.mean(dim=0), latents, embedding.range_mm)
-    single = places[None] + predicted_offset(own[None], latents[:, None], embedding.range_mm)
-    return answer, (single - answer[:, None]).norm(dim=-1).mean(dim=1)
+    return Starts(places, embedding.latents(places), embedding.range_mm)

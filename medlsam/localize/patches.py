@@ -97,6 +97,11 @@ class PatchedScan:
                 kernels[rows] = cut_kernels(maps).cpu()
         return latents[same], kernels[same]
 
+    def intensities(self, points: ArrayLike | Tensor) -> NDArray[np.float32] | None:
+        """(N,) normalised HU at the voxels nearest to (N, 3) LPS mm."""
+        z, y, x = (self._index(points) + PATCH // 2).unbind(-1)
+        return np.asarray(self.values[z, y, x].numpy(), dtype=np.float32)
+
     def refine(
         self, features: Tensor, around: Tensor, window_mm: float, temperature: float = 0.03
     ) -> Matches:

@@ -18,7 +18,6 @@ from scipy import ndimage
 
 from medlsam.geometry import Box, Grid
 from medlsam.localize.seen import Seen
-from medlsam.localize.shape import mean_shape
 from medlsam.localize.templates import OrganSupport
 
 #: The probe looks at a lattice over the box grown by this much, this far apart, of at most so many places.
@@ -33,9 +32,6 @@ MOST_FEATURES = 160
 RIDGE = 0.01
 #: Unit vectors of 32 have entries of about 0.2; this puts them on the scale of the place in the box.
 FEATURE_GAIN = 3.0
-#: How far the faces follow the probe, and at most by how much: it is right about small corrections only.
-TRUST = 0.5
-MOST_MM = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +50,8 @@ class _Lattice:
         return np.stack(np.meshgrid(*self.axes, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
-def _lattice(box: Box) -> _Lattice:
-    low, high = np.asarray(box.min) - GROWTH_MM, np.asarray(box.max) + GROWTH_MM
+def _lattice(box: Box, growth_mm: float | NDArray[np.float64] = GROWTH_MM) -> _Lattice:
+    low, high = np.asarray(box.min) - growth_mm, np.asarray(box.max) + growth_mm
     step = max(STEP_MM, float(np.prod(high - low) / MOST_PLACES) ** (1 / 3))
     x, y, z = (np.arange(a + step / 2, b, step) for a, b in zip(low, high, strict=True))
     return _Lattice((x, y, z))
@@ -102,50 +98,53 @@ def probe_sums(
     return gram[np.triu_indices(len(gram))].astype(np.float32), target.astype(np.float32)
 
 
-def fit_probe(supports: Sequence[OrganSupport]) -> NDArray[np.float64] | None:
-    """(F + 7,) weights from the sums of the supports that have them; None where none has."""
-    having = [s for s in supports if s.probe_target.size]
-    if not having:
-        return None
-    target = np.mean([s.probe_target for s in having], axis=0).astype(float)
-    gram = np.zeros((len(target),) * 2)
-    gram[np.triu_indices(len(target))] = np.mean([s.probe_gram for s in having], axis=0)
-    gram += np.triu(gram, 1).T
-    gram[np.diag_indices(len(target))] += RIDGE * np.trace(gram) / len(target)
-    return np.asarray(np.linalg.solve(gram, target))
+@dataclass(frozen=True, eq=False)
+class Probed:
+    """What a probe said around one box.
 
-
-def _scores(seen: Seen, weights: NDArray[np.float64], lattice: _Lattice, box: Box) -> NDArray[np.float64]:
-    """What the probe says on a lattice, smoothed a little: above 0 is inside."""
-    score = (_rows(seen, lattice.places, box) @ weights).reshape(lattice.shape)
-    return np.asarray(ndimage.gaussian_filter(score, 0.7))
-
-
-def probed_faces(seen: Seen, weights: NDArray[np.float64], box: Box) -> NDArray[np.float64]:
-    """(6,) faces of the largest piece that the probe takes for the structure; the box's own where there is none.
-
-    Args:
-        seen: the scan.
-        weights: from ``fit_probe``.
-        box: as located by matching, LPS mm.
+    Attributes:
+        score: on the lattice, smoothed a little: above 0 is inside.
+        lattice: places over the grown box.
+        box: as located, LPS mm.
     """
-    lattice = _lattice(box)
-    return _piece_faces(_scores(seen, weights, lattice, box), lattice, box)
 
+    score: NDArray[np.float64]
+    lattice: _Lattice
+    box: Box
 
-def _piece_faces(score: NDArray[np.float64], lattice: _Lattice, box: Box) -> NDArray[np.float64]:
-    pieces, count = ndimage.label(score > 0)
-    if not count:
-        return np.asarray(box.faces)
-    sizes = ndimage.sum_labels(np.ones_like(score), pieces, np.arange(1, count + 1))
-    piece = pieces == 1 + int(np.argmax(sizes))
-    near = np.where(ndimage.binary_dilation(piece), score, -np.inf)
-    faces = []
-    for axis, places in enumerate(lattice.axes):
-        others = tuple(a for a in range(3) if a != axis)
-        profile, levels = near.max(axis=others), np.flatnonzero(piece.any(axis=others))
-        faces += [_crossing(profile, places, levels[0], -1), _crossing(profile, places, levels[-1], 1)]
-    return np.asarray(faces)
+    @property
+    def faces(self) -> NDArray[np.float64]:
+        """(6,) LPS mm of the largest piece taken for the structure; the box's own where there is none."""
+        pieces, count = ndimage.label(self.score > 0)
+        if not count:
+            return np.asarray(self.box.faces)
+        sizes = ndimage.sum_labels(np.ones_like(self.score), pieces, np.arange(1, count + 1))
+        piece = pieces == 1 + int(np.argmax(sizes))
+        near = np.where(ndimage.binary_dilation(piece), self.score, -np.inf)
+        faces = []
+        for axis, places in enumerate(self.lattice.axes):
+            others = tuple(a for a in range(3) if a != axis)
+            profile, levels = near.max(axis=others), np.flatnonzero(piece.any(axis=others))
+            faces += [_crossing(profile, places, levels[0], -1), _crossing(profile, places, levels[-1], 1)]
+        return np.asarray(faces)
+
+    def contrast(self, shape: NDArray[np.float32]) -> float:
+        """How far apart the scores are where the structure should be and around it, in standard deviations.
+
+        This says whether the structure is there at all.
+
+        Args:
+            shape: (D, H, W) the supports' mean mask in its box, 0 to 1, along (z, y, x).
+        """
+        corner, size = np.asarray(self.box.min), np.asarray(self.box.size)
+        index = (self.lattice.places - corner) / size * shape.shape[::-1] - 0.5
+        prior = ndimage.map_coordinates(np.pad(shape, 1), index[:, ::-1].T + 1, order=1)
+        prior = prior.reshape(self.score.shape)
+        inside, outside = prior > 0.5 * prior.max(), prior < 0.1 * prior.max()
+        if not inside.any() or not outside.any():
+            return 0.0
+        there, around = self.score[inside], self.score[outside]
+        return float((there.mean() - around.mean()) / np.sqrt((there.var() + around.var()) / 2 + 1e-6))
 
 
 def _crossing(profile: NDArray[np.float64], places: NDArray[np.float64], last: int, step: int) -> float:
@@ -157,54 +156,37 @@ def _crossing(profile: NDArray[np.float64], places: NDArray[np.float64], last: i
     return float(places[last] + np.clip(share, 0, 1) * (places[following] - places[last]))
 
 
-def _contrast(score: NDArray[np.float64], lattice: _Lattice, box: Box, shape: NDArray[np.float32]) -> float:
-    """How far apart the probe's scores are where the structure should be and around it, in standard deviations.
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """The solved regression.
 
-    Args:
-        score: on the lattice.
-        lattice: places over the grown box.
-        box: as located, LPS mm.
-        shape: (D, H, W) the supports' mean mask in its box, 0 to 1, along (z, y, x).
+    Attributes:
+        weights: (F + 7,).
     """
-    index = (lattice.places - np.asarray(box.min)) / np.asarray(box.size) * shape.shape[::-1] - 0.5
-    prior = ndimage.map_coordinates(np.pad(shape, 1), index[:, ::-1].T + 1, order=1).reshape(score.shape)
-    inside, outside = prior > 0.5 * prior.max(), prior < 0.1 * prior.max()
-    if not inside.any() or not outside.any():
-        return 0.0
-    there, around = score[inside], score[outside]
-    return float((there.mean() - around.mean()) / np.sqrt((there.var() + around.var()) / 2 + 1e-6))
+
+    weights: NDArray[np.float64]
+
+    def look(self, seen: Seen, box: Box, growth_mm: float | NDArray[np.float64] = GROWTH_MM) -> Probed:
+        """Score a lattice over a box and its surroundings.
+
+        Args:
+            seen: the scan.
+            box: as located by matching, LPS mm.
+            growth_mm: how far to look around it, one number or (3,) along (x, y, z).
+        """
+        lattice = _lattice(box, growth_mm)
+        score = (_rows(seen, lattice.places, box) @ self.weights).reshape(lattice.shape)
+        return Probed(np.asarray(ndimage.gaussian_filter(score, 0.7)), lattice, box)
 
 
-def adjust(seen: Seen, supports: Sequence[OrganSupport], faces: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(6,) faces moved half-way towards what the probe sees, by at most a few millimetres.
-
-    Args:
-        seen: the scan.
-        supports: of the structure.
-        faces: (6,) as located by matching, LPS mm.
-    """
-    return look(seen, supports, Box.from_faces(faces))[0].faces
-
-
-def look(seen: Seen, supports: Sequence[OrganSupport], box: Box) -> tuple[Box, float | None]:
-    """The box with adjusted faces, and how clearly the probe tells the structure from what is around it.
-
-    The second says whether the structure is there at all.
-
-    Args:
-        seen: the scan.
-        supports: of the structure.
-        box: as located by matching, LPS mm.
-
-    Returns:
-        The box, and the contrast of the probe's scores in standard deviations; None where no support has a mask.
-    """
-    weights, shape = fit_probe(supports), mean_shape(supports)
-    if weights is None or min(box.size) <= 0:
-        return box, None
-    lattice = _lattice(box)
-    score = _scores(seen, weights, lattice, box)
-    faces = box.faces
-    moved = faces + np.clip(TRUST * (_piece_faces(score, lattice, box) - faces), -MOST_MM, MOST_MM)
-    adjusted = Box.from_faces(moved) if (moved[1::2] > moved[::2]).all() else box
-    return adjusted, None if shape is None else _contrast(score, lattice, box, shape)
+def fit_probe(supports: Sequence[OrganSupport]) -> Probe | None:
+    """Solve the regression from the sums of the supports that have them; None where none has."""
+    having = [s for s in supports if s.probe_target.size]
+    if not having:
+        return None
+    target = np.mean([s.probe_target for s in having], axis=0).astype(float)
+    gram = np.zeros((len(target),) * 2)
+    gram[np.triu_indices(len(target))] = np.mean([s.probe_gram for s in having], axis=0)
+    gram += np.triu(gram, 1).T
+    gram[np.diag_indices(len(target))] += RIDGE * np.trace(gram) / len(target)
+    return Probe(np.asarray(np.linalg.solve(gram, target)))

@@ -53,5 +53,8 @@ class Seen(Protocol):
     def read(self, points: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
         """Latent positions (N, 3) and stacked unit features (N, F) at (N, 3) places."""
 
+    def intensities(self, points: ArrayLike | Tensor) -> NDArray[np.float32] | None:
+        """(N,) normalised HU at (N, 3) places; None where they are not kept."""
+
     def refine(self, features: Tensor, around: Tensor, window_mm: float, temperature: float) -> Matches:
         """Soft arg-max of the similarity of features (N, S, F) in windows around (N, 3) places."""

@@ -24,9 +24,9 @@ from medlsam.results import Status
 VIEW_SHARE = 0.5
 #: A box of which less than this was scanned is out of view whatever else speaks for it.
 LEAST_VIEW_SHARE = 0.25
-#: Numbers that are compared by difference, and those in mm that are compared by ratio, with a floor in mm.
-BY_DIFFERENCE = ("similarity", "likeness", "surface", "inside", "contrast")
-BY_RATIO = {"match_mm": 10.0, "position_mm": 10.0, "fit_mm": 4.0, "disagreement_mm": 2.0}
+#: Numbers that are compared by difference, and those that are compared by ratio, with a floor in their unit.
+BY_DIFFERENCE = ("similarity", "likeness", "surface", "contrast")
+BY_RATIO = {"inside": 0.03, "match_mm": 10.0, "position_mm": 10.0, "fit_mm": 4.0, "disagreement_mm": 2.0}
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ def facts(evidence: Evidence, box: Box, calibration: OrganCalibration) -> dict[s
 def signs(details: Mapping[str, float]) -> dict[str, float]:
     """How far an answer is from the usual: 0 is as usual, more is better; what has no value counts as usual.
 
-    Cosines are compared by difference, millimetres by the log of the ratio. ``overlap`` and ``size`` come from the
+    Cosines are compared by difference, distances by the log of the ratio. Intensities that are more alike than usual
+    prove nothing. ``overlap`` and ``size`` come from the
     templates: log-odds of the structure's usual IoU, and the log of the box's mean edge in units of the usual error.
 
     Args:
@@ -120,6 +121,7 @@ def signs(details: Mapping[str, float]) -> dict[str, float]:
         found[name.removesuffix("_mm")] = float(np.log(ratio))
     iou = float(np.clip(details["usual_overlap"], 0.05, 0.95))
     found["overlap"] = float(np.log(iou / (1 - iou)))
+    found["inside"] = min(found["inside"], 0.0)
     found["size"] = float(np.log(max(details["edge_length_mm"], 1.0) / max(details["usual_error_mm"], 0.5)))
     return found
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,12 @@ from medlsam.files import atomic_path
 from medlsam.geometry import Box, ExtremePoints
 from medlsam.localize.findings import Finding
 
-FORMAT = 2
+FORMAT = 3
+#: How far the faces of a box follow the probe (see ``reach``); one for each axis (x, y, z).
+Reach = Literal["none", "gentle", "strong"]
+Reaches = tuple[Reach, Reach, Reach]
+#: Where nothing could be tried: a support that is alone profits along every axis.
+DEFAULT_REACH: Reaches = ("gentle", "gentle", "gentle")
 #: Voxels of a stored shape along (z, y, x) of the organ's box.
 SHAPE_SIZE = (32, 32, 32)
 
@@ -33,6 +38,7 @@ _ARRAYS = (
     "profile",
     "probe_gram",
     "probe_target",
+    "inside",
 )
 
 
@@ -56,6 +62,7 @@ class OrganSupport:
         profile: (T, 5) rows t, x0, y0, x1, y1 (see ``LocatedOrgan.profile``); size 0 likewise.
         probe_gram: upper triangle of the probe's Gram matrix (see ``probe``); size 0 likewise.
         probe_target: (F + 7,) the probe's sums; size 0 likewise.
+        inside: (9,) quantiles of the intensities inside (see ``inside``); size 0 likewise.
     """
 
     support: str
@@ -69,6 +76,7 @@ class OrganSupport:
     profile: NDArray[np.float32]
     probe_gram: NDArray[np.float32]
     probe_target: NDArray[np.float32]
+    inside: NDArray[np.float32]
 
     @property
     def box(self) -> Box:
@@ -87,6 +95,7 @@ class OrganCalibration:
         similarity: usual similarity at the answers.
         iou: mean box IoU.
         usual: the usual value of every number in ``Evidence``.
+        reach: how far the box's faces follow the probe along x, y, z.
     """
 
     n: int
@@ -95,6 +104,7 @@ class OrganCalibration:
     similarity: float
     iou: float
     usual: Mapping[str, float] = field(default_factory=dict)
+    reach: Reaches = DEFAULT_REACH
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,6 +240,7 @@ def _calibration(entry: Mapping[str, Any]) -> OrganCalibration:
         similarity=float(entry["similarity"]),
         iou=float(entry["iou"]),
         usual={name: float(value) for name, value in entry["usual"].items()},
+        reach=tuple(entry["reach"]),
     )
 
 

@@ -111,6 +111,6 @@ def search_window(
         answer = weight @ places
         points.append(answer)
         similarity.append(score.amax(dim=-1))
-        distance = (places[:, None] - answer[:, :, None]).norm(dim=-1)
-        spread.append((distance * weight).sum(dim=-1))
+        x, y, z = (places[:, None] - answer[:, :, None]).square_().unbind(-1)
+        spread.append(((x + y + z).sqrt_() * weight).sum(dim=-1))
     return Matches(torch.cat(points), torch.cat(similarity), torch.cat(spread))

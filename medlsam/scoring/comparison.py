@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from medlsam.geometry import Box
-from medlsam.localize.locate import SearchOptions
+from medlsam.localize.consensus import SearchOptions
 from medlsam.results import Localization
 from medlsam.scoring.scores import OrganScore, aggregate_boxes, score_box
 from medlsam.stopwatch import Stopwatch

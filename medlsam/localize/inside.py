@@ -1,0 +1,72 @@
+"""Does the scan hold at this place what the templates hold inside the structure? The spread of its intensities.
+
+Where an organ was taken out, its surroundings are still there, and everything that is found by its surroundings is
+found. What fills its place has other intensities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from einops import reduce
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medlsam.geometry import Box
+from medlsam.localize.seen import Seen
+from medlsam.localize.shape import mean_shape
+from medlsam.localize.templates import SHAPE_SIZE, OrganSupport
+
+#: Of the normalised intensities; the ends are left out, where neighbours and metal are.
+QUANTILES = np.linspace(0.1, 0.9, 9)
+#: A place counts as inside where so much of the supports' smoothed shapes says so, as a share of their maximum.
+CORE = 0.75
+#: Places along each edge of the box.
+PLACES = 16
+
+
+def core_places(shape: NDArray[np.float32], box: Box) -> NDArray[np.float64]:
+    """(N, 3) LPS mm well inside of a structure, on a lattice over its box.
+
+    Args:
+        shape: (32, 32, 32) share of the supports that are inside, 0 to 1, along (z, y, x).
+        box: the structure's, LPS mm.
+    """
+    smooth = ndimage.gaussian_filter(shape, 1.5, mode="constant")
+    block = SHAPE_SIZE[0] // PLACES
+    lattice = reduce(smooth, "(z p) (y q) (x r) -> z y x", "mean", p=block, q=block, r=block)
+    index = np.argwhere(lattice >= CORE * lattice.max())[:, ::-1]
+    share = (index + 0.5) / PLACES
+    return np.asarray(np.asarray(box.min) + share * np.asarray(box.size))
+
+
+def spread_inside(seen: Seen, shape: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
+    """(9,) quantiles of the intensities inside of a structure; empty where the localizer keeps no intensities.
+
+    Args:
+        seen: the scan.
+        shape: (32, 32, 32), see ``core_places``.
+        box: the structure's, LPS mm.
+    """
+    values = seen.intensities(core_places(shape, box))
+    return np.zeros(0, np.float32) if values is None else np.quantile(values, QUANTILES).astype(np.float32)
+
+
+def unlike(seen: Seen, supports: Sequence[OrganSupport], box: Box) -> float | None:
+    """Mean difference between the quantiles inside of a box and the supports', in normalised intensity (0 to 1).
+
+    Args:
+        seen: the scan.
+        supports: of the structure.
+        box: as located, LPS mm.
+
+    Returns:
+        The difference from the support that is most alike, as templates differ in contrast phase; None where no support
+        has a mask or the localizer keeps no intensities.
+    """
+    known, shape = [s.inside for s in supports if s.inside.size], mean_shape(supports)
+    if not known or shape is None or min(box.size) <= 0:
+        return None
+    here = spread_inside(seen, shape, box)
+    return float(np.abs(np.stack(known) - here).mean(axis=1).min()) if here.size else None

@@ -1,0 +1,114 @@
+"""How far the faces of a box follow the probe, for each axis of each structure as leave-one-out recommends.
+
+A lung ends where its voxels say so, and the probe may move its faces a long way. The end of a contoured spinal cord
+along z is a convention that no voxel shows, and there the probe does harm. Which is which, the templates themselves
+tell when they are located with each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medlsam.geometry import Box
+from medlsam.localize.probe import GROWTH_MM, Probe, Probed
+from medlsam.localize.seen import Seen
+from medlsam.localize.templates import DEFAULT_REACH, Reach, Reaches
+
+Array = NDArray[np.float64]
+REACHES: tuple[Reach, ...] = get_args(Reach)
+#: What a reach must win by in leave-one-out, mm, along (x, y, z): a few templates say little, and in many template sets
+#: (benchmarks/reach.py) gentle was right within slices and none along z.
+HANDICAP_MM: dict[Reach, tuple[float, float, float]] = {
+    "none": (0.5, 0.5, 0.0),
+    "gentle": (0.0, 0.0, 1.0),
+    "strong": (1.0, 1.0, 1.5),
+}
+#: How many trials the mean over all axes is worth against those of one axis.
+STRUCTURE_WORTH = 4.0
+
+
+@dataclass(frozen=True)
+class _Stride:
+    """Faces go this share of the way, at most so far (mm, and as a share of the box's edge), so many times."""
+
+    trust: float
+    most_mm: float
+    most_share: float
+    growth_share: float
+    times: int
+
+
+_STRIDES: dict[Reach, _Stride] = {
+    "gentle": _Stride(trust=0.5, most_mm=6.0, most_share=0.0, growth_share=0.0, times=1),
+    "strong": _Stride(trust=0.7, most_mm=4.0, most_share=0.12, growth_share=0.15, times=2),
+}
+
+
+def moved_faces(seen: Seen, probe: Probe, first: Probed, reach: Reach) -> Array:
+    """(6,) faces after following the probe along all axes, LPS mm.
+
+    Args:
+        seen: the scan.
+        probe: of the structure.
+        first: what the probe says around the box as located.
+        reach: how far to follow.
+    """
+    faces = np.asarray(first.box.faces)
+    if reach == "none":
+        return faces
+    stride = _STRIDES[reach]
+    most = np.maximum(stride.most_mm, stride.most_share * _edges(faces))
+    moved, probed = faces, first
+    for time in range(stride.times):
+        growth = np.maximum(GROWTH_MM, stride.growth_share * _edges(moved)[::2])
+        if time or (growth > GROWTH_MM).any():
+            probed = probe.look(seen, Box.from_faces(moved), growth)
+        following = moved + np.clip(stride.trust * (probed.faces - moved), -most, most)
+        if (following[1::2] <= following[::2]).any():
+            break
+        moved = following
+    return moved
+
+
+def along_axes(faces: Mapping[Reach, Array], reaches: Sequence[Reach]) -> Array:
+    """(6,) every axis' faces as its own reach moved them.
+
+    Args:
+        faces: reach to (6,) faces; at least those asked.
+        reaches: for x, y, z.
+    """
+    return np.concatenate([faces[reach][2 * axis : 2 * axis + 2] for axis, reach in enumerate(reaches)])
+
+
+def choose(errors: Mapping[Reach, Array]) -> Reaches:
+    """The reach along x, y, z that the left-out supports recommend.
+
+    Args:
+        errors: every reach to (n, 6) located minus marked faces of the same n trials, mm.
+
+    Returns:
+        One for each axis; ``DEFAULT_REACH`` where n is 0.
+    """
+    count = len(errors["none"])
+    if not count:
+        return DEFAULT_REACH
+    costs = np.stack([_cost(np.abs(errors[reach])) + HANDICAP_MM[reach] for reach in REACHES])
+    x, y, z = (REACHES[int(place)] for place in costs.argmin(axis=0))
+    return x, y, z
+
+
+def _cost(size: Array) -> Array:
+    """(3,) mean absolute error along each axis, drawn towards that of all axes."""
+    own = size.reshape(len(size), 3, 2).mean(axis=(0, 2))
+    drawn: Array = (len(size) * own + STRUCTURE_WORTH * size.mean()) / (len(size) + STRUCTURE_WORTH)
+    return drawn
+
+
+def _edges(faces: Array) -> Array:
+    edges: Array = np.repeat(faces[1::2] - faces[::2], 2)
+    return edges

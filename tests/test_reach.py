@@ -1,0 +1,63 @@
+"""How far faces follow the probe: by a bounded step, and by as much as left-out supports recommend."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medlsam.localize.probe import Probe, fit_probe
+from medlsam.localize.reach import REACHES, along_axes, choose, moved_faces
+from medlsam.localize.templates import DEFAULT_REACH
+from tests.test_probe import Ball, support
+
+
+@pytest.fixture(scope="module")
+def probe() -> Probe:
+    found = fit_probe([support(Ball((0, 0, 0), 30.0)), support(Ball((6, -6, 3), 36.0))])
+    assert found is not None
+    return found
+
+
+def test_faces_follow_by_a_few_millimetres_at_most(probe: Probe) -> None:
+    query = Ball((0, 0, 0), 44.0)
+    box = query.box.expand(-19.0)
+    moved = moved_faces(query, probe, probe.look(query, box), "gentle")  # type: ignore[arg-type]
+    assert np.allclose(np.abs(moved - box.faces), 6.0)
+    assert (np.abs(moved - query.box.faces) < np.abs(box.faces - query.box.faces)).all()
+
+
+def test_a_strong_reach_goes_farther_and_none_stays(probe: Probe) -> None:
+    query = Ball((0, 0, 0), 80.0)
+    box = query.box.expand(-25.0)
+    first = probe.look(query, box)  # type: ignore[arg-type]
+    error = {
+        reach: np.abs(moved_faces(query, probe, first, reach) - query.box.faces).max()  # type: ignore[arg-type]
+        for reach in REACHES
+    }
+    assert error["none"] == pytest.approx(25.0)
+    assert error["strong"] < error["gentle"] < error["none"]
+
+
+def test_every_axis_has_its_own_reach() -> None:
+    faces = {reach: np.arange(6.0) + 10 * i for i, reach in enumerate(REACHES)}
+    assert along_axes(faces, ("none", "gentle", "strong")).tolist() == [0, 1, 12, 13, 24, 25]
+
+
+def test_the_reach_that_the_left_out_recommend_is_chosen() -> None:
+    rng = np.random.default_rng(0)
+    errors = {reach: rng.normal(0, 1, (5, 6)) for reach in REACHES}
+    errors["none"][:, :2] += 12
+    errors["gentle"][:, :2] += 8
+    errors["gentle"][:, 4:] += 6
+    errors["strong"][:, 4:] += 12
+    x, _, z = choose(errors)
+    assert (x, z) == ("strong", "none")
+
+
+def test_without_a_difference_the_cautious_reach_is_taken() -> None:
+    same = np.random.default_rng(0).normal(0, 3, (5, 6))
+    assert choose(dict.fromkeys(REACHES, same)) == ("gentle", "gentle", "none")
+
+
+def test_without_trials_the_default_holds() -> None:
+    assert choose(dict.fromkeys(REACHES, np.zeros((0, 6)))) == DEFAULT_REACH
