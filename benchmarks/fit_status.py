@@ -38,7 +38,7 @@ CACHE = Path(".pool/status")
 PRESENCE = ("similarity", "likeness", "surface", "contrast", "inside", "match", "position", "fit")
 OVERLAP = ("overlap", "size", *PRESENCE, "disagreement")
 #: Present structures that may be called missing, and at least uncertain, in cross-validation.
-MISSING_SHARE, UNCERTAIN_SHARE = 0.03, 0.08
+MISSING_SHARE, UNCERTAIN_SHARE = 0.015, 0.08
 FOLDS = 8
 #: Phantoms from this seed on: others than those of other benchmarks.
 FIRST_PERSON = 301

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from medlsam.localize.match import coarse_consensus, random_starts
@@ -15,6 +16,13 @@ def test_reading_off_gives_latents_and_unit_features() -> None:
     latents, features = fake_embedding().read(PLACES)
     assert torch.allclose(latents * torch.tensor([600.0, 600.0, 1500.0]), PLACES, atol=1e-2)
     assert torch.allclose(features.unflatten(-1, (3, -1)).norm(dim=-1), torch.ones(()), atol=1e-5)
+
+
+def test_a_lattice_is_read_as_its_places_are() -> None:
+    scan = fake_embedding()
+    axes = [np.arange(-40.0, 30.0, 7.0), np.arange(100.0, 150.0, 9.0), np.array([-5.0])]  # y leaves the scan
+    places = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    assert torch.allclose(scan.read_lattice(axes), scan.read(places)[1], atol=1e-5)
 
 
 def test_coarse_consensus_finds_the_place() -> None:

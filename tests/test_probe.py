@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,9 @@ class Ball:
         places = np.asarray(points, dtype=float)
         mark = self.inside(places).astype(float) if self.telling else np.zeros(len(places))
         return torch.zeros(len(places), 3), torch.from_numpy(np.stack([mark, 1 - mark], axis=1)).float()
+
+    def read_lattice(self, axes: Sequence[NDArray[np.float64]]) -> Tensor:
+        return self.read(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3))[1]
 
     @property
     def box(self) -> Box:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,7 +21,7 @@ from medlsam.localize.encoder import (
     EncoderConfig,
     normalise_hu,
 )
-from medlsam.localize.sampling import cell_centres, sample_map
+from medlsam.localize.sampling import cell_centres, sample_lattice, sample_map
 from medlsam.localize.seen import Matches
 from medlsam.localize.tiling import encode
 from medlsam.localize.views import AIR_HU, BODY_HU
@@ -114,6 +115,19 @@ class Embedding:
             for level, stride in zip(self.features, self.strides, strict=True)
         ]
         return self.latents(points), torch.cat([F.normalize(level, dim=-1) for level in levels], dim=-1)
+
+    def read_lattice(self, axes: Sequence[NDArray[np.float64]]) -> Tensor:
+        """Features as ``read`` gives them at all places of a lattice (x, y, z), z fastest: (X * Y * Z, 3 * C).
+
+        One axis after the other, which takes a fifth of the time of as many single places.
+        """
+        origin = np.asarray(self.grid.origin_xyz)
+        voxels = [(axis - low) / self.spacing for axis, low in zip(axes, origin, strict=True)]
+        levels = [
+            sample_lattice(level, voxels, stride)
+            for level, stride in zip(self.features, self.strides, strict=True)
+        ]
+        return torch.cat([F.normalize(level, dim=-1) for level in levels], dim=-1)
 
     def intensities(self, points: ArrayLike | Tensor) -> NDArray[np.float32] | None:
         """(N,) normalised HU at (N, 3) LPS mm; None where they are not kept."""

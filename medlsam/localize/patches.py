@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -96,6 +97,11 @@ class PatchedScan:
                 latents[rows] = _to_lps_axes(positions)
                 kernels[rows] = cut_kernels(maps).cpu()
         return latents[same], kernels[same]
+
+    def read_lattice(self, axes: Sequence[NDArray[np.float64]]) -> Tensor:
+        """Kernels at all places of a lattice (x, y, z), z fastest: a cube for each of them."""
+        places = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+        return self.read(places)[1]
 
     def intensities(self, points: ArrayLike | Tensor) -> NDArray[np.float32] | None:
         """(N,) normalised HU at the voxels nearest to (N, 3) LPS mm."""

@@ -57,10 +57,11 @@ def _lattice(box: Box, growth_mm: float | NDArray[np.float64] = GROWTH_MM) -> _L
     return _Lattice((x, y, z))
 
 
-def _rows(seen: Seen, places: NDArray[np.float64], box: Box) -> NDArray[np.float64]:
+def _rows(seen: Seen, lattice: _Lattice, box: Box) -> NDArray[np.float64]:
     """(N, F + 7): features, place in the box and its square, one."""
     with torch.inference_mode():
-        features = seen.read(places)[1].double().numpy()
+        features = seen.read_lattice(lattice.axes).double().numpy()
+    places = lattice.places
     place = np.clip(2 * (places - np.asarray(box.center)) / np.asarray(box.size), -2, 2)
     return np.concatenate([FEATURE_GAIN * features, place, place**2, np.ones((len(places), 1))], axis=1)
 
@@ -86,13 +87,13 @@ def probe_sums(
     moved = box.faces + np.random.default_rng(0).normal(0, JITTER_MM, 6)
     gram, target = np.zeros((length + 7,) * 2), np.zeros(length + 7)
     for around in (box, Box.from_faces(moved) if (moved[1::2] > moved[::2]).all() else box):
-        places = _lattice(around).places
-        index = (places - np.asarray(grid.origin_xyz)) / np.asarray(grid.spacing_xyz)
+        lattice = _lattice(around)
+        index = (lattice.places - np.asarray(grid.origin_xyz)) / np.asarray(grid.spacing_xyz)
         share = ndimage.map_coordinates(mask.astype(np.float32), index[:, ::-1].T, order=1)
         inside = share > 0.5
         # Inside and outside count the same, however much of the lattice each fills.
         weight = np.where(inside, 0.5 / max(inside.sum(), 1), 0.5 / max((~inside).sum(), 1))
-        rows = _rows(seen, places, around)
+        rows = _rows(seen, lattice, around)
         gram += (rows * weight[:, None]).T @ rows / 2
         target += (rows * weight[:, None]).T @ (2 * share - 1) / 2
     return gram[np.triu_indices(len(gram))].astype(np.float32), target.astype(np.float32)
@@ -175,7 +176,7 @@ class Probe:
             growth_mm: how far to look around it, one number or (3,) along (x, y, z).
         """
         lattice = _lattice(box, growth_mm)
-        score = (_rows(seen, lattice.places, box) @ self.weights).reshape(lattice.shape)
+        score = (_rows(seen, lattice, box) @ self.weights).reshape(lattice.shape)
         return Probed(np.asarray(ndimage.gaussian_filter(score, 0.7)), lattice, box)
 
 

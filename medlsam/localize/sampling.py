@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -35,3 +40,29 @@ def cell_centres(shape_zyx: tuple[int, int, int], stride: int) -> Tensor:
     axes = [torch.arange(n, dtype=torch.float32) * stride + (stride - 1) / 2 for n in shape_zyx]
     z, y, x = torch.meshgrid(*axes, indexing="ij")
     return torch.stack([x, y, z], dim=-1)
+
+
+def sample_lattice(values: Tensor, voxels: Sequence[NDArray[np.float64]], stride: int) -> Tensor:
+    """Trilinear values of a map at all places of a lattice, the border's beyond it.
+
+    Args:
+        values: (C, Z, Y, X), any float type.
+        voxels: input voxel coordinates along x, y, z.
+        stride: input voxels per cell of the map.
+
+    Returns:
+        (X * Y * Z, C) float32, z fastest.
+    """
+    spans, weights = [], []
+    for size, places in zip(values.shape[:0:-1], voxels, strict=True):
+        cells = np.clip((places - (stride - 1) / 2) / stride, 0, size - 1)
+        first, last = int(cells.min()), math.ceil(cells.max())
+        grid = np.arange(first, last + 1)
+        spans.append(slice(first, last + 1))
+        weights.append(torch.from_numpy(np.maximum(0, 1 - np.abs(cells[:, None] - grid))).float())
+    x, y, z = weights
+    # Channels last, as encoders leave their maps: every axis is one matrix product.
+    part = values[:, spans[2], spans[1], spans[0]].permute(1, 2, 3, 0).float()
+    along_z = (z @ part.flatten(1)).unflatten(1, part.shape[1:])
+    along_y = (y @ along_z.flatten(2)).unflatten(2, part.shape[2:])
+    return (x @ along_y).permute(2, 1, 0, 3).flatten(0, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,6 +53,9 @@ class Seen(Protocol):
 
     def read(self, points: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
         """Latent positions (N, 3) and stacked unit features (N, F) at (N, 3) places."""
+
+    def read_lattice(self, axes: Sequence[NDArray[np.float64]]) -> Tensor:
+        """Features as ``read`` gives them at all places of a lattice (x, y, z), z fastest: (X * Y * Z, F)."""
 
     def intensities(self, points: ArrayLike | Tensor) -> NDArray[np.float32] | None:
         """(N,) normalised HU at (N, 3) places; None where they are not kept."""
