@@ -65,4 +65,5 @@ def sample_lattice(values: Tensor, voxels: Sequence[NDArray[np.float64]], stride
     part = values[:, spans[2], spans[1], spans[0]].permute(1, 2, 3, 0).float()
     along_z = (z @ part.flatten(1)).unflatten(1, part.shape[1:])
     along_y = (y @ along_z.flatten(2)).unflatten(2, part.shape[2:])
-    return (x @ along_y).permute(2, 1, 0, 3).flatten(0, 2)
+    found: Tensor = (x @ along_y).permute(2, 1, 0, 3).flatten(0, 2)
+    return found
