@@ -14,12 +14,15 @@ from medlsam.geometry import Grid
 from medlsam.segment import tiny_crops
 from medlsam.segment.prompts import SlicePrompt, oracle_slices
 from medlsam.segment.tiny import TinySegmenter
+from medlsam.segment.tiny_augment import flood
+from medlsam.segment.tiny_boxes import SamplingConfig, move_box
 from medlsam.segment.tiny_crops import CropFrame, frame_around
-from medlsam.segment.tiny_data import SampleSource, SamplingConfig, flood, move_box
+from medlsam.segment.tiny_data import SampleSource
 from medlsam.segment.tiny_net import TinyConfig, TinySam
 from medlsam.segment.tiny_pool import INDEX, load_pool
 from medlsam.segment.tiny_refine import refit
-from medlsam.segment.tiny_train import TinyTraining, hard_dice, main, net_state, soft_dice_loss
+from medlsam.segment.tiny_train import TinyTraining, hard_dice, main, soft_dice_loss
+from medlsam.segment.tiny_weights import net_state
 from medlsam.segment.volume_segmenter import MaskBlock
 from medlsam.stopwatch import Stopwatch
 from medlsam.volume import Volume

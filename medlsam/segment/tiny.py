@@ -175,7 +175,13 @@ class TinySegmenter:
             sample(planes_at(volume.array, item.prompt.z, step), item.frame, self.config.size)
             for item in batch
         ]
-        return self.net.encode(channels(torch.stack(crops), self.config.windows).to(self.device))
+        pictures = channels(torch.stack(crops), self.config.windows)
+        return self.net.encode(pictures.to(self.device), self._boxes(batch))
+
+    def _boxes(self, batch: Sequence[_Item]) -> Tensor:
+        """(B, 4) edges in crop pixels."""
+        boxes = np.stack([item.frame.box(item.prompt.box_xyxy, self.config.size) for item in batch])
+        return torch.from_numpy(boxes).float().to(self.device)
 
     @torch.inference_mode()
     def _decode(
@@ -185,13 +191,12 @@ class TinySegmenter:
         priors: Mapping[str, MaskBlock],
     ) -> Tensor:
         size = self.config.size
-        boxes = np.stack([item.frame.box(item.prompt.box_xyxy, size) for item in batch])
         hints = None
         if priors:
             hints = torch.stack([_hint(priors.get(item.organ), item, size // 2) for item in batch]).to(
                 self.device
             )
-        logits, _ = self.net.decode(embedding, torch.from_numpy(boxes).float().to(self.device), hints)
+        logits, _ = self.net.decode(embedding, self._boxes(batch), hints)
         return logits.float().cpu()
 
 

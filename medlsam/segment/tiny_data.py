@@ -8,54 +8,24 @@ list of organs. Some boxes hold nothing, since a located box reaches past the or
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import IterableDataset
 
+from medlsam.segment.tiny_augment import disturb, flood, warp
+from medlsam.segment.tiny_boxes import SamplingConfig, jitter, map_box, move_box
 from medlsam.segment.tiny_crops import AIR, CropFrame, channels, neighbour_step, planes_at, sample
 from medlsam.segment.tiny_net import TinyConfig
 from medlsam.segment.tiny_pool import PoolCase, Structure
 
 Sample = dict[str, Tensor]
 SHAPE_ZYX = (24, 32, 32)
-
-
-@dataclass(frozen=True)
-class SamplingConfig:
-    """What is drawn, and how far it is changed.
-
-    Attributes:
-        openkbp, body, phantom, nameless: weights of the four sources (absent ones are left out).
-        empty: share of labelled samples whose slice lies past the structure's end.
-        prior: share of labelled samples that come with a rough mask from other patients.
-        other_plane: share of coronal and sagittal samples among those that need no prior.
-        exact, jittered: share of exact boxes, and of boxes with sides moved by up to 20 % of the edge; the
-            others are moved as a located box is.
-        error_mm: (low, high) standard deviation of a located box's faces.
-        zoom: (low, high) crop side over the longest edge of the box.
-        min_side_mm: (low, high) smallest crop side.
-        intensity: whether HU are shifted, scaled, blurred and made noisy.
-    """
-
-    openkbp: float = 0.58
-    body: float = 0.16
-    phantom: float = 0.10
-    nameless: float = 0.16
-    empty: float = 0.06
-    prior: float = 0.4
-    other_plane: float = 0.15
-    exact: float = 0.15
-    jittered: float = 0.45
-    error_mm: tuple[float, float] = (2.0, 8.0)
-    zoom: tuple[float, float] = (1.5, 2.8)
-    min_side_mm: tuple[float, float] = (32.0, 60.0)
-    intensity: bool = True
+NO_POINTS = ((0.0, 0.0, -1.0), (0.0, 0.0, -1.0))
 
 
 class SampleSource:
@@ -111,7 +81,8 @@ class SampleSource:
         rng: np.random.Generator,
     ) -> Sample | None:
         """A crop of one slice (``index`` along ``axis``) of a structure; None where there is none of it."""
-        mask = np.moveaxis(case.labels, axis, 0)[index] == structure.value
+        labels = np.moveaxis(case.labels, axis, 0)
+        mask = labels[index] == structure.value
         if not mask.any():
             return None
         sampling = self.sampling
@@ -120,16 +91,25 @@ class SampleSource:
         )
         mirrored = bool(sampling.intensity and rng.random() < 0.5)
         plane = _Plane(case, axis, angle, mirrored)
-        box = plane.tight_box(mask)
         rows, columns = (structure.where[a] for a in range(3) if a != axis)
-        whole = plane.corners_box(columns.start, rows.start, columns.stop, rows.stop)
+        flat = plane.corners_box(columns.start, rows.start, columns.stop, rows.stop)
+        # the third axis is the one across the slices
+        step = case.spacing_zyx[axis]
+        across = structure.where[axis].start * step, structure.where[axis].stop * step
+        whole = np.array([*flat[:2], across[0], *flat[2:], across[1]])
         moved = move_box(whole, sampling, rng)
-        box = _map_box(box, whole, moved)
+        old, new = whole[[0, 1, 3, 4]], moved[[0, 1, 3, 4]]
+        box = plane.tight_box(mask)
         if not np.array_equal(whole, moved):
-            box = _jitter(box, 0.06, rng)
+            # the slice gets the box of the height that the moved box has there, if the structure goes so far
+            share = ((index + 0.5) * step - moved[2]) / (moved[5] - moved[2])
+            height = int(np.floor((across[0] + np.clip(share, 0, 1) * (across[1] - across[0])) / step))
+            there = labels[int(np.clip(height, structure.where[axis].start, structure.where[axis].stop - 1))]
+            there = there == structure.value
+            box = jitter(map_box(plane.tight_box(there if there.any() else mask), old, new), 0.06, rng)
         prior = None
         if use_prior:
-            prior = self._prior(case, structure, index, moved, mirrored, rng)
+            prior = self._prior(case, structure, index, new, mirrored, rng)
         return self._finish(plane, mask, index, box, prior, rng)
 
     def _past_the_end(self, case: PoolCase, structure: Structure, rng: np.random.Generator) -> Sample | None:
@@ -140,7 +120,7 @@ class SampleSource:
         if not 0 <= index < len(case.labels):
             return None
         plane = _Plane(case, 0, 0.0, bool(rng.random() < 0.5))
-        box = _jitter(plane.tight_box(case.labels[end] == structure.value), 0.1, rng)
+        box = jitter(plane.tight_box(case.labels[end] == structure.value), 0.1, rng)
         mask = case.labels[index] == structure.value
         return self._finish(plane, mask, index, box, None, rng)
 
@@ -210,13 +190,30 @@ class SampleSource:
         prompt = (box - np.tile(low, 2)) / side * size
         hint = torch.full((size // 2, size // 2), torch.nan)
         if prior is not None:
-            hint = _warp(prior[0], (prior[1] - np.tile(low, 2)) / side, size // 2)
+            hint = warp(prior[0], (prior[1] - np.tile(low, 2)) / side, size // 2)
+        with_points = rng.random() < sampling.points
         return {
             "crop": channels(crop, self.net.windows),
             "box": torch.from_numpy(prompt).float(),
             "mask": target,
             "prior": hint,
+            "points": _points(target.numpy() > 0.5, prompt, rng) if with_points else torch.tensor(NO_POINTS),
         }
+
+
+def _points(mask: NDArray[np.bool_], box: NDArray[np.float64], rng: np.random.Generator) -> Tensor:
+    """(2, 3) a point inside and one outside of a mask (half the crop's resolution) near its box; one may be lacking."""
+    given = torch.tensor(NO_POINTS)
+    kinds = (True, False) if rng.random() < 0.4 else (bool(rng.random() < 0.5),)
+    low, high = (np.clip(side / 2, 0, len(mask)) for side in (box[:2] - 4, box[2:] + 4))
+    near = np.zeros_like(mask)
+    near[int(low[1]) : int(high[1]) + 1, int(low[0]) : int(high[0]) + 1] = True
+    for slot, inside in enumerate(kinds):
+        able = np.argwhere(mask if inside else near & ~mask)
+        if len(able):
+            y, x = able[rng.integers(len(able))]
+            given[slot] = torch.tensor([2 * x + 1.0, 2 * y + 1.0, float(inside)])
+    return given
 
 
 class _Plane:
@@ -244,89 +241,6 @@ class _Plane:
     def _around(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
         points = self.unit.from_pixels(pixels) - 0.5
         return np.concatenate([points.min(axis=0), points.max(axis=0)])
-
-
-def move_box(
-    box: NDArray[np.float64], sampling: SamplingConfig, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """(4,) mm: a box as given, with jittered sides, or as wrong as a located box is."""
-    kind = rng.random()
-    if kind < sampling.exact:
-        return box
-    if kind < sampling.exact + sampling.jittered:
-        return _jitter(box, 0.2 * rng.random() ** 0.5, rng)
-    edges = np.tile(box[2:] - box[:2], 2)
-    errors = rng.normal(0, rng.uniform(*sampling.error_mm), 4)
-    # half of a located box's error moves the whole box
-    errors = errors + 0.7 * np.tile(rng.normal(0, rng.uniform(*sampling.error_mm), 2), 2)
-    return box + np.clip(errors, -0.4 * edges, 0.4 * edges)
-
-
-def _jitter(box: NDArray[np.float64], share: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    return box + rng.uniform(-share, share, 4) * np.tile(box[2:] - box[:2], 2)
-
-
-def _map_box(
-    box: NDArray[np.float64], old: NDArray[np.float64], new: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Move a box with the box around it."""
-    scale = (new[2:] - new[:2]) / np.maximum(old[2:] - old[:2], 1e-6)
-    return np.tile(new[:2], 2) + (box - np.tile(old[:2], 2)) * np.tile(scale, 2)
-
-
-def _warp(shape: NDArray[np.float32], box: NDArray[np.float64], size: int) -> Tensor:
-    """Draw a shape that fills ``box`` (crop coordinates 0 to 1) on a crop of ``size`` pixels, 0 outside."""
-    places = (torch.arange(size) + 0.5) / size
-    x = (places - box[0]) / (box[2] - box[0]) * 2 - 1
-    y = (places - box[1]) / (box[3] - box[1]) * 2 - 1
-    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)[None].float()
-    return functional.grid_sample(torch.from_numpy(shape)[None, None], grid, align_corners=False)[0, 0]
-
-
-def flood(
-    plane: NDArray[np.int16], spacing_uv: tuple[float, float], rng: np.random.Generator, tries: int = 6
-) -> NDArray[np.bool_] | None:
-    """A connected region of similar HU, 8 to 180 mm wide, or None where none is found."""
-    window = [max(8, int(200 / s)) for s in reversed(spacing_uv)]
-    for _ in range(tries):
-        low = [int(rng.integers(0, max(1, n - w + 1))) for n, w in zip(plane.shape, window, strict=True)]
-        part = np.s_[low[0] : low[0] + window[0], low[1] : low[1] + window[1]]
-        blur = [rng.uniform(1.0, 5.0) / s for s in reversed(spacing_uv)]
-        smooth = ndimage.gaussian_filter(plane[part].astype(np.float32), blur)
-        body = np.argwhere(smooth > -950)
-        if len(body) < 20:
-            continue
-        seed = tuple(body[rng.integers(len(body))])
-        band = np.exp(rng.uniform(np.log(15), np.log(150)))
-        similar = ndimage.binary_opening(np.abs(smooth - smooth[seed]) < band)
-        numbered, _count = ndimage.label(similar)
-        if numbered[seed] == 0:
-            continue
-        region = ndimage.binary_fill_holes(numbered == numbered[seed])
-        where = ndimage.find_objects(region.astype(np.uint8))[0]
-        height, width = ((s.stop - s.start) * p for s, p in zip(where, reversed(spacing_uv), strict=True))
-        filled = region[where].mean()
-        if 8 <= max(height, width) <= 180 and min(height, width) >= 4 and filled > 0.25 and region.sum() >= 6:
-            mask = np.zeros(plane.shape, bool)
-            mask[part] = region
-            return mask
-    return None
-
-
-def disturb(crop: Tensor, rng: np.random.Generator) -> Tensor:
-    """(3, S, S) HU, changed as scanners, doses and reconstructions change them."""
-    size = crop.shape[-1]
-    if rng.random() < 0.25:
-        coarse = int(size / rng.uniform(1.5, 3.0))
-        crop = functional.interpolate(crop[None], size=(coarse, coarse), mode="area")
-        crop = functional.interpolate(crop, size=(size, size), mode="bilinear", align_corners=False)[0]
-    crop = crop * float(rng.uniform(0.92, 1.08)) + float(rng.normal(0, 20))
-    if rng.random() < 0.5:
-        grain = size // int(rng.choice([1, 2, 4]))
-        noise = torch.from_numpy(rng.standard_normal((1, 3, grain, grain), dtype=np.float32))
-        noise = functional.interpolate(noise, size=(size, size), mode="bilinear", align_corners=False)[0]
-        crop = crop + noise * float(rng.uniform(3, 40))
-    return crop
 
 
 def collect_shapes(cases: Sequence[PoolCase]) -> dict[str, list[tuple[str, NDArray[np.uint8]]]]:

@@ -26,6 +26,7 @@ class TinyConfig:
         heads, depth, mlp: of the two-way transformer.
         windows: (low, high) in HU, one input channel each for the crop's own slice; the first is also used
             for the slice below and the slice above.
+        box_channel: whether the encoder sees the box as a further input channel.
         neighbour_mm: how far the slices below and above are, at least one slice.
         zoom: crop side in multiples of the box's longest edge, at inference.
         min_side_mm: the smallest crop side, at inference.
@@ -43,6 +44,7 @@ class TinyConfig:
     depth: int = 2
     mlp: int = 512
     windows: tuple[tuple[float, float], ...] = ((-160.0, 240.0), (-500.0, 1300.0), (-1100.0, 100.0))
+    box_channel: bool = False
     neighbour_mm: float = 3.0
     zoom: float = 1.9
     min_side_mm: float = 48.0
@@ -52,8 +54,8 @@ class TinyConfig:
 
     @property
     def channels(self) -> int:
-        """Input channels: one a window, and the two neighbours."""
-        return len(self.windows) + 2
+        """Input channels: one a window, the two neighbours, and the box where it is one."""
+        return len(self.windows) + 2 + self.box_channel
 
 
 def _unit(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
@@ -164,15 +166,28 @@ class TinySam(nn.Module):
             if isinstance(module, nn.Conv2d):  # half as fast again on a CPU
                 module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
 
-    def encode(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, channels, size, size), made by ``tiny_crops.channels``, to embeddings at strides 8, 4 and 2."""
+    def encode(self, crops: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Crops to embeddings at strides 8, 4 and 2.
+
+        Args:
+            crops: (B, windows + 2, size, size), made by ``tiny_crops.channels``.
+            boxes: (B, 4), see ``decode``; drawn into the input where ``box_channel`` says so. Each crop has one box,
+                so the encoder may know from its first layer what it is asked for.
+        """
+        if self.config.box_channel:
+            drawn = 2 * box_shares(boxes, self.config.size)[:, None].to(crops) - 1
+            crops = torch.cat([crops, drawn], dim=1)
         found: tuple[Tensor, Tensor, Tensor] = self.encoder(
             crops.contiguous(memory_format=torch.channels_last)
         )
         return found
 
     def decode(
-        self, embedding: tuple[Tensor, Tensor, Tensor], boxes: Tensor, priors: Tensor | None = None
+        self,
+        embedding: tuple[Tensor, Tensor, Tensor],
+        boxes: Tensor,
+        priors: Tensor | None = None,
+        points: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """One mask for each crop.
 
@@ -180,12 +195,14 @@ class TinySam(nn.Module):
             embedding: of ``encode``.
             boxes: (B, 4) x0, y0, x1, y1 in crop pixels, edges (the first pixel covers 0 to 1).
             priors: (B, size/2, size/2) probabilities of a rough mask, or NaN in the crops that have none.
+            points: (B, K, 3) x, y in crop pixels and 1 for inside, 0 for outside, -1 for no point.
 
         Returns:
             (B, size/2, size/2) logits, and (B,) the IoU that the network expects of them.
         """
         # segment-anything adds half a pixel to what it takes for pixel indices
-        sparse, dense = self.prompt_encoder(points=None, boxes=boxes - 0.5, masks=None)
+        marks = None if points is None else (points[..., :2] - 0.5, points[..., 2])
+        sparse, dense = self.prompt_encoder(points=marks, boxes=boxes - 0.5, masks=None)
         if priors is not None:
             given = ~torch.isnan(priors[:, 0, 0])
             _, hinted = self.prompt_encoder(None, None, masks=4 * torch.nan_to_num(priors)[:, None] - 2)
@@ -193,6 +210,25 @@ class TinySam(nn.Module):
         logits, quality = self.decoder(embedding, self.prompt_encoder.get_dense_pe(), sparse, dense)
         return logits, quality
 
-    def forward(self, crops: Tensor, boxes: Tensor, priors: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, crops: Tensor, boxes: Tensor, priors: Tensor | None = None, points: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """``encode`` and ``decode`` in one."""
-        return self.decode(self.encode(crops), boxes, priors)
+        return self.decode(self.encode(crops, boxes), boxes, priors, points)
+
+
+def box_shares(boxes: Tensor, size: int) -> Tensor:
+    """(B, size, size) share of every pixel that lies in the box, 0 to 1.
+
+    Args:
+        boxes: (B, 4) x0, y0, x1, y1 in crop pixels, edges.
+        size: of the crop.
+    """
+    start = torch.arange(size, device=boxes.device, dtype=boxes.dtype)
+
+    def along(low: Tensor, high: Tensor) -> Tensor:
+        covered = torch.minimum(start + 1, high[:, None]) - torch.maximum(start, low[:, None])
+        return covered.clamp(0, 1)
+
+    x0, y0, x1, y1 = boxes.unbind(-1)
+    return along(y0, y1)[:, :, None] * along(x0, x1)[:, None, :]

@@ -23,13 +23,24 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from medlsam.segment.tiny_data import Sample, SampleSource, SampleStream, SamplingConfig, collect_shapes
+from medlsam.device import lightning_precision, resolve_device
+from medlsam.segment.tiny_boxes import SamplingConfig
+from medlsam.segment.tiny_data import Sample, SampleSource, SampleStream, collect_shapes
 from medlsam.segment.tiny_net import TinyConfig, TinySam
 from medlsam.segment.tiny_pool import build_pool, load_pool
+from medlsam.segment.tiny_weights import export, start_weights
 
-# true slice boxes, jittered ones, ones as wrong as located ones, and these with other patients' mean shape
-# (as shares of exact and of jittered boxes)
-VALIDATION = {"exact": (1.0, 0.0), "jittered": (0.0, 1.0), "located": (0.0, 0.0), "prior": (0.0, 0.0)}
+# true slice boxes, jittered ones, ones as wrong as located ones, and these with other patients' mean shape or with
+# a point inside or outside (as shares of exact boxes, of jittered ones, and of samples with points)
+VALIDATION = {
+    "exact": (1.0, 0.0, 0.0),
+    "jittered": (0.0, 1.0, 0.0),
+    "located": (0.0, 0.0, 0.0),
+    "prior": (0.0, 0.0, 0.0),
+    "points": (0.0, 0.0, 1.0),
+}
+#: Every so many batches come without points: a prompt without any has fewer tokens.
+_WITHOUT_POINTS = 2
 
 
 def soft_dice_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -75,7 +86,7 @@ class TinyTraining(lightning.LightningModule):
             ema_decay: of the averaged weights, which validate and ship.
             minutes: the cosine's length on the clock instead, for a machine that is shared and whose time
                 ends; give the trainer the same ``max_time``.
-            init_from: checkpoint whose weights to begin with.
+            init_from: checkpoint or weights file to begin with; a box channel that it lacks begins at zero.
         """
         super().__init__()
         self.net_config = net or TinyConfig()
@@ -85,16 +96,15 @@ class TinyTraining(lightning.LightningModule):
         self.minutes, self.started = minutes, 0.0
         self.net = TinySam(self.net_config)
         if init_from is not None:
-            self.net.load_state_dict(
-                net_state(torch.load(init_from, map_location="cpu", weights_only=True), "net.")
-            )
+            self.net.load_state_dict(start_weights(Path(init_from), self.net))
         self.ema = AveragedModel(self.net, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True)
         self.ema.requires_grad_(False)
 
-    def losses(self, batch: Sample) -> dict[str, Tensor]:
+    def losses(self, batch: Sample, with_points: bool = False) -> dict[str, Tensor]:
         """The parts of the loss for one batch, and their sum under ``loss``."""
-        logits, quality = self.net(batch["crop"], batch["box"], batch["prior"])
-        target = batch["mask"]
+        points = batch["points"] if with_points else None
+        logits, quality = self.net(batch["crop"], batch["box"], batch["prior"], points)
+        logits, quality, target = logits.float(), quality.float(), batch["mask"]
         dice = soft_dice_loss(logits, target).mean()
         cross = functional.binary_cross_entropy_with_logits(logits, target)
         predicted, truth = (logits > 0).flatten(1), (target > 0.5).flatten(1)
@@ -104,7 +114,7 @@ class TinyTraining(lightning.LightningModule):
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
         """The loss of one batch of crops."""
-        parts = self.losses(batch)
+        parts = self.losses(batch, bool(batch_idx % _WITHOUT_POINTS))
         self.log_dict(
             {f"train/{name}": part.detach() for name, part in parts.items()}, batch_size=len(batch["box"])
         )
@@ -116,11 +126,13 @@ class TinyTraining(lightning.LightningModule):
         self.ema.update_parameters(self.net)
 
     def validation_step(self, batch: Sample, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Dice of the averaged weights on one of the four kinds of boxes."""
-        logits, _ = self.ema(batch["crop"], batch["box"], batch["prior"])
+        """Dice of the averaged weights on one of the kinds of prompts."""
+        kind = list(VALIDATION)[dataloader_idx]
+        points = batch["points"] if kind == "points" else None
+        logits, _ = self.ema(batch["crop"], batch["box"], batch["prior"], points)
         dice = hard_dice(logits, batch["mask"])
         self.log(
-            f"val/{list(VALIDATION)[dataloader_idx]}",
+            f"val/{kind}",
             dice.mean(),
             batch_size=len(dice),
             add_dataloader_idx=False,
@@ -217,6 +229,7 @@ class TinyCrops(lightning.LightningDataModule):
                         self.sampling,
                         exact=exact,
                         jittered=jittered,
+                        points=points,
                         intensity=False,
                         zoom=(self.net.zoom, self.net.zoom + 1e-6),
                         min_side_mm=(self.net.min_side_mm, self.net.min_side_mm),
@@ -225,7 +238,7 @@ class TinyCrops(lightning.LightningDataModule):
                 ),
                 prior=name == "prior",
             )
-            for name, (exact, jittered) in VALIDATION.items()
+            for name, (exact, jittered, points) in VALIDATION.items()
         }
 
     def _fixed(self, source: SampleSource, prior: bool) -> _Fixed:
@@ -251,17 +264,15 @@ class TinyCrops(lightning.LightningDataModule):
         return [DataLoader(fixed, self.batch_size) for fixed in self.validation.values()]
 
 
-def net_state(checkpoint: dict[str, Any], prefix: str = "ema.module.") -> dict[str, Tensor]:
-    """The averaged weights in a training checkpoint; those of the last step with ``net.`` as the prefix."""
-    return {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+class TinyCLI(LightningCLI):
+    """LightningCLI that picks bf16 where the device is fast at it, and float32 elsewhere."""
 
-
-def export(checkpoint: Path, target: Path) -> None:
-    """Write a checkpoint's averaged weights as a segmenter file that ``load_segmenter`` reads."""
-    from medlsam.weights.store import save_weights
-
-    data = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    save_weights(target, net_state(data), data["hyper_parameters"]["net"], kind="segmenter", half=True)
+    def before_instantiate_classes(self) -> None:
+        """Fill in ``trainer.precision`` when the configuration leaves it open."""
+        trainer = self.config[self.subcommand].trainer if self.subcommand else self.config.trainer
+        if trainer.precision is None:
+            device = resolve_device("cpu" if trainer.accelerator == "cpu" else "auto")
+            trainer.precision = lightning_precision("auto", device)
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
@@ -271,7 +282,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
         export(Path(given[1]), Path(given[2]))
         return
     own = None if arguments is None else given
-    LightningCLI(TinyTraining, TinyCrops, args=own, save_config_kwargs={"overwrite": True})
+    TinyCLI(TinyTraining, TinyCrops, args=own, save_config_kwargs={"overwrite": True})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,120 @@
+"""How far located boxes are off: the errors that the segmenter is trained to live with.
+
+    python benchmarks/box_errors.py [--cases FILE.json:key] [--limit N] [--write]
+
+Head-neck scans of the `pretrain` split, and the whole lungs of the train scans of `body/`, are located with templates
+drawn from other scans of the same. Prints the distribution of the faces' outward errors by axis; with `--write` every
+located box's six errors go to `configs/box_errors.json`, which `medlsam.segment.tiny_train` draws from.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from benchmarks import lungs
+from benchmarks.common import SeenOnce, answer, command, cut_structures, held, listed_cases, options, progress
+from medlsam.files import write_json
+from medlsam.geometry import mask_box
+from medlsam.inputs import read_case_list
+from medlsam.localize.build import build_templates
+from medlsam.localize.localizer import load_localizer
+from medlsam.localize.locate import locate
+from medlsam.scoring.references import find_references
+from medlsam.supports import find_supports, read_supports
+from medlsam.volume import read_volume
+
+TARGET = Path("configs/box_errors.json")
+TEMPLATES, SETS, CANDIDATES = 5, 3, 13
+OUTWARD = np.array([-1.0, 1.0, -1.0, 1.0, -1.0, 1.0])
+
+
+def head_neck(localizer: SeenOnce, ct: Path, spec: str, limit: int) -> list[np.ndarray]:
+    """(6,) outward errors of every located structure, mm."""
+    folder = ct / "openkbp"
+    references = find_references(folder / "labelsTr")
+    complete = {name: set(entry["complete"]) for name, entry in references.cases.items()}
+    listed = read_case_list(spec)
+    able = [c for c in listed if complete[c] == set(references.names.values())][:CANDIDATES]
+    found, names = find_supports(folder, able)
+    others = {s.name: s for s in read_supports(found, names)}
+    generator = np.random.default_rng(0)
+    sets = []
+    for _ in range(SETS):
+        chosen = [str(name) for name in generator.choice(list(others), TEMPLATES, replace=False)]
+        sets.append((chosen, build_templates(localizer, [others[c] for c in chosen], names)))  # type: ignore[arg-type]
+    localizer.forget()
+    errors = []
+    for number, case in enumerate(listed_cases(folder / "imagesTr", spec, limit)):
+        chosen, templates = sets[number % SETS]
+        if case.name in chosen:
+            continue
+        image = read_volume(case.path)
+        reference = references.read(case.name, image)
+        located = locate(localizer.embed(image), templates)
+        for organ in sorted(complete[case.name] & set(reference.values)):
+            box = located[organ].box
+            if box is not None:
+                errors.append(OUTWARD * (box.faces - reference.box(organ).faces))
+        localizer.forget()
+        progress(case.name)
+    return errors
+
+
+def chest(localizer: SeenOnce, ct: Path) -> list[np.ndarray]:
+    """The same of whole lungs, without the scan that is evaluated only."""
+    found, names = find_supports(
+        ct / "body", [n for n in lungs.CHEST if n != lungs.UNSEEN] + [*lungs.ONE_LUNG]
+    )
+    supports = {s.name: s for s in read_supports(found, names)}
+    whole = {
+        name: (held([s], names) & set(lungs.LUNGS)) - cut_structures(s, names, lungs.END_SHARE)
+        for name, s in supports.items()
+    }
+    values = {name: value for value, name in names.items()}
+    errors = []
+    for name, support in supports.items():
+        for organ in sorted(whole[name]):
+            assert support.labels is not None
+            truth = mask_box(support.labels.array == values[organ], support.labels.grid)
+            for pair in lungs.template_sets(name, organ, whole, 2, 0):
+                group = [supports[p] for p in pair]
+                templates = build_templates(localizer, group, names, organs=[organ])  # type: ignore[arg-type]
+                box = locate(localizer.embed(support.image), templates)[organ].box
+                if box is not None:
+                    errors.append(OUTWARD * (box.faces - truth.faces))
+    return errors
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--cases", help="head-neck scans (openkbp/splits.json:pretrain)")
+    parser.add_argument("--limit", type=int, default=60, help="so many of them, evenly spaced; 0 for all")
+    parser.add_argument("--write", action="store_true", help=f"store the errors in {TARGET}")
+    arguments = parser.parse_args()
+    localizer = SeenOnce(load_localizer(arguments.localizer, arguments.device))
+    spec = arguments.cases or f"{arguments.ct / 'openkbp'}/splits.json:pretrain"
+    errors = np.array(
+        head_neck(localizer, arguments.ct, spec, arguments.limit) + chest(localizer, arguments.ct)
+    )
+    table = Table(title=f"outward errors of {len(errors)} located boxes, mm", box=SIMPLE_HEAD)
+    for head in ("face", "mean", "10 %", "50 %", "90 %"):
+        table.add_column(head, justify="right")
+    for face, column in zip(("x-", "x+", "y-", "y+", "z-", "z+"), errors.T, strict=True):
+        table.add_row(face, *(f"{v:+.1f}" for v in (column.mean(), *np.quantile(column, (0.1, 0.5, 0.9)))))
+    document = {
+        "about": "outward errors, mm, of located boxes' faces x-, x+, y-, y+, z-, z+ (benchmarks/box_errors.py)",
+        "localizer": localizer.signature,
+        "errors_mm": [[round(float(v), 1) for v in row] for row in errors],
+    }
+    answer([table], document, arguments.json)
+    if arguments.write:
+        write_json(TARGET, document)
+        progress(f"wrote {TARGET}")
+
+
+if __name__ == "__main__":
+    command(main)

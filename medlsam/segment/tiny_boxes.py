@@ -1,0 +1,98 @@
+"""What is drawn for the training of ``sam-tiny``, and boxes that are as wrong as located ones are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """What is drawn, and how far it is changed.
+
+    Attributes:
+        openkbp, body, phantom, nameless: weights of the four sources (absent ones are left out).
+        empty: share of labelled samples whose slice lies past the structure's end.
+        prior: share of labelled samples that come with a rough mask from other patients.
+        other_plane: share of coronal and sagittal samples among those that need no prior.
+        points: share of labelled samples with a point inside, one outside, or both.
+        exact, jittered: share of exact boxes, and of boxes with sides moved by up to 20 % of the edge; the
+            others are moved as a located box is.
+        errors: file with the errors of located boxes (``benchmarks/box_errors.py``); a normal distribution of
+            ``error_mm`` where None.
+        error_mm: (low, high) standard deviation of a located box's faces.
+        zoom: (low, high) crop side over the longest edge of the box.
+        min_side_mm: (low, high) smallest crop side.
+        intensity: whether HU are shifted, scaled, blurred and made noisy.
+    """
+
+    openkbp: float = 0.58
+    body: float = 0.16
+    phantom: float = 0.10
+    nameless: float = 0.16
+    empty: float = 0.06
+    prior: float = 0.4
+    other_plane: float = 0.15
+    points: float = 0.3
+    exact: float = 0.15
+    jittered: float = 0.45
+    errors: str | None = None
+    error_mm: tuple[float, float] = (2.0, 8.0)
+    zoom: tuple[float, float] = (1.5, 2.8)
+    min_side_mm: tuple[float, float] = (32.0, 60.0)
+    intensity: bool = True
+
+
+@lru_cache(maxsize=4)
+def located_errors(file: str) -> NDArray[np.float64]:
+    """(N, 6) outward errors of located boxes, mm, along (x-, x+, y-, y+, z-, z+)."""
+    return np.asarray(json.loads(Path(file).read_text(encoding="utf-8"))["errors_mm"], dtype=float)
+
+
+def move_box(
+    box: NDArray[np.float64], sampling: SamplingConfig, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """A box as given, with jittered sides, or as wrong as a located box is.
+
+    Args:
+        box: (2 * D,) mm: D low faces, then D high ones.
+        sampling: how often which.
+        rng: the only source of chance.
+    """
+    kind, sides = rng.random(), len(box) // 2
+    if kind < sampling.exact:
+        return box
+    if kind < sampling.exact + sampling.jittered:
+        return jitter(box, 0.2 * rng.random() ** 0.5, rng)
+    edges = np.tile(box[sides:] - box[:sides], 2)
+    if sampling.errors:
+        known = located_errors(sampling.errors)
+        # any axis' errors may come to any axis, and low faces' to high ones
+        pairs = known[rng.integers(len(known))].reshape(3, 2)[rng.permutation(3)[:sides]]
+        pairs = pairs[:, rng.permutation(2)]
+        errors = np.concatenate([-pairs[:, 0], pairs[:, 1]])
+    else:
+        errors = rng.normal(0, rng.uniform(*sampling.error_mm), len(box))
+        # half of a located box's error moves the whole box
+        errors = errors + 0.7 * np.tile(rng.normal(0, rng.uniform(*sampling.error_mm), sides), 2)
+    return np.asarray(box + np.clip(errors, -0.4 * edges, 0.4 * edges))
+
+
+def jitter(box: NDArray[np.float64], share: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Sides moved by up to a share of the edge."""
+    return box + rng.uniform(-share, share, len(box)) * np.tile(
+        box[len(box) // 2 :] - box[: len(box) // 2], 2
+    )
+
+
+def map_box(
+    box: NDArray[np.float64], old: NDArray[np.float64], new: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Move a box with the box around it."""
+    scale = (new[2:] - new[:2]) / np.maximum(old[2:] - old[:2], 1e-6)
+    return np.tile(new[:2], 2) + (box - np.tile(old[:2], 2)) * np.tile(scale, 2)
