@@ -19,13 +19,17 @@ from typing import Any
 from medlsam import __version__
 from medlsam.device import resolve_device
 from medlsam.errors import UsageError
-from medlsam.segment.segmenters import Segmenter, load_segmenter
+from medlsam.segment.sam import SamSlices
+from medlsam.segment.segmenters import Segmenter, WholeSliceSegmenter, load_segmenter
+from medlsam.segment.tiny import TinySegmenter
 from medlsam.segment.tune_cache import EmbeddedScan, embed_cases
+from medlsam.segment.tune_crops import CropTuning
 from medlsam.segment.tune_history import History, new_since, read_history, told_cases, write_history
 from medlsam.segment.tune_judge import Comparison, Judgement, compare, judge
-from medlsam.segment.tune_models import tuning_of
 from medlsam.segment.tune_options import TuneOptions
+from medlsam.segment.tune_protocol import Tuning
 from medlsam.segment.tune_scans import LabelledCase, Names, chosen_names, find_labelled
+from medlsam.segment.tune_slices import SliceTuning
 from medlsam.segment.tune_train import Selection, select_epochs, train
 from medlsam.weights.sums import sha256_of
 
@@ -162,6 +166,19 @@ def finetune(
     current = record["sha256"] if replaced else history.current
     write_history(output, History(history.segmenter, history.original, current, (*history.cycles, record)))
     return Finetuned(output, replaced, record["cycle"], tuple(new), selection, compared, record)
+
+
+def tuning_of(segmenter: Segmenter) -> Tuning:
+    """How a loaded segmenter is fine-tuned.
+
+    Raises:
+        UsageError: a kind that cannot be.
+    """
+    if isinstance(segmenter, TinySegmenter):
+        return CropTuning(segmenter)
+    if isinstance(segmenter, WholeSliceSegmenter) and isinstance(segmenter.model, SamSlices):
+        return SliceTuning(segmenter.model)
+    raise UsageError(f"{segmenter.spec.name}: fine-tuning knows sam-tiny and models of segment-anything only")
 
 
 def _split(

@@ -21,8 +21,8 @@ from torch.utils.data import Dataset
 
 from medlsam.errors import TemplateError, WeightsError
 from medlsam.files import atomic_path
-from medlsam.segment.tune_models import Drawn, Embedded, Tuning
 from medlsam.segment.tune_options import TuneOptions
+from medlsam.segment.tune_protocol import Drawn, Embedded, Tuning
 from medlsam.segment.tune_scans import Component, LabelledCase, LabelledScan, components
 
 #: Changes when the content of the files changes.

@@ -59,12 +59,13 @@ def read_history(weights: Path) -> History | None:
         return None
     data = read_json(file, UsageError)
     try:
-        assert data["format"] == _FORMAT, f"format {data['format']}"
+        if data["format"] != _FORMAT:
+            raise ValueError(f"format {data['format']}")
         history = History(
             str(data["segmenter"]), str(data["original"]), data["current"], tuple(map(dict, data["cycles"]))
         )
         history.trained_patients()
-    except (KeyError, TypeError, ValueError, AssertionError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
             f"{file}: not a history of `medlsam finetune` that this version reads ({error!r})"
         ) from error

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader
 from medlsam.errors import MedlsamError, UsageError
 from medlsam.segment.tiny_train import hard_dice, soft_dice_loss
 from medlsam.segment.tune_cache import ComponentsToScore, EmbeddedScan, SlicesToTrain
-from medlsam.segment.tune_models import Drawn, Tuning
 from medlsam.segment.tune_options import TuneOptions
+from medlsam.segment.tune_protocol import Drawn, Tuning
 
 _SCORED_TOGETHER = 16
 
@@ -188,8 +188,8 @@ def _quiet() -> Iterator[None]:
     logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+            for usual in ("does not have many workers", "module.* in eval mode", "LeafSpec", "no `val_dataloader`"):
+                warnings.filterwarnings("ignore", message=f".*{usual}.*")
             yield
     finally:
         logger.setLevel(level)
