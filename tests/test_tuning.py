@@ -134,6 +134,17 @@ def test_scans_are_found_with_their_patients(tmp_path: Path) -> None:
     assert found[0].read().image.array.shape == (5, 28, 36)
 
 
+@pytest.mark.realdata
+def test_a_real_sarcoma_has_one_prompt_a_slice(real_ct: Path) -> None:
+    (found,) = find_labelled([real_ct / "lesions"], cases=["sts_002"])
+    own = found.read()
+    levels = np.flatnonzero(own.labels.array.any(axis=(1, 2)))
+    parts = components(own)
+    assert {part.structure for part in parts} == {"tumour"}
+    assert {part.z for part in parts} <= set(levels.tolist())
+    assert len({part.z for part in parts}) > 10
+
+
 @pytest.mark.parametrize(
     ("given_", "text"),
     [
