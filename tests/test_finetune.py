@@ -294,6 +294,13 @@ def test_the_command_prints_a_table(
     assert "held-out patients" in result.stdout
     assert "0.605 ±0.007" in result.stdout
     assert "not better than the original weights" in result.stderr.replace("\n", " ")
+    judged["next"].extend([0.6, 0.5])
+    result = call(
+        *("finetune", data, "--output", tmp_path / "u.safetensors", "--segmenter", start, "--device", "cpu"),
+        *("--held-out", tmp_path / "judge.json", "--epochs", 1, "--views", 1),
+    )
+    assert "the original weights are not worse" in result.stderr.replace("\n", " ")
+    assert (tmp_path / "u.safetensors").exists()
 
 
 def test_a_wrong_call_of_the_command_is_2(data: Path, start: Path, tmp_path: Path) -> None:

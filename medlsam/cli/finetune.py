@@ -122,6 +122,12 @@ def finetune(
         )
     if done.replaced and not done.selection.epochs:
         what += "; its weights are the original ones, since no epoch was better on the patients left out"
+    elif (
+        done.replaced
+        and done.held_out
+        and done.held_out.patients.after[0] <= done.held_out.patients.before[0]
+    ):
+        what += f"; on the held-out patients the {done.held_out.against} weights are not worse"
     console.print(escape(what), soft_wrap=True)
     if as_json:
         print_json({"file": str(output), **done.record})

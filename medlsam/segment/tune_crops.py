@@ -58,16 +58,16 @@ class CropTuning:
                 crops.append(channels(cut[:3], config.windows))
                 boxes.append(torch.from_numpy(frame.box(box, config.size)).float())
                 targets.append(functional.avg_pool2d(cut[3:] - AIR, 2)[0])
-        rows = [self._encode(torch.stack(crops[i : i + BATCH])) for i in range(0, len(crops), BATCH)]
+        rows = []
+        with torch.inference_mode():
+            for start in range(0, len(crops), BATCH):
+                some = torch.stack(crops[start : start + BATCH]).to(self.segmenter.device)
+                rows.append([level.float().cpu() for level in self.segmenter.net.encode(some)])
         levels = {
             f"embedding.{k}": torch.cat(level).half() for k, level in enumerate(zip(*rows, strict=True))
         }
         target = (torch.stack(targets) * 255).round().to(torch.uint8)
         return {**levels, "box": torch.stack(boxes), "target": target, "views": torch.tensor([views])}
-
-    @torch.inference_mode()
-    def _encode(self, crops: Tensor) -> list[Tensor]:
-        return [level.float().cpu() for level in self.segmenter.net.encode(crops.to(self.segmenter.device))]
 
     def draw(self, stored: Stored, part: int, jitter: float, rng: np.random.Generator | None) -> Drawn:
         """One of the component's crops, each with the box that it was cut around."""

@@ -188,7 +188,12 @@ def _quiet() -> Iterator[None]:
     logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            for usual in ("does not have many workers", "module.* in eval mode", "LeafSpec", "no `val_dataloader`"):
+            for usual in (
+                "does not have many workers",
+                "module.* in eval mode",
+                "LeafSpec",
+                "no `val_dataloader`",
+            ):
                 warnings.filterwarnings("ignore", message=f".*{usual}.*")
             yield
     finally:
