@@ -28,7 +28,7 @@ def finetune(
         list[Path],
         typer.Argument(
             help="Folders of labelled scans: nnU-Net, or <case>/image.* with <case>/labels.*.",
-            metavar="PATH...",
+            metavar="PATH",
             show_default=False,
         ),
     ],
