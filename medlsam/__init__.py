@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from medlsam.phantom import phantom
     from medlsam.pipeline import MedLSAM, load
     from medlsam.results import Localization, LocatedOrgan, Segmentation
+    from medlsam.segment.finetune import finetune
     from medlsam.volume import Volume, read_volume, write_volume
 
 __version__ = "0.1.0"
@@ -43,6 +44,7 @@ __all__ = [
     "Volume",
     "__version__",
     "evaluate",
+    "finetune",
     "load",
     "localize_folder",
     "phantom",
@@ -63,6 +65,7 @@ _HOME = {
     "TemplateSet": "medlsam.localize.templates",
     "Volume": "medlsam.volume",
     "evaluate": "medlsam.evaluate",
+    "finetune": "medlsam.segment.finetune",
     "load": "medlsam.pipeline",
     "localize_folder": "medlsam.batch",
     "phantom": "medlsam.phantom",

@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import abdomen, absent, answers, crops, lungs, reach, search_time, template_count, timing
+from benchmarks import (
+    abdomen,
+    absent,
+    answers,
+    crops,
+    finetune_sarcoma,
+    lungs,
+    reach,
+    search_time,
+    template_count,
+    timing,
+)
 from benchmarks.common import SeenOnce, cut_structures, evenly, held, in_view, listed_cases
 from medlsam.errors import UsageError
 from medlsam.geometry import Box, Grid
@@ -65,7 +76,7 @@ def localizer() -> SeenOnce:
     return SeenOnce(FakeLocalizer())  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("module", [abdomen, absent, lungs, search_time, template_count])
+@pytest.mark.parametrize("module", [abdomen, absent, finetune_sarcoma, lungs, search_time, template_count])
 def test_a_script_says_how_it_is_run(module: Any) -> None:
     assert f"python benchmarks/{module.__name__.split('.')[-1]}.py" in module.__doc__
     assert module.main is not None
@@ -354,3 +365,10 @@ def test_every_way_to_reach_is_scored_on_the_same_templates() -> None:
     reach.add_scores(scores, localizer.embed(supports[0].image), templates, {"lung_left": Box(low, high)})
     assert set(scores) == set(reach.WAYS)
     assert reach.mean(scores["none"])[0] > 0.8
+
+
+def test_sarcomas_are_trained_on_or_judged_by_never_both() -> None:
+    assert (len(finetune_sarcoma.TRAIN), len(finetune_sarcoma.JUDGE)) == (8, 6)
+    assert not set(finetune_sarcoma.TRAIN) & set(finetune_sarcoma.JUDGE)
+    table = finetune_sarcoma.by_patient({"held_out": {"by_patient": {"sts_009": [0.5, 0.75]}}})
+    assert [list(column.cells) for column in table.columns] == [["sts_009"], ["0.500"], ["0.750"], ["+0.250"]]

@@ -22,7 +22,9 @@ from medlsam.weights.registry import ENTRIES
 from tests.stub_model import VALUES, draw_ct, stub_model, template_set, true_mask
 
 GRID = Grid((16, 24, 28), (1.5, 2.0, 2.5), (10.0, -20.0, 5.0))
-COMMANDS = ("segment", "localize", "evaluate", "template", "pretrain", "weights", "info", "demo")
+COMMANDS = (
+    "segment", "localize", "evaluate", "template", "pretrain", "finetune", "weights", "info", "demo",
+)  # fmt: skip
 
 
 def call(*arguments: object) -> Any:

@@ -12,6 +12,7 @@ import typer
 from medlsam import __version__
 from medlsam.cli.demo import demo
 from medlsam.cli.evaluate import evaluate
+from medlsam.cli.finetune import finetune
 from medlsam.cli.info import info
 from medlsam.cli.localize import localize
 from medlsam.cli.pretrain import pretrain
@@ -57,6 +58,7 @@ app.command(
         "allow_interspersed_args": False,
     }
 )(pretrain)
+app.command()(finetune)
 app.add_typer(weights_app, name="weights")
 app.command()(info)
 app.command()(demo)

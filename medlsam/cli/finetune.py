@@ -1,0 +1,157 @@
+"""``medlsam finetune``."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from medlsam.cli.common import AsJson, answers, messages, print_json, told
+from medlsam.cli.progress import case_bar
+from medlsam.segment.tune_options import TuneOptions
+
+_DEFAULT = TuneOptions()
+_HELP = {item.name: item.metadata["help"] for item in fields(TuneOptions)}
+
+
+def _training(name: str) -> Any:
+    return typer.Option(help=_HELP[name], rich_help_panel="Training")
+
+
+@told
+def finetune(
+    labelled: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders of labelled scans: nnU-Net, or <case>/image.* with <case>/labels.*.",
+            metavar="PATH",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="The segmenter file to write.", metavar="FILE.safetensors")],
+    segmenter: Annotated[
+        str, typer.Option(help="The original weights: a known name or a file.", metavar="NAME|FILE")
+    ] = "sam-tiny",
+    cases: Annotated[
+        str | None,
+        typer.Option(
+            help="Only these scans: a JSON list, or FILE.json:key.", metavar="FILE", show_default=False
+        ),
+    ] = None,
+    held_out: Annotated[
+        str | None,
+        typer.Option(
+            help="Scans that are not trained on and judge the result: a JSON list, or FILE.json:key.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    organs: Annotated[
+        str | None,
+        typer.Option(help="Only these structures, comma-separated.", metavar="A,B", show_default=False),
+    ] = None,
+    patients: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON of scan to patient, where a patient has several scans.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    cycle: Annotated[
+        bool,
+        typer.Option(
+            "--cycle",
+            help="Go on with FILE after masks were added or corrected; replace it only if the new one is better on "
+            "the held-out patients.",
+        ),
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where FILE exists.")] = False,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Keep the embeddings here for the next cycle.", metavar="DIR", show_default=False),
+    ] = None,
+    epochs: Annotated[int, _training("epochs")] = _DEFAULT.epochs,
+    batch_size: Annotated[int, _training("batch_size")] = _DEFAULT.batch_size,
+    learning_rate: Annotated[float, _training("learning_rate")] = _DEFAULT.learning_rate,
+    weight_decay: Annotated[float, _training("weight_decay")] = _DEFAULT.weight_decay,
+    jitter: Annotated[float, _training("jitter")] = _DEFAULT.jitter,
+    views: Annotated[int, _training("views")] = _DEFAULT.views,
+    slices: Annotated[int, _training("slices")] = _DEFAULT.slices,
+    folds: Annotated[int, _training("folds")] = _DEFAULT.folds,
+    seed: Annotated[int, _training("seed")] = _DEFAULT.seed,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", metavar="NAME")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Train the segmenter's mask decoder on your own labelled scans.
+
+    Image encoder and prompt encoder stay as they are. Leave-one-patient-out chooses the number of epochs. The
+    result is one file for `--segmenter FILE`; FILE.history.json beside it tells how it came about.
+    """
+    options = TuneOptions(epochs, batch_size, learning_rate, weight_decay, jitter, views, slices, folds, seed)
+    from medlsam.segment.finetune import finetune as tune
+
+    console = messages()
+    with case_bar(console) as bar:
+        done = tune(
+            labelled,
+            output,
+            segmenter=segmenter,
+            cases=cases,
+            held_out=held_out,
+            organs=None if organs is None else [name.strip() for name in organs.split(",") if name.strip()],
+            patients=patients,
+            cycle=cycle,
+            overwrite=overwrite,
+            options=options,
+            device=device,
+            cache=cache,
+            on_progress=bar.say,
+        )
+    if done.replaced:
+        what = f"wrote {output}: use it with --segmenter {output}"
+    elif output.exists():
+        what = f"{output} stays as it was: this cycle is not better on the held-out patients"
+    else:
+        what = (
+            "nothing is written: this cycle is not better than the original weights on the held-out patients"
+        )
+    if done.replaced and not done.selection.epochs:
+        what += "; its weights are the original ones, since no epoch was better on the patients left out"
+    elif (
+        done.replaced
+        and done.held_out
+        and done.held_out.patients.after[0] <= done.held_out.patients.before[0]
+    ):
+        what += f"; on the held-out patients the {done.held_out.against} weights are not worse"
+    console.print(escape(what), soft_wrap=True)
+    if as_json:
+        print_json({"file": str(output), **done.record})
+    else:
+        answers().print(to_table(done.record))
+
+
+def to_table(record: Any) -> Table:
+    """Dice before and after, of a cycle's record."""
+    held_out = record["held_out"]
+    rows = {"patients left out in turn": record["left_out"]}
+    if held_out is not None:
+        rows["held-out patients"] = held_out["patients"]
+        rows["their 2D components"] = held_out["components"]
+    table = Table(
+        title=f"cycle {record['cycle']}: {len(record['trained_on'])} scans, {record['epochs']} epochs"
+    )
+    for head in ("Dice with true slice boxes", "n", "before", "after", "Wilcoxon p"):
+        table.add_column(head, justify="left" if head.startswith("Dice") else "right")
+    for name, row in rows.items():
+        before, after = (f"{row[side]['mean']:.3f} ±{row[side]['std']:.3f}" for side in ("before", "after"))
+        table.add_row(name, str(row["n"]), before, after, f"{row['wilcoxon_p']:.3g}")
+    table.caption = (
+        "mean ± standard deviation. Left out in turn: in 2D crops, by decoders without that patient; the epochs were "
+        "chosen by this row, so it is a little too good. Components of one scan are alike: their p is too small."
+    )
+    return table

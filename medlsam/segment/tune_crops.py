@@ -1,0 +1,96 @@
+"""Fine-tuning of ``sam-tiny``, whose embedding is that of a crop around one box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medlsam.segment.registry import SegmenterSpec
+from medlsam.segment.tiny import BATCH, TinySegmenter
+from medlsam.segment.tiny_crops import AIR, channels, frame_around, neighbour_step, planes_at, sample
+from medlsam.segment.tune_protocol import Drawn, Embedded, Stored, jittered
+from medlsam.segment.tune_scans import Component, LabelledScan
+from medlsam.weights.store import save_weights
+
+#: An embedding has tensors at strides 8, 4 and 2.
+_LEVELS = 3
+
+
+class CropTuning:
+    """``sam-tiny``: the crop depends on the box, so some jittered crops of each component are embedded."""
+
+    def __init__(self, segmenter: TinySegmenter) -> None:
+        self.segmenter = segmenter
+
+    @property
+    def spec(self) -> SegmenterSpec:
+        """Its registry entry."""
+        return self.segmenter.spec
+
+    def embed(
+        self,
+        scan: LabelledScan,
+        parts: Sequence[Component],
+        views: int,
+        jitter: float,
+        rng: np.random.Generator,
+    ) -> Embedded:
+        """Rows ``part * views + view`` of embeddings, boxes in crop pixels and targets at half the crop's size."""
+        config, spacing = self.segmenter.config, scan.image.grid.spacing_xyz
+        shape_hw = scan.image.array.shape[1:]
+        step = neighbour_step(spacing[2], config.neighbour_mm)
+        crops, boxes, targets = [], [], []
+        for part in parts:
+            # the mask rides along as a fourth plane, counted from the planes' fill
+            mask = np.where(part.mask(shape_hw), AIR + 1, AIR)[None]
+            planes = np.concatenate([planes_at(scan.image.array, part.z, step), mask])
+            for view in range(views):
+                box = part.box_xyxy if view == 0 else jittered(part.box_xyxy, shape_hw, jitter, rng)
+                frame = frame_around(box, spacing[:2], config.zoom, config.min_side_mm)
+                cut = sample(planes, frame, config.size)
+                crops.append(channels(cut[:3], config.windows))
+                boxes.append(torch.from_numpy(frame.box(box, config.size)).float())
+                targets.append(functional.avg_pool2d(cut[3:] - AIR, 2)[0])
+        rows = []
+        with torch.inference_mode():
+            for start in range(0, len(crops), BATCH):
+                some = torch.stack(crops[start : start + BATCH]).to(self.segmenter.device)
+                rows.append([level.float().cpu() for level in self.segmenter.net.encode(some)])
+        levels = {
+            f"embedding.{k}": torch.cat(level).half() for k, level in enumerate(zip(*rows, strict=True))
+        }
+        target = (torch.stack(targets) * 255).round().to(torch.uint8)
+        return {**levels, "box": torch.stack(boxes), "target": target, "views": torch.tensor([views])}
+
+    def draw(self, stored: Stored, part: int, jitter: float, rng: np.random.Generator | None) -> Drawn:
+        """One of the component's crops, each with the box that it was cut around."""
+        views = int(stored.row("views", 0))
+        row = part * views + (0 if rng is None else int(rng.integers(views)))
+        levels = {f"embedding.{k}": stored.row(f"embedding.{k}", row).float() for k in range(_LEVELS)}
+        return {**levels, "box": stored.row("box", row), "target": stored.row("target", row).float() / 255}
+
+    def trainable(self) -> nn.Module:
+        """The network; its encoder lies idle."""
+        net = deepcopy(self.segmenter.net)
+        net.decoder.requires_grad_(True)
+        return net
+
+    def decode(self, module: nn.Module, batch: Drawn) -> tuple[Tensor, Tensor]:
+        """One box in each crop."""
+        levels = tuple(batch[f"embedding.{k}"] for k in range(_LEVELS))
+        logits, quality = module.decode(levels, batch["box"])  # type: ignore[operator]
+        return logits, quality
+
+    def save(self, module: nn.Module, path: Path) -> None:
+        """Full precision: the steps of fine-tuning are finer than float16."""
+        save_weights(path, module.state_dict(), asdict(self.segmenter.config), kind="segmenter")
+
+    def check_name(self, path: Path) -> None:
+        """Any name will do: the file says what it is."""

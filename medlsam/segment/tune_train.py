@@ -1,0 +1,200 @@
+"""Training the mask decoder on cached embeddings (Lightning), and how many epochs are best."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from lightning import LightningModule, Trainer
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from medlsam.errors import MedlsamError, UsageError
+from medlsam.segment.tiny_train import hard_dice, soft_dice_loss
+from medlsam.segment.tune_cache import ComponentsToScore, EmbeddedScan, SlicesToTrain
+from medlsam.segment.tune_options import TuneOptions
+from medlsam.segment.tune_protocol import Drawn, Tuning
+
+_SCORED_TOGETHER = 16
+
+
+class DecoderTuning(LightningModule):
+    """Dice and cross-entropy of the masks, squared error of the expected IoU; AdamW on the decoder alone.
+
+    Attributes:
+        module: prompt encoder and decoder; what requires a gradient is the decoder.
+        curve: after each validation, patient to mean Dice over components at the decoder's resolution.
+    """
+
+    def __init__(self, tuning: Tuning, options: TuneOptions, patients: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.tuning, self.options, self.patients = tuning, options, list(patients)
+        self.module: nn.Module = tuning.trainable()
+        self.curve: list[dict[str, float]] = []
+        self._scores: list[tuple[Tensor, Tensor]] = []
+
+    def training_step(self, batch: Drawn, batch_idx: int) -> Tensor:
+        """The loss of some components."""
+        logits, quality = self.tuning.decode(self.module, batch)
+        target = batch["target"]
+        dice = soft_dice_loss(logits, target).mean()
+        cross = functional.binary_cross_entropy_with_logits(logits, target)
+        with torch.no_grad():
+            predicted, truth = (logits > 0).flatten(1), (target > 0.5).flatten(1)
+            iou = (predicted & truth).sum(1) / (predicted | truth).sum(1).clamp(min=1)
+        # a small share: the decoder's opinion of its masks must go along with them
+        return dice + cross + 0.1 * functional.mse_loss(quality, iou)
+
+    def validation_step(self, batch: Drawn, batch_idx: int) -> None:
+        """Keep the Dice of each component."""
+        logits, _ = self.tuning.decode(self.module, batch)
+        self._scores.append((batch["owner"].cpu(), hard_dice(logits, batch["target"]).float().cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        """Mean over each patient's components."""
+        owner, dice = (torch.cat(column) for column in zip(*self._scores, strict=True))
+        self._scores.clear()
+        self.curve.append({p: float(dice[owner == k].mean()) for k, p in enumerate(self.patients)})
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW on what learns."""
+        learning = [p for p in self.module.parameters() if p.requires_grad]
+        return torch.optim.AdamW(
+            learning, lr=self.options.learning_rate, weight_decay=self.options.weight_decay
+        )
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What leave-one-patient-out found.
+
+    Attributes:
+        epochs: with the best mean over the patients; 0 where every epoch is worse than the original weights.
+        curve: mean over the patients after 0, 1, ... epochs.
+        patients: patient to Dice (before, after ``epochs``), each scored by a decoder that never saw it.
+    """
+
+    epochs: int
+    curve: tuple[float, ...]
+    patients: dict[str, tuple[float, float]]
+
+
+def select_epochs(
+    tuning: Tuning,
+    scans: Sequence[EmbeddedScan],
+    options: TuneOptions,
+    device: torch.device,
+    say: Callable[[str], None],
+) -> Selection:
+    """Train without each patient (or group of patients) in turn, and score that one after every epoch.
+
+    The paper keeps the best epoch of each fold and then the fold that does best on the test set. Here one number
+    of epochs is chosen for all folds, so that no single patient and no test set decides.
+
+    Raises:
+        UsageError: fewer than two patients.
+        MedlsamError: the training diverged.
+    """
+    patients = sorted({scan.patient for scan in scans})
+    if len(patients) < 2:
+        raise UsageError(
+            f"leave-one-patient-out needs two patients to train on, there is {', '.join(patients) or 'none'}; add "
+            "another patient's scan"
+        )
+    groups = np.array_split(np.array(patients), options.folds or len(patients))
+    by_epoch: list[dict[str, float]] = [{} for _ in range(options.epochs + 1)]
+    for number, group in enumerate(groups, start=1):
+        if not len(group):
+            continue  # more folds than patients
+        left_out = set(group.tolist())
+        say(f"fold {number} of {len(groups)}, without {', '.join(sorted(left_out))}")
+        trained = train(
+            tuning,
+            [scan for scan in scans if scan.patient not in left_out],
+            options.epochs,
+            options,
+            device,
+            [scan for scan in scans if scan.patient in left_out],
+        )
+        for scores, found in zip(by_epoch, trained.curve, strict=True):
+            scores.update(found)
+    curve = tuple(float(np.mean(list(scores.values()))) for scores in by_epoch)
+    best = int(np.argmax(curve))
+    return Selection(best, curve, {p: (by_epoch[0][p], by_epoch[best][p]) for p in patients})
+
+
+def train(
+    tuning: Tuning,
+    scans: Sequence[EmbeddedScan],
+    epochs: int,
+    options: TuneOptions,
+    device: torch.device,
+    validate_on: Sequence[EmbeddedScan] = (),
+) -> DecoderTuning:
+    """Train a decoder from the original weights.
+
+    Args:
+        tuning: the segmenter.
+        scans: to train on.
+        epochs: how often each slice is seen; with 0 the weights stay the original ones.
+        options: of the training.
+        device: where.
+        validate_on: scans that are scored before the first and after every epoch.
+
+    Raises:
+        MedlsamError: the training diverged.
+    """
+    scored = ComponentsToScore(tuning, validate_on)
+    trained = DecoderTuning(tuning, options, scored.patients)
+    order = torch.Generator().manual_seed(options.seed)
+    batches = DataLoader(
+        SlicesToTrain(tuning, scans, options), options.batch_size, shuffle=True, generator=order
+    )
+    held_out = DataLoader(scored, _SCORED_TOGETHER) if len(scored) else None
+    with _quiet():
+        trainer = Trainer(
+            max_epochs=epochs,
+            accelerator={"cuda": "gpu"}.get(device.type, device.type),
+            devices=[device.index or 0] if device.type == "cuda" else 1,
+            precision="32-true",  # the steps are small, and decoding is cheap
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        if held_out is not None:
+            trainer.validate(trained, held_out, verbose=False)
+        if epochs:
+            trainer.fit(trained, batches, held_out)
+    if not all(bool(torch.isfinite(p).all()) for p in trained.module.parameters()):
+        raise MedlsamError(
+            f"fine-tuning diverged at learning_rate {options.learning_rate:g} (weights are not finite); lower it"
+        )
+    return trained
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning tells of its devices and loaders in every fold; once would be too often."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for usual in (
+                "does not have many workers",
+                "module.* in eval mode",
+                "LeafSpec",
+                "no `val_dataloader`",
+            ):
+                warnings.filterwarnings("ignore", message=f".*{usual}.*")
+            yield
+    finally:
+        logger.setLevel(level)
