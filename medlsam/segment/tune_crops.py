@@ -61,8 +61,11 @@ class CropTuning:
         rows = []
         with torch.inference_mode():
             for start in range(0, len(crops), BATCH):
-                some = torch.stack(crops[start : start + BATCH]).to(self.segmenter.device)
-                rows.append([level.float().cpu() for level in self.segmenter.net.encode(some)])
+                part_of = slice(start, start + BATCH)
+                some, asked = (
+                    torch.stack(all_[part_of]).to(self.segmenter.device) for all_ in (crops, boxes)
+                )
+                rows.append([level.float().cpu() for level in self.segmenter.net.encode(some, asked)])
         levels = {
             f"embedding.{k}": torch.cat(level).half() for k, level in enumerate(zip(*rows, strict=True))
         }
