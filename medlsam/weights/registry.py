@@ -132,6 +132,32 @@ _ENTRIES = (
             "(medsam_vit_b.pth, md5 3bb6db55bd0c9ca30b61248bca72f8d6); no sha256 is published"
         ),
     ),
+    WeightsEntry(
+        name="litemedsam",
+        kind="segmenter",
+        file="lite_medsam.pth",
+        licence="Apache-2.0 (code); see the place of download for the weights",
+        description="LiteMedSAM: MedSAM with a TinyViT image encoder on 256 pixels (bowang-lab)",
+        source=(
+            "the link of https://github.com/bowang-lab/MedSAM/tree/LiteMedSAM (lite_medsam.pth); its publishers "
+            "give no sha256"
+        ),
+    ),
+    # The publishers give no sum, but git does: at this commit the file is blob
+    # 7ef2d090979fd9853adf17b7a99c8b94a1c5a6a7, and many public users of this URL record the sha256 below for it.
+    WeightsEntry(
+        name="mobile_sam",
+        kind="segmenter",
+        file="mobile_sam.pt",
+        licence="Apache-2.0",
+        description="MobileSAM: SAM with a TinyViT image encoder (Chaoning Zhang et al.)",
+        url=(
+            "https://raw.githubusercontent.com/ChaoningZhang/MobileSAM/"
+            "f706ad9c4eb7f219c00d9050e46328518ffb65d2/weights/mobile_sam.pt"
+        ),
+        known_sha256="6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+        bytes=40_728_226,
+    ),
 )
 
 #: Every known file by name.
