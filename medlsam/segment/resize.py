@@ -28,7 +28,7 @@ def area(picture: Picture, size: tuple[int, int]) -> NDArray[np.float32]:
     rows, columns = (_overlaps(old, new) for old, new in zip(picture.shape, size, strict=True))
     # The sums are whole numbers, so that halves are halves and not a little less.
     means = (rows @ picture.astype(np.float64) @ columns.T) / (picture.shape[0] * picture.shape[1])
-    return np.floor(means + 0.5).astype(np.float32)
+    return np.asarray(np.floor(means + 0.5), dtype=np.float32)
 
 
 def spline(picture: Picture, size: tuple[int, int]) -> NDArray[np.float32]:

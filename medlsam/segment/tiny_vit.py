@@ -122,7 +122,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.local_conv(x + self.attn(x))
-        return x + self.mlp(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        each: Tensor = self.mlp(x.permute(0, 2, 3, 1))
+        return x + each.permute(0, 3, 1, 2)
 
 
 class _ChannelNorm(nn.LayerNorm):
