@@ -1,4 +1,7 @@
-"""Our path through a SAM against segment-anything's own ``SamPredictor``: same weights, same picture, same box."""
+"""Our path through a SAM against the publishers' own: same weights, same picture, same box.
+
+For SAM and MobileSAM that is segment-anything's ``SamPredictor``; LiteMedSAM's steps are written out.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -127,3 +131,43 @@ def test_logits_are_those_of_sam_predictor(
     name: str, predictor_class: Callable[[nn.Module], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compare(name, predictor_class, monkeypatch)
+
+
+def test_litemedsam_s_steps_are_its_publishers() -> None:
+    """The steps of ``CVPR24_LiteMedSAM_infer.py`` in the LiteMedSAM branch; the image encoder is stood in for."""
+    spec = SEGMENTERS["litemedsam"]
+    state = random_state("tiny_vit_256")
+    model = load_sam("random.pth", spec, torch.device("cpu"), Checkpoint(state))
+    embedding = torch.randn(1, 256, 64, 64, generator=torch.Generator().manual_seed(0))
+    pictures: list[Tensor] = []
+
+    class Stub(nn.Module):
+        def forward(self, picture: Tensor) -> Tensor:
+            pictures.append(picture)
+            return embedding
+
+    model.network.image_encoder = Stub()
+    scan = np.kron(slice_hu(), np.ones((4, 4), dtype=np.int16))  # (400, 512): longest side halved to 256
+    found = model.decode(model.encode(scan), np.array(BOXES) * 4, scan.shape)
+
+    blocks = to_bytes(scan, spec).reshape(200, 2, 256, 2).astype(int).sum(axis=(1, 3))
+    levels = np.floor(blocks / 4 + 0.5)  # cv2.INTER_AREA for a factor of two
+    normal = (levels - levels.min()) / np.clip(levels.max() - levels.min(), 1e-8, None)
+    padded = np.pad(normal, ((0, 56), (0, 0)))
+    np.testing.assert_allclose(pictures[0][0], np.broadcast_to(padded, (3, 256, 256)), atol=1e-6)
+    prompts = model.network.prompt_encoder
+    assert prompts.input_image_size == (256, 256)
+    for box, logits in zip(BOXES, found, strict=True):
+        box_256 = torch.as_tensor((np.array(box) * 4 + 0.5) * 256 / 512, dtype=torch.float32)[None, None]
+        with torch.no_grad():
+            sparse, dense = prompts(points=None, boxes=box_256, masks=None)
+            low, _ = model.network.mask_decoder(
+                image_embeddings=embedding,
+                image_pe=prompts.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=False,
+            )
+        expected = F.interpolate(low[..., :200, :256], (400, 512), mode="bilinear", align_corners=False)[0, 0]
+        torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+        assert float(expected.std()) > 0.01
