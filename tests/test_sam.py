@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,34 +11,33 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from medlsam.errors import GeometryError, UsageError, WeightsError
 from medlsam.geometry import Grid
 from medlsam.segment import _sam_import, segmenters
-from medlsam.segment.preprocess import prepare, restore, scale_boxes
+from medlsam.segment.preprocess import prepare, restore, scale_boxes, to_bytes
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.registry import SEGMENTERS
+from medlsam.segment.resize import spline
 from medlsam.segment.sam import SamSlices, build_network, load_sam
-from medlsam.segment.sam_checkpoint import read_state_dict, recognise
 from medlsam.segment.segmenters import WholeSliceSegmenter, load_segmenter
 from medlsam.stopwatch import Stopwatch
 from medlsam.volume import Volume
-from medlsam.weights.store import save_weights
+from medlsam.weights.checkpoint import Checkpoint
 
 CPU = torch.device("cpu")
-SAM, MEDSAM = SEGMENTERS["sam_vit_b"], SEGMENTERS["medsam_vit_b"]
+SAM, MEDSAM, LITE = SEGMENTERS["sam_vit_b"], SEGMENTERS["medsam_vit_b"], SEGMENTERS["litemedsam"]
 
 
 # --- preprocessing: values worked by hand on tiny images, the input made small with them
 
 
 def test_sam_window_mean_std_and_padding() -> None:
-    # W400 L40 is -160..240 HU to 0..255: -160 -> 0, 40 -> 127.5, 240 -> 255, beyond clipped
+    # W400 L40 is -160..240 HU to 0..255: -160 -> 0, 40 -> 127.5 -> 127, 240 -> 255, beyond clipped
     image = np.array([[-1000, -160, 40, 240], [3000, 40, -60, 140]], dtype=np.int16)
     found = prepare(image, replace(SAM, input_size=4))
-    levels = np.array([[0, 0, 127.5, 255], [255, 127.5, 63.75, 191.25]])
+    levels = np.array([[0, 0, 127, 255], [255, 127, 63, 191]])
     assert found.shape == (1, 3, 4, 4)
     for channel, (mean, std) in enumerate([(123.675, 58.395), (116.28, 57.12), (103.53, 57.375)]):
         np.testing.assert_allclose(found[0, channel, :2], (levels - mean) / std, atol=1e-5)
@@ -47,11 +45,9 @@ def test_sam_window_mean_std_and_padding() -> None:
 
 
 def test_sam_longest_side_is_scaled_linearly() -> None:
-    # two pixels 0 and 255 to four: half-pixel centres give 0, 1/4, 3/4, 1
+    # two pixels 0 and 255 to four: half-pixel centres give 0, 1/4, 3/4, 1, in whole levels
     found = prepare(np.array([[-160, 240]]), replace(SAM, input_size=4))[0, 0]
-    np.testing.assert_allclose(
-        found[:2], (np.array([[0, 0.25, 0.75, 1]] * 2) * 255 - 123.675) / 58.395, atol=1e-5
-    )
+    np.testing.assert_allclose(found[:2], (np.array([[0, 64, 191, 255]] * 2) - 123.675) / 58.395, atol=1e-5)
     assert (found[2:] == 0).all()
 
 
@@ -67,20 +63,45 @@ def test_medsam_stretches_and_takes_each_slices_own_range() -> None:
     found = prepare(image, replace(MEDSAM, input_size=4))
     np.testing.assert_allclose(found[0], np.broadcast_to([0, 0.5, 1, 0.5], (3, 4, 4)), atol=1e-5)
     clipped = prepare(np.array([[-1000, 40, 3000, 40]]), replace(MEDSAM, input_size=4))
-    np.testing.assert_allclose(clipped[0, 0, 0], [0, 0.5, 1, 0.5], atol=1e-5)
+    np.testing.assert_allclose(clipped[0, 0, 0], np.array([0, 127, 255, 127]) / 255, atol=1e-5)
     air = prepare(np.full((3, 4), -1000), replace(MEDSAM, input_size=4))
     assert (air == 0).all()
 
 
-def test_medsam_is_cubic() -> None:
-    # one step edge, doubled: each new pixel lies a quarter of a pixel beside an old one, and takes four of
-    # them; over- and undershoot stay, and the range is taken after the resize
-    image = np.tile(np.array([-160, -160, -160, 240, 240, 240], dtype=np.float32), (6, 1))
-    found = prepare(image, replace(MEDSAM, input_size=12))[0, 0, 5].numpy()
-    w = [-0.0703125, 0.8671875, 0.2265625, -0.0234375]  # at distance 1.25, 0.25, 0.75, 1.75 (a = -1/2)
-    raw = np.array([0, 0, 0, w[3], w[0], w[2] + w[3]])
-    raw = np.concatenate([raw, 1 - raw[::-1]])
-    np.testing.assert_allclose(found, (raw - raw.min()) / np.ptp(raw), atol=1e-5)
+def test_medsam_is_resized_by_splines() -> None:
+    edge = np.tile(np.array([-160, -160, -160, 240, 240, 240], dtype=np.float32), (6, 1))
+    found = prepare(edge, replace(MEDSAM, input_size=12))[0, 0].numpy()
+    np.testing.assert_allclose(found, spline(to_bytes(edge, MEDSAM), (12, 12)) / 255, atol=1e-6)
+    assert 0.1 < found[5, 5] < 0.24  # a quarter of a pixel before the edge: nearest is 0, linear 0.25
+
+
+def test_litemedsam_keeps_the_aspect_and_pads_with_zeros() -> None:
+    # 8 x 4 to 4 x 2 by means of 2 x 2; the picture's own range to 0..1, then nothing right of it
+    image = np.kron(np.array([[-160, 40], [240, 140]]), np.ones((4, 2)))
+    found = prepare(image, replace(LITE, input_size=4))
+    expected = np.array([[0, 127], [0, 127], [255, 191], [255, 191]]) / 255
+    assert found.shape == (1, 3, 4, 4)
+    np.testing.assert_allclose(
+        found[0], np.broadcast_to(np.pad(expected, ((0, 0), (0, 2))), (3, 4, 4)), atol=1e-6
+    )
+
+
+def test_the_entries_are_the_publishers() -> None:
+    facts = {s.name: (s.input_size, s.aspect, s.normalisation, s.interpolation) for s in SEGMENTERS.values()}
+    sam = (1024, "longest", "mean_std", "bilinear")
+    assert facts == {
+        "sam-tiny": (96, "crop", "own", "own"),
+        "sam_vit_b": sam,
+        "sam_vit_l": sam,
+        "sam_vit_h": sam,
+        "medsam_vit_b": (1024, "stretch", "min_max", "spline"),
+        "litemedsam": (256, "longest", "min_max", "area"),
+        "mobile_sam": sam,
+    }
+    for spec in SEGMENTERS.values():
+        assert (spec.level, spec.width) == (40, 400)
+        if spec.normalisation == "mean_std":
+            assert (spec.mean, spec.std) == ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
 
 def test_boxes_scale_with_the_image() -> None:
@@ -88,10 +109,11 @@ def test_boxes_scale_with_the_image() -> None:
     box = [9.5, 19.5, 29.5, 39.5]  # from the edge: 10, 20, 30, 40
     assert scale_boxes(box, (256, 512), SAM).tolist() == [[20, 40, 60, 80]]
     assert scale_boxes(box, (256, 512), MEDSAM).tolist() == [[20, 80, 60, 160]]
+    assert scale_boxes(box, (256, 512), LITE).tolist() == [[5, 10, 15, 20]]
     assert scale_boxes([-0.5, -0.5, 511.5, 255.5], (256, 512), SAM).tolist() == [[0, 0, 1024, 512]]
 
 
-@pytest.mark.parametrize(("spec", "rows"), [(SAM, 128), (MEDSAM, 256)])
+@pytest.mark.parametrize(("spec", "rows"), [(SAM, 128), (MEDSAM, 256), (LITE, 128)])
 def test_masks_come_back_where_they_were(spec: Any, rows: int) -> None:
     logits = torch.full((1, 256, 256), -5.0)
     logits[:, : rows // 2, 128:] = 5.0  # the upper half of the image's part, right side
@@ -298,85 +320,15 @@ def test_a_prompt_outside_of_the_scan_is_refused(loaded: WholeSliceSegmenter) ->
     assert not stub.seen
 
 
-def small(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Enough of the keys to be recognised, without the memory."""
-    return {k: v for k, v in state.items() if v.numel() < 4096 or k == "image_encoder.pos_embed"}
-
-
-def test_training_checkpoints_are_unwrapped(vit_b: dict[str, Tensor], tmp_path: Path) -> None:
-    state = small(vit_b)
-    optimizer = {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 1e-4}]}
-    for name, content in {
-        "medsam.pth": {"model": state, "optimizer": optimizer, "epoch": 3},
-        "parallel.pth": {"state_dict": {f"module.{k}": v.half() for k, v in state.items()}, "epoch": 1},
-    }.items():
-        torch.save(content, tmp_path / name)
-        found = read_state_dict(tmp_path / name)
-        assert found.keys() == state.keys()
-        assert all(value.dtype == torch.float32 for value in found.values())
-        assert recognise(found, name) == "vit_b"
-    save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "sam.safetensors")
-    assert read_state_dict(tmp_path / "sam.safetensors").keys() == state.keys()
-
-
 def test_missing_and_changed_tensors_are_named(vit_b: dict[str, Tensor], tmp_path: Path) -> None:
     state = dict(vit_b)
-    del state["mask_decoder.iou_token.weight"]
+    del state["mask_decoder.mask_tokens.weight"]
     state["mask_decoder.extra"] = torch.zeros(1)
     state["image_encoder.neck.0.weight"] = torch.zeros(1)
-    with pytest.raises(WeightsError, match=r"1 missing \(mask_decoder.iou_token.weight\)") as caught:
-        load_sam(tmp_path / "x.pth", SAM, CPU, state)
+    with pytest.raises(WeightsError, match=r"1 missing \(mask_decoder.mask_tokens.weight\)") as caught:
+        load_sam(tmp_path / "x.pth", SAM, CPU, Checkpoint(state))
     assert "1 not known (mask_decoder.extra)" in str(caught.value)
     assert "image_encoder.neck.0.weight (1,) instead of (256, 768, 1, 1)" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("keys", "words"),
-    [
-        (["module.conv0_1.conv.weight", "module.fc1.weight"], "MedLAM"),
-        (["image_encoder.patch_embed.seq.0.c.weight", "prompt_encoder.x", "mask_decoder.x"], "LiteMedSAM"),
-        (["image_encoder.trunk.pos_embed", "memory_attention.x"], "SAM 2"),
-        (["vision_encoder.pos_embed", "mask_decoder.x"], "Hugging Face"),
-        (["encoder.stem.weight", "projector.weight"], "another network"),
-        (["layer1.0.weight"], r"unknown kind \(keys layer1.0.weight\)"),
-    ],
-)
-def test_wrong_kinds_are_named(keys: list[str], words: str, tmp_path: Path) -> None:
-    path = tmp_path / "file.pth"
-    torch.save({"epoch": 2, "state_dict": {key: torch.zeros(2) for key in keys}, "optimizer": {}}, path)
-    with pytest.raises(WeightsError, match=words) as caught:
-        load_segmenter(path, "cpu")
-    assert str(path) in str(caught.value)
-    assert "SAM ViT-B" in str(caught.value)
-
-
-def test_other_contents_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "file.pth"
-    torch.save({"model": {"w": torch.zeros(1)}, "args": Namespace(lr=1.0)}, path)
-    with pytest.raises(WeightsError, match="other than tensors"):
-        load_segmenter(path, "cpu")
-    torch.save({"optimizer": {"state": {}}, "epoch": 1}, path)
-    with pytest.raises(WeightsError, match="no state dict: found keys optimizer, epoch"):
-        load_segmenter(path, "cpu")
-    torch.save([1, 2], path)
-    with pytest.raises(WeightsError, match="found list"):
-        load_segmenter(path, "cpu")
-    path.write_bytes(b"<html>not found</html>")
-    with pytest.raises(WeightsError, match="HTML"):
-        load_segmenter(path, "cpu")
-    torch.save({"a": torch.zeros(1000)}, path)
-    path.write_bytes(path.read_bytes()[:600])
-    with pytest.raises(WeightsError, match="damaged or truncated"):
-        load_segmenter(path, "cpu")
-
-
-def test_our_own_files_go_to_their_loader(tmp_path: Path) -> None:
-    path = tmp_path / "net.safetensors"
-    save_weights(path, {"w": torch.zeros(2)}, {}, "localizer")
-    with pytest.raises(WeightsError, match="holds a localizer, a segmenter is wanted"):
-        load_segmenter(path, "cpu")
-    with pytest.raises(WeightsError, match="no segmenter is called 'sam'"):
-        load_segmenter(path, "cpu", model="sam")
 
 
 @pytest.mark.parametrize(
@@ -403,16 +355,4 @@ def test_a_vit_b_file_must_say_whose_it_is(name: str, expected: str | None) -> N
 
 def test_another_encoder_than_the_name_asks_for_is_refused(vit_b: dict[str, Tensor]) -> None:
     with pytest.raises(WeightsError, match="holds a SAM vit_b; sam_vit_h needs vit_h"):
-        load_sam("x.pth", SEGMENTERS["sam_vit_h"], CPU, small(vit_b))
-
-
-def test_the_models_argument_decides_the_preprocessing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    path = tmp_path / "model_best.pth"
-    torch.save({"w": torch.zeros(1)}, path)
-    monkeypatch.setattr(
-        "medlsam.segment.sam.load_sam", lambda path, spec, *rest: SamSlices(nn.Module(), spec, CPU)
-    )
-    assert load_segmenter(path, "cpu", model="medsam_vit_b").spec is MEDSAM
-    assert load_segmenter(path, "cpu", model="sam_vit_b").spec is SAM
+        load_sam("x.pth", SEGMENTERS["sam_vit_h"], CPU, Checkpoint(dict(vit_b)))

@@ -5,6 +5,8 @@ Slices are (H, W) HU, boxes x0, y0, x1, y1 in continuous pixel indices (pixel i 
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -12,6 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from medlsam.segment.registry import SegmenterSpec
+from medlsam.segment.resize import area, bilinear, spline
+
+_RESIZED = MappingProxyType({"bilinear": bilinear, "area": area, "spline": spline})
 
 
 def prepare(slice_hu: NDArray[np.generic], spec: SegmenterSpec, device: torch.device | None = None) -> Tensor:
@@ -20,27 +25,33 @@ def prepare(slice_hu: NDArray[np.generic], spec: SegmenterSpec, device: torch.de
     Args:
         slice_hu: (H, W) HU.
         spec: whose preprocessing.
-        device: where the result lies, default CPU.
+        device: where the result lies, default CPU. All before that is the CPU's, so that a slice is the same
+            picture everywhere.
 
     Returns:
         (1, 3, S, S) float32, S = ``spec.input_size``.
     """
-    pixels = torch.as_tensor(np.asarray(slice_hu, dtype=np.float32), device=device)[None, None]
-    low = spec.level - spec.width / 2
-    pixels = ((pixels - low) / spec.width).clamp(0.0, 1.0) * spec.top
-    height, width = pixels.shape[-2:]
-    size = spec.input_shape((height, width))
-    if size != (height, width):
-        pixels = F.interpolate(pixels, size, mode=spec.interpolation, align_corners=False, antialias=True)
+    picture = to_bytes(slice_hu, spec)
+    height, width = size = spec.input_shape((picture.shape[0], picture.shape[1]))
+    resized = _RESIZED[spec.interpolation](picture, size) if size != picture.shape else picture
+    pixels = torch.from_numpy(resized.astype(np.float32)).expand(1, 3, -1, -1)
     if spec.normalisation == "min_max":
         least, most = pixels.min(), pixels.max()
         pixels = (pixels - least) / (most - least).clamp_min(1e-8)  # a slice of air is 0 everywhere
-    pixels = pixels.expand(-1, 3, -1, -1)
-    if spec.normalisation == "mean_std":
+    else:
         mean, std = (pixels.new_tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
         pixels = (pixels - mean) / std
     # after the normalisation, as SAM does: the padding is 0, not black
-    return F.pad(pixels, (0, spec.input_size - size[1], 0, spec.input_size - size[0])).contiguous()
+    padded = F.pad(pixels, (0, spec.input_size - width, 0, spec.input_size - height))
+    return padded.contiguous().to(device or torch.device("cpu"))
+
+
+def to_bytes(slice_hu: NDArray[np.generic], spec: SegmenterSpec) -> NDArray[np.uint8]:
+    """The window as a grey picture of 256 levels, (H, W): what all these models were trained on."""
+    low = spec.level - spec.width / 2
+    levels = (np.asarray(slice_hu, dtype=np.float32) - low) * (255.0 / spec.width)
+    # Fractions are cut off, as np.uint8 does in the publishers' preparation of CT.
+    return np.asarray(np.clip(levels, 0.0, 255.0), dtype=np.uint8)
 
 
 def scale_boxes(boxes: ArrayLike, shape_hw: tuple[int, int], spec: SegmenterSpec) -> NDArray[np.float32]:

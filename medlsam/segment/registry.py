@@ -14,8 +14,9 @@ from typing import Literal
 from medlsam.weights.registry import WeightsEntry, entry
 
 Kind = Literal["sam", "crop"]
-Architecture = Literal["vit_b", "vit_l", "vit_h"]
+Architecture = Literal["vit_b", "vit_l", "vit_h", "tiny_vit_1024", "tiny_vit_256"]
 Aspect = Literal["longest", "stretch", "crop"]
+Interpolation = Literal["bilinear", "area", "spline", "own"]
 Normalisation = Literal["mean_std", "min_max", "own"]
 
 
@@ -31,13 +32,14 @@ class SegmenterSpec:
         aspect: ``longest`` scales the longest side to ``input_size`` and pads right and below with zeros;
             ``stretch`` scales both sides to it; ``crop`` is the model's own.
         level: middle of the window, HU.
-        width: width of the window, HU; values outside are clipped.
-        top: the window goes to 0..``top`` before the normalisation.
-        interpolation: ``bilinear`` or ``bicubic``, anti-aliased when it shrinks.
+        width: width of the window, HU; values outside are clipped. Whole slices become 256 grey levels, 0..255.
+        interpolation: how these are resized: ``bilinear`` as Pillow, ``area`` as OpenCV, ``spline`` as
+            scikit-image (see ``resize``), or ``own``.
         normalisation: ``mean_std`` per channel, ``min_max`` of each resized slice to 0..1, or ``own``.
-        mean: of the three channels, on 0..``top``.
-        std: of the three channels, on 0..``top``.
-        architecture: segment-anything's name of the image encoder; None for the crop kind.
+        mean: of the three channels, on 0..255.
+        std: of the three channels, on 0..255.
+        architecture: the image encoder: segment-anything's name, or TinyViT for pictures of that size; None for
+            the crop kind.
     """
 
     name: str
@@ -46,8 +48,7 @@ class SegmenterSpec:
     aspect: Aspect
     level: float
     width: float
-    top: float
-    interpolation: Literal["bilinear", "bicubic"]
+    interpolation: Interpolation
     normalisation: Normalisation
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -86,16 +87,15 @@ class SegmenterSpec:
         return (int(shape_hw[0] * scale + 0.5), int(shape_hw[1] * scale + 0.5))
 
 
-def _sam(architecture: Architecture) -> SegmenterSpec:
+def _sam(name: str, architecture: Architecture) -> SegmenterSpec:
     """SAM saw photographs, 0..255, less ImageNet's mean. The window is ours: usual for soft tissue."""
     return SegmenterSpec(
-        name=f"sam_{architecture}",
+        name=name,
         kind="sam",
         input_size=1024,
         aspect="longest",
         level=40.0,
         width=400.0,
-        top=255.0,
         interpolation="bilinear",
         normalisation="mean_std",
         mean=(123.675, 116.28, 103.53),
@@ -113,13 +113,12 @@ _SPECS = (
         aspect="crop",
         level=40.0,
         width=400.0,
-        top=1.0,
-        interpolation="bilinear",
+        interpolation="own",
         normalisation="own",
     ),
-    _sam("vit_b"),
-    _sam("vit_l"),
-    _sam("vit_h"),
+    _sam("sam_vit_b", "vit_b"),
+    _sam("sam_vit_l", "vit_l"),
+    _sam("sam_vit_h", "vit_h"),
     SegmenterSpec(
         # As its publishers prepare CT: window, resize without keeping the aspect, then each slice's own
         # range to 0..1. SAM's mean and std do NOT follow, although the network is the same.
@@ -129,11 +128,25 @@ _SPECS = (
         aspect="stretch",
         level=40.0,
         width=400.0,
-        top=255.0,
-        interpolation="bicubic",
+        interpolation="spline",
         normalisation="min_max",
         architecture="vit_b",
     ),
+    SegmenterSpec(
+        # Window and range are MedSAM's; unlike there the aspect is kept. Its publishers cut the boxes' fractions
+        # off, which we do not.
+        name="litemedsam",
+        kind="sam",
+        input_size=256,
+        aspect="longest",
+        level=40.0,
+        width=400.0,
+        interpolation="area",
+        normalisation="min_max",
+        architecture="tiny_vit_256",
+    ),
+    # Distilled from SAM's encoder, on pictures prepared as for SAM.
+    _sam("mobile_sam", "tiny_vit_1024"),
 )
 
 #: Every segmenter by name; the first is the default.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from medlsam.errors import WeightsError
 from medlsam.segment._sam_import import sam_parts
 from medlsam.segment.preprocess import prepare, restore, scale_boxes
 from medlsam.segment.registry import Architecture, SegmenterSpec
-from medlsam.segment.sam_checkpoint import read_state_dict, recognise
-from medlsam.weights.checkpoint import check_fit
+from medlsam.segment.sam_checkpoint import read_checkpoint, recognise, without_classifier
+from medlsam.segment.tiny_vit import EMBEDDING, GRID, TinyVit
+from medlsam.weights.checkpoint import Checkpoint, check_fit
 
 # On a CPU a box in a large batch costs more than one in a small batch; a GPU wants them together.
 _CPU_BOXES, _GPU_BOXES = 4, 32
+# Image encoders that segment-anything does not have, with the side of their pictures.
+_TINY_VITS: Mapping[Architecture, int] = {"tiny_vit_1024": 1024, "tiny_vit_256": 256}
 
 
 class SamSlices:
@@ -75,15 +79,39 @@ class SamSlices:
 
 
 def build_network(architecture: Architecture) -> nn.Module:
-    """segment-anything's ``Sam`` with random weights."""
+    """segment-anything's ``Sam`` with random weights and the image encoder of that name."""
     # Not on the meta device: a product in the prompt encoder makes torch import its whole compiler there,
     # which takes longer than the random numbers.
-    network: nn.Module = sam_parts().build_sam.sam_model_registry[architecture]()
+    size = _TINY_VITS.get(architecture)
+    network: nn.Module = (
+        sam_parts().build_sam.sam_model_registry[architecture]() if size is None else _tiny_sam(size)
+    )
+    return network
+
+
+def _tiny_sam(size: int) -> nn.Module:
+    """``Sam`` with TinyViT for pictures of ``size``; prompt encoder and mask decoder are those of all SAMs."""
+    modeling = sam_parts().modeling
+    encoder = TinyVit(size)
+    prompts = modeling.PromptEncoder(
+        embed_dim=EMBEDDING,
+        image_embedding_size=(GRID, GRID),
+        input_image_size=(size, size),
+        mask_in_chans=16,
+    )
+    decoder = modeling.MaskDecoder(
+        transformer_dim=EMBEDDING,
+        transformer=modeling.TwoWayTransformer(depth=2, embedding_dim=EMBEDDING, mlp_dim=2048, num_heads=8),
+        num_multimask_outputs=3,
+        iou_head_depth=3,
+        iou_head_hidden_dim=256,
+    )
+    network: nn.Module = modeling.Sam(encoder, prompts, decoder)
     return network
 
 
 def load_sam(
-    path: str | Path, spec: SegmenterSpec, device: torch.device, state: dict[str, Tensor] | None = None
+    path: str | Path, spec: SegmenterSpec, device: torch.device, checkpoint: Checkpoint | None = None
 ) -> SamSlices:
     """Load a checkpoint of the SAM family.
 
@@ -91,17 +119,18 @@ def load_sam(
         path: the file.
         spec: the registry entry; its image encoder must be the file's.
         device: where the model runs.
-        state: what ``read_state_dict(path)`` gave, where it was read already.
+        checkpoint: what ``read_checkpoint(path)`` gave, where it was read already.
 
     Raises:
         WeightsError: no such file, damaged, or weights of another kind.
     """
-    state = read_state_dict(path) if state is None else state
-    found = recognise(state, path)
+    checkpoint = read_checkpoint(path) if checkpoint is None else checkpoint
+    found = recognise(checkpoint, path)
     if found != spec.architecture:
         raise WeightsError(f"{path} holds a SAM {found}; {spec.name} needs {spec.architecture}")
+    state = without_classifier(checkpoint.state) if found in _TINY_VITS else checkpoint.state
     network = build_network(found)
-    check_fit(state, network.state_dict(), path, "segment-anything's network")
+    check_fit(state, network.state_dict(), path, f"the network of {spec.name}")
     network.load_state_dict(state, strict=True, assign=True)  # takes the tensors over instead of copying
     # not in checkpoints, and replaced by the registry entry's own values
     for name in ("pixel_mean", "pixel_std"):

@@ -1,94 +1,171 @@
-"""Reading checkpoints of the SAM family: only tensors are unpickled, and what does not fit is named.
+"""Recognising checkpoints of the SAM family by keys and shapes, and naming what is none.
 
-SAM and MedSAM have the same keys and shapes: a file says which image encoder it is for, not which
-preprocessing. That comes from its name, or from its sha256 where one is known.
+Keys and shapes say which image encoder a file is for, not which preprocessing: SAM and MedSAM have the same ones. What
+they leave open comes from the file's name, or from its sha256 where one is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
 from medlsam.errors import WeightsError
 from medlsam.segment.registry import Architecture
-from medlsam.weights.checkpoint import few
-from medlsam.weights.checkpoint import read_state_dict as read_any_state_dict
+from medlsam.weights.checkpoint import Checkpoint, few
+from medlsam.weights.checkpoint import read_checkpoint as read_any_checkpoint
 
 # (embedding width, blocks) of segment-anything's image encoders
-_ENCODERS: Mapping[tuple[int, int], Architecture] = {
+_VITS: Mapping[tuple[int, int], Architecture] = {
     (768, 12): "vit_b",
     (1024, 24): "vit_l",
     (1280, 32): "vit_h",
 }
+# first convolution of TinyViT-5M: MobileSAM shrinks with it, LiteMedSAM looks at single pixels
+_TINY_VITS: Mapping[tuple[int, ...], Architecture] = {
+    (32, 3, 3, 3): "tiny_vit_1024",
+    (32, 3, 1, 1): "tiny_vit_256",
+}
 _POSITIONS = "image_encoder.pos_embed"
-_WANTED = "wanted: a checkpoint of SAM ViT-B, ViT-L or ViT-H, or of MedSAM ViT-B"
+_STEM = "image_encoder.patch_embed.seq.0.c.weight"
+_DECODING = ("prompt_encoder.no_mask_embed.weight", "mask_decoder.iou_token.weight")
+# The classifier that TinyViT was pretrained with: MobileSAM's file still holds it, and nothing uses it.
+_CLASSIFIER = ("image_encoder.norm_head.", "image_encoder.head.")
+_WANTED = "wanted: a checkpoint of SAM (ViT-B, ViT-L, ViT-H), MedSAM, MobileSAM or LiteMedSAM"
 
-# What other models' keys begin with, the more particular first.
-_OTHERS: tuple[tuple[tuple[str, ...], str], ...] = (
-    (
+
+@dataclass(frozen=True)
+class _Other:
+    """A kind of file that is none of the SAM family.
+
+    Attributes:
+        prefixes: what some of its keys begin with.
+        name: what it is, after "this is"; ``{form}`` is the checkpoint's form.
+        advice: what to do.
+    """
+
+    prefixes: tuple[str, ...]
+    name: str
+    advice: str
+
+
+# The more particular first.
+_OTHERS = (
+    _Other(
         ("conv0_1.", "conv8_2.", "fc1."),
-        "weights or a training checkpoint of MedLAM, the published localizer; it segments nothing",
+        "a MedLAM {form} (the published localizer)",
+        "it locates and does not segment: give it as --localizer published --weights FILE",
     ),
-    (
+    _Other(
+        ("ema.module.encoder.", "net.encoder.to_half."),
+        "a {form} of sam-tiny's training",
+        "write its weights file: python -m medlsam.segment.tiny_train export CHECKPOINT FILE.safetensors",
+    ),
+    _Other(
         ("image_encoder.trunk.", "memory_attention.", "sam_mask_decoder.", "sam_prompt_encoder."),
-        "a SAM 2 or MedSAM2 checkpoint; its network is another one",
+        "a SAM 2 or MedSAM2 {form}",
+        "its network is another one, which cannot be run",
     ),
-    (
+    _Other(
         ("vision_encoder.", "shared_image_embedding."),
-        "a SAM checkpoint in the names of Hugging Face transformers; take the original .pth file",
+        "a SAM {form} in the names of Hugging Face transformers",
+        "take the original .pth file",
     ),
-    (
-        ("image_encoder.patch_embed.seq.", "image_encoder.layers."),
-        "a MobileSAM or LiteMedSAM checkpoint (image encoder TinyViT), which this version cannot run",
+    _Other(
+        ("mask_decoder.hf_token.", "mask_decoder.hf_mlp."),
+        "a HQ-SAM {form}",
+        "its mask decoder is another one, which cannot be run",
     ),
-    (
+    _Other(
         ("image_encoder.features.", "image_encoder.stage", "image_encoder.backbone."),
-        "a checkpoint with another image encoder (EdgeSAM, MedficientSAM or alike), which cannot be run",
+        "a {form} with another image encoder (EdgeSAM, MedficientSAM or alike)",
+        "it cannot be run",
     ),
-    (
+    _Other(
         ("prompt_encoder.bbox_top_left_embeddings.", "prompt_encoder.point_embeddings.bbox"),
-        "an EfficientSAM checkpoint, which cannot be run",
-    ),
-    (
-        ("encoder.", "network.", "model.", "decoder."),
-        "weights of another network, perhaps a training checkpoint of medlsam (give the .safetensors file "
-        "that was made from it)",
+        "an EfficientSAM {form}",
+        "its decoder has other names and parts, and cannot be run",
     ),
 )
 
 
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint (see ``medlsam.weights.checkpoint.read_state_dict``).
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """A checkpoint's tensors and what lies beside them (see ``medlsam.weights.checkpoint.read_checkpoint``).
 
     Raises:
         WeightsError: no such file, damaged, or something else than tensors.
     """
-    return read_any_state_dict(path, _WANTED)
+    return read_any_checkpoint(path, _WANTED)
 
 
-def recognise(state: Mapping[str, Tensor], path: str | Path) -> Architecture:
-    """Which of segment-anything's networks a state dict is for.
+def recognise(checkpoint: Checkpoint, path: str | Path) -> Architecture:
+    """Which network of the SAM family a checkpoint is for.
 
     Args:
-        state: as ``read_state_dict`` gives it.
+        checkpoint: as ``read_checkpoint`` gives it.
         path: where it came from, for the message.
 
     Raises:
         WeightsError: another model's weights, or a kind that is not known; the message says what was found.
     """
-    positions = state.get(_POSITIONS)
-    if positions is not None and positions.ndim == 4 and "prompt_encoder.no_mask_embed.weight" in state:
-        blocks = {key.split(".")[2] for key in state if key.startswith("image_encoder.blocks.")}
-        found = _ENCODERS.get((positions.shape[-1], len(blocks)))
-        if found is not None and tuple(positions.shape[1:3]) == (64, 64):
-            return found
+    state = checkpoint.state
+    for other in _OTHERS:
+        if any(key.startswith(other.prefixes) for key in state):
+            name = other.name.format(form=checkpoint.form)
+            raise WeightsError(f"{path}: this is {name}, not a SAM; {other.advice}; {_WANTED}")
+    encoder = _encoder(state, path)
+    if encoder is None:
+        raise WeightsError(f"{path}: this is {_unknown(checkpoint)}; {_WANTED}")
+    if absent := [key for key in _DECODING if key not in state]:
         raise WeightsError(
-            f"{path} holds a SAM-like model with {len(blocks)} blocks of width {positions.shape[-1]} on a "
-            f"{positions.shape[1]}x{positions.shape[2]} grid; {_WANTED}, on a 64x64 grid"
+            f"{path}: this is no whole SAM, its prompt encoder or mask decoder is missing ({few(absent)}); {_WANTED}"
         )
-    for prefixes, what in _OTHERS:
-        if any(key.startswith(prefixes) for key in state):
-            raise WeightsError(f"{path} holds {what}; {_WANTED}")
-    raise WeightsError(f"{path} holds weights of an unknown kind (keys {few(state)}); {_WANTED}")
+    return encoder
+
+
+def without_classifier(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict without the classifier that TinyViT was pretrained with."""
+    return {key: value for key, value in state.items() if not key.startswith(_CLASSIFIER)}
+
+
+def _encoder(state: Mapping[str, Tensor], path: str | Path) -> Architecture | None:
+    """The image encoder by its shapes; None where there is none."""
+    positions, stem = state.get(_POSITIONS), state.get(_STEM)
+    if positions is not None and positions.ndim == 4:
+        blocks = {key.split(".")[2] for key in state if key.startswith("image_encoder.blocks.")}
+        found = _VITS.get((positions.shape[-1], len(blocks)))
+        if found is None or tuple(positions.shape[1:3]) != (64, 64):
+            raise WeightsError(
+                f"{path}: this is a SAM-like model with {len(blocks)} blocks of width {positions.shape[-1]} on a "
+                f"{positions.shape[1]}x{positions.shape[2]} grid; {_WANTED}, on a 64x64 grid"
+            )
+        return found
+    if stem is not None:
+        found = _TINY_VITS.get(tuple(stem.shape))
+        if found is None:
+            raise WeightsError(
+                f"{path}: this is a SAM with a TinyViT of another size (first convolution {tuple(stem.shape)}; known "
+                f"are {', '.join(map(str, _TINY_VITS))}); {_WANTED}"
+            )
+        return found
+    return None
+
+
+def _unknown(checkpoint: Checkpoint) -> str:
+    """What a checkpoint without an image encoder looks like."""
+    keys = list(checkpoint.state)
+    inside = next((key for key in keys if ".image_encoder." in key), None)
+    if inside is not None:
+        prefix = inside[: inside.index("image_encoder.")]
+        return (
+            f"a {checkpoint.form} of a model that holds a SAM under {prefix!r}; save that part's state dict alone, "
+            "so that its names begin with image_encoder."
+        )
+    if any(key.startswith(("encoder.", "decoder.", "network.", "model.", "net.")) for key in keys):
+        return (
+            f"a {checkpoint.form} of another network, not a SAM (keys {few(keys)}); of a training of medlsam give the "
+            ".safetensors file that was made from it"
+        )
+    return f"a {checkpoint.form} of an unknown kind (keys {few(keys)})"

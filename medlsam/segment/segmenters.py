@@ -127,7 +127,7 @@ def load_segmenter(
 
     Args:
         name_or_path: a registered name, downloaded where needed, or a file: one that medlsam wrote, or a
-            checkpoint of SAM or MedSAM.
+            checkpoint of SAM, MedSAM, MobileSAM or LiteMedSAM.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         model: which registered segmenter a file is of, where neither keys nor file name tell.
 
@@ -142,20 +142,25 @@ def load_segmenter(
         raise WeightsError(f"no segmenter is called {name!r}; there are: {', '.join(SEGMENTERS)}")
     path = resolve(name_or_path, "segmenter")
     spec = None if name is None else SEGMENTERS[name]
-    if spec.kind == "crop" if spec else is_ours(path):
+    ours = is_ours(path)
+    if ours and spec and spec.kind == "sam":
+        raise WeightsError(
+            f"{path} was written by medlsam and is not {spec.name}; leave the model's name out"
+        )
+    if ours or (spec and spec.kind == "crop"):
         from medlsam.segment.tiny import TinySegmenter
 
         tiny: Segmenter = TinySegmenter.load(path, where)
         return tiny
 
     from medlsam.segment.sam import load_sam
-    from medlsam.segment.sam_checkpoint import read_state_dict, recognise
+    from medlsam.segment.sam_checkpoint import read_checkpoint, recognise
 
-    state = read_state_dict(path)
+    checkpoint = read_checkpoint(path)
     digest = sha256_of(path)
     if spec is None:
-        spec = _spec_of(path, digest, recognise(state, path))
-    return WholeSliceSegmenter(load_sam(path, spec, where, state), digest)
+        spec = _spec_of(path, digest, recognise(checkpoint, path))
+    return WholeSliceSegmenter(load_sam(path, spec, where, checkpoint), digest)
 
 
 def _spec_of(path: Path, digest: str, architecture: str) -> SegmenterSpec:

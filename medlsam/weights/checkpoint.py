@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +19,8 @@ from medlsam.errors import WeightsError
 from medlsam.weights.store import describe_file
 
 _WRAPPERS = ("model", "state_dict")
+# Lightning writes its version under this name beside every state dict.
+_LIGHTNING = "pytorch-lightning_version"
 # Training loops keep their best loss beside the weights as a NumPy number. Rebuilding one runs no code of the
 # file's; the second name is that of NumPy before 2.0.
 _NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
@@ -28,8 +32,34 @@ _NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 ]
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file of weights holds.
+
+    Attributes:
+        state: the tensors by name.
+        beside: names of what a training script left beside them (``epoch``, ``optimizer``, ...); empty for a
+            state dict alone.
+    """
+
+    state: dict[str, Tensor]
+    beside: tuple[str, ...] = ()
+
+    @property
+    def form(self) -> str:
+        """``weights``, ``training checkpoint`` or ``Lightning checkpoint``, for messages."""
+        if _LIGHTNING in self.beside:
+            return "Lightning checkpoint"
+        return "training checkpoint" if self.beside else "weights file"
+
+
 def read_state_dict(path: str | Path, wanted: str) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, on the CPU, floating ones as float32.
+    """The tensors of a checkpoint: see ``read_checkpoint``."""
+    return read_checkpoint(path, wanted).state
+
+
+def read_checkpoint(path: str | Path, wanted: str) -> Checkpoint:
+    """A checkpoint's tensors, on the CPU, floating ones as float32, and what lies beside them.
 
     Training checkpoints (a dictionary with ``model`` or ``state_dict`` beside the optimizer's state) are
     unwrapped, the prefix ``module.`` of parallel training is taken off.
@@ -47,10 +77,12 @@ def read_state_dict(path: str | Path, wanted: str) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: there is no such file")
     content: object = _read(path, wanted)
     wrapped = ""
+    beside: list[str] = []
     while isinstance(content, dict) and not _is_state(content):
         inner = next((key for key in _WRAPPERS if isinstance(content.get(key), dict)), None)
         if inner is None:
             break
+        beside += [str(key) for key in content if key != inner]
         content, wrapped = content[inner], inner
     if not isinstance(content, dict) or not _is_state(content):
         found = f"keys {few(map(str, content))}" if isinstance(content, dict) else type(content).__name__
@@ -59,7 +91,8 @@ def read_state_dict(path: str | Path, wanted: str) -> dict[str, Tensor]:
     state = cast(dict[str, Tensor], content)
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
-    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    tensors = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    return Checkpoint(tensors, tuple(beside))
 
 
 def check_fit(
@@ -106,8 +139,9 @@ def _read(path: Path, wanted: str) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if start[:2] in (b"PK", b"\x80\x02"):
+            lightning = "is a Lightning checkpoint and " if _mentions(path, _LIGHTNING) else ""
             raise WeightsError(
-                f"{path} holds Python objects other than tensors and is not opened, since opening could run "
+                f"{path} {lightning}holds Python objects other than tensors and is not opened, since opening could run "
                 f"code; save its state dict alone, where you trust it ({str(error).splitlines()[0]})"
             ) from error
         raise WeightsError(f"{path} is {describe_file(path)}, no checkpoint; {wanted}") from error
@@ -115,6 +149,15 @@ def _read(path: Path, wanted: str) -> Any:
         raise WeightsError(
             f"{path} is {describe_file(path)}, and cannot be read (damaged or truncated?): {error}"
         ) from error
+
+
+def _mentions(path: Path, word: str) -> bool:
+    """Whether a pickled checkpoint holds a word; the pickle is searched, not run."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        return any(word.encode() in archive.read(name) for name in pickles)
 
 
 def _is_state(content: Mapping[Any, Any]) -> bool:

@@ -1,141 +1,25 @@
-"""The weights that medlsam knows by name: shipped, downloaded with a sha256, or brought by the user.
+"""Finding the weights that medlsam knows by name: shipped, downloaded with a sha256, or brought by the user.
 
-Downloads lie in ``MEDLSAM_HOME`` (default: the user's cache folder), subfolder ``weights``.
-``MEDLSAM_OFFLINE=1`` forbids them. Nothing here imports torch: ``medlsam weights list`` is quick.
+``MEDLSAM_OFFLINE=1`` forbids downloads. Nothing here imports torch: ``medlsam weights list`` is quick.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 
 from medlsam.errors import WeightsError
-from medlsam.weights.sums import SHIPPED_DIR, read_sums
+from medlsam.weights.entries import ENTRIES as ENTRIES
+from medlsam.weights.entries import Kind as Kind
+from medlsam.weights.entries import WeightsEntry as WeightsEntry
+from medlsam.weights.entries import cache_dir as cache_dir
 from medlsam.weights.sums import sha256_of as sha256_of
 
-Kind = Literal["localizer", "segmenter"]
 State = Literal["ok", "absent", "damaged", "unverified"]
 
-_META = "https://dl.fbaipublicfiles.com/segment_anything/"
 _OFF = ("", "0", "false", "no", "off")
-
-
-@dataclass(frozen=True)
-class WeightsEntry:
-    """One file of weights that has a name.
-
-    Attributes:
-        name: what users write.
-        kind: ``localizer`` or ``segmenter``.
-        file: the file's name, in the package where it ships and in the cache folder otherwise.
-        licence: of the weights.
-        description: one line for ``medlsam weights list``.
-        shipped: lies inside the package.
-        url: where it is downloaded from; None where it ships or has to be brought.
-        known_sha256: as the registry records it; see ``sha256``.
-        bytes: size of the published file, None where it is not known.
-        source: where a person finds the file that has no ``url``.
-    """
-
-    name: str
-    kind: Kind
-    file: str
-    licence: str
-    description: str
-    shipped: bool = False
-    url: str | None = None
-    known_sha256: str | None = None
-    bytes: int | None = None
-    source: str = ""
-
-    @property
-    def path(self) -> Path:
-        """Where the file lies, or would lie after a download."""
-        return (SHIPPED_DIR if self.shipped else cache_dir()) / self.file
-
-    @property
-    def sha256(self) -> str | None:
-        """The file's sha256: from ``SHA256SUMS`` where it ships; None where nobody published it."""
-        return read_sums(SHIPPED_DIR).get(self.file) if self.shipped else self.known_sha256
-
-
-_ENTRIES = (
-    WeightsEntry(
-        name="medlam-tiny",
-        kind="localizer",
-        file="medlam-tiny.safetensors",
-        licence="Apache-2.0",
-        description="dense encoder trained by this project on public CT and phantoms (default)",
-        shipped=True,
-    ),
-    WeightsEntry(
-        name="published",
-        kind="localizer",
-        file="medlam.pth",
-        licence="CC BY-NC 4.0 (its readme; the LICENSE file beside it is Apache-2.0)",
-        description="MedLAM, the network of the paper (OpenMEDLab); bring the file: --weights medlam.pth",
-        source="the link of https://github.com/openmedlab/MedLSAM (medlam.pth); no sha256 is published",
-    ),
-    WeightsEntry(
-        name="sam-tiny",
-        kind="segmenter",
-        file="sam-tiny.safetensors",
-        licence="Apache-2.0",
-        description="small image encoder with SAM's prompt encoder and mask decoder, trained here (default)",
-        shipped=True,
-    ),
-    # The hex digits in Meta's file names are not the start of the sha256. The sums below are those that
-    # micro-sam's registry and many other public users of the same URLs record.
-    WeightsEntry(
-        name="sam_vit_b",
-        kind="segmenter",
-        file="sam_vit_b_01ec64.pth",
-        licence="Apache-2.0",
-        description="Segment Anything, ViT-B image encoder (Meta AI)",
-        url=f"{_META}sam_vit_b_01ec64.pth",
-        known_sha256="ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
-        bytes=375_042_383,
-    ),
-    WeightsEntry(
-        name="sam_vit_l",
-        kind="segmenter",
-        file="sam_vit_l_0b3195.pth",
-        licence="Apache-2.0",
-        description="Segment Anything, ViT-L image encoder (Meta AI)",
-        url=f"{_META}sam_vit_l_0b3195.pth",
-        known_sha256="3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
-        bytes=1_249_524_607,
-    ),
-    WeightsEntry(
-        name="sam_vit_h",
-        kind="segmenter",
-        file="sam_vit_h_4b8939.pth",
-        licence="Apache-2.0",
-        description="Segment Anything, ViT-H image encoder (Meta AI)",
-        url=f"{_META}sam_vit_h_4b8939.pth",
-        known_sha256="a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
-        bytes=2_564_550_879,
-    ),
-    WeightsEntry(
-        name="medsam_vit_b",
-        kind="segmenter",
-        file="medsam_vit_b.pth",
-        licence="Apache-2.0 (code); see the place of download for the weights",
-        description="MedSAM: SAM ViT-B fine-tuned on medical images (bowang-lab)",
-        source=(
-            "the links of https://github.com/bowang-lab/MedSAM, or record 10689643 of zenodo.org "
-            "(medsam_vit_b.pth, md5 3bb6db55bd0c9ca30b61248bca72f8d6); no sha256 is published"
-        ),
-    ),
-)
-
-#: Every known file by name.
-ENTRIES: Mapping[str, WeightsEntry] = MappingProxyType({e.name: e for e in _ENTRIES})
 
 
 def names(kind: Kind | None = None) -> list[str]:
@@ -152,16 +36,6 @@ def entry(name: str) -> WeightsEntry:
     if name not in ENTRIES:
         raise WeightsError(f"no weights are called {name!r}; there are: {', '.join(ENTRIES)}")
     return ENTRIES[name]
-
-
-def cache_dir() -> Path:
-    """Where downloads lie: ``$MEDLSAM_HOME/weights``, or the same in the user's cache folder."""
-    home = os.environ.get("MEDLSAM_HOME")
-    if home:
-        return Path(home).expanduser() / "weights"
-    import pooch
-
-    return Path(pooch.os_cache("medlsam")) / "weights"
 
 
 def is_offline() -> bool:

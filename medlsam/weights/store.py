@@ -110,6 +110,8 @@ def read_header(path: str | Path) -> tuple[str, dict[str, Any]]:
         )
     try:
         header = json.loads(metadata[_KEY])
+        if header["kind"] == "templates":
+            raise WeightsError(f"{path} holds templates, no weights: give it as --support")
         version, kind, config = header["format"], header["kind"], header["config"]
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path}: its {_KEY!r} metadata cannot be understood: {error!r}") from error
