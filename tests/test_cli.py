@@ -36,7 +36,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
     model = stub_model(monkeypatch)
     timed = model.segmenter.segment
 
-    def segment(volume: Any, prompts: Any, stopwatch: Any = None) -> Any:
+    def segment(volume: Any, prompts: Any, stopwatch: Any = None, priors: Any = None) -> Any:
         # Scoring asks for a structure under several names ("oracle_box/block"); the stub knows it by one.
         plain = {key.rpartition("/")[2]: own for key, own in prompts.items()}
         blocks = timed(volume, plain, stopwatch=stopwatch or Stopwatch())
@@ -44,7 +44,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
 
     monkeypatch.setattr(model.segmenter, "segment", segment)
 
-    def load(localizer: str, segmenter: str, device: str, weights: str | None) -> MedLSAM:
+    def load(localizer: str, segmenter: str, device: str, *more: Any) -> MedLSAM:
         calls.append((localizer, segmenter, device))
         return model
 

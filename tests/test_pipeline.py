@@ -21,7 +21,8 @@ import medlsam.pipeline
 from medlsam.errors import TemplateError, UsageError, WeightsError
 from medlsam.geometry import Box, Grid
 from medlsam.localize.build import Support
-from medlsam.pipeline import MedLSAM, case_generator, load
+from medlsam.opening import case_generator
+from medlsam.pipeline import MedLSAM, load
 from medlsam.prompting import effective_prompts, slice_prompts
 from medlsam.results import Localization, LocatedOrgan
 from medlsam.stopwatch import Stopwatch
