@@ -36,12 +36,10 @@ class Propagation:
     Attributes:
         share: how far a box is moved from the located one to the neighbour's mask; 1 leaves the located one out.
         own: weight of what a slice said by itself, beside what it says when its neighbour asks, 0 to 1.
-        beyond: slices past the located ends that are tried.
     """
 
     share: float = 0.5
     own: float = 0.5
-    beyond: int = 0
 
 
 @dataclass
@@ -83,14 +81,13 @@ def propagate(
         stopwatch: gets the segmenter's seconds.
 
     Returns:
-        Structure to probabilities in blocks of the same place, longer by the slices tried beyond the ends.
-        A structure without a mask in any slice keeps its block.
+        Structure to probabilities in blocks of the same place. A structure without a mask in any slice keeps
+        its block. Nothing is looked for past the located ends: what is found there is more often a neighbour.
     """
     boxes = {name: {prompt.z: prompt for prompt in own} for name, own in prompts.items()}
-    given = {name: _longer(block, options.beyond, len(volume.array)) for name, block in blocks.items()}
     found: dict[str, MaskBlock] = {}
     fronts: list[_Front] = []
-    for name, block in given.items():
+    for name, block in blocks.items():
         seed = most_certain(block.probability)
         if seed is None or not boxes[name]:
             found[name] = blocks[name]
@@ -100,7 +97,7 @@ def propagate(
         z = seed + block.origin_zyx[0]
         fronts += [_Front(name, f"{name}/{s:+d}", s, z, block.probability[seed]) for s in (1, -1)]
     while fronts:
-        asked = {front.key: _next(front, boxes[front.name], given[front.name], options) for front in fronts}
+        asked = {front.key: _next(front, boxes[front.name], blocks[front.name], options) for front in fronts}
         fronts = [front for front in fronts if asked[front.key] is not None]
         if not fronts:
             break
@@ -108,15 +105,14 @@ def propagate(
             volume,
             {front.key: [prompt] for front in fronts if (prompt := asked[front.key]) is not None},
             stopwatch=stopwatch,
-            priors={front.key: _hint(front, given[front.name]) for front in fronts},
+            priors={front.key: _hint(front, blocks[front.name]) for front in fronts},
         )
         going = []
         for front in fronts:
-            own = given[front.name]
+            own = blocks[front.name]
             front.z += front.step
             plane = _plane(answers[front.key], front.z, own)
-            if front.z in boxes[front.name]:
-                plane = (1 - options.own) * plane + options.own * own.probability[front.z - own.origin_zyx[0]]
+            plane = (1 - options.own) * plane + options.own * own.probability[front.z - own.origin_zyx[0]]
             if _ends(plane, front.mask):
                 continue
             found[front.name].probability[front.z - own.origin_zyx[0]] = plane
@@ -146,28 +142,17 @@ def most_certain(probability: NDArray[np.float32]) -> int | None:
 def _next(
     front: _Front, boxes: Mapping[int, SlicePrompt], block: MaskBlock, options: Propagation
 ) -> SlicePrompt | None:
-    """The prompt of the next slice: between its own box and the mask's; None beyond the last slice to try."""
+    """The prompt of the next slice: between its own box and the mask's; None past the located ends."""
     z = front.z + front.step
-    if not block.origin_zyx[0] <= z < block.end_zyx[0]:
-        return None
     own = boxes.get(z)
-    if own is None and min(abs(z - located) for located in boxes) > options.beyond:
+    if own is None:
         return None
-    origin = (z, *block.origin_zyx[1:])
-    (seen,) = oracle_slices(front.mask[None] >= 0.5, origin)
-    if own is None:  # the nearest located slice says how the box is looked at
-        last = boxes[min(boxes, key=lambda located: abs(z - located))]
-        return replace(last, z=z, box_xyxy=seen.box_xyxy, point_xy=_center(seen, last))
+    (seen,) = oracle_slices(front.mask[None] >= 0.5, (z, *block.origin_zyx[1:]))
     mixed = options.share * np.array(seen.box_xyxy) + (1 - options.share) * np.array(own.box_xyxy)
     x0, y0, x1, y1 = (float(value) for value in mixed)
-    moved = SlicePrompt(z, (x0, y0, x1, y1))
-    return replace(own, box_xyxy=moved.box_xyxy, point_xy=_center(moved, own))
-
-
-def _center(moved: SlicePrompt, asked: SlicePrompt) -> tuple[float, float] | None:
-    """The point goes along with the box, where there is one."""
-    x0, y0, x1, y1 = moved.box_xyxy
-    return None if asked.point_xy is None else ((x0 + x1) / 2, (y0 + y1) / 2)
+    # the point goes along with the box, where there is one
+    point = None if own.point_xy is None else ((x0 + x1) / 2, (y0 + y1) / 2)
+    return replace(own, box_xyxy=(x0, y0, x1, y1), point_xy=point)
 
 
 def _hint(front: _Front, block: MaskBlock) -> MaskBlock:
@@ -195,11 +180,3 @@ def _ends(plane: NDArray[np.float32], before: NDArray[np.float32]) -> bool:
     """Whether a structure ends before this slice: hardly any mask, or none over the neighbour's."""
     mask = plane >= 0.5
     return bool(mask.sum() < _MIN_PIXELS or not (mask & (before >= 0.5)).any())
-
-
-def _longer(block: MaskBlock, slices: int, depth: int) -> MaskBlock:
-    """A block with empty slices at both ends, as far as the scan goes."""
-    first = max(block.origin_zyx[0] - slices, 0)
-    last = min(block.end_zyx[0] + slices, depth)
-    pad = (block.origin_zyx[0] - first, last - block.end_zyx[0])
-    return MaskBlock((first, *block.origin_zyx[1:]), np.pad(block.probability, (pad, (0, 0), (0, 0))))
