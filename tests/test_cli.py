@@ -177,6 +177,20 @@ def test_weights_that_are_not_there_give_2(support: Path, scans: Path, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
+def test_flags_of_the_policy_and_the_cache(asked: Any, support: Path, scans: Path, tmp_path: Path) -> None:
+    policy = ("--shrink", "0.9", "--no-propagate", "--shape-prompt", "--axes", "three", "--overlaps", "order")
+    result = call("segment", *usual(support, scans, tmp_path / "out"), *policy, "--cache", tmp_path / "kept")
+    assert result.exit_code == 0, result.output
+    options = json.loads((tmp_path / "out" / "run.json").read_text())["options"]
+    expected = {"shrink": 0.9, "propagate": False, "shape_prompt": True, "axes": "three", "overlaps": "order"}
+    assert options.items() >= expected.items()
+    assert options["cache"] == str(tmp_path / "kept")
+    assert asked == [("medlam-tiny", "sam-tiny", "auto")]
+    wrong = call("segment", *usual(support, scans, tmp_path / "out"), "--zoom", "0.3")
+    assert wrong.exit_code == 2
+    assert "zoom must be 0" in " ".join(wrong.output.split())
+
+
 def test_the_yaml_file_fills_the_fields_and_flags_win(
     asked: Any, support: Path, scans: Path, tmp_path: Path
 ) -> None:

@@ -90,7 +90,7 @@ def test_the_located_box_and_the_own_answer_keep_their_weight() -> None:
     volume, inside = slanting(), Inside()
     prompts = located(volume, range(2, 10), (-0.5, 7.5, 19.5, 13.5))
     first = inside.segment(volume, prompts)
-    found = propagate(inside, volume, prompts, first, Propagation(share=0.5, own=0.5))
+    found = propagate(inside, volume, prompts, first, Propagation())
     assert np.array_equal(mask_of(found["bar"], volume.array.shape), volume.array > 0)
     steps = [own[0] for call in inside.calls[1:] for own in call.values()]
     assert all(-0.5 < p.box_xyxy[0] < p.z for p in steps), "between the located side and the mask's"

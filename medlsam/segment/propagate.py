@@ -39,7 +39,7 @@ class Propagation:
     """
 
     share: float = 0.5
-    own: float = 0.5
+    own: float = 0.2
 
 
 @dataclass
