@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from medlsam.geometry import Box, Grid, mask_box
+from medlsam.options import Policy
+from medlsam.scoring.rows import in_true_slices
 from medlsam.segment.ask import Ask, answer
 from medlsam.segment.axes import SIDES, outline, side_prompts, vote
 from medlsam.segment.prompts import SlicePrompt, oracle_slices, wpl
@@ -187,3 +189,20 @@ def test_each_structure_is_asked_as_it_wants_to_be() -> None:
     assert list(found) == ["plain", "bar"]
     assert inside.priors[0] == {"bar": prior}
     assert {key.split("/")[0] for call in inside.calls[1:] for key in call} == {"bar"}
+
+
+def test_true_slice_boxes_are_true_in_every_plane_and_nothing_is_handed_on() -> None:
+    volume = slanting()
+    mask = volume.array > 0
+    box = mask_box(mask, volume.grid)
+    sides = {turn.name: side_prompts(box, None, volume.grid, turn) for turn in SIDES}
+    question = Ask(wpl(box, volume.grid), sides, propagation=Propagation())
+    found = in_true_slices(question, mask, Policy(center_point=True))
+    assert [p.box_xyxy for p in found.prompts] == [p.box_xyxy for p in oracle_slices(mask)]
+    assert all(p.point_xy is not None for p in found.prompts)
+    assert found.propagation is None
+    for turn in SIDES:
+        expected = oracle_slices(turn.array(mask))
+        assert [p.box_xyxy for p in found.sides[turn.name]] == [p.box_xyxy for p in expected]
+    alone = in_true_slices(Ask(question.prompts), mask, Policy())
+    assert not alone.sides
