@@ -25,7 +25,7 @@ from medlsam.localize.locate import locate
 from medlsam.localize.seen import Seen
 from medlsam.localize.templates import TemplateSet
 from medlsam.metrics import box_iou, wall_distance
-from medlsam.pipeline import case_generator
+from medlsam.opening import case_generator
 from medlsam.scoring.references import find_references
 from medlsam.volume import read_volume
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medlsam.errors import UsageError
 from medlsam.files import write_json, write_text
 from medlsam.metrics import NSD_TOLERANCE_MM
-from medlsam.options import PROMPTS, SEARCHES, InferenceOptions, choice
+from medlsam.options import PROMPTS, SEARCHES, InferenceOptions, Policy, choice
 from medlsam.results import Localization, Segmentation
 from medlsam.scoring.comparison import OTHERS, add_comparison, locate_others, score_others
 from medlsam.scoring.references import References, find_references
@@ -61,6 +61,7 @@ def evaluate(
     seed: int = _DEFAULT.seed,
     tolerance_mm: float = NSD_TOLERANCE_MM,
     compare_search: bool = False,
+    policy: Policy = _DEFAULT.policy,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> dict[str, Any]:
     """Locate and segment labelled cases as if they had no labels, then score them.
@@ -89,6 +90,7 @@ def evaluate(
         tolerance_mm: of the NSD.
         compare_search: also locate in the paper's mode, for the block ``random-start``, and with both searches
             before their refinement, for ``coarse_only`` there and beside it (boxes only).
+        policy: see ``MedLSAM.segment``.
         on_progress: called with cases done, cases in all and the case's name after each case.
 
     Returns:
@@ -104,7 +106,7 @@ def evaluate(
     model.check(templates)
     references = find_references(Path(labels_dir), names)
     labelled, unlabelled = _split(cases, references, templates)
-    options = RowOptions(prompts, margin_mm, threshold, tolerance_mm)
+    options = RowOptions(prompts, margin_mm, threshold, tolerance_mm, policy)
     output, tally = Path(output), _Tally()
     _ = model.segmenter  # loaded now: weights that cannot be read are no failure of forty cases
     for done, case in enumerate(labelled, start=1):
@@ -135,6 +137,7 @@ def evaluate(
         "threshold": threshold,
         "seed": seed,
         "nsd_tolerance_mm": tolerance_mm,
+        **asdict(policy),
     }
     metrics["weights"] = {"localizer": model.localizer_weights, "segmenter": model.segmenter_weights}
     write_text(output / "cases.csv", to_csv(tally.scores))
@@ -189,6 +192,7 @@ def _segment(
         seed=seed,
         watch=watch,
         embedding=embedding,
+        policy=options.policy,
     )
     with watch("write"):
         write_volume(segmentation.labels, output / case.name / "segmentation.nii.gz")

@@ -16,10 +16,83 @@ from medlsam.errors import UsageError
 
 PROMPTS = ("profile", "spl", "wpl")
 SEARCHES = ("consensus", "random-start")
+AXES = ("axial", "three")
+COMPONENTS = ("largest", "all")
+OVERLAPS = ("probability", "order")
 
 
 @dataclass(frozen=True)
-class InferenceOptions:
+class Policy:
+    """What a segmenter is asked beside the boxes, and what is made of its answers.
+
+    What each is worth is printed by ``benchmarks/prompt_policies.py``.
+
+    Raises:
+        UsageError: a value is of another type, or not one of the choices.
+    """
+
+    shrink: float = field(
+        default=1.0,
+        metadata={"help": "Scale every slice's box by this about its centre; 0.7 keeps 70 %, at most 1."},
+    )
+    center_point: bool = field(
+        default=False,
+        metadata={"help": "Also give the centre of each box as a point (models that take points)."},
+    )
+    shape_prompt: bool = field(
+        default=False,
+        metadata={"help": "Also give the templates' mean shape, in the located box, as mask prompt."},
+    )
+    zoom: float = field(
+        default=0.0,
+        metadata={
+            "help": "Whole-slice models look at a crop so many times as large as the box; 0: at whole slices."
+        },
+    )
+    axes: str = field(
+        default="axial",
+        metadata={
+            "help": "Segment axial slices, or coronal and sagittal ones as well and take the vote (three).",
+            "choices": AXES,
+        },
+    )
+    propagate: bool = field(
+        default=False,
+        metadata={"help": "Hand masks on from the most certain slice to its neighbours, until they end."},
+    )
+    components: str = field(
+        default="largest",
+        metadata={
+            "help": "Keep of each structure its largest connected part, or all parts.",
+            "choices": COMPONENTS,
+        },
+    )
+    overlaps: str = field(
+        default="probability",
+        metadata={
+            "help": "Where structures overlap: the more probable one, or the later one in order, as the paper.",
+            "choices": OVERLAPS,
+        },
+    )
+
+    def __post_init__(self) -> None:
+        for name, choices in (("axes", AXES), ("components", COMPONENTS), ("overlaps", OVERLAPS)):
+            object.__setattr__(self, name, choice(name, getattr(self, name), choices))
+        for name in ("center_point", "shape_prompt", "propagate"):
+            if not isinstance(getattr(self, name), bool):
+                raise _mistyped(name, getattr(self, name), "true or false")
+        for name in ("shrink", "zoom"):
+            object.__setattr__(self, name, _number(name, getattr(self, name)))
+        if not 0 < self.shrink <= 1:
+            raise UsageError(f"shrink must be above 0 and at most 1, got {self.shrink:g}")
+        if self.zoom != 0 and self.zoom < 1:
+            raise UsageError(
+                f"zoom must be 0 (whole slices) or at least 1 (the box itself), got {self.zoom:g}"
+            )
+
+
+@dataclass(frozen=True)
+class InferenceOptions(Policy):
     """How structures are located and segmented. Each field's ``metadata["help"]`` is its flag's help.
 
     Raises:
@@ -59,8 +132,16 @@ class InferenceOptions:
         metadata={"help": "Probability from which a voxel belongs to a structure."},
     )
     seed: int = field(default=0, metadata={"help": "Of the random starts; each scan has its own stream."})
+    cache: str | None = field(
+        default=None,
+        metadata={"help": "Keep whole-slice models' embeddings in this folder, for further runs."},
+    )
+    cache_gb: float = field(
+        default=10.0, metadata={"help": "The most that the folder of --cache takes up, GB; the oldest go."}
+    )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("localizer", "segmenter", "device"):
             value = getattr(self, name)
             if not isinstance(value, str | Path) or not str(value):
@@ -80,15 +161,27 @@ class InferenceOptions:
         object.__setattr__(self, "organs", _organs(self.organs))
         object.__setattr__(self, "search", choice("search", self.search, SEARCHES))
         object.__setattr__(self, "prompts", choice("prompts", self.prompts, PROMPTS))
-        for name in ("margin_mm", "threshold"):
+        cache: object = self.cache
+        if cache is not None:
+            if not isinstance(cache, str | Path) or not str(cache):
+                raise _mistyped("cache", cache, "a folder")
+            object.__setattr__(self, "cache", str(cache))
+        for name in ("margin_mm", "threshold", "cache_gb"):
             object.__setattr__(self, name, _number(name, getattr(self, name)))
         if self.margin_mm < 0:
             raise UsageError(f"margin_mm must be 0 or more, got {self.margin_mm:g}")
+        if self.cache_gb <= 0:
+            raise UsageError(f"cache_gb must be more than 0, got {self.cache_gb:g}")
         if not 0 < self.threshold < 1:
             raise UsageError(f"threshold must lie between 0 and 1, got {self.threshold:g}")
         seed: object = self.seed
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise _mistyped("seed", self.seed, "a whole number, 0 or more")
+
+    @property
+    def policy(self) -> Policy:
+        """The part that says what is asked of the segmenter."""
+        return Policy(**{f.name: getattr(self, f.name) for f in fields(Policy)})
 
 
 def read_options(

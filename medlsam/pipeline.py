@@ -5,28 +5,25 @@ No label of the scan is read here, and nothing here could: what reads template l
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-
 from medlsam.errors import TemplateError, UsageError
-from medlsam.inputs import case_name, find_cases
 from medlsam.localize.build import build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
 from medlsam.localize.templates import TemplateSet
-from medlsam.options import PROMPTS, SEARCHES, InferenceOptions, choice
-from medlsam.prompting import all_prompts
+from medlsam.opening import case_generator, opened, read_one
+from medlsam.options import PROMPTS, SEARCHES, InferenceOptions, Policy, choice
 from medlsam.results import Localization, Segmentation
+from medlsam.segment.cache import EmbeddingCache
 from medlsam.segment.segmenters import Segmenter, load_segmenter
-from medlsam.segment.volume_segmenter import assemble
+from medlsam.segment.whole_slices import keep_embeddings
+from medlsam.segmenting import segment_located
 from medlsam.stopwatch import Stopwatch
-from medlsam.volume import Volume, from_canonical, read_volume, to_canonical
+from medlsam.volume import Volume
 from medlsam.weights import names as weight_names
 from medlsam.weights import resolve, sha256_of
 
@@ -46,16 +43,22 @@ class MedLSAM:
         device: where the networks run.
     """
 
-    def __init__(self, localizer: Localizer, segmenter: Segmenter | str | Path = _DEFAULT.segmenter) -> None:
+    def __init__(
+        self,
+        localizer: Localizer,
+        segmenter: Segmenter | str | Path = _DEFAULT.segmenter,
+        cache: EmbeddingCache | None = None,
+    ) -> None:
         self.localizer = localizer
         self.device = localizer.device
         self._segmenter = segmenter
+        self._cache = cache
 
     @cached_property
     def segmenter(self) -> Segmenter:
         """The segmenter; loaded when it is first needed, since localization does without."""
         if isinstance(self._segmenter, str | Path):
-            return load_segmenter(self._segmenter, str(self.device))
+            return keep_embeddings(load_segmenter(self._segmenter, str(self.device)), self._cache)
         return self._segmenter
 
     @cached_property
@@ -100,13 +103,9 @@ class MedLSAM:
         path = Path(path)
         if path.is_dir():
             found, names = find_supports(path, cases)
+            supports, source = read_supports(found, names), path.resolve().name
             return build_templates(
-                self.localizer,
-                read_supports(found, names),
-                names,
-                organs=organs,
-                source=path.resolve().name,
-                on_progress=on_progress,
+                self.localizer, supports, names, organs=organs, source=source, on_progress=on_progress
             )
         if not path.exists():
             raise TemplateError(f"{path}: there is no such template file or templates folder")
@@ -132,7 +131,7 @@ class MedLSAM:
 
     def embed(self, image: Volume | str | Path) -> Seen:
         """One pass of the localizer over a scan (HU, any geometry): the costly step of localization."""
-        return self.localizer.embed(image if isinstance(image, Volume) else _read(image)[0])
+        return self.localizer.embed(image if isinstance(image, Volume) else read_one(image)[0])
 
     def localize(
         self,
@@ -170,20 +169,14 @@ class MedLSAM:
         self.check(templates)
         chosen = templates if organs is None else templates.select(organs)
         watch = watch or Stopwatch()
-        volume, name = _opened(image, watch)
+        volume, name = opened(image, watch)
         case = case or name
         if embedding is None:
             with watch("embed"):
                 embedding = self.localizer.embed(volume)
         with watch("locate"):
-            located = locate(
-                embedding,
-                chosen,
-                search=search,
-                generator=case_generator(seed, case),
-                options=options,
-                slabs=slabs,
-            )
+            stream = case_generator(seed, case)
+            located = locate(embedding, chosen, search=search, generator=stream, options=options, slabs=slabs)
         return Localization(case, located, volume)
 
     def segment(
@@ -199,6 +192,7 @@ class MedLSAM:
         watch: Stopwatch | None = None,
         case: str | None = None,
         embedding: Seen | None = None,
+        policy: Policy = _DEFAULT.policy,
     ) -> Segmentation:
         """Find the templates' structures in a scan and segment them.
 
@@ -214,6 +208,8 @@ class MedLSAM:
             watch: gets the seconds of each stage.
             case: see ``localize``.
             embedding: see ``localize``.
+            policy: what the segmenter is asked beside the boxes, and what is made of its answers; see
+                ``medlsam.options.Policy``.
 
         Returns:
             The label map in the scan's own geometry, with where each structure was located.
@@ -223,21 +219,14 @@ class MedLSAM:
         """
         choice("prompts", prompts, PROMPTS)
         watch = watch or Stopwatch()
+        slabs = prompts == "spl"
         localization = self.localize(
-            image,
-            templates,
-            search,
-            organs,
-            seed,
-            watch,
-            case,
-            slabs=prompts == "spl",
-            embedding=embedding,
+            image, templates, search, organs, seed, watch, case, slabs=slabs, embedding=embedding
         )
         assert localization.volume is not None
         values = {name: templates.values[name] for name in localization.organs}
         return self.segment_located(
-            localization.volume, localization, values, prompts, margin_mm, threshold, watch
+            localization.volume, localization, values, prompts, margin_mm, threshold, watch, policy
         )
 
     def segment_located(
@@ -249,6 +238,7 @@ class MedLSAM:
         margin_mm: float = _DEFAULT.margin_mm,
         threshold: float = _DEFAULT.threshold,
         watch: Stopwatch | None = None,
+        policy: Policy = _DEFAULT.policy,
     ) -> Segmentation:
         """Segment structures where they were located, or where somebody moved the boxes to.
 
@@ -262,34 +252,14 @@ class MedLSAM:
             margin_mm: see ``segment``.
             threshold: see ``segment``.
             watch: gets the seconds of each stage.
+            policy: see ``segment``.
 
         Raises:
             UsageError: an unknown ``prompts``.
             WeightsError: the segmenter cannot be loaded.
         """
-        choice("prompts", prompts, PROMPTS)
-        watch = watch or Stopwatch()
-        with watch("prepare"):
-            canonical = to_canonical(image)
-            chosen, warnings = all_prompts(localization, prompts, canonical.grid, margin_mm)
-        blocks = self.segmenter.segment(canonical, chosen, stopwatch=watch) if chosen else {}
-        with watch("assemble"):
-            if blocks:
-                found = assemble(
-                    blocks, {name: values[name] for name in blocks}, canonical.array.shape, threshold
-                )
-                array = from_canonical(found, canonical.grid, image.grid)
-            else:
-                kind = np.uint8 if max(values.values(), default=0) <= 255 else np.uint16
-                array = np.zeros(image.array.shape, kind)
-        return Segmentation(
-            case=localization.case,
-            labels=Volume(array, image.grid),
-            names={values[name]: name for name in localization.organs},
-            localization=localization,
-            seconds=dict(watch.seconds),
-            volume=image,
-            warnings=warnings,
+        return segment_located(
+            lambda: self.segmenter, image, localization, values, prompts, margin_mm, threshold, watch, policy
         )
 
 
@@ -298,6 +268,8 @@ def load(
     segmenter: str | Path = _DEFAULT.segmenter,
     device: str = _DEFAULT.device,
     weights: str | Path | None = _DEFAULT.weights,
+    cache: str | Path | None = _DEFAULT.cache,
+    cache_gb: float = _DEFAULT.cache_gb,
 ) -> MedLSAM:
     """Load the networks. The segmenter's weights are read when they are first needed.
 
@@ -306,6 +278,9 @@ def load(
         segmenter: a registered name or a weights file.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         weights: with the localizer ``published``: the checkpoint of the paper's network.
+        cache: a folder that keeps the embeddings of segmenters that see whole slices across runs; without it
+            they are kept in memory.
+        cache_gb: the most that the folder takes up, GB; the embeddings used longest ago go.
 
     Raises:
         WeightsError: an unknown name, or a file that is absent, damaged or of another kind.
@@ -313,26 +288,5 @@ def load(
     """
     if str(segmenter) not in weight_names("segmenter"):
         resolve(segmenter, "segmenter")  # a wrong name is told now, not after the first localization
-    return MedLSAM(load_localizer(localizer, device, weights), segmenter)
-
-
-def case_generator(seed: int, case: str) -> torch.Generator:
-    """The random stream of one scan: the same whatever the other scans are."""
-    return torch.Generator().manual_seed(zlib.crc32(f"{seed}/{case}".encode()))
-
-
-def _opened(image: Volume | str | Path, watch: Stopwatch) -> tuple[Volume, str]:
-    if isinstance(image, Volume):
-        return image, case_name(image.path) if image.path is not None else "scan"
-    with watch("read"):
-        return _read(image)
-
-
-def _read(path: str | Path) -> tuple[Volume, str]:
-    cases = find_cases(path)
-    if len(cases) > 1:
-        raise UsageError(
-            f"{path}: holds {len(cases)} scans ({cases[0].name}, {cases[1].name}, ...); give one, "
-            "or use medlsam.segment_folder"
-        )
-    return read_volume(cases[0].path), cases[0].name
+    kept = None if cache is None else EmbeddingCache(cache, disk_bytes=int(cache_gb * 1e9))
+    return MedLSAM(load_localizer(localizer, device, weights), segmenter, kept)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from medlsam.errors import UsageError
 from medlsam.geometry import Grid
-from medlsam.options import PROMPTS, InferenceOptions, choice
+from medlsam.options import PROMPTS, InferenceOptions, Policy, choice
 from medlsam.results import Localization, LocatedOrgan
-from medlsam.segment.prompts import SlicePrompt, profile, spl, wpl
+from medlsam.segment.ask import Ask
+from medlsam.segment.axes import SIDES, side_prompts
+from medlsam.segment.prompts import SlicePrompt, profile, shrink, spl, with_center_point, wpl, zoomed
+from medlsam.segment.propagate import Propagation
+from medlsam.segment.volume_segmenter import shape_prior_block
 
 _DEFAULT = InferenceOptions()
 
@@ -52,20 +56,78 @@ def slice_prompts(
     return wpl(box, grid)
 
 
-def all_prompts(
-    localization: Localization, prompts: str, grid: Grid, margin_mm: float
-) -> tuple[dict[str, list[SlicePrompt]], tuple[str, ...]]:
-    """Prompts of the structures that are there, and what a reader should know about them."""
-    chosen: dict[str, list[SlicePrompt]] = {}
+def refined(prompts: list[SlicePrompt], policy: Policy, shape_hw: tuple[int, int]) -> list[SlicePrompt]:
+    """Boxes as a policy wants them: shrunk, with a point in the middle, looked at closely.
+
+    Args:
+        prompts: boxes in slices of ``shape_hw``.
+        policy: which of them.
+        shape_hw: rows and columns.
+    """
+    if policy.shrink != 1:
+        prompts = shrink(prompts, policy.shrink)
+    if policy.center_point:
+        prompts = with_center_point(prompts)
+    return zoomed(prompts, policy.zoom, shape_hw) if policy.zoom else prompts
+
+
+def ask(
+    organ: LocatedOrgan,
+    prompts: str,
+    grid: Grid,
+    margin_mm: float = _DEFAULT.margin_mm,
+    policy: Policy = _DEFAULT.policy,
+) -> Ask:
+    """All that is asked about one located structure.
+
+    Args:
+        organ: a structure with a box.
+        prompts: see ``slice_prompts``.
+        grid: canonical grid.
+        margin_mm: see ``slice_prompts``.
+        policy: what is asked beside the boxes.
+
+    Raises:
+        UsageError: see ``slice_prompts``.
+    """
+    axial = slice_prompts(organ, prompts, grid, margin_mm)
+    assert organ.box is not None
+    prior = organ.shape_prior
+    sides = {}
+    for turn in SIDES if policy.axes == "three" else ():
+        shape = turn.grid(grid).shape_zyx[1:]
+        boxes = side_prompts(organ.box, prior, grid, turn, margin_mm)
+        sides[turn.name] = refined(boxes, policy, shape)
+    return Ask(
+        prompts=refined(axial, policy, grid.shape_zyx[1:]),
+        sides=sides,
+        prior=shape_prior_block(organ.box, prior, grid)
+        if policy.shape_prompt and prior is not None
+        else None,
+        propagation=Propagation() if policy.propagate else None,
+    )
+
+
+def all_asks(
+    localization: Localization,
+    prompts: str,
+    grid: Grid,
+    margin_mm: float = _DEFAULT.margin_mm,
+    policy: Policy = _DEFAULT.policy,
+) -> tuple[dict[str, Ask], tuple[str, ...]]:
+    """The questions about the structures that are there, and what a reader should know about them."""
+    chosen: dict[str, Ask] = {}
     warnings = []
     for name, organ in localization.organs.items():
         if not organ.present:
             continue
-        found = slice_prompts(organ, prompts, grid, margin_mm)
+        found = ask(organ, prompts, grid, margin_mm, policy)
         kind = effective_prompts(organ, prompts)
         if kind != prompts:
             warnings.append(f"{name}: the templates hold nothing for {prompts} prompts; used {kind}")
-        if found:
+        if policy.shape_prompt and organ.shape_prior is None:
+            warnings.append(f"{name}: the templates hold no mean shape; segmented without shape_prompt")
+        if found.prompts:
             chosen[name] = found
         else:
             warnings.append(f"{name}: the located box lies outside of the scan; not segmented")

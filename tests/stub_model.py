@@ -102,12 +102,18 @@ class StubSegmenter:
     """Finds voxels of a structure's HU inside its prompts, and remembers what it was asked."""
 
     signature: str = "cd" * 32
-    spec: Any = field(default_factory=lambda: SimpleNamespace(name="stub-segmenter"))
+    spec: Any = field(default_factory=lambda: SimpleNamespace(name="stub-segmenter", kind="crop"))
     calls: list[dict[str, list[SlicePrompt]]] = field(default_factory=list)
+    priors: list[dict[str, MaskBlock]] = field(default_factory=list)
 
     def segment(
-        self, volume: Volume, prompts: Mapping[str, Sequence[SlicePrompt]], stopwatch: Any = None
+        self,
+        volume: Volume,
+        prompts: Mapping[str, Sequence[SlicePrompt]],
+        stopwatch: Any = None,
+        priors: Mapping[str, MaskBlock] | None = None,
     ) -> dict[str, MaskBlock]:
+        self.priors.append(dict(priors or {}))
         self.calls.append({name: list(found) for name, found in prompts.items()})
         blocks = {}
         with stopwatch("encode"), stopwatch("decode"):
@@ -116,7 +122,9 @@ class StubSegmenter:
                 for prompt in found:
                     x0, y0, x1, y1 = (int(np.ceil(v)) for v in prompt.box_xyxy)
                     inside[prompt.z, y0:y1, x0:x1] = True
-                blocks[name] = MaskBlock((0, 0, 0), (inside & true_mask(volume, name)).astype(np.float32))
+                blocks[name] = MaskBlock(
+                    (0, 0, 0), (inside & true_mask(volume, name.split("/")[0])).astype(np.float32)
+                )
         return blocks
 
 

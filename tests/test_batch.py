@@ -116,6 +116,19 @@ def test_run_json_and_statistics(model: MedLSAM, scans: Path, tmp_path: Path) ->
     assert float(found["a", "plate"]["mean_hu"]) == 300
 
 
+def test_another_policy_is_another_result_and_another_cache_is_not(
+    model: MedLSAM, scans: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    segment(model, scans, output)
+    kept = InferenceOptions(cache=str(tmp_path / "kept"), cache_gb=1)
+    assert segment(model, scans, output, options=kept).done == ()
+    for policy in ({"components": "all"}, {"shrink": 0.9}, {"propagate": True}):
+        result = segment(model, scans, output, options=InferenceOptions(**policy))  # type: ignore[arg-type]
+        assert result.done == ("a", "b", "c"), policy
+        assert read(output / "run.json")["options"].items() >= policy.items()
+
+
 def test_a_second_run_skips_what_is_done(model: MedLSAM, scans: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     segment(model, scans, output)

@@ -38,7 +38,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
     model = stub_model(monkeypatch)
     timed = model.segmenter.segment
 
-    def segment(volume: Any, prompts: Any, stopwatch: Any = None) -> Any:
+    def segment(volume: Any, prompts: Any, stopwatch: Any = None, priors: Any = None) -> Any:
         # Scoring asks for a structure under several names ("oracle_box/block"); the stub knows it by one.
         plain = {key.rpartition("/")[2]: own for key, own in prompts.items()}
         blocks = timed(volume, plain, stopwatch=stopwatch or Stopwatch())
@@ -46,7 +46,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
 
     monkeypatch.setattr(model.segmenter, "segment", segment)
 
-    def load(localizer: str, segmenter: str, device: str, weights: str | None) -> MedLSAM:
+    def load(localizer: str, segmenter: str, device: str, *more: Any) -> MedLSAM:
         calls.append((localizer, segmenter, device))
         return model
 
@@ -177,6 +177,20 @@ def test_weights_that_are_not_there_give_2(support: Path, scans: Path, tmp_path:
     assert result.exit_code == 2
     assert "none.safetensors is neither a file nor a name that is known" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_flags_of_the_policy_and_the_cache(asked: Any, support: Path, scans: Path, tmp_path: Path) -> None:
+    policy = ("--shrink", "0.9", "--no-propagate", "--shape-prompt", "--axes", "three", "--overlaps", "order")
+    result = call("segment", *usual(support, scans, tmp_path / "out"), *policy, "--cache", tmp_path / "kept")
+    assert result.exit_code == 0, result.output
+    options = json.loads((tmp_path / "out" / "run.json").read_text())["options"]
+    expected = {"shrink": 0.9, "propagate": False, "shape_prompt": True, "axes": "three", "overlaps": "order"}
+    assert options.items() >= expected.items()
+    assert options["cache"] == str(tmp_path / "kept")
+    assert asked == [("medlam-tiny", "sam-tiny", "auto")]
+    wrong = call("segment", *usual(support, scans, tmp_path / "out"), "--zoom", "0.3")
+    assert wrong.exit_code == 2
+    assert "zoom must be 0" in " ".join(wrong.output.split())
 
 
 def test_the_yaml_file_fills_the_fields_and_flags_win(

@@ -79,7 +79,7 @@ class StubModel:
         self.missing = missing
         self.prior = prior
         self.promise_mm = promise_mm
-        self.segmenter = SimpleNamespace(segment=fill_boxes)
+        self.segmenter = SimpleNamespace(segment=fill_boxes, spec=SimpleNamespace(kind="crop", name="stub"))
         self.events: list[str] = []
 
     def check(self, templates: Any) -> None:

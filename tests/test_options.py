@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from medlsam.errors import UsageError
-from medlsam.options import InferenceOptions, read_options
+from medlsam.options import InferenceOptions, Policy, read_options
 
 
 def written(folder: Path, text: str) -> Path:
@@ -41,6 +41,15 @@ def test_an_unknown_key_is_named_with_its_near_matches(tmp_path: Path) -> None:
         ("margin_mm: .nan", "margin_mm: a number"),
         ("threshold: 1", "between 0 and 1"),
         ("threshold: true", "threshold: a number is needed, got True"),
+        ("shrink: 0", "above 0 and at most 1, got 0"),
+        ("shrink: 1.5", "at most 1, got 1.5"),
+        ("zoom: 0.5", "zoom must be 0 .* or at least 1"),
+        ("center_point: 1", "center_point: true or false is needed, got 1"),
+        ("axes: two", "axes: 'two' is unknown.*axial, three"),
+        ("components: larges", "did you mean 'largest'"),
+        ("overlaps: 1", "overlaps: 1 is unknown"),
+        ("cache: 3", "cache: a folder is needed, got 3"),
+        ("cache_gb: 0", "cache_gb must be more than 0"),
         ("seed: 1.5", "seed: a whole number"),
         ("organs: []", "the list is empty"),
         ("organs: [1, 2]", "organs: a list of names"),
@@ -78,3 +87,10 @@ def test_weights_go_with_published_only(tmp_path: Path) -> None:
 
 def test_every_field_has_help_for_its_flag() -> None:
     assert all(field.metadata.get("help") for field in fields(InferenceOptions))
+
+
+def test_the_policy_is_the_part_for_the_segmenter() -> None:
+    options = read_options(None, {"shrink": 0.7, "propagate": True, "axes": "three", "cache": Path("kept")})
+    assert options.policy == Policy(shrink=0.7, propagate=True, axes="three")
+    assert type(options.policy) is Policy
+    assert options.cache == "kept"

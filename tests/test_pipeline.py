@@ -21,7 +21,9 @@ import medlsam.pipeline
 from medlsam.errors import TemplateError, UsageError, WeightsError
 from medlsam.geometry import Box, Grid
 from medlsam.localize.build import Support
-from medlsam.pipeline import MedLSAM, case_generator, load
+from medlsam.opening import case_generator
+from medlsam.options import Policy
+from medlsam.pipeline import MedLSAM, load
 from medlsam.prompting import effective_prompts, slice_prompts
 from medlsam.results import Localization, LocatedOrgan
 from medlsam.stopwatch import Stopwatch
@@ -216,6 +218,53 @@ def test_a_box_outside_of_the_scan_is_a_warning(model: MedLSAM) -> None:
 def test_a_structure_without_a_box_has_no_prompts() -> None:
     with pytest.raises(UsageError, match="organ is missing"):
         slice_prompts(organ(box=None, status="missing"), "wpl", GRID)
+
+
+def test_a_policy_reaches_the_segmenter(model: MedLSAM) -> None:
+    image = draw_ct(GRID)
+    plain = model.segment(image, template_set(), margin_mm=0.0)
+    (asked,) = segmenter_of(model).calls
+    policy = Policy(shrink=0.5, center_point=True, zoom=2.0, axes="three", shape_prompt=True)
+    located = model.localize(image, template_set())
+    shapes = {n: replace(o, shape_prior=np.ones((2, 2, 2), np.float32)) for n, o in located.organs.items()}
+    segmenter_of(model).calls.clear()
+    found = model.segment_located(
+        image, replace(located, organs=shapes), VALUES, margin_mm=0.0, policy=policy
+    )
+    axial, coronal, sagittal = segmenter_of(model).calls
+    for before, after in zip(asked["block"], axial["block"], strict=True):
+        assert after.z == before.z
+        assert after.box_xyxy[2] - after.box_xyxy[0] == pytest.approx(
+            (before.box_xyxy[2] - before.box_xyxy[0]) / 2
+        )
+        assert after.point_xy is not None
+        assert after.view_xyxy is not None
+    assert {p.z for p in coronal["block"]} == set(range(6, 12))
+    assert {p.z for p in sagittal["block"]} == set(range(5, 11))
+    prior = segmenter_of(model).priors[-3]["block"]
+    assert (prior.origin_zyx, prior.probability.shape) == ((4, 6, 5), (5, 6, 6))
+    assert found.warnings == (
+        "center_point: stub-segmenter takes no points; segmented without",
+        "zoom: stub-segmenter always looks at crops around the boxes, as large as its weights want them",
+    )
+    assert plain.warnings == ()
+
+
+def test_a_mean_shape_that_is_not_there_is_told(model: MedLSAM) -> None:
+    found = model.segment(draw_ct(GRID), template_set(), policy=Policy(shape_prompt=True))
+    assert found.warnings == tuple(
+        f"{name}: the templates hold no mean shape; segmented without shape_prompt"
+        for name in ("block", "plate")
+    )
+
+
+def test_propagation_starts_from_what_the_slices_say(model: MedLSAM) -> None:
+    image = draw_ct(GRID)
+    found = model.segment(image, template_set(), organs=["block"], policy=Policy(propagate=True))
+    np.testing.assert_array_equal(found.labels.array == 1, true_mask(image, "block"))
+    steps = [set(call) for call in segmenter_of(model).calls[1:]]
+    # all slices are equally certain: the first is taken, and there are four above it
+    assert steps == [{"block/+1"}] * 4
 
 
 # --- labels

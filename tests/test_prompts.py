@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from medlsam.errors import GeometryError
 from medlsam.geometry import Box, Grid, mask_box
-from medlsam.segment.prompts import SlicePrompt, covered, index_box, oracle_slices, profile, spl, wpl
+from medlsam.segment.prompts import (
+    SlicePrompt,
+    covered,
+    index_box,
+    oracle_slices,
+    profile,
+    shrink,
+    spl,
+    with_center_point,
+    wpl,
+    zoomed,
+)
 
 # 10 slices of 8 x 6 pixels, 2 mm in the plane and 5 mm apart; voxel (0, 0, 0) is centred on (10, 20, 30)
 GRID = Grid((10, 6, 8), (2.0, 2.0, 5.0), (10.0, 20.0, 30.0))
@@ -104,6 +115,33 @@ def test_oracle_and_wpl_agree_on_a_cuboid() -> None:
     for oracle, whole in zip(oracle_slices(mask), wpl(mask_box(mask, GRID), GRID), strict=True):
         assert oracle.z == whole.z
         assert oracle.box_xyxy == pytest.approx(whole.box_xyxy)
+
+
+def test_boxes_shrink_about_their_centres_and_get_a_point_there() -> None:
+    prompts = [SlicePrompt(2, (10.0, 20.0, 30.0, 24.0)), SlicePrompt(3, (0.0, 0.0, 2.0, 2.0))]
+    small = shrink(prompts, 0.5)
+    assert [p.box_xyxy for p in small] == [(15.0, 21.0, 25.0, 23.0), (0.5, 0.5, 1.5, 1.5)]
+    assert shrink(prompts, 1.0) == prompts
+    assert [p.point_xy for p in with_center_point(small)] == [(20.0, 22.0), (1.0, 1.0)]
+    assert [p.z for p in with_center_point(small)] == [2, 3]
+
+
+def test_views_are_squares_around_boxes_inside_the_image() -> None:
+    # 80 pixels wide and 10 high, centred on pixel edge 100, 100; twice as large
+    middle = zoomed([SlicePrompt(0, (59.5, 94.5, 139.5, 104.5))], 2.0, (300, 400))[0]
+    assert middle.view_xyxy == (20, 20, 180, 180)
+    assert middle.box_xyxy == (59.5, 94.5, 139.5, 104.5)
+    corner = zoomed([SlicePrompt(0, (-0.5, 289.5, 79.5, 299.5))], 2.0, (300, 400))[0]
+    assert corner.view_xyxy == (0, 140, 160, 300), "moved into the image, not cut"
+    small = zoomed([SlicePrompt(0, (99.5, 99.5, 103.5, 103.5))], 2.0, (300, 400))[0]
+    assert small.view_xyxy == (70, 70, 134, 134), "never fewer pixels than the model can use"
+    assert zoomed([SlicePrompt(0, (0, 0, 30, 30))], 2.0, (40, 50))[0].view_xyxy == (0, 0, 50, 40)
+
+
+def test_slice_boxes_of_a_block_are_in_the_scans_indices() -> None:
+    mask = np.zeros((2, 3, 4), dtype=bool)
+    mask[1, 0, 1:3] = True
+    assert oracle_slices(mask, (5, 10, 20)) == [SlicePrompt(6, (20.5, 9.5, 22.5, 10.5))]
 
 
 coordinate = st.floats(-60.0, 140.0)

@@ -21,7 +21,8 @@ from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.registry import SEGMENTERS
 from medlsam.segment.resize import spline
 from medlsam.segment.sam import SamSlices, build_network, load_sam
-from medlsam.segment.segmenters import WholeSliceSegmenter, load_segmenter
+from medlsam.segment.segmenters import load_segmenter
+from medlsam.segment.whole_slices import WholeSliceSegmenter
 from medlsam.stopwatch import Stopwatch
 from medlsam.volume import Volume
 from medlsam.weights.checkpoint import Checkpoint

@@ -337,6 +337,20 @@ def test_refit_leaves_boxes_that_fit_and_empty_masks() -> None:
     assert moved[2].box_xyxy == pytest.approx((27.5, 17.5, 37.5, 27.5))
 
 
+def test_one_slice_is_not_looked_at_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    volume, _ = ellipsoid()
+    asked: list[int] = []
+
+    def count(prompts: list[SlicePrompt], *_: object) -> None:
+        asked.append(len(prompts))
+
+    monkeypatch.setattr("medlsam.segment.tiny.refit", count)
+    box = (10.0, 10.0, 20.0, 20.0)
+    prompts = {"one": [SlicePrompt(2, box)], "two": [SlicePrompt(2, box), SlicePrompt(3, box)]}
+    TinySegmenter(TinySam(SMALL)).segment(volume, prompts)
+    assert asked == [2], "what belongs to a structure shows only where slices join it"
+
+
 def test_prompt_outside_and_turned_grid() -> None:
     volume, _ = ellipsoid()
     segmenter = TinySegmenter(TinySam(SMALL))

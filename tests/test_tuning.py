@@ -20,7 +20,7 @@ from medlsam.segment.preprocess import restore
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.registry import SEGMENTERS
 from medlsam.segment.sam import SamSlices, build_network
-from medlsam.segment.segmenters import WholeSliceSegmenter, load_segmenter
+from medlsam.segment.segmenters import load_segmenter
 from medlsam.segment.tiny import TinySegmenter
 from medlsam.segment.tiny_crops import frame_around, paste
 from medlsam.segment.tiny_net import TinySam
@@ -33,6 +33,7 @@ from medlsam.segment.tune_scans import Component, LabelledScan, components, find
 from medlsam.segment.tune_slices import SliceTuning
 from medlsam.segment.tune_train import select_epochs, train
 from medlsam.segment.volume_segmenter import MaskBlock
+from medlsam.segment.whole_slices import WholeSliceSegmenter
 from medlsam.volume import Volume
 from tests.tuning_data import SMALL, scan, small_sam, write_case, write_cases
 

@@ -56,6 +56,23 @@ def test_what_an_overlap_cuts_off_goes_too() -> None:
     assert assemble(blocks, {"a": 1, "b": 2}, SHAPE)[0, 0].tolist() == [1, 1, 1, 1, 1, 1, 2, 2, 0, 0]
 
 
+def test_all_components_stay_where_asked() -> None:
+    probability = np.zeros((1, 1, 10), dtype=np.float32)
+    probability[0, 0, [0, 1, 2, 6]] = 0.7
+    blocks = {"a": MaskBlock((0, 0, 0), probability), "b": block((0, 0, 1), (1, 1, 1), 0.9)}
+    values = {"a": 1, "b": 2}
+    assert assemble(blocks, values, SHAPE)[0, 0].tolist() == [1, 2, 0, 0, 0, 0, 0, 0, 0, 0]
+    found = assemble(blocks, values, SHAPE, components="all")
+    assert found[0, 0].tolist() == [1, 2, 1, 0, 0, 0, 1, 0, 0, 0]
+
+
+def test_overlaps_by_order_go_to_the_last() -> None:
+    blocks = {"strong": block((0, 0, 0), (1, 1, 4), 0.9), "weak": block((0, 0, 2), (1, 1, 4), 0.6)}
+    values = {"strong": 1, "weak": 2}
+    assert assemble(blocks, values, SHAPE)[0, 0, :6].tolist() == [1, 1, 1, 1, 2, 2]
+    assert assemble(blocks, values, SHAPE, overlaps="order")[0, 0, :6].tolist() == [1, 1, 2, 2, 2, 2]
+
+
 def test_diagonal_neighbours_are_connected() -> None:
     mask = np.zeros((3, 3, 3), dtype=bool)
     mask[[0, 1, 2], [0, 1, 2], [0, 1, 2]] = True

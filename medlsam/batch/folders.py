@@ -66,6 +66,7 @@ def segment_folder(
             seed=options.seed,
             watch=watch,
             case=case,
+            policy=options.policy,
         )
         with watch("statistics"):
             rows = organ_statistics(found, image)

@@ -7,7 +7,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from medlsam.errors import MedlsamError, UsageError
 from medlsam.files import write_json
 from medlsam.inputs import Case, find_cases
 from medlsam.localize.templates import TemplateSet
-from medlsam.options import InferenceOptions
+from medlsam.options import InferenceOptions, Policy
 from medlsam.pipeline import MedLSAM
 from medlsam.stopwatch import Stopwatch
 from medlsam.volume import Volume
@@ -73,7 +73,7 @@ class Run:
         """Fingerprint of all that every scan's result depends on."""
         matters = ["organs", "search", "seed"]
         if self.command == "segment":
-            matters += ["prompts", "margin_mm", "threshold"]
+            matters += ["prompts", "margin_mm", "threshold", *(f.name for f in fields(Policy))]
         options = {name: description["options"][name] for name in matters}
         hashes = {kind: entry["sha256"] for kind, entry in description["weights"].items()}
         templates = description["templates"]["sha256"]

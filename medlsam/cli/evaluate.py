@@ -44,6 +44,16 @@ def evaluate(
     search: flags.Search = None,
     margin_mm: flags.MarginMm = None,
     threshold: flags.Threshold = None,
+    shrink: flags.Shrink = None,
+    center_point: flags.CenterPoint = None,
+    shape_prompt: flags.ShapePrompt = None,
+    zoom: flags.Zoom = None,
+    axes: flags.Axes = None,
+    propagate: flags.Propagate = None,
+    components: flags.Components = None,
+    overlaps: flags.Overlaps = None,
+    cache: flags.Cache = None,
+    cache_gb: flags.CacheGb = None,
     seed: flags.Seed = None,
     device: flags.Device = None,
     config: flags.Config = None,
@@ -64,6 +74,16 @@ def evaluate(
         "search": search,
         "margin_mm": margin_mm,
         "threshold": threshold,
+        "shrink": shrink,
+        "center_point": center_point,
+        "shape_prompt": shape_prompt,
+        "zoom": zoom,
+        "axes": axes,
+        "propagate": propagate,
+        "components": components,
+        "overlaps": overlaps,
+        "cache": cache,
+        "cache_gb": cache_gb,
         "seed": seed,
         "device": device,
     }
@@ -85,7 +105,14 @@ def evaluate(
         chosen = [known[name] for name in dict.fromkeys(wanted)]
     console = messages()
     with case_bar(console) as bar:
-        model = load(options.localizer, options.segmenter, options.device, options.weights)
+        model = load(
+            options.localizer,
+            options.segmenter,
+            options.device,
+            options.weights,
+            options.cache,
+            options.cache_gb,
+        )
         bar.say("templates")
         templates = model.templates(support, options.organs, on_progress=bar.say)
         warn_of_misfits(console, templates)
@@ -101,6 +128,7 @@ def evaluate(
             threshold=options.threshold,
             seed=options.seed,
             compare_search=compare_search,
+            policy=options.policy,
             on_progress=bar.count,
         )
     for case, error in metrics["failed"].items():

@@ -23,6 +23,16 @@ def segment(
     search: flags.Search = None,
     margin_mm: flags.MarginMm = None,
     threshold: flags.Threshold = None,
+    shrink: flags.Shrink = None,
+    center_point: flags.CenterPoint = None,
+    shape_prompt: flags.ShapePrompt = None,
+    zoom: flags.Zoom = None,
+    axes: flags.Axes = None,
+    propagate: flags.Propagate = None,
+    components: flags.Components = None,
+    overlaps: flags.Overlaps = None,
+    cache: flags.Cache = None,
+    cache_gb: flags.CacheGb = None,
     seed: flags.Seed = None,
     device: flags.Device = None,
     config: flags.Config = None,
@@ -43,6 +53,16 @@ def segment(
         "search": search,
         "margin_mm": margin_mm,
         "threshold": threshold,
+        "shrink": shrink,
+        "center_point": center_point,
+        "shape_prompt": shape_prompt,
+        "zoom": zoom,
+        "axes": axes,
+        "propagate": propagate,
+        "components": components,
+        "overlaps": overlaps,
+        "cache": cache,
+        "cache_gb": cache_gb,
         "seed": seed,
         "device": device,
     }
@@ -54,7 +74,14 @@ def segment(
     cases = find_cases(images)
     console = messages()
     with case_bar(console) as bar:
-        model = load(options.localizer, options.segmenter, options.device, options.weights)
+        model = load(
+            options.localizer,
+            options.segmenter,
+            options.device,
+            options.weights,
+            options.cache,
+            options.cache_gb,
+        )
         bar.say("templates")
         templates = model.templates(support, options.organs, on_progress=bar.say)
         warn_of_misfits(console, templates)

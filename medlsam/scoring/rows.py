@@ -7,7 +7,7 @@ assembly as ``located``, so that the difference between rows is the difference b
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy.ndimage import find_objects
 
 from medlsam.geometry import Box
 from medlsam.metrics import NSD_TOLERANCE_MM, MaskScores, mask_scores
+from medlsam.options import Policy
 from medlsam.results import LocatedOrgan, Segmentation
 from medlsam.scoring.references import Bounds, CaseReference
 from medlsam.scoring.scores import NOT_OFFERED
@@ -23,6 +24,7 @@ from medlsam.volume import Volume, from_canonical, to_canonical
 
 if TYPE_CHECKING:
     from medlsam.pipeline import MedLSAM
+    from medlsam.segment.ask import Ask
     from medlsam.segment.volume_segmenter import MaskBlock
 
 
@@ -34,6 +36,7 @@ class RowOptions:
     margin_mm: float
     threshold: float
     tolerance_mm: float = NSD_TOLERANCE_MM
+    policy: Policy = field(default_factory=Policy)
 
 
 def map_box(box: Box, source: Box, target: Box) -> Box:
@@ -62,6 +65,26 @@ def in_true_box(organ: LocatedOrgan, truth: Box) -> LocatedOrgan:
     if organ.box is not None:
         slabs = tuple(map_box(slab, organ.box, truth) for slab in organ.slabs)
     return replace(organ, status="found", box=truth, prompt_box=truth, points=None, slabs=slabs)
+
+
+def in_true_slices(question: Ask, mask: NDArray[np.bool_], policy: Policy) -> Ask:
+    """The same question with the true box of every slice, in every plane that is asked.
+
+    Nothing is handed on from slice to slice: the true boxes say where the structure is and where it ends.
+
+    Args:
+        question: in the true 3D box.
+        mask: (Z, Y, X) the truth in the canonical scan.
+        policy: of the boxes.
+    """
+    from medlsam.prompting import refined
+    from medlsam.segment.axes import SIDES
+    from medlsam.segment.prompts import oracle_slices
+
+    turned = {turn.name: turn.array(mask) for turn in SIDES if turn.name in question.sides}
+    sides = {name: refined(oracle_slices(m), policy, m.shape[1:]) for name, m in turned.items()}
+    boxes = refined(oracle_slices(mask), policy, mask.shape[1:])
+    return replace(question, prompts=boxes, sides=sides, propagation=None)
 
 
 def score_rows(
@@ -132,24 +155,24 @@ def _other_maps(
     options: RowOptions,
 ) -> dict[str, NDArray[Any]]:
     """Label maps of the three other rows, on the scan's grid."""
-    from medlsam.prompting import slice_prompts
-    from medlsam.segment.prompts import SlicePrompt, oracle_slices
+    from medlsam.prompting import ask
+    from medlsam.segment.ask import answer
     from medlsam.segment.volume_segmenter import assemble, shape_prior_block
 
     canonical = to_canonical(volume)
     truth = to_canonical(reference.labels)
     organs = segmentation.localization.organs
-    prompts: dict[str, list[SlicePrompt]] = {}
+    policy = options.policy
+    asks = {}
     for name in names:
         organ = in_true_box(organs[name], reference.box(name))
-        prompts[f"oracle_box/{name}"] = slice_prompts(
-            organ, options.prompts, canonical.grid, options.margin_mm
-        )
-        prompts[f"oracle_slices/{name}"] = oracle_slices(truth.array == reference.values[name])
+        own = ask(organ, options.prompts, canonical.grid, options.margin_mm, policy)
+        asks[f"oracle_box/{name}"] = own
+        asks[f"oracle_slices/{name}"] = in_true_slices(own, truth.array == reference.values[name], policy)
     # Both rows in one call: a model that sees whole slices encodes each slice once for the two of them.
-    found = model.segmenter.segment(canonical, {key: boxes for key, boxes in prompts.items() if boxes})
+    answers = answer(model.segmenter, canonical, asks)
     blocks: dict[str, dict[str, MaskBlock]] = {"oracle_box": {}, "oracle_slices": {}, "shape_prior": {}}
-    for key, block in found.items():
+    for key, block in answers.items():
         row, name = key.split("/", 1)
         blocks[row][name] = block
     for name in names:
@@ -158,10 +181,12 @@ def _other_maps(
             blocks["shape_prior"][name] = shape_prior_block(box, prior, canonical.grid)
     values = {name: value for value, name in segmentation.names.items()}
     maps = {}
-    for row, own in blocks.items():
-        if own:
+    for row, found in blocks.items():
+        if found:
             threshold = 0.5 if row == "shape_prior" else options.threshold
-            array = assemble(own, {name: values[name] for name in own}, canonical.array.shape, threshold)
+            wanted = {name: values[name] for name in found}
+            shape = canonical.array.shape
+            array = assemble(found, wanted, shape, threshold, policy.components, policy.overlaps)
             maps[row] = from_canonical(array, canonical.grid, volume.grid)
         else:
             maps[row] = np.zeros(volume.array.shape, np.uint8)

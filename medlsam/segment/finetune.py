@@ -20,7 +20,7 @@ from medlsam import __version__
 from medlsam.device import resolve_device
 from medlsam.errors import UsageError
 from medlsam.segment.sam import SamSlices
-from medlsam.segment.segmenters import Segmenter, WholeSliceSegmenter, load_segmenter
+from medlsam.segment.segmenters import Segmenter, load_segmenter
 from medlsam.segment.tiny import TinySegmenter
 from medlsam.segment.tune_cache import EmbeddedScan, embed_cases
 from medlsam.segment.tune_crops import CropTuning
@@ -31,6 +31,7 @@ from medlsam.segment.tune_protocol import Tuning
 from medlsam.segment.tune_scans import LabelledCase, Names, chosen_names, find_labelled
 from medlsam.segment.tune_slices import SliceTuning
 from medlsam.segment.tune_train import Selection, select_epochs, train
+from medlsam.segment.whole_slices import WholeSliceSegmenter
 from medlsam.weights.sums import sha256_of
 
 _DEFAULT = TuneOptions()

@@ -74,6 +74,33 @@ def scale_boxes(boxes: ArrayLike, shape_hw: tuple[int, int], spec: SegmenterSpec
     return np.asarray(edges * scale, dtype=np.float32)
 
 
+def scale_masks(masks: Tensor, spec: SegmenterSpec, size: tuple[int, int]) -> Tensor:
+    """Rough masks as the prompt encoder takes them: logits that cover the padded square input.
+
+    Args:
+        masks: (N, H, W) probabilities; NaN all over in those that say nothing.
+        spec: whose preprocessing.
+        size: (rows, columns) of the prompt encoder's masks.
+
+    Returns:
+        (N, rows, columns) float32 logits, "outside" in the padding; NaN all over where ``masks`` is.
+    """
+    height, width = spec.input_shape((masks.shape[-2], masks.shape[-1]))
+    rows = max(1, round(height * size[0] / spec.input_size))
+    columns = max(1, round(width * size[1] / spec.input_size))
+    known = ~masks[:, :1, :1].isnan()
+    small = F.interpolate(
+        torch.nan_to_num(masks)[:, None].float(),
+        (rows, columns),
+        mode="bilinear",
+        align_corners=False,
+        antialias=True,
+    )
+    padded = F.pad(small[:, 0], (0, size[1] - columns, 0, size[0] - rows))
+    # as sure as SAM's own masks are, which is what its mask prompt was trained on
+    return torch.where(known, torch.logit(padded.clamp(0, 1), eps=1e-3), torch.nan)
+
+
 def restore(logits: Tensor, shape_hw: tuple[int, int], spec: SegmenterSpec) -> Tensor:
     """Mask logits of the decoder at the slice's size.
 

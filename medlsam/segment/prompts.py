@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,8 @@ from medlsam.geometry import IDENTITY_DIRECTION, Box, Grid
 
 # A slice centre this close to a face (in slices) counts as inside: faces come through mm and back.
 _TOLERANCE = 1e-6
+# A view of fewer pixels would be magnified beyond what any whole-slice model has seen.
+_LEAST_VIEW = 64
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,15 @@ class SlicePrompt:
     Attributes:
         z: slice index of the canonical array.
         box_xyxy: x0, y0, x1, y1 in continuous pixel indices, inside the image.
+        point_xy: a place that belongs to the structure, continuous pixel indices, for models that take points.
+        view_xyxy: first and after-last column and row of the part of the slice that a whole-slice model is to
+            look at; None for all of it. Models that cut crops of their own do not read it.
     """
 
     z: int
     box_xyxy: tuple[float, float, float, float]
+    point_xy: tuple[float, float] | None = None
+    view_xyxy: tuple[int, int, int, int] | None = None
 
 
 def covered(low: float, high: float, count: int) -> range:
@@ -130,14 +137,71 @@ def profile(box: Box, profile_rows: ArrayLike, grid: Grid) -> list[SlicePrompt]:
     return list(_prompts(grid, ((z, outline(z)) for z in _slices(box, grid))))
 
 
-def oracle_slices(mask: NDArray[np.bool_]) -> list[SlicePrompt]:
-    """The tight box of each slice of a reference mask (Z, Y, X): what perfect localization would give."""
+def shrink(prompts: Sequence[SlicePrompt], factor: float) -> list[SlicePrompt]:
+    """The same prompts with boxes scaled about their centres (0.7 keeps 70 % of each edge).
+
+    3DLAND prompts MedSAM for lesions with boxes of 70 % and a point in the middle.
+    """
+    return [replace(prompt, box_xyxy=_scaled(prompt.box_xyxy, factor)) for prompt in prompts]
+
+
+def with_center_point(prompts: Sequence[SlicePrompt]) -> list[SlicePrompt]:
+    """The same prompts, each with a point at the centre of its box."""
+    return [
+        replace(prompt, point_xy=((x0 + x1) / 2, (y0 + y1) / 2))
+        for prompt in prompts
+        for x0, y0, x1, y1 in (prompt.box_xyxy,)
+    ]
+
+
+def zoomed(prompts: Sequence[SlicePrompt], zoom: float, shape_hw: tuple[int, int]) -> list[SlicePrompt]:
+    """The same prompts, each with a square view around its box in place of the whole slice.
+
+    The square is moved into the image where it leaves it, and cut where the image is smaller, so that there
+    is as much to see at the border as elsewhere.
+
+    Args:
+        prompts: boxes inside the image.
+        zoom: edge of the square, in multiples of the box's longest edge; 1 or more.
+        shape_hw: rows and columns of the slices.
+    """
     found = []
+    for prompt in prompts:
+        x0, y0, x1, y1 = prompt.box_xyxy
+        side = max(math.ceil(max(x1 - x0, y1 - y0) * zoom), _LEAST_VIEW)
+        columns = _window((x0 + x1 + 1) / 2, side, shape_hw[1])
+        rows = _window((y0 + y1 + 1) / 2, side, shape_hw[0])
+        found.append(replace(prompt, view_xyxy=(columns[0], rows[0], columns[1], rows[1])))
+    return found
+
+
+def oracle_slices(mask: NDArray[np.bool_], origin_zyx: tuple[int, int, int] = (0, 0, 0)) -> list[SlicePrompt]:
+    """The tight box of each slice of a mask; of a reference's, it is what perfect localization would give.
+
+    Args:
+        mask: (Z, Y, X).
+        origin_zyx: index of its first voxel in the canonical array.
+    """
+    found = []
+    first_z, first_y, first_x = origin_zyx
     for z in np.flatnonzero(mask.any(axis=(1, 2))):
         rows, columns = np.flatnonzero(mask[z].any(axis=1)), np.flatnonzero(mask[z].any(axis=0))
-        box = (columns[0] - 0.5, rows[0] - 0.5, columns[-1] + 0.5, rows[-1] + 0.5)
-        found.append(SlicePrompt(int(z), (float(box[0]), float(box[1]), float(box[2]), float(box[3]))))
+        x0, x1 = float(columns[0] + first_x), float(columns[-1] + first_x)
+        y0, y1 = float(rows[0] + first_y), float(rows[-1] + first_y)
+        found.append(SlicePrompt(int(z) + first_z, (x0 - 0.5, y0 - 0.5, x1 + 0.5, y1 + 0.5)))
     return found
+
+
+def _scaled(box_xyxy: tuple[float, float, float, float], factor: float) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = box_xyxy
+    dx, dy = (x1 - x0) * (1 - factor) / 2, (y1 - y0) * (1 - factor) / 2
+    return (x0 + dx, y0 + dy, x1 - dx, y1 - dy)
+
+
+def _window(center: float, side: int, count: int) -> tuple[int, int]:
+    """First and after-last index of ``side`` pixels around a place (in pixel edges), inside 0..count."""
+    first = min(max(round(center - side / 2), 0), max(count - side, 0))
+    return first, min(first + side, count)
 
 
 def _slices(box: Box, grid: Grid) -> range:

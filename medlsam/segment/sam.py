@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from medlsam.device import autocast
 from medlsam.errors import WeightsError
 from medlsam.segment._sam_import import sam_parts
-from medlsam.segment.preprocess import prepare, restore, scale_boxes
+from medlsam.segment.preprocess import prepare, restore, scale_boxes, scale_masks
 from medlsam.segment.registry import Architecture, SegmenterSpec
 from medlsam.segment.sam_checkpoint import read_checkpoint, recognise, without_classifier
 from medlsam.segment.tiny_vit import EMBEDDING, GRID, TinyVit
@@ -49,24 +49,42 @@ class SamSlices:
         return embedding.float()
 
     @torch.inference_mode()
-    def decode(self, embedding: Tensor, boxes: ArrayLike, shape_hw: tuple[int, int]) -> Tensor:
+    def decode(
+        self,
+        embedding: Tensor,
+        boxes: ArrayLike,
+        shape_hw: tuple[int, int],
+        points: ArrayLike | None = None,
+        hints: Tensor | None = None,
+    ) -> Tensor:
         """Masks of boxes in an encoded slice.
 
         Args:
             embedding: of ``encode``.
             boxes: (N, 4) x0, y0, x1, y1 in continuous pixel indices.
             shape_hw: of the slice.
+            points: (N, 2) x, y in continuous pixel indices, each inside its structure; NaN for boxes without.
+            hints: (N, H, W) rough probabilities, SAM's mask prompt; NaN for boxes without.
 
         Returns:
             (N, H, W) float32 logits at the slice's size, on the CPU.
         """
-        scaled = torch.as_tensor(scale_boxes(boxes, shape_hw, self.spec), device=self.device)
         prompt_encoder = self.network.prompt_encoder
+        scaled = torch.as_tensor(scale_boxes(boxes, shape_hw, self.spec), device=self.device)
+        places = None
+        if points is not None:
+            twice = np.tile(np.asarray(points, dtype=float).reshape(-1, 2), 2)  # a box of one point
+            places = torch.as_tensor(scale_boxes(twice, shape_hw, self.spec)[:, :2], device=self.device)
+        rough = None
+        if hints is not None:
+            rough = scale_masks(hints, self.spec, prompt_encoder.mask_input_size).to(self.device)
+        step = _CPU_BOXES if self.device.type == "cpu" else _GPU_BOXES
         masks = [torch.zeros((0, *shape_hw))]
-        for chunk in scaled.split(_CPU_BOXES if self.device.type == "cpu" else _GPU_BOXES):
-            if not len(chunk):
-                continue
-            sparse, dense = prompt_encoder(points=None, boxes=chunk, masks=None)
+        for start in range(0, len(scaled), step):
+            part = slice(start, start + step)
+            sparse, dense = self._prompts(
+                scaled[part], None if places is None else places[part], None if rough is None else rough[part]
+            )
             logits, _ = self.network.mask_decoder(
                 image_embeddings=embedding,
                 image_pe=prompt_encoder.get_dense_pe(),
@@ -76,6 +94,21 @@ class SamSlices:
             )
             masks.append(restore(logits[:, 0], shape_hw, self.spec).cpu())
         return torch.cat(masks)
+
+    def _prompts(self, boxes: Tensor, points: Tensor | None, hints: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Sparse and dense embeddings of some boxes, in input pixels, with what else is known of them."""
+        prompt_encoder = self.network.prompt_encoder
+        places = None
+        if points is not None:
+            known = ~points.isnan().any(dim=1)
+            # label -1 is segment-anything's own "no point here"
+            places = (torch.nan_to_num(points)[:, None], torch.where(known, 1, -1)[:, None])
+        sparse, dense = prompt_encoder(points=places, boxes=boxes, masks=None)
+        if hints is not None:
+            given = ~hints[:, 0, 0].isnan()
+            _, hinted = prompt_encoder(points=None, boxes=None, masks=torch.nan_to_num(hints)[:, None])
+            dense = torch.where(given[:, None, None, None], hinted, dense)
+        return sparse, dense
 
 
 def build_network(architecture: Architecture) -> nn.Module:

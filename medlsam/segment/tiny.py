@@ -128,9 +128,14 @@ class TinySegmenter:
     def _refitted(
         self, prompts: Mapping[str, Sequence[SlicePrompt]], blocks: Mapping[str, MaskBlock]
     ) -> dict[str, Sequence[SlicePrompt]]:
-        """New prompts of the structures whose boxes do not fit their masks."""
+        """New prompts of the structures whose boxes do not fit their masks.
+
+        A structure asked about in one slice is left alone: which of the parts there belong to it (the two rami of
+        a jaw) shows only where slices join them.
+        """
         share, tolerance = self.config.refit_share, self.config.refit_tolerance
-        moved = {name: refit(chosen, blocks[name], share, tolerance) for name, chosen in prompts.items()}
+        several = {name: chosen for name, chosen in prompts.items() if len({p.z for p in chosen}) > 1}
+        moved = {name: refit(chosen, blocks[name], share, tolerance) for name, chosen in several.items()}
         return {name: chosen for name, chosen in moved.items() if chosen is not None}
 
     def _look(

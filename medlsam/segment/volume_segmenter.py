@@ -43,6 +43,8 @@ def assemble(
     values: Mapping[str, int],
     shape_zyx: tuple[int, ...],
     threshold: float = 0.5,
+    components: str = "largest",
+    overlaps: str = "probability",
 ) -> Labels:
     """One label map of all structures.
 
@@ -55,6 +57,9 @@ def assemble(
         values: structure to label value, 1 to 65535.
         shape_zyx: of the canonical array.
         threshold: probability from which a voxel belongs to a structure.
+        components: ``all`` keeps every part of a structure.
+        overlaps: ``order`` gives a voxel of two structures to the later of the mapping, as the original
+            writes one mask over another.
 
     Returns:
         (Z, Y, X) labels, uint8 where the largest of ``values`` allows, else uint16.
@@ -84,13 +89,16 @@ def assemble(
     best = np.zeros(high - low, dtype=np.float32)
     claimed = {}
     for name, block in blocks.items():
-        mask = largest_component(block.probability >= threshold)
+        mask = block.probability >= threshold
+        if components == "largest":
+            mask = largest_component(mask)
         claimed[name] = int(mask.sum())
         inner = _region(block, low)
-        mask &= (block.probability > best[inner]) | (labels[_region(block)] == 0)
+        if overlaps == "probability":
+            mask &= (block.probability > best[inner]) | (labels[_region(block)] == 0)
         best[inner][mask] = block.probability[mask]
         labels[_region(block)][mask] = values[name]
-    for name, block in blocks.items():
+    for name, block in blocks.items() if components == "largest" else ():
         part = labels[_region(block)]
         mask = part == values[name]
         if 0 < mask.sum() < claimed[name]:

@@ -1,0 +1,238 @@
+"""What every prompt policy is worth on the same located boxes: the table that the defaults are chosen on.
+
+    python benchmarks/prompt_policies.py [--segmenter sam-tiny] [--policies wpl,profile,...] [--limit 12]
+
+Every case is embedded and located once; then each policy segments the located structures. Printed are the Dice by
+structure (a missed structure counts 0), the mean over structures, how that differs from the first policy's (mean and
+standard error over the cases), and the segmenter's seconds per case (what two policies ask alike is asked once; its
+seconds count for both). The default cases are of the `pretrain` split, where choices are made; sam-tiny learned from
+the labels of all but the last 16 of that split, so the held-out ones among the cases come first and are printed apart.
+`--cases SPLITS.json:val` is for results. `--json` is written anew after every case.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+import medlsam
+from benchmarks.common import answer, command, evenly, listed_cases, options, progress, spread
+from medlsam.files import write_json
+from medlsam.options import Policy
+from medlsam.pipeline import MedLSAM
+from medlsam.results import Localization
+from medlsam.scoring.references import CaseReference, find_references
+from medlsam.scoring.rows import score_map
+from medlsam.segment.prompts import SlicePrompt
+from medlsam.segment.segmenters import Segmenter
+from medlsam.segment.volume_segmenter import MaskBlock
+from medlsam.segmenting import segment_located
+from medlsam.stopwatch import Stopwatch
+from medlsam.volume import Volume, read_volume
+
+
+@dataclass(frozen=True)
+class Way:
+    """One row: boxes, margin, and what is asked beside them."""
+
+    prompts: str = "profile"
+    margin_mm: float = 1.0
+    policy: Policy = field(default_factory=Policy)
+
+
+#: Name to row; the first of those asked for is what the others are compared with.
+WAYS: dict[str, Way] = {
+    "profile": Way(),
+    "wpl": Way("wpl"),
+    "spl": Way("spl"),
+    "margin 0": Way(margin_mm=0.0),
+    "margin 2": Way(margin_mm=2.0),
+    "margin 4": Way(margin_mm=4.0),
+    "shrink 0.9": Way(policy=Policy(shrink=0.9)),
+    "shrink 0.7": Way(policy=Policy(shrink=0.7)),
+    "center point": Way(policy=Policy(center_point=True)),
+    "shrink 0.7 + point": Way(policy=Policy(shrink=0.7, center_point=True)),
+    "shape prompt": Way(policy=Policy(shape_prompt=True)),
+    "zoom 2": Way(policy=Policy(zoom=2.0)),
+    "zoom 4": Way(policy=Policy(zoom=4.0)),
+    "three axes": Way(policy=Policy(axes="three")),
+    "propagate": Way(policy=Policy(propagate=True)),
+    "propagate + three axes": Way(policy=Policy(propagate=True, axes="three")),
+    "all components": Way(policy=Policy(components="all")),
+    "overlaps by order": Way(policy=Policy(overlaps="order")),
+}
+#: Rows that a model of the crop kind cannot tell from another: it takes no points and zooms by itself.
+WHOLE_SLICES_ONLY = ("center point", "shrink 0.7 + point", "zoom 2", "zoom 4")
+#: Dice of structure and case, by policy.
+Scores = dict[str, dict[str, dict[str, float]]]
+
+
+class AskedOnce:
+    """A segmenter that answers the same question from memory; one for each scan, since questions do not name it.
+
+    Attributes:
+        inner: who is asked.
+        spec: its registry entry.
+        signature: sha256 of its weights file.
+    """
+
+    def __init__(self, inner: Segmenter) -> None:
+        self.inner = inner
+        self.spec, self.signature = inner.spec, inner.signature
+        self._known: dict[str, tuple[dict[str, MaskBlock], dict[str, float]]] = {}
+
+    def segment(
+        self,
+        volume: Volume,
+        prompts: Mapping[str, Sequence[SlicePrompt]],
+        stopwatch: Stopwatch | None = None,
+        priors: Mapping[str, MaskBlock] | None = None,
+    ) -> dict[str, MaskBlock]:
+        """As ``Segmenter.segment``; the seconds are those of the first time."""
+        key = hashlib.sha256(repr((volume.grid, sorted(prompts.items()))).encode())
+        for name, prior in sorted((priors or {}).items()):
+            key.update(f"{name} {prior.origin_zyx}".encode() + prior.probability.tobytes())
+        if key.hexdigest() not in self._known:
+            watch = Stopwatch()
+            blocks = self.inner.segment(volume, prompts, stopwatch=watch, priors=priors)
+            self._known[key.hexdigest()] = blocks, watch.seconds
+        blocks, seconds = self._known[key.hexdigest()]
+        if stopwatch is not None:
+            for stage, own in seconds.items():
+                stopwatch.seconds[stage] = stopwatch.seconds.get(stage, 0.0) + own
+        return dict(blocks)
+
+
+def score_case(
+    model: MedLSAM,
+    scan: Volume,
+    located: Localization,
+    reference: CaseReference,
+    ways: dict[str, Way],
+) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+    """Dice of every structure that can be scored, and the segmenter's seconds, by policy.
+
+    Args:
+        model: its segmenter is asked.
+        scan: HU.
+        located: where its structures are, slabs included.
+        reference: the truth, opened after that.
+        ways: the policies.
+    """
+    asked = AskedOnce(model.segmenter)
+    names = [name for name in reference.values if name in located.organs]
+    values = {name: value for value, name in enumerate(located.organs, start=1)}
+    figures, seconds = {}, {}
+    for name, way in ways.items():
+        watch = Stopwatch()
+        found = segment_located(
+            lambda: asked, scan, located, values, way.prompts, way.margin_mm, watch=watch, policy=way.policy
+        )
+        scores = score_map(found.labels.array, values, reference, names)
+        figures[name] = {organ: score.dice for organ, score in scores.items()}
+        seconds[name] = watch.seconds.get("encode", 0.0) + watch.seconds.get("decode", 0.0)
+    return figures, seconds
+
+
+def gain(scores: Scores, way: str, first: str) -> tuple[float, float]:
+    """By how much a policy's mean over a case's structures exceeds the first's: mean, and its standard error."""
+    gains = [
+        np.mean(list(own[way].values())) - np.mean(list(own[first].values()))
+        for own in scores.values()
+        if own[way]
+    ]
+    error = float(np.std(gains, ddof=1) / np.sqrt(len(gains))) if len(gains) > 1 else 0.0
+    return float(np.mean(gains)), error
+
+
+def by_organ(scores: Scores, way: str) -> dict[str, list[float]]:
+    """Structure to its Dice in every case."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for own in scores.values():
+        for organ, dice in own[way].items():
+            values[organ].append(dice)
+    return values
+
+
+def table(title: str, scores: Scores, seconds: dict[str, dict[str, float]], organs: list[str]) -> Table:
+    """One line per policy."""
+    ways = list(next(iter(scores.values())))
+    found = Table(title=title)
+    for head in ("policy", *organs, "mean", f"against {ways[0]}", "s a case"):
+        found.add_column(head, justify="left" if head == "policy" else "right")
+    for way in ways:
+        rows = by_organ(scores, way)
+        means = [float(np.mean(values)) for values in rows.values()]
+        more, error = gain(scores, way, ways[0])
+        found.add_row(
+            way,
+            *[f"{np.mean(rows[organ]):.3f}" if organ in rows else "–" for organ in organs],
+            spread(means, 3),
+            f"{more:+.3f} ±{error:.3f}" if way != ways[0] else "",
+            f"{np.mean([own[way] for own in seconds.values()]):.1f}",
+        )
+    return found
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--segmenter", default="sam-tiny", help="a known name or a weights file")
+    parser.add_argument("--data", default="openkbp", help="folder of --ct: templates/, imagesTr/, labelsTr/")
+    parser.add_argument("--support", type=Path, help="a templates file or folder; default: that of --data")
+    parser.add_argument("--cases", default="configs/trials/cases.json:choose", metavar="FILE:KEY")
+    parser.add_argument("--limit", type=int, default=0, help="so many of the cases, evenly spaced; 0 for all")
+    parser.add_argument("--policies", help="comma-separated, the first is compared with; default: all")
+    parser.add_argument(
+        "--held-out",
+        type=int,
+        default=16,
+        help="of the pretrain split the last so many cases come first, and are printed apart (%(default)s)",
+    )
+    arguments = parser.parse_args()
+    root = arguments.ct / arguments.data
+    model = medlsam.load(arguments.localizer, arguments.segmenter, arguments.device)
+    crop = model.segmenter.spec.kind == "crop"
+    chosen = arguments.policies.split(",") if arguments.policies else list(WAYS)
+    if unknown := [name for name in chosen if name not in WAYS]:
+        parser.error(f"unknown policy {unknown[0]!r}; there are: {', '.join(WAYS)}")
+    ways = {name: WAYS[name] for name in chosen if not (crop and name in WHOLE_SLICES_ONLY)}
+    templates = model.templates(arguments.support or root / "templates")
+    references = find_references(root / "labelsTr")
+    scores: Scores = {}
+    seconds: dict[str, dict[str, float]] = {}
+    splits = json.loads((root / "splits.json").read_text()) if (root / "splits.json").is_file() else {}
+    held = set(splits.get("pretrain", [])[-arguments.held_out :]) if arguments.held_out else set()
+    cases = listed_cases(root / "imagesTr", arguments.cases, 0)
+    first = [case for case in cases if case.name in held]
+    rest = [case for case in cases if case.name not in held]
+    if 0 < arguments.limit < len(cases):
+        first = first[: arguments.limit]
+        rest = evenly(rest, arguments.limit - len(first)) if arguments.limit > len(first) else []
+    document: dict[str, Any] = {"cases": arguments.cases, "dice": scores, "seconds": seconds}
+    for case in (*first, *rest):
+        scan = read_volume(case.path)
+        located = model.localize(scan, templates, slabs=True, case=case.name)
+        reference = references.read(case.name, scan)
+        scores[case.name], seconds[case.name] = score_case(model, scan, located, reference, ways)
+        progress(f"{case.name}: {np.mean(list(scores[case.name][chosen[0]].values())):.3f} with {chosen[0]}")
+        if arguments.json is not None:
+            write_json(arguments.json, document)
+    organs = [name for name in templates.organs if any(name in own[chosen[0]] for own in scores.values())]
+    tables = [table(f"{arguments.segmenter}: Dice in {len(scores)} cases", scores, seconds, organs)]
+    unseen = {name: own for name, own in scores.items() if name in held}
+    if unseen and len(unseen) < len(scores):
+        title = f"{len(unseen)} of them held out from the training of sam-tiny"
+        tables.append(table(title, unseen, {name: seconds[name] for name in unseen}, organs))
+    answer(tables, document, arguments.json)
+
+
+if __name__ == "__main__":
+    command(main)

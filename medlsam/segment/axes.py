@@ -1,0 +1,130 @@
+"""Three ways through a scan: axial, coronal and sagittal slices, and the vote of the masks found in each.
+
+A scan turned so that another axis comes first is a scan like any other: a grid of identity direction whose x, y
+and z are other axes of the patient. So prompts, segmenters and boxes need to know nothing of it; this file turns
+things there and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medlsam.geometry import Box, Grid
+from medlsam.segment.prompts import SlicePrompt, profile, wpl
+from medlsam.segment.volume_segmenter import MaskBlock
+from medlsam.volume import Volume
+
+# The outline of a mean mask is where half of the templates have the structure, or more.
+_OUTLINE = 0.5
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A way through a scan.
+
+    Attributes:
+        name: of the plane.
+        order: which axes of (Z, Y, X) become slices, rows and columns.
+    """
+
+    name: str
+    order: tuple[int, int, int]
+
+    def array(self, array: NDArray[Any]) -> NDArray[Any]:
+        """(Z, Y, X) to (slices, rows, columns); a view."""
+        return array.transpose(self.order)
+
+    def volume(self, volume: Volume) -> Volume:
+        """A canonical scan with its slices in this plane."""
+        return Volume(self.array(volume.array), self.grid(volume.grid), volume.path)
+
+    def grid(self, grid: Grid) -> Grid:
+        """A canonical grid whose z is the patient's axis across this plane."""
+        z, y, x = (grid.shape_zyx[axis] for axis in self.order)
+        spacing, origin = self._xyz(grid.spacing_xyz), self._xyz(grid.origin_xyz)
+        return Grid((z, y, x), spacing, origin, grid.direction)
+
+    def box(self, box: Box) -> Box:
+        """A box (LPS mm) in the turned grid's coordinates."""
+        return Box(self._xyz(box.min), self._xyz(box.max))
+
+    def back(self, block: MaskBlock) -> MaskBlock:
+        """A structure's probability in the turned scan, in the scan itself."""
+        inverse = np.argsort(self.order)
+        z, y, x = (block.origin_zyx[axis] for axis in inverse)
+        return MaskBlock((z, y, x), np.ascontiguousarray(block.probability.transpose(inverse)))
+
+    def _xyz(self, vector: tuple[float, float, float]) -> tuple[float, float, float]:
+        z, y, x = (vector[::-1][axis] for axis in self.order)
+        return (x, y, z)
+
+
+#: The planes beside the axial one; rows run along z in both.
+SIDES = (Turn("coronal", (1, 0, 2)), Turn("sagittal", (2, 0, 1)))
+
+
+def side_prompts(
+    box: Box, shape_prior: NDArray[np.floating] | None, grid: Grid, turn: Turn, margin_mm: float = 0.0
+) -> list[SlicePrompt]:
+    """One box for each slice of a located structure in another plane.
+
+    Args:
+        box: as located, LPS mm.
+        shape_prior: (D, H, W) the templates' mean mask in the box; its outline in each slice scales the box.
+            None: the same box on all slices.
+        grid: canonical grid of the scan.
+        turn: the plane.
+        margin_mm: added to each side within the slice.
+    """
+    turned = turn.box(box).expand((margin_mm,) * 4 + (0.0, 0.0))
+    rows = np.zeros((0, 5)) if shape_prior is None else outline(turn.array(shape_prior))
+    if not len(rows):
+        return wpl(turned, turn.grid(grid))
+    return profile(turned, rows, turn.grid(grid))
+
+
+def outline(mean_mask: NDArray[Any]) -> NDArray[np.float64]:
+    """The profile of a mean mask: its slice-by-slice boxes as fractions of its own.
+
+    Args:
+        mean_mask: (D, H, W) 0 to 1 over the structure's box.
+
+    Returns:
+        (S, 5) rows ``t, x0, y0, x1, y1`` as ``prompts.profile`` takes them, of the slices that hold the
+        structure; no rows where the mean mask is nowhere certain enough.
+    """
+    depth, height, width = mean_mask.shape
+    rows = []
+    for index, plane in enumerate(mean_mask >= _OUTLINE):
+        if plane.any():
+            y, x = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
+            edges = (x[0] / width, y[0] / height, (x[-1] + 1) / width, (y[-1] + 1) / height)
+            rows.append(((index + 0.5) / depth, *edges))
+    return np.array(rows, dtype=float).reshape(-1, 5)
+
+
+def vote(blocks: Sequence[MaskBlock], weights: Sequence[float]) -> MaskBlock:
+    """The weighted mean of several probabilities of one structure; a block says 0 outside of itself.
+
+    Args:
+        blocks: of one structure in one scan.
+        weights: one for each; only their ratios count.
+    """
+    kept = [(block, weight) for block, weight in zip(blocks, weights, strict=True) if block.probability.size]
+    if not kept:
+        return blocks[0]
+    low = np.min([block.origin_zyx for block, _ in kept], axis=0)
+    high = np.max([block.end_zyx for block, _ in kept], axis=0)
+    total = np.zeros(high - low, dtype=np.float32)
+    for block, weight in kept:
+        place = tuple(
+            slice(int(a), int(b)) for a, b in zip(block.origin_zyx - low, block.end_zyx - low, strict=True)
+        )
+        total[place] += np.float32(weight / sum(weights)) * block.probability
+    z, y, x = (int(n) for n in low)
+    return MaskBlock((z, y, x), total)
