@@ -16,7 +16,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks import lungs
-from benchmarks.common import SeenOnce, answer, command, cut_structures, held, listed_cases, options, progress
+from benchmarks.common import SeenOnce, answer, command, listed_cases, options, progress
 from medlsam.files import write_json
 from medlsam.geometry import mask_box
 from medlsam.inputs import read_case_list
@@ -70,10 +70,7 @@ def chest(localizer: SeenOnce, ct: Path) -> list[np.ndarray]:
         ct / "body", [n for n in lungs.CHEST if n != lungs.UNSEEN] + [*lungs.ONE_LUNG]
     )
     supports = {s.name: s for s in read_supports(found, names)}
-    whole = {
-        name: (held([s], names) & set(lungs.LUNGS)) - cut_structures(s, names, lungs.END_SHARE)
-        for name, s in supports.items()
-    }
+    whole = lungs.whole_structures(list(supports.values()), names)
     values = {name: value for value, name in names.items()}
     errors = []
     for name, support in supports.items():

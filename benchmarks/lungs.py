@@ -95,6 +95,13 @@ def template_sets(
     return sets
 
 
+def whole_structures(
+    supports: Sequence[Support], names: dict[int, str], organs: Sequence[str] = LUNGS
+) -> dict[str, set[str]]:
+    """Scan to those of some structures that it holds and does not cut."""
+    return {s.name: (held([s], names) & set(organs)) - cut_structures(s, names, END_SHARE) for s in supports}
+
+
 def measure(
     localizer: SeenOnce,
     supports: Sequence[Support],
@@ -106,9 +113,8 @@ def measure(
     """Locate every labelled structure of every scan with sets of the other scans."""
     by_name = {support.name: support for support in supports}
     values = {name: value for value, name in names.items()}
-    cut = {s.name: cut_structures(s, names, END_SHARE) for s in supports}
     there = {s.name: held([s], names) & set(organs) for s in supports}
-    whole = {name: there[name] - cut[name] for name in there}
+    whole = whole_structures(supports, names, organs)
     trials = []
     for support in supports:
         assert support.labels is not None
@@ -119,7 +125,7 @@ def measure(
                 continue
             truth = mask_box(support.labels.array == values[organ], support.labels.grid)
             group = "one lung" if support.name in ONE_LUNG else "chest"
-            group = "cut" if organ in cut[support.name] else group
+            group = group if organ in whole[support.name] else "cut"
             for chosen in template_sets(support.name, organ, whole, count, most):
                 templates = build_templates(
                     localizer,  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks import lungs
-from benchmarks.common import SeenOnce, answer, command, cut_structures, held, listed_cases, options, progress
+from benchmarks.common import SeenOnce, answer, command, listed_cases, options, progress
 from medlsam.geometry import Box, mask_box
 from medlsam.inputs import read_case_list
 from medlsam.localize.build import Support, build_templates
@@ -103,10 +103,7 @@ def chest(localizer: SeenOnce, ct: Path) -> Scores:
     """Scores of whole lungs with all pairs of templates, each lung of each scan a structure of its own."""
     found, names = find_supports(ct / "body", [*lungs.CHEST, *lungs.ONE_LUNG])
     supports = {s.name: s for s in read_supports(found, names)}
-    whole = {
-        name: (held([s], names) & set(lungs.LUNGS)) - cut_structures(s, names, lungs.END_SHARE)
-        for name, s in supports.items()
-    }
+    whole = lungs.whole_structures(list(supports.values()), names)
     values = {name: value for value, name in names.items()}
     scores: Scores = {}
     for name in lungs.CHEST:

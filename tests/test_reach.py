@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from medlsam.localize.probe import Probe, fit_probe
-from medlsam.localize.reach import REACHES, along_axes, choose, moved_faces
+from medlsam.localize.reach import REACHES, along_axes, choose, follow, moved_faces
 from medlsam.localize.templates import DEFAULT_REACH
 from tests.test_probe import Ball, support
 
@@ -36,6 +38,27 @@ def test_a_strong_reach_goes_farther_and_none_stays(probe: Probe) -> None:
     }
     assert error["none"] == pytest.approx(25.0)
     assert error["strong"] < error["gentle"] < error["none"]
+
+
+def test_faces_stay_where_no_support_has_a_mask() -> None:
+    query, none = Ball((0, 0, 0), 44.0), np.zeros(0, np.float32)
+    bare = replace(support(query), probe_gram=none, probe_target=none)
+    faces, contrast = follow(query, [bare], query.box, REACHES)  # type: ignore[arg-type]
+    assert contrast is None
+    assert all(np.array_equal(faces[reach], query.box.faces) for reach in REACHES)
+
+
+def test_each_reach_that_is_asked_is_followed(probe: Probe) -> None:
+    query, shape = Ball((0, 0, 0), 44.0), np.zeros((32, 32, 32), np.uint8)
+    shape[8:24, 8:24, 8:24] = 255
+    marked = [replace(support(Ball((0, 0, 0), 30.0)), shape=shape), support(Ball((6, -6, 3), 36.0))]
+    box = query.box.expand(-19.0)
+    faces, contrast = follow(query, marked, box, ("gentle", "none", "gentle"))  # type: ignore[arg-type]
+    assert set(faces) == {"gentle", "none"}
+    first = probe.look(query, box)  # type: ignore[arg-type]
+    assert np.allclose(faces["gentle"], moved_faces(query, probe, first, "gentle"))  # type: ignore[arg-type]
+    assert contrast is not None
+    assert contrast > 0
 
 
 def test_every_axis_has_its_own_reach() -> None:

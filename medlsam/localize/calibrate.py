@@ -18,10 +18,8 @@ from medlsam.localize.answer import Answer, together
 from medlsam.localize.consensus import SearchOptions, consensus
 from medlsam.localize.diagnose import CrossTable, diagnose
 from medlsam.localize.evidence import Evidence, weigh
-from medlsam.localize.probe import fit_probe
-from medlsam.localize.reach import REACHES, along_axes, choose, moved_faces
+from medlsam.localize.reach import REACHES, along_axes, choose, follow
 from medlsam.localize.seen import Seen
-from medlsam.localize.shape import mean_shape
 from medlsam.localize.status import status_model, uncalibrated
 from medlsam.localize.templates import (
     DEFAULT_REACH,
@@ -150,7 +148,10 @@ def leave_one_out(
             others = tuple(s for s in group if s.support != mark.support)
             if others:
                 answer = together([answers[organ, s.support, mark.support] for s in others])
-                attempts.append(_attempt(seen[mark.support], mark, others, answer, options))
+                faces, contrast = dict.fromkeys(REACHES, answer.box.faces), None
+                if options.probe:
+                    faces, contrast = follow(seen[mark.support], others, answer.box, REACHES)
+                attempts.append(_Attempt(mark, others, answer, faces, contrast))
         errors = {
             reach: np.array([a.faces[reach] - a.mark.box.faces for a in attempts]).reshape(-1, 6)
             for reach in REACHES
@@ -162,18 +163,6 @@ def leave_one_out(
             error, iou = box.faces - a.mark.box.faces, box.iou(a.mark.box)
             trials.append(LeftOut(organ, a.mark.support, error, iou, evidence, reaches))
     return trials
-
-
-def _attempt(
-    seen: Seen, mark: OrganSupport, others: tuple[OrganSupport, ...], answer: Answer, options: SearchOptions
-) -> _Attempt:
-    probe, shape = fit_probe(others), mean_shape(others)
-    faces, contrast = dict.fromkeys(REACHES, answer.box.faces), None
-    if options.probe and probe is not None and shape is not None and min(answer.box.size) > 0:
-        first = probe.look(seen, answer.box)
-        faces = {reach: moved_faces(seen, probe, first, reach) for reach in REACHES}
-        contrast = first.contrast(shape)
-    return _Attempt(mark, others, answer, faces, contrast)
 
 
 def calibrate(organs: Sequence[str], left_out: Sequence[LeftOut]) -> dict[str, OrganCalibration]:

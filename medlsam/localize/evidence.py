@@ -46,7 +46,7 @@ class Evidence:
         fit_mm: see ``Answer``.
         moved_mm: distance of the answers from the coarse votes.
         vote_spread_mm: spread of the coarse votes.
-        disagreement_mm: mean absolute deviation of the supports' faces from their median; None with one support.
+        disagreement_mm: mean absolute distance of the supports' faces from what they agree on; None with one support.
         in_view: share of the located box that was scanned, 0 to 1.
         votes_in_view: share of the landmarks that the coarse votes put inside of the scan, 0 to 1.
         edge_mm: distance of the located box from the edge of the scan nearest to it; negative where it reaches beyond.

@@ -16,12 +16,11 @@ from medlsam.localize.averaged import averaged_answers, averaged_slabs
 from medlsam.localize.consensus import SearchOptions, consensus, consensus_slabs
 from medlsam.localize.evidence import weigh
 from medlsam.localize.match import random_starts
-from medlsam.localize.probe import fit_probe
-from medlsam.localize.reach import along_axes, moved_faces
+from medlsam.localize.reach import along_axes, follow
 from medlsam.localize.seen import Seen
 from medlsam.localize.shape import mean_profile, mean_shape
 from medlsam.localize.status import judge
-from medlsam.localize.templates import DEFAULT_REACH, OrganCalibration, OrganSupport, Reaches, TemplateSet
+from medlsam.localize.templates import DEFAULT_REACH, OrganCalibration, OrganSupport, TemplateSet
 from medlsam.results import LocatedOrgan
 
 Search = Literal["consensus", "random-start"]
@@ -83,25 +82,6 @@ def locate(
     return located
 
 
-def probed_box(
-    seen: Seen, supports: tuple[OrganSupport, ...], box: Box, reaches: Reaches
-) -> tuple[Box, float | None]:
-    """The box with faces that follow the probe, and the probe's contrast; None where no support has a mask.
-
-    Args:
-        seen: the scan.
-        supports: of the structure.
-        box: as located by matching, LPS mm.
-        reaches: how far the faces follow along x, y, z.
-    """
-    probe, shape = fit_probe(supports), mean_shape(supports)
-    if probe is None or shape is None or min(box.size) <= 0:
-        return box, None
-    first = probe.look(seen, box)
-    faces = along_axes({reach: moved_faces(seen, probe, first, reach) for reach in set(reaches)}, reaches)
-    return Box.from_faces(faces), first.contrast(shape)
-
-
 def _conclude(
     embedding: Seen,
     name: str,
@@ -115,7 +95,8 @@ def _conclude(
     box, contrast = answer.box, None
     if options.probe:
         reaches = calibration.reach if calibration else DEFAULT_REACH
-        box, contrast = probed_box(embedding, supports, box, reaches)
+        faces, contrast = follow(embedding, supports, box, reaches)
+        box = Box.from_faces(along_axes(faces, reaches))
     verdict = judge(weigh(embedding, supports, answer, box, contrast), box, calibration)
     extremes = np.median(answer.points[:, :6], axis=0)
     extremes[np.arange(6), np.arange(6) // 2] = box.faces

@@ -7,7 +7,7 @@ tell when they are located with each other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.geometry import Box
-from medlsam.localize.probe import GROWTH_MM, Probe, Probed
+from medlsam.localize.probe import GROWTH_MM, Probe, Probed, fit_probe
 from medlsam.localize.seen import Seen
-from medlsam.localize.templates import DEFAULT_REACH, Reach, Reaches
+from medlsam.localize.shape import mean_shape
+from medlsam.localize.templates import DEFAULT_REACH, OrganSupport, Reach, Reaches
 
 Array = NDArray[np.float64]
 REACHES: tuple[Reach, ...] = get_args(Reach)
@@ -73,6 +74,28 @@ def moved_faces(seen: Seen, probe: Probe, first: Probed, reach: Reach) -> Array:
             break
         moved = following
     return moved
+
+
+def follow(
+    seen: Seen, supports: Sequence[OrganSupport], box: Box, reaches: Iterable[Reach]
+) -> tuple[dict[Reach, Array], float | None]:
+    """Where each of some reaches puts the faces of a box.
+
+    Args:
+        seen: the scan.
+        supports: of the structure.
+        box: as located by matching, LPS mm.
+        reaches: those that are wanted.
+
+    Returns:
+        Reach to (6,) faces, LPS mm, and the probe's contrast; the box's own faces and None where no support has a mask.
+    """
+    wanted = tuple(dict.fromkeys(reaches))
+    probe, shape = fit_probe(supports), mean_shape(supports)
+    if probe is None or shape is None or min(box.size) <= 0:
+        return dict.fromkeys(wanted, np.asarray(box.faces)), None
+    first = probe.look(seen, box)
+    return {reach: moved_faces(seen, probe, first, reach) for reach in wanted}, first.contrast(shape)
 
 
 def along_axes(faces: Mapping[Reach, Array], reaches: Sequence[Reach]) -> Array:
