@@ -69,8 +69,8 @@ WAYS: dict[str, Way] = {
     "all components": Way(policy=Policy(components="all")),
     "overlaps by order": Way(policy=Policy(overlaps="order")),
 }
-#: Rows that a model of the crop kind cannot tell from another: it takes no points and zooms by itself.
-WHOLE_SLICES_ONLY = ("center point", "shrink 0.7 + point", "zoom 2", "zoom 4")
+#: Rows that a model of the crop kind cannot tell from another: it zooms by itself.
+WHOLE_SLICES_ONLY = ("zoom 2", "zoom 4")
 #: Dice of structure and case, by policy.
 Scores = dict[str, dict[str, dict[str, float]]]
 

@@ -86,9 +86,6 @@ def ignored(policy: Policy, segmenter: Segmenter) -> tuple[str, ...]:
     if segmenter.spec.kind != "crop":
         return ()
     name = segmenter.spec.name
-    told = []
-    if policy.center_point:
-        told.append(f"center_point: {name} takes no points; segmented without")
     if policy.zoom:
-        told.append(f"zoom: {name} always looks at crops around the boxes, as large as its weights want them")
-    return tuple(told)
+        return (f"zoom: {name} always looks at crops around the boxes, as large as its weights want them",)
+    return ()

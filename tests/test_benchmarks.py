@@ -15,6 +15,7 @@ from benchmarks import (
     abdomen,
     absent,
     answers,
+    body,
     crops,
     finetune_sarcoma,
     lungs,
@@ -76,7 +77,9 @@ def localizer() -> SeenOnce:
     return SeenOnce(FakeLocalizer())  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("module", [abdomen, absent, finetune_sarcoma, lungs, search_time, template_count])
+@pytest.mark.parametrize(
+    "module", [abdomen, absent, body, finetune_sarcoma, lungs, search_time, template_count]
+)
 def test_a_script_says_how_it_is_run(module: Any) -> None:
     assert f"python benchmarks/{module.__name__.split('.')[-1]}.py" in module.__doc__
     assert module.main is not None

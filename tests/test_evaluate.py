@@ -380,6 +380,26 @@ def test_calls_that_can_score_nothing_are_refused(dataset: Dataset, tmp_path: Pa
     assert (metrics["cases"], metrics["unlabelled"]) == (1, ["stranger"])
 
 
+def test_each_case_may_number_its_structures_itself(tmp_path: Path) -> None:
+    for case, table in (("a", {"bar": 2, "cube": 1}), ("b", {"cube": 7})):
+        folder = tmp_path / case
+        folder.mkdir()
+        (folder / "labels.json").write_text(json.dumps(table))
+        array = np.zeros((16, 24, 28), np.uint8)
+        for place, value in enumerate(table.values()):
+            array[4:8, 4:8, 4 + 6 * place : 8 + 6 * place] = value
+        write_volume(Volume(array, Grid(array.shape, SPACING)), folder / "labels.nii.gz")
+    references = find_references(tmp_path)
+    assert references.names == {1: "bar", 2: "cube"}
+    assert references.read("a").values == {"cube": 1, "bar": 2}
+    assert references.read("b").values == {"cube": 7}
+    assert references.read("b").mask("cube").all()
+    (tmp_path / "a" / "labels.json").unlink()
+    (tmp_path / "b" / "labels.json").unlink()
+    with pytest.raises(UsageError, match=r"label names are needed.*no case in it has a labels\.json"):
+        find_references(tmp_path)
+
+
 def test_labels_on_another_grid_fail_the_case(dataset: Dataset, tmp_path: Path) -> None:
     cases = dataset(["a"])
     other = Volume(np.ones((16, 24, 27), np.uint8), Grid((16, 24, 27), SPACING))

@@ -105,7 +105,11 @@ def test_oracle_slices_are_tight() -> None:
     mask = np.zeros((10, 6, 8), dtype=bool)
     mask[3, 1:4, 2:7] = True
     mask[5, 2, 5] = True
-    assert oracle_slices(mask) == [SlicePrompt(3, (1.5, 0.5, 6.5, 3.5)), SlicePrompt(5, (4.5, 1.5, 5.5, 2.5))]
+    assert oracle_slices(mask) == [
+        SlicePrompt(3, (1.5, 0.5, 6.5, 3.5), error_mm=0.0),
+        SlicePrompt(5, (4.5, 1.5, 5.5, 2.5), error_mm=0.0),
+    ]
+    assert [prompt.error_mm for prompt in shrink(oracle_slices(mask), 0.5)] == [None, None]
     assert oracle_slices(np.zeros((4, 4, 4), dtype=bool)) == []
 
 
@@ -141,7 +145,7 @@ def test_views_are_squares_around_boxes_inside_the_image() -> None:
 def test_slice_boxes_of_a_block_are_in_the_scans_indices() -> None:
     mask = np.zeros((2, 3, 4), dtype=bool)
     mask[1, 0, 1:3] = True
-    assert oracle_slices(mask, (5, 10, 20)) == [SlicePrompt(6, (20.5, 9.5, 22.5, 10.5))]
+    assert oracle_slices(mask, (5, 10, 20)) == [SlicePrompt(6, (20.5, 9.5, 22.5, 10.5), error_mm=0.0)]
 
 
 coordinate = st.floats(-60.0, 140.0)

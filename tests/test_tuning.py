@@ -181,7 +181,7 @@ def test_crops_show_their_jittered_boxes_and_targets(tiny: CropTuning) -> None:
     assert (boxes[:, 1:] - boxes[:, :1]).abs().amax(dim=(1, 2)).min() > 0.3  # other views, other boxes
     # with the exact box the covered pixels make up the component's area
     side = max(SMALL.zoom * (parts[0].pixels.shape[0] * 1.5), SMALL.min_side_mm)
-    pixel = (side / (SMALL.size / 2)) ** 2
+    pixel = (side / SMALL.size) ** 2
     area = made["target"][0].float().sum().item() / 255 * pixel
     assert area == pytest.approx(parts[0].pixels.sum() * 1.5**2, rel=0.05)
     assert made["embedding.0"].dtype == torch.float16
@@ -206,7 +206,9 @@ def test_cached_crops_decode_as_the_segmenter_does(tiny: CropTuning) -> None:
     """The decoder on the cached crop gives the mask that the segmenter writes for the same box."""
     own = scan(3)
     part = components(own)[1]
-    block = tiny.segmenter.segment(own.image, {"egg": [SlicePrompt(part.z, part.box_xyxy)]})["egg"]
+    block = tiny.segmenter.segment(own.image, {"egg": [SlicePrompt(part.z, part.box_xyxy, error_mm=0.0)]})[
+        "egg"
+    ]
     logits, _ = tiny.decode(tiny.trainable(), batch_of(tiny, own, [1]))
     (z, y, x), (_, y1, x1) = block.origin_zyx, block.end_zyx
     frame = frame_around(part.box_xyxy, (1.5, 1.5), SMALL.zoom, SMALL.min_side_mm)

@@ -57,13 +57,15 @@ class References:
 
     Attributes:
         folder: holds ``<case>.<suffix>`` or ``<case>/labels.<suffix>``.
-        names: label value to structure.
+        names: label value to structure; where each case has its own, the names of all, numbered anew.
         cases: ``cases`` of a ``cases.json``: per case lists ``complete`` and optionally ``absent``.
+        own: case to the names in its own ``labels.json``, where there is no common file.
     """
 
     folder: Path
     names: Mapping[int, str]
     cases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    own: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
     def find(self, case: str) -> Path | None:
         """The label file of a case, or None. Nothing is opened."""
@@ -93,18 +95,18 @@ class References:
         labels = read_label_map(path)
         if image is not None:
             check_same_grid(image, labels)
-        entry = self.cases.get(case)
+        entry, names = self.cases.get(case), self.own.get(case, self.names)
         found = find_objects(labels.array)
         bounds = {
             name: found[value - 1]
-            for value, name in self.names.items()
+            for value, name in names.items()
             if value <= len(found) and found[value - 1] is not None
         }
         if entry is None:
             bounds = {name: place for name, place in bounds.items() if not touches_end(place, labels.grid)}
         else:
             bounds = {name: place for name, place in bounds.items() if name in entry.get("complete", ())}
-        values = {name: value for value, name in self.names.items() if name in bounds}
+        values = {name: value for value, name in names.items() if name in bounds}
         return CaseReference(labels, values, bounds, tuple(entry.get("absent", ())) if entry else ())
 
 
@@ -125,7 +127,8 @@ def find_references(folder: Path, names: Mapping[int, str] | None = None) -> Ref
 
     Args:
         folder: an nnU-Net ``labelsTr`` (``dataset.json`` and ``cases.json`` one level up) or any folder of
-            label maps with a ``labels.json`` or ``dataset.json`` in it or one level up.
+            label maps with a ``labels.json`` or ``dataset.json`` in it, one level up, or a ``labels.json`` in each
+            case's own folder.
         names: label value to structure; read from those files where None.
 
     Raises:
@@ -135,15 +138,21 @@ def find_references(folder: Path, names: Mapping[int, str] | None = None) -> Ref
     folder = Path(folder)
     if not folder.is_dir():
         raise UsageError(f"{folder}: not a folder of label maps")
-    places = (folder, folder.parent)
+    places, own = (folder, folder.parent), {}
     if names is None:
         for path in (place / file for place in places for file in ("labels.json", "dataset.json")):
             if path.is_file():
                 names = read_label_names(path)
                 break
         else:
+            own = {file.parent.name: read_label_names(file) for file in sorted(folder.glob("*/labels.json"))}
+            names = dict(
+                enumerate(sorted({name for table in own.values() for name in table.values()}), start=1)
+            )
+        if not names:
             raise UsageError(
-                f"{folder}: label names are needed: neither labels.json nor dataset.json lies beside it"
+                f"{folder}: label names are needed: neither labels.json nor dataset.json lies in it or beside it, "
+                "and no case in it has a labels.json of its own"
             )
     for path in (place / "cases.json" for place in places):
         if path.is_file():
@@ -151,5 +160,5 @@ def find_references(folder: Path, names: Mapping[int, str] | None = None) -> Ref
             cases = content.get("cases") if isinstance(content, dict) else None
             if not isinstance(cases, dict):
                 raise UsageError(f'{path}: expected {{"cases": {{"<case>": {{"complete": [...]}}}}}}')
-            return References(folder, dict(names), cases)
-    return References(folder, dict(names))
+            return References(folder, dict(names), cases, own)
+    return References(folder, dict(names), own=own)

@@ -32,12 +32,16 @@ class SlicePrompt:
         point_xy: a place that belongs to the structure, continuous pixel indices, for models that take points.
         view_xyxy: first and after-last column and row of the part of the slice that a whole-slice model is to
             look at; None for all of it. Models that cut crops of their own do not read it.
+        error_mm: standard deviation of the box's sides: 0 for a box that somebody drew tightly around the structure
+            in this very slice, None for a located box, whose error is what the segmenter was trained to expect. SAM
+            has no such input; ``sam-tiny`` holds to the sides of a sure box.
     """
 
     z: int
     box_xyxy: tuple[float, float, float, float]
     point_xy: tuple[float, float] | None = None
     view_xyxy: tuple[int, int, int, int] | None = None
+    error_mm: float | None = None
 
 
 def covered(low: float, high: float, count: int) -> range:
@@ -138,11 +142,11 @@ def profile(box: Box, profile_rows: ArrayLike, grid: Grid) -> list[SlicePrompt]:
 
 
 def shrink(prompts: Sequence[SlicePrompt], factor: float) -> list[SlicePrompt]:
-    """The same prompts with boxes scaled about their centres (0.7 keeps 70 % of each edge).
+    """The same prompts with boxes scaled about their centres (0.7 keeps 70 % of each edge); none is sure any more.
 
     3DLAND prompts MedSAM for lesions with boxes of 70 % and a point in the middle.
     """
-    return [replace(prompt, box_xyxy=_scaled(prompt.box_xyxy, factor)) for prompt in prompts]
+    return [replace(prompt, box_xyxy=_scaled(prompt.box_xyxy, factor), error_mm=None) for prompt in prompts]
 
 
 def with_center_point(prompts: Sequence[SlicePrompt]) -> list[SlicePrompt]:
@@ -178,6 +182,8 @@ def zoomed(prompts: Sequence[SlicePrompt], zoom: float, shape_hw: tuple[int, int
 def oracle_slices(mask: NDArray[np.bool_], origin_zyx: tuple[int, int, int] = (0, 0, 0)) -> list[SlicePrompt]:
     """The tight box of each slice of a mask; of a reference's, it is what perfect localization would give.
 
+    Nothing is wrong with these boxes: ``error_mm`` is 0.
+
     Args:
         mask: (Z, Y, X).
         origin_zyx: index of its first voxel in the canonical array.
@@ -188,7 +194,7 @@ def oracle_slices(mask: NDArray[np.bool_], origin_zyx: tuple[int, int, int] = (0
         rows, columns = np.flatnonzero(mask[z].any(axis=1)), np.flatnonzero(mask[z].any(axis=0))
         x0, x1 = float(columns[0] + first_x), float(columns[-1] + first_x)
         y0, y1 = float(rows[0] + first_y), float(rows[-1] + first_y)
-        found.append(SlicePrompt(int(z) + first_z, (x0 - 0.5, y0 - 0.5, x1 + 0.5, y1 + 0.5)))
+        found.append(SlicePrompt(int(z) + first_z, (x0 - 0.5, y0 - 0.5, x1 + 0.5, y1 + 0.5), error_mm=0.0))
     return found
 
 

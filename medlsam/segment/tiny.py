@@ -26,7 +26,7 @@ from medlsam.segment.tiny_crops import (
     planes_at,
     sample,
 )
-from medlsam.segment.tiny_net import TinyConfig, TinySam
+from medlsam.segment.tiny_net import Embedding, TinyConfig, TinySam
 from medlsam.segment.tiny_refine import refit
 from medlsam.segment.volume_segmenter import MaskBlock
 from medlsam.stopwatch import Stopwatch
@@ -128,13 +128,17 @@ class TinySegmenter:
     def _refitted(
         self, prompts: Mapping[str, Sequence[SlicePrompt]], blocks: Mapping[str, MaskBlock]
     ) -> dict[str, Sequence[SlicePrompt]]:
-        """New prompts of the structures whose boxes do not fit their masks.
+        """New prompts of the structures whose boxes do not fit their masks; boxes without error stay.
 
         A structure asked about in one slice is left alone: which of the parts there belong to it (the two rami of
         a jaw) shows only where slices join them.
         """
         share, tolerance = self.config.refit_share, self.config.refit_tolerance
-        several = {name: chosen for name, chosen in prompts.items() if len({p.z for p in chosen}) > 1}
+        several = {
+            name: chosen
+            for name, chosen in prompts.items()
+            if len({p.z for p in chosen}) > 1 and not all(p.error_mm == 0 for p in chosen)
+        }
         moved = {name: refit(chosen, blocks[name], share, tolerance) for name, chosen in several.items()}
         return {name: chosen for name, chosen in moved.items() if chosen is not None}
 
@@ -174,24 +178,44 @@ class TinySegmenter:
         return _Item(organ, prompt, frame, (int(low[0]), int(low[1])), (int(high[0]), int(high[1])))
 
     @torch.inference_mode()
-    def _encode(self, volume: Volume, batch: Sequence[_Item]) -> tuple[Tensor, Tensor, Tensor]:
+    def _encode(self, volume: Volume, batch: Sequence[_Item]) -> Embedding:
         step = neighbour_step(volume.grid.spacing_xyz[2], self.config.neighbour_mm)
         crops = [
             sample(planes_at(volume.array, item.prompt.z, step), item.frame, self.config.size)
             for item in batch
         ]
         pictures = channels(torch.stack(crops), self.config.windows)
-        return self.net.encode(pictures.to(self.device), self._boxes(batch))
+        return self.net.encode(pictures.to(self.device), self._boxes(batch), self._errors(batch))
 
     def _boxes(self, batch: Sequence[_Item]) -> Tensor:
         """(B, 4) edges in crop pixels."""
         boxes = np.stack([item.frame.box(item.prompt.box_xyxy, self.config.size) for item in batch])
         return torch.from_numpy(boxes).float().to(self.device)
 
+    def _points(self, batch: Sequence[_Item]) -> Tensor | None:
+        """(B, 1, 3) places inside in crop pixels, marked as absent where a prompt has none; None where none has one."""
+        if all(item.prompt.point_xy is None for item in batch):
+            return None
+        points = torch.tensor([[[0.0, 0.0, -1.0]]]).repeat(len(batch), 1, 1)
+        for row, item in zip(points, batch, strict=True):
+            if item.prompt.point_xy is not None:
+                x, y = item.frame.from_pixels(item.prompt.point_xy) * self.config.size
+                row[0] = torch.tensor([x, y, 1.0])
+        return points.to(self.device)
+
+    def _errors(self, batch: Sequence[_Item]) -> Tensor:
+        """(B,) what the boxes' sides are expected to be off, crop pixels."""
+        known = (item.prompt.error_mm for item in batch)
+        mm = [self.config.located_error_mm if error is None else error for error in known]
+        pixels = [
+            error / item.frame.side_mm * self.config.size for error, item in zip(mm, batch, strict=True)
+        ]
+        return torch.tensor(pixels, dtype=torch.float32, device=self.device)
+
     @torch.inference_mode()
     def _decode(
         self,
-        embedding: tuple[Tensor, Tensor, Tensor],
+        embedding: Embedding,
         batch: Sequence[_Item],
         priors: Mapping[str, MaskBlock],
     ) -> Tensor:
@@ -201,7 +225,7 @@ class TinySegmenter:
             hints = torch.stack([_hint(priors.get(item.organ), item, size // 2) for item in batch]).to(
                 self.device
             )
-        logits, _ = self.net.decode(embedding, self._boxes(batch), hints)
+        logits, _ = self.net.decode(embedding, self._boxes(batch), hints, self._points(batch))
         return logits.float().cpu()
 
 

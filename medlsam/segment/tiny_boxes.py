@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +27,8 @@ class SamplingConfig:
         errors: file with the errors of located boxes (``benchmarks/box_errors.py``); a normal distribution of
             ``error_mm`` where None.
         error_mm: (low, high) standard deviation of a located box's faces.
+        located_error_mm: what is told the network of a located box's error.
+        scale: (low, high) factor of located boxes' errors, which is told too.
         zoom: (low, high) crop side over the longest edge of the box.
         min_side_mm: (low, high) smallest crop side.
         intensity: whether HU are shifted, scaled, blurred and made noisy.
@@ -43,6 +46,8 @@ class SamplingConfig:
     jittered: float = 0.45
     errors: str | None = None
     error_mm: tuple[float, float] = (2.0, 8.0)
+    located_error_mm: float = 6.0
+    scale: tuple[float, float] = (0.4, 1.2)
     zoom: tuple[float, float] = (1.5, 2.8)
     min_side_mm: tuple[float, float] = (32.0, 60.0)
     intensity: bool = True
@@ -56,20 +61,25 @@ def located_errors(file: str) -> NDArray[np.float64]:
 
 def move_box(
     box: NDArray[np.float64], sampling: SamplingConfig, rng: np.random.Generator
-) -> NDArray[np.float64]:
+) -> tuple[NDArray[np.float64], float]:
     """A box as given, with jittered sides, or as wrong as a located box is.
 
     Args:
         box: (2 * D,) mm: D low faces, then D high ones.
         sampling: how often which.
         rng: the only source of chance.
+
+    Returns:
+        The box, and the standard deviation of its sides in mm.
     """
     kind, sides = rng.random(), len(box) // 2
     if kind < sampling.exact:
-        return box
+        return box, 0.0
+    lengths = box[sides:] - box[:sides]
     if kind < sampling.exact + sampling.jittered:
-        return jitter(box, 0.2 * rng.random() ** 0.5, rng)
-    edges = np.tile(box[sides:] - box[:sides], 2)
+        share = 0.2 * rng.random() ** 0.5
+        return jitter(box, share, rng), share * float(lengths.mean()) / math.sqrt(3)
+    edges = np.tile(lengths, 2)
     if sampling.errors:
         known = located_errors(sampling.errors)
         # any axis' errors may come to any axis, and low faces' to high ones
@@ -80,7 +90,9 @@ def move_box(
         errors = rng.normal(0, rng.uniform(*sampling.error_mm), len(box))
         # half of a located box's error moves the whole box
         errors = errors + 0.7 * np.tile(rng.normal(0, rng.uniform(*sampling.error_mm), sides), 2)
-    return np.asarray(box + np.clip(errors, -0.4 * edges, 0.4 * edges))
+    scale = float(rng.uniform(*sampling.scale))
+    moved = box + np.clip(scale * errors, -0.4 * edges, 0.4 * edges)
+    return np.asarray(moved), scale * sampling.located_error_mm
 
 
 def jitter(box: NDArray[np.float64], share: float, rng: np.random.Generator) -> NDArray[np.float64]:

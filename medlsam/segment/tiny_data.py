@@ -8,13 +8,11 @@ list of organs. Some boxes hold nothing, since a located box reaches past the or
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import IterableDataset
 
 from medlsam.segment.tiny_augment import disturb, flood, warp
@@ -97,10 +95,10 @@ class SampleSource:
         step = case.spacing_zyx[axis]
         across = structure.where[axis].start * step, structure.where[axis].stop * step
         whole = np.array([*flat[:2], across[0], *flat[2:], across[1]])
-        moved = move_box(whole, sampling, rng)
+        moved, error = move_box(whole, sampling, rng)
         old, new = whole[[0, 1, 3, 4]], moved[[0, 1, 3, 4]]
         box = plane.tight_box(mask)
-        if not np.array_equal(whole, moved):
+        if error > 0:
             # the slice gets the box of the height that the moved box has there, if the structure goes so far
             share = ((index + 0.5) * step - moved[2]) / (moved[5] - moved[2])
             height = int(np.floor((across[0] + np.clip(share, 0, 1) * (across[1] - across[0])) / step))
@@ -110,7 +108,7 @@ class SampleSource:
         prior = None
         if use_prior:
             prior = self._prior(case, structure, index, new, mirrored, rng)
-        return self._finish(plane, mask, index, box, prior, rng)
+        return self._finish(plane, mask, index, box, error, prior, rng)
 
     def _past_the_end(self, case: PoolCase, structure: Structure, rng: np.random.Generator) -> Sample | None:
         low, high = structure.where[0].start, structure.where[0].stop
@@ -122,7 +120,7 @@ class SampleSource:
         plane = _Plane(case, 0, 0.0, bool(rng.random() < 0.5))
         box = jitter(plane.tight_box(case.labels[end] == structure.value), 0.1, rng)
         mask = case.labels[index] == structure.value
-        return self._finish(plane, mask, index, box, None, rng)
+        return self._finish(plane, mask, index, box, self.sampling.located_error_mm, None, rng)
 
     def _nameless(self, rng: np.random.Generator) -> Sample | None:
         """A connected region of similar HU around a random place of a random plane."""
@@ -134,8 +132,8 @@ class SampleSource:
         mask = flood(stack[index], plane.spacing_uv, rng)
         if mask is None:
             return None
-        box = move_box(plane.tight_box(mask), replace(self.sampling, error_mm=(1.0, 4.0)), rng)
-        return self._finish(plane, mask, index, box, None, rng)
+        box, error = move_box(plane.tight_box(mask), self.sampling, rng)
+        return self._finish(plane, mask, index, box, error, None, rng)
 
     def _prior(
         self,
@@ -165,6 +163,7 @@ class SampleSource:
         mask: NDArray[np.bool_],
         index: int,
         box: NDArray[np.float64],
+        error_mm: float,
         prior: tuple[NDArray[np.float32], NDArray[np.float64]] | None,
         rng: np.random.Generator,
     ) -> Sample:
@@ -183,7 +182,7 @@ class SampleSource:
         # the mask rides along as a fourth plane, counted from the planes' fill
         both = sample(np.concatenate([planes, np.where(mask, AIR + 1, AIR)[None]]), frame, size)
         crop = both[:3]
-        target = functional.avg_pool2d(both[3:] - AIR, 2)[0]
+        target = (both[3] - AIR > 0.5).float()
         if sampling.intensity:
             crop = disturb(crop, rng)
         low = center - side / 2
@@ -195,6 +194,7 @@ class SampleSource:
         return {
             "crop": channels(crop, self.net.windows),
             "box": torch.from_numpy(prompt).float(),
+            "error": torch.tensor(error_mm / side * size),
             "mask": target,
             "prior": hint,
             "points": _points(target.numpy() > 0.5, prompt, rng) if with_points else torch.tensor(NO_POINTS),
@@ -202,17 +202,17 @@ class SampleSource:
 
 
 def _points(mask: NDArray[np.bool_], box: NDArray[np.float64], rng: np.random.Generator) -> Tensor:
-    """(2, 3) a point inside and one outside of a mask (half the crop's resolution) near its box; one may be lacking."""
+    """(2, 3) a point inside and one outside of a mask on the crop near its box; one may be lacking."""
     given = torch.tensor(NO_POINTS)
     kinds = (True, False) if rng.random() < 0.4 else (bool(rng.random() < 0.5),)
-    low, high = (np.clip(side / 2, 0, len(mask)) for side in (box[:2] - 4, box[2:] + 4))
+    low, high = (np.clip(side, 0, len(mask)) for side in (box[:2] - 4, box[2:] + 4))
     near = np.zeros_like(mask)
     near[int(low[1]) : int(high[1]) + 1, int(low[0]) : int(high[0]) + 1] = True
     for slot, inside in enumerate(kinds):
         able = np.argwhere(mask if inside else near & ~mask)
         if len(able):
             y, x = able[rng.integers(len(able))]
-            given[slot] = torch.tensor([2 * x + 1.0, 2 * y + 1.0, float(inside)])
+            given[slot] = torch.tensor([x + 0.5, y + 0.5, float(inside)])
     return given
 
 

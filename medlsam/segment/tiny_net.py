@@ -7,6 +7,7 @@ every crop, and because fine detail from the encoder is added while it upsamples
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,27 +15,33 @@ from torch import Tensor, nn
 
 from medlsam.segment._sam_import import sam_parts
 
+#: Features at strides 8, 4, 2 and 1.
+Embedding = tuple[Tensor, Tensor, Tensor, Tensor]
+# Logits are some units large, the features beside them about one.
+_LOGIT_SCALE = 4.0
+
 
 @dataclass(frozen=True)
 class TinyConfig:
     """Sizes of the network and the way a crop becomes its input.
 
     Attributes:
-        size: side of the square crop in pixels; masks come out at half of it. A multiple of 32.
-        stem, quarter, eighth, sixteenth: channels at strides 2, 4, 8 and 16.
+        size: side of the square crop in pixels, and of the masks. A multiple of 32.
+        detail, stem, quarter, eighth, sixteenth: channels at strides 1, 2, 4, 8 and 16.
         dim: width of the prompt encoder and of the two-way transformer.
         heads, depth, mlp: of the two-way transformer.
         windows: (low, high) in HU, one input channel each for the crop's own slice; the first is also used
             for the slice below and the slice above.
-        box_channel: whether the encoder sees the box as a further input channel.
         neighbour_mm: how far the slices below and above are, at least one slice.
         zoom: crop side in multiples of the box's longest edge, at inference.
         min_side_mm: the smallest crop side, at inference.
+        located_error_mm: what the error of a box is taken for when its prompt does not say.
         refits: how often at most a structure is looked at again with boxes moved towards its masks.
         refit_share, refit_tolerance: see ``tiny_refine.refit``.
     """
 
     size: int = 96
+    detail: int = 12
     stem: int = 24
     quarter: int = 48
     eighth: int = 96
@@ -44,18 +51,18 @@ class TinyConfig:
     depth: int = 2
     mlp: int = 512
     windows: tuple[tuple[float, float], ...] = ((-160.0, 240.0), (-500.0, 1300.0), (-1100.0, 100.0))
-    box_channel: bool = False
     neighbour_mm: float = 3.0
     zoom: float = 1.9
     min_side_mm: float = 48.0
+    located_error_mm: float = 6.0
     refits: int = 1
     refit_share: float = 0.8
     refit_tolerance: float = 0.06
 
     @property
     def channels(self) -> int:
-        """Input channels: one a window, the two neighbours, and the box where it is one."""
-        return len(self.windows) + 2 + self.box_channel
+        """Channels of a crop: one a window, and the two neighbours."""
+        return len(self.windows) + 2
 
 
 def _unit(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
@@ -82,12 +89,13 @@ def _down(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
 
 
 class CropEncoder(nn.Module):
-    """(B, C, S, S) to an embedding at stride 8 and detail features at strides 4 and 2."""
+    """A crop with its box as the last channel to an embedding at stride 8 and detail features at strides 4, 2 and 1."""
 
     def __init__(self, config: TinyConfig) -> None:
         super().__init__()
+        self.to_full = nn.Sequential(*_unit(config.channels + 1, config.detail), nn.ReLU(inplace=True))
         self.to_half = nn.Sequential(
-            *_unit(config.channels, config.stem, stride=2),
+            *_unit(config.channels + 1, config.stem, stride=2),
             nn.ReLU(inplace=True),
             *_unit(config.stem, config.stem),
             nn.ReLU(inplace=True),
@@ -98,14 +106,14 @@ class CropEncoder(nn.Module):
         self.lateral = nn.Conv2d(config.eighth, config.dim, 1)
         self.top = nn.Conv2d(config.sixteenth, config.dim, 1)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, dim, S/8, S/8) embedding, and features at S/4 and S/2."""
+    def forward(self, x: Tensor) -> Embedding:
+        """(B, dim, S/8, S/8) embedding, and features at S/4, S/2 and S."""
         half = self.to_half(x)
         quarter = self.to_quarter(half)
         eighth = self.to_eighth(quarter)
         top = self.top(self.to_sixteenth(eighth))
         top = nn.functional.interpolate(top, scale_factor=2.0, mode="bilinear", align_corners=False)
-        return self.lateral(eighth) + top, quarter, half
+        return self.lateral(eighth) + top, quarter, half, self.to_full(x)
 
 
 class PairedMaskDecoder(nn.Module):
@@ -126,12 +134,19 @@ class PairedMaskDecoder(nn.Module):
         self.detail_quarter = nn.Conv2d(config.quarter, config.dim // 4, 1)
         self.detail_half = nn.Conv2d(config.stem, config.dim // 8, 1)
         self.sharpen = nn.Conv2d(config.dim // 8, config.dim // 8, 3, padding=1)
+        self.refine = nn.Sequential(
+            nn.Conv2d(config.detail + 1, config.detail, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(config.detail, 1, 3, padding=1),
+        )
+        nn.init.zeros_(self.refine[2].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.refine[2].bias)  # type: ignore[arg-type]
 
     def forward(
-        self, embedding: tuple[Tensor, Tensor, Tensor], image_pe: Tensor, sparse: Tensor, dense: Tensor
+        self, embedding: Embedding, image_pe: Tensor, sparse: Tensor, dense: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Logits (B, S/2, S/2) and predicted IoU (B,) of one mask a crop."""
-        image, quarter, half = embedding
+        """Logits (B, S, S) and predicted IoU (B,) of one mask a crop."""
+        image, quarter, half, full = embedding
         batch = len(sparse)
         own = torch.cat([self.sam.iou_token.weight, self.sam.mask_tokens.weight])
         tokens = torch.cat([own.expand(batch, -1, -1), sparse], dim=1)
@@ -143,7 +158,9 @@ class PairedMaskDecoder(nn.Module):
         grid = last_activation(second(grid) + self.detail_half(half))
         grid = grid + self.sharpen(grid)
         weights = self.sam.output_hypernetworks_mlps[0](tokens[:, 1])
-        logits = torch.einsum("bc,bchw->bhw", weights, grid)
+        coarse = torch.einsum("bc,bchw->bhw", weights, grid)[:, None]
+        coarse = nn.functional.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
+        logits = (coarse + self.refine(torch.cat([full, coarse / _LOGIT_SCALE], dim=1)))[:, 0]
         return logits, self.sam.iou_prediction_head(tokens[:, 0])[:, 0]
 
 
@@ -166,25 +183,25 @@ class TinySam(nn.Module):
             if isinstance(module, nn.Conv2d):  # half as fast again on a CPU
                 module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
 
-    def encode(self, crops: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Crops to embeddings at strides 8, 4 and 2.
+    def encode(self, crops: Tensor, boxes: Tensor, errors: Tensor) -> Embedding:
+        """Crops to embeddings at strides 8, 4, 2 and 1.
 
         Args:
-            crops: (B, windows + 2, size, size), made by ``tiny_crops.channels``.
-            boxes: (B, 4), see ``decode``; drawn into the input where ``box_channel`` says so. Each crop has one box,
-                so the encoder may know from its first layer what it is asked for.
+            crops: (B, channels, size, size), made by ``tiny_crops.channels``.
+            boxes: (B, 4), see ``decode``; drawn into the input: each crop has one box, so the encoder may know from
+                its first layer what it is asked for.
+            errors: (B,) standard deviation of the boxes' sides, crop pixels; the less sure a box is, the softer its
+                sides are drawn. 0 is a box that touches the structure on all four sides.
         """
-        if self.config.box_channel:
-            drawn = 2 * box_shares(boxes, self.config.size)[:, None].to(crops) - 1
-            crops = torch.cat([crops, drawn], dim=1)
-        found: tuple[Tensor, Tensor, Tensor] = self.encoder(
-            crops.contiguous(memory_format=torch.channels_last)
+        drawn = 2 * draw_boxes(boxes, errors, self.config.size)[:, None].to(crops) - 1
+        found: Embedding = self.encoder(
+            torch.cat([crops, drawn], dim=1).contiguous(memory_format=torch.channels_last)
         )
         return found
 
     def decode(
         self,
-        embedding: tuple[Tensor, Tensor, Tensor],
+        embedding: Embedding,
         boxes: Tensor,
         priors: Tensor | None = None,
         points: Tensor | None = None,
@@ -198,7 +215,7 @@ class TinySam(nn.Module):
             points: (B, K, 3) x, y in crop pixels and 1 for inside, 0 for outside, -1 for no point.
 
         Returns:
-            (B, size/2, size/2) logits, and (B,) the IoU that the network expects of them.
+            (B, size, size) logits, and (B,) the IoU that the network expects of them.
         """
         # segment-anything adds half a pixel to what it takes for pixel indices
         marks = None if points is None else (points[..., :2] - 0.5, points[..., 2])
@@ -211,24 +228,35 @@ class TinySam(nn.Module):
         return logits, quality
 
     def forward(
-        self, crops: Tensor, boxes: Tensor, priors: Tensor | None = None, points: Tensor | None = None
+        self,
+        crops: Tensor,
+        boxes: Tensor,
+        errors: Tensor,
+        priors: Tensor | None = None,
+        points: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """``encode`` and ``decode`` in one."""
-        return self.decode(self.encode(crops, boxes), boxes, priors, points)
+        return self.decode(self.encode(crops, boxes, errors), boxes, priors, points)
 
 
-def box_shares(boxes: Tensor, size: int) -> Tensor:
-    """(B, size, size) share of every pixel that lies in the box, 0 to 1.
+def draw_boxes(boxes: Tensor, errors: Tensor, size: int) -> Tensor:
+    """(B, size, size) how surely every pixel lies in the box, 0 to 1.
+
+    A side whose error is uniform with the given standard deviation is a ramp; that of a sure box covers the pixel that
+    it cuts by its share.
 
     Args:
         boxes: (B, 4) x0, y0, x1, y1 in crop pixels, edges.
+        errors: (B,) standard deviation of the sides, crop pixels.
         size: of the crop.
     """
-    start = torch.arange(size, device=boxes.device, dtype=boxes.dtype)
+    center = torch.arange(size, device=boxes.device, dtype=boxes.dtype) + 0.5
+    ramp = (2 * math.sqrt(3) * errors).clamp(min=1)[:, None]
 
     def along(low: Tensor, high: Tensor) -> Tensor:
-        covered = torch.minimum(start + 1, high[:, None]) - torch.maximum(start, low[:, None])
-        return covered.clamp(0, 1)
+        start = (center - low[:, None]) / ramp + 0.5
+        stop = (high[:, None] - center) / ramp + 0.5
+        return start.clamp(0, 1) * stop.clamp(0, 1)
 
     x0, y0, x1, y1 = boxes.unbind(-1)
     return along(y0, y1)[:, :, None] * along(x0, x1)[:, None, :]

@@ -8,6 +8,7 @@ fits gives a mask that fills it; such structures are not looked at again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ def refit(
         return None
     moved = np.where(seen[:, None], share * found + (1 - share) * given, given)
     return [
-        SlicePrompt(prompt.z, (float(x0), float(y0), float(x1), float(y1)))
+        replace(prompt, box_xyxy=(float(x0), float(y0), float(x1), float(y1)))
         for prompt, (x0, y0, x1, y1) in zip(prompts, moved, strict=True)
     ]
 

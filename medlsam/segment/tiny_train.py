@@ -86,7 +86,7 @@ class TinyTraining(lightning.LightningModule):
             ema_decay: of the averaged weights, which validate and ship.
             minutes: the cosine's length on the clock instead, for a machine that is shared and whose time
                 ends; give the trainer the same ``max_time``.
-            init_from: checkpoint or weights file to begin with; a box channel that it lacks begins at zero.
+            init_from: checkpoint or weights file to begin with; what it lacks begins as in a new network.
         """
         super().__init__()
         self.net_config = net or TinyConfig()
@@ -103,7 +103,7 @@ class TinyTraining(lightning.LightningModule):
     def losses(self, batch: Sample, with_points: bool = False) -> dict[str, Tensor]:
         """The parts of the loss for one batch, and their sum under ``loss``."""
         points = batch["points"] if with_points else None
-        logits, quality = self.net(batch["crop"], batch["box"], batch["prior"], points)
+        logits, quality = self.net(batch["crop"], batch["box"], batch["error"], batch["prior"], points)
         logits, quality, target = logits.float(), quality.float(), batch["mask"]
         dice = soft_dice_loss(logits, target).mean()
         cross = functional.binary_cross_entropy_with_logits(logits, target)
@@ -129,7 +129,7 @@ class TinyTraining(lightning.LightningModule):
         """Dice of the averaged weights on one of the kinds of prompts."""
         kind = list(VALIDATION)[dataloader_idx]
         points = batch["points"] if kind == "points" else None
-        logits, _ = self.ema(batch["crop"], batch["box"], batch["prior"], points)
+        logits, _ = self.ema(batch["crop"], batch["box"], batch["error"], batch["prior"], points)
         dice = hard_dice(logits, batch["mask"])
         self.log(
             f"val/{kind}",

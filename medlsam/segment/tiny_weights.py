@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from medlsam.segment.tiny_net import TinySam
 from medlsam.weights.store import load_weights, save_weights
@@ -23,17 +22,13 @@ def start_weights(file: Path, net: TinySam) -> dict[str, Tensor]:
 
     Args:
         file: ``.ckpt`` or ``.safetensors``.
-        net: the network that will train; its encoder may have a box channel that the file lacks.
+        net: the network that will train; layers that the file lacks are as it has them.
     """
     if file.suffix == ".safetensors":
         state = {name: tensor.float() for name, tensor in load_weights(file, "segmenter")[0].items()}
     else:
         state = net_state(torch.load(file, map_location="cpu", weights_only=True))
-    first = "encoder.to_half.0.weight"
-    lacking = net.state_dict()[first].shape[1] - state[first].shape[1]
-    # A new channel of zeros changes nothing at first.
-    state[first] = functional.pad(state[first], (0, 0, 0, 0, 0, max(lacking, 0)))
-    return state
+    return {**net.state_dict(), **state}
 
 
 def export(checkpoint: Path, target: Path) -> None:

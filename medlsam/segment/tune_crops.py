@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict
@@ -10,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from medlsam.segment.registry import SegmenterSpec
 from medlsam.segment.tiny import BATCH, TinySegmenter
@@ -19,8 +19,8 @@ from medlsam.segment.tune_protocol import Drawn, Embedded, Stored, jittered
 from medlsam.segment.tune_scans import Component, LabelledScan
 from medlsam.weights.store import save_weights
 
-#: An embedding has tensors at strides 8, 4 and 2.
-_LEVELS = 3
+#: An embedding has tensors at strides 8, 4, 2 and 1.
+_LEVELS = 4
 
 
 class CropTuning:
@@ -42,11 +42,13 @@ class CropTuning:
         jitter: float,
         rng: np.random.Generator,
     ) -> Embedded:
-        """Rows ``part * views + view`` of embeddings, boxes in crop pixels and targets at half the crop's size."""
+        """Rows ``part * views + view`` of embeddings, boxes and targets in crop pixels."""
         config, spacing = self.segmenter.config, scan.image.grid.spacing_xyz
         shape_hw = scan.image.array.shape[1:]
         step = neighbour_step(spacing[2], config.neighbour_mm)
-        crops, boxes, targets = [], [], []
+        crops, boxes, errors, targets = [], [], [], []
+        # what boxes moved by up to ``jitter`` pixels are off
+        moved_mm = jitter * float(np.mean(spacing[:2])) / math.sqrt(3)
         for part in parts:
             # the mask rides along as a fourth plane, counted from the planes' fill
             mask = np.where(part.mask(shape_hw), AIR + 1, AIR)[None]
@@ -57,15 +59,16 @@ class CropTuning:
                 cut = sample(planes, frame, config.size)
                 crops.append(channels(cut[:3], config.windows))
                 boxes.append(torch.from_numpy(frame.box(box, config.size)).float())
-                targets.append(functional.avg_pool2d(cut[3:] - AIR, 2)[0])
+                errors.append(torch.tensor(moved_mm * (view > 0) / frame.side_mm * config.size))
+                targets.append(cut[3] - AIR)
         rows = []
         with torch.inference_mode():
             for start in range(0, len(crops), BATCH):
                 part_of = slice(start, start + BATCH)
-                some, asked = (
-                    torch.stack(all_[part_of]).to(self.segmenter.device) for all_ in (crops, boxes)
+                some, asked, off = (
+                    torch.stack(all_[part_of]).to(self.segmenter.device) for all_ in (crops, boxes, errors)
                 )
-                rows.append([level.float().cpu() for level in self.segmenter.net.encode(some, asked)])
+                rows.append([level.float().cpu() for level in self.segmenter.net.encode(some, asked, off)])
         levels = {
             f"embedding.{k}": torch.cat(level).half() for k, level in enumerate(zip(*rows, strict=True))
         }

@@ -83,7 +83,7 @@ def judge(segmenter: Segmenter, scans: Iterable[LabelledScan]) -> Judgement:
         # parts of one slice are asked for under names of their own: their answers must not mix
         prompts: dict[str, list[SlicePrompt]] = defaultdict(list)
         for part in parts:
-            prompts[_key(part)].append(SlicePrompt(part.z, part.box_xyxy))
+            prompts[_key(part)].append(SlicePrompt(part.z, part.box_xyxy, error_mm=0.0))
         blocks = segmenter.segment(scan.image, prompts)
         shape_hw = scan.image.array.shape[1:]
         found = {name: np.zeros(scan.image.array.shape, bool) for name in {p.structure for p in parts}}
