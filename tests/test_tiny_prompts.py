@@ -15,12 +15,12 @@ from medlsam.geometry import Grid
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.tiny import TinySegmenter
 from medlsam.segment.tiny_boxes import SamplingConfig, located_errors, move_box
-from medlsam.segment.tiny_net import TinyConfig, TinySam, draw_boxes
+from medlsam.segment.tiny_net import TinySam, draw_boxes
 from medlsam.segment.tiny_weights import start_weights
 from medlsam.volume import Volume
 from medlsam.weights.store import save_weights
+from tests.tiny_data import SMALL
 
-SMALL = TinyConfig(size=64, detail=4, stem=8, quarter=8, eighth=16, sixteenth=16, dim=32, heads=4, mlp=32)
 SURE = torch.zeros(1)
 
 

@@ -1,0 +1,99 @@
+"""sam-tiny's crops and its network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from medlsam.segment import tiny_crops
+from medlsam.segment.tiny_crops import CropFrame, frame_around
+from medlsam.segment.tiny_net import TinySam
+from tests.tiny_data import SMALL
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(5)
+
+
+# crops
+
+
+def test_crop_of_a_ramp_reads_the_positions(rng: np.random.Generator) -> None:
+    """A plane that holds its own coordinates shows where each crop pixel was read, turned and mirrored."""
+    v, u = np.meshgrid(np.arange(40.0), np.arange(50.0), indexing="ij")
+    frame = CropFrame((24.3, 19.2), 30.0, (1.5, 2.5), angle=0.4, mirrored=True)
+    crop = tiny_crops.sample(np.stack([u, v]), frame, 16).numpy()
+    places = (np.arange(16) + 0.5) / 16
+    expected = frame.to_pixels(np.stack(np.meshgrid(places, places, indexing="xy"), axis=-1))
+    np.testing.assert_allclose(crop.transpose(1, 2, 0), expected, atol=1e-3)
+    np.testing.assert_allclose(frame.from_pixels(expected)[3, 5], [places[5], places[3]], atol=1e-9)
+
+
+def test_crop_that_shrinks_is_averaged_and_stays_in_place() -> None:
+    plane = np.zeros((200, 200))
+    plane[80:120, 90:130] = 100.0
+    frame = CropFrame((99.5, 99.5), 200.0, (1.0, 1.0))
+    crop = tiny_crops.sample(plane[None], frame, 20)[0].numpy()
+    weights = np.arange(20) * 10 + 4.5
+    assert crop.sum() * 100 == pytest.approx(plane.sum(), rel=0.02)
+    assert (crop.sum(0) * weights).sum() / crop.sum() == pytest.approx(109.5, abs=0.6)
+    assert (crop.sum(1) * weights).sum() / crop.sum() == pytest.approx(99.5, abs=0.6)
+
+
+def test_paste_undoes_the_crop() -> None:
+    v, u = np.meshgrid(np.arange(40.0), np.arange(50.0), indexing="ij")
+    frame = frame_around((10, 12, 30, 22), (1.5, 2.0), 1.0, 36.0)
+    crops = tiny_crops.sample(np.stack([u, v]), frame, 32)
+    back = tiny_crops.paste(crops, frame, (12, 13), (9, 16)).numpy()
+    np.testing.assert_allclose(back[0], u[13:22, 12:28], atol=1e-2)
+    np.testing.assert_allclose(back[1], v[13:22, 12:28], atol=1e-2)
+
+
+def test_box_in_the_crop() -> None:
+    frame = frame_around((9.5, 19.5, 29.5, 29.5), (2.0, 1.0), 2.0, 10.0)
+    assert frame.side_mm == 80.0
+    np.testing.assert_allclose(frame.box((9.5, 19.5, 29.5, 29.5), 80), [20, 35, 60, 45])
+
+
+def test_channels_are_windows_from_minus_one_to_one() -> None:
+    crop = torch.tensor([40.0, 240.0, -1000.0]).reshape(3, 1, 1)
+    made = tiny_crops.channels(crop, ((-160.0, 240.0), (-500.0, 1300.0)))
+    assert made.flatten().tolist() == pytest.approx([0.0, -0.4, 1.0, -1.0])
+
+
+# network
+
+
+def test_shapes_and_batch_invariance() -> None:
+    torch.manual_seed(0)
+    net = TinySam(SMALL).eval()
+    crops, boxes = torch.randn(3, SMALL.channels, 64, 64), torch.tensor([[16.0, 16, 48, 40]]).repeat(3, 1)
+    errors, priors = torch.tensor([0.0, 3, 6]), torch.full((3, 32, 32), torch.nan)
+    priors[1] = 0.8
+    with torch.inference_mode():
+        together, quality = net(crops, boxes, errors, priors)
+        ones = [slice(i, i + 1) for i in range(3)]
+        alone = torch.cat([net(crops[i], boxes[i], errors[i], priors[i])[0] for i in ones])
+        without = net(crops, boxes, errors)[0]
+    assert together.shape == (3, 64, 64)
+    assert quality.shape == (3,)
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(together[::2], without[::2], atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(together[1], without[1], atol=1e-3)
+
+
+def test_the_box_matters() -> None:
+    torch.manual_seed(0)
+    net = TinySam(SMALL).eval()
+    crops = torch.randn(1, SMALL.channels, 64, 64)
+    one, other = (
+        net(crops, torch.tensor([b]), torch.zeros(1))[0] for b in ([8.0, 8, 30, 30], [30.0, 30, 60, 60])
+    )
+    assert not torch.allclose(one, other, atol=1e-3)
+
+
+def test_segment_anything_is_in_the_path() -> None:
+    modules = {type(module).__name__ for module in TinySam(SMALL).modules()}
+    assert {"PromptEncoder", "MaskDecoder", "TwoWayTransformer"} <= modules

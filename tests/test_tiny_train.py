@@ -1,0 +1,179 @@
+"""sam-tiny's training: losses, samples, the command line."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from medlsam.errors import WeightsError
+from medlsam.segment.tiny import TinySegmenter
+from medlsam.segment.tiny_augment import flood
+from medlsam.segment.tiny_boxes import SamplingConfig, move_box
+from medlsam.segment.tiny_data import SampleSource
+from medlsam.segment.tiny_pool import INDEX, load_pool
+from medlsam.segment.tiny_train import TinyTraining, hard_dice, main, soft_dice_loss
+from medlsam.segment.tiny_weights import net_state
+from tests.tiny_data import SMALL, ellipsoid
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(5)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pool of two ellipsoids, one held out."""
+    from medlsam.files import write_json
+
+    folder = tmp_path_factory.mktemp("pool")
+    volume, mask = ellipsoid()
+    entries = {}
+    for name, held_out in (("a", False), ("b", True), ("c", False)):
+        np.save(folder / f"{name}.image.npy", volume.array)
+        np.save(folder / f"{name}.labels.npy", mask.astype(np.uint8))
+        entry = {
+            "spacing_zyx": [4.0, 2.0, 1.5],
+            "group": "openkbp",
+            "names": {"1": "Egg"},
+            "held_out": held_out,
+        }
+        entries[name] = entry
+    write_json(folder / INDEX, {"cases": entries})
+    return folder
+
+
+# losses and samples
+
+
+def test_dice_by_hand() -> None:
+    target = torch.zeros(2, 4, 4)
+    target[0, :2] = 1
+    logits = torch.where(target > 0, 50.0, -50.0)
+    logits[0, 0] = -50
+    assert hard_dice(logits, target).tolist() == pytest.approx([2 * 4 / 12, 1.0])
+    assert soft_dice_loss(logits, target).tolist() == pytest.approx([1 - 9 / 13, 0.0], abs=1e-5)
+
+
+def test_soft_dice_gradient() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 5, 5, dtype=torch.float64, generator=generator, requires_grad=True)
+    target = (torch.rand(2, 5, 5, generator=generator) > 0.5).double()
+    assert torch.autograd.gradcheck(lambda x: soft_dice_loss(x, target), (logits,))
+
+
+def test_moved_boxes_stay_boxes(rng: np.random.Generator) -> None:
+    box = np.array([10.0, 20.0, 30.0, 100.0])
+    moved = np.array([move_box(box, SamplingConfig(), rng)[0] for _ in range(300)])
+    assert (moved[:, 2:] > moved[:, :2]).all()
+    share = np.abs(moved - box) / np.tile(box[2:] - box[:2], 2)
+    assert share.max() <= 0.4 + 1e-9
+    exact = np.array([move_box(box, SamplingConfig(exact=1.0, jittered=0.0), rng)[0] for _ in range(5)])
+    assert (exact == box).all()
+
+
+def test_samples_fit_their_boxes(pool: Path) -> None:
+    """With exact boxes the mask's box in the crop is the prompt, turned and mirrored too."""
+    sampling = SamplingConfig(exact=1.0, jittered=0.0, nameless=0.0, empty=0.0, prior=0.3)
+    source = SampleSource(load_pool(pool), SMALL, sampling)
+    generator = np.random.default_rng(0)
+    agreement = []
+    for _ in range(40):
+        made = source.draw(generator)
+        places = torch.argwhere(made["mask"] > 0.5).flip(1)
+        tight = torch.cat([places.min(0).values, places.max(0).values + 1])
+        assert made["crop"].shape == (SMALL.channels, 64, 64)
+        assert (tight - made["box"]).abs().max() < 7, made["box"]
+        if not made["prior"].isnan().any():
+            hint = functional.interpolate(made["prior"][None, None], size=64)[0]
+            agreement.append(hard_dice(hint - 0.5, made["mask"][None]).item())
+    assert np.mean(agreement) > 0.8
+
+
+def test_draws_repeat_with_their_seed(pool: Path) -> None:
+    source = SampleSource(load_pool(pool), SMALL, SamplingConfig())
+    first, again = (source.draw(np.random.default_rng(3)) for _ in range(2))
+    torch.testing.assert_close(first, again, equal_nan=True)
+
+
+def test_empty_samples_have_no_mask(pool: Path) -> None:
+    source = SampleSource(load_pool(pool), SMALL, SamplingConfig(empty=1.0, nameless=0.0))
+    generator = np.random.default_rng(0)
+    assert all(source.draw(generator)["mask"].max() == 0 for _ in range(5))
+
+
+def test_flood_keeps_to_similar_values(rng: np.random.Generator) -> None:
+    volume, mask = ellipsoid()
+    found = [region for _ in range(40) if (region := flood(volume.array[8], (1.5, 2.0), rng)) is not None]
+    assert found
+    inside = [(region & mask[8]).sum() / region.sum() for region in found]
+    assert max(inside) > 0.95
+
+
+# training
+
+
+def _arguments(pool: Path, folder: Path, steps: int) -> list[str]:
+    net = [f"--model.net.{k}={v}" for k, v in asdict(SMALL).items() if isinstance(v, int)]
+    net += [f"--data.net.{k}={v}" for k, v in asdict(SMALL).items() if isinstance(v, int)]
+    trainer = {
+        "accelerator": "cpu",
+        "max_steps": steps,
+        "num_sanity_val_steps": 0,
+        "enable_progress_bar": "false",
+        "enable_model_summary": "false",
+        "default_root_dir": folder,
+        "val_check_interval": steps,
+        "logger": "false",
+    }
+    data = ["--data.workers=0", "--data.batch_size=2", f"--data.pool={pool}", "--data.slices=1"]
+    return ["fit", *net, *data, *(f"--trainer.{k}={v}" for k, v in trainer.items()), "--seed_everything=1"]
+
+
+def test_fast_dev_run(pool: Path, tmp_path: Path) -> None:
+    main([*_arguments(pool, tmp_path, 1), "--trainer.fast_dev_run=true"])
+
+
+def test_train_export_load(pool: Path, tmp_path: Path) -> None:
+    main([*_arguments(pool, tmp_path, 2), "--trainer.enable_checkpointing=true"])
+    checkpoint = next(tmp_path.rglob("*.ckpt"))
+    target = tmp_path / "net.safetensors"
+    main(["export", str(checkpoint), str(target)])
+    state = net_state(torch.load(checkpoint, map_location="cpu", weights_only=True))
+    segmenter = TinySegmenter.load(target)
+    assert segmenter.config == SMALL
+    for name, value in segmenter.net.state_dict().items():
+        torch.testing.assert_close(value, state[name], atol=2e-3, rtol=2e-3)
+    bad = tmp_path / "bad.safetensors"
+    from medlsam.weights.store import save_weights
+
+    save_weights(bad, state, {**asdict(SMALL), "flavour": 1}, kind="segmenter")
+    with pytest.raises(WeightsError, match="flavour"):
+        TinySegmenter.load(bad)
+    save_weights(bad, state, asdict(replace(SMALL, stem=16)), kind="segmenter")
+    with pytest.raises(WeightsError, match="do not fit"):
+        TinySegmenter.load(bad)
+
+
+def test_overfits_one_batch(pool: Path) -> None:
+    """Forty steps on four crops bring the Dice loss to less than half."""
+    torch.manual_seed(0)
+    source = SampleSource(load_pool(pool), SMALL, SamplingConfig(nameless=0.0, empty=0.0))
+    generator = np.random.default_rng(2)
+    drawn = [source.draw(generator) for _ in range(4)]
+    batch = {key: torch.stack([sample[key] for sample in drawn]) for key in drawn[0]}
+    module = TinyTraining(SMALL)
+    optimizer = torch.optim.AdamW(module.net.parameters(), lr=3e-3)
+    values = []
+    for _ in range(40):
+        parts = module.losses(batch)
+        optimizer.zero_grad()
+        parts["loss"].backward()
+        optimizer.step()
+        values.append(float(parts["dice"].detach()))
+    assert values[-1] < values[0] / 2
