@@ -70,7 +70,8 @@ def find_scans(roots: Sequence[Path | str], without: Path | None = None) -> Foun
     """
     found = Found()
     seen = set() if without is None else {os.path.realpath(without)}
-    for root in (Path(os.path.abspath(root)) for root in roots):
+    # Folders first: a file that lies in one of them is not found twice.
+    for root in sorted((Path(os.path.abspath(root)) for root in roots), key=Path.is_file):
         if not root.exists():
             raise UsageError(f"{root}: there is no such file or folder")
         for folder, files in _folders(root, seen):
@@ -83,8 +84,9 @@ def find_scans(roots: Sequence[Path | str], without: Path | None = None) -> Foun
 def _folders(root: Path, seen: set[str]) -> Iterator[tuple[Path, list[Path]]]:
     """Every folder with its files, sorted; links are followed, and what was ``seen`` is not seen again."""
     if root.is_file():
-        if os.path.realpath(root) not in seen:
-            seen.add(os.path.realpath(root))
+        real = os.path.realpath(root)
+        if not {real, os.path.dirname(real)} & seen:
+            seen.add(real)
             yield root.parent, [root]
         return
     for place, folders, names in os.walk(root, followlinks=True):

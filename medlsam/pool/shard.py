@@ -84,7 +84,7 @@ class Shard:
         high = [min(end, n) for end, n in zip(ends, self.grid.shape_zyx, strict=True)]
         if any(a >= b for a, b in zip(low, high, strict=True)):
             return np.full(tuple(shape_zyx), LOWEST, np.float32)
-        inside = self.levels_hu[self._codes(low, high)]
+        inside = self.levels_hu.take(self._codes(low, high))
         if inside.shape == tuple(shape_zyx):
             return inside
         whole = np.full(tuple(shape_zyx), LOWEST, np.float32)

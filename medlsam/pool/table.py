@@ -3,7 +3,7 @@
 =================  ===========  ==================
 HU                 step, HU     largest error, HU
 =================  ===========  ==================
--1024 to -224      16           8 (lung, air)
+-1024 to -224      16           8 (lung, air; 12 below -1000)
 -224 to 226        3            1.5 (fat, soft tissue, blood with contrast)
 226 to 1186        24           12 (bone)
 1186 to 3071       about 126    63 (teeth, metal)
@@ -25,7 +25,9 @@ LOWEST, HIGHEST = -1024, 3071
 
 def _levels() -> NDArray[np.int16]:
     parts = (
-        np.arange(LOWEST, -224, 16),
+        # Most voxels of many scans are exactly -1000.
+        np.array([LOWEST]),
+        np.arange(-1000, -224, 16),
         np.arange(-224, 226, 3),
         np.arange(226, 1186, 24),
         np.rint(np.linspace(1186, HIGHEST, 16)),

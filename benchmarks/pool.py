@@ -1,0 +1,358 @@
+"""The pool's layout against others, what eight bits cost in HU, and builds that are killed at random moments.
+
+    python benchmarks/pool.py [--ct DIR] [--spacing 4] [--limit 60] [--seconds 5] [--kills 20] [--json FILE]
+
+Scans of ``../shared/ct`` (phantoms where there are none) are prepared as ``medlsam pool build`` does and written in
+every layout. Two processes then draw random crops of 64 x 64 x 64 voxels as float32 HU: warm (files open, in memory)
+and cold (each crop opens its file after the system was told to forget it; a host may still have it in memory). Zarr
+and blosc2 are measured where they are installed (``pip install medlsam[bench]``). Builds run in a process group that
+gets SIGKILL, or of which only the parent does, and are then run to their end. About 5 minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from benchmarks.common import answer, command, evenly, options, progress
+from medlsam.errors import MedlsamError
+from medlsam.phantom import phantom
+from medlsam.pool.find import find_scans
+from medlsam.pool.prepare import prepare
+from medlsam.pool.shard import Shard, write_shard
+from medlsam.pool.table import LEVELS_HU, to_codes
+from medlsam.volume import Volume, read_volume, write_volume
+
+SIZE = (64, 64, 64)
+PROCESSES = 2
+#: Name, lowest and highest HU.
+TISSUES = (
+    ("lung", -980, -224),
+    ("fat and soft tissue", -224, 226),
+    ("bone", 226, 1186),
+    ("teeth, metal", 1186, 3071),
+)
+_CHUNK = (32, 32, 32)
+Crop = Callable[[Sequence[slice]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A way to keep a scan.
+
+    Attributes:
+        name: for the table.
+        write: writes a scan to a path (a file or a folder).
+        read: opens it and gives a function from slices to HU.
+    """
+
+    name: str
+    write: Callable[[Path, Volume], None]
+    read: Callable[[Path], Crop]
+
+
+def _hu(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return LEVELS_HU.astype(np.float32)[codes]
+
+
+def _stored(volume: Volume, packed: bool) -> NDArray[Any]:
+    return to_codes(volume.array) if packed else np.rint(volume.array).astype(np.int16)
+
+
+def _decoded(array: Any, packed: bool) -> Crop:
+    def crop(where: Sequence[slice]) -> NDArray[np.float32]:
+        part = np.asarray(array[tuple(where)])
+        return _hu(part) if packed else part.astype(np.float32)
+
+    return crop
+
+
+def write_npy(path: Path, volume: Volume, packed: bool) -> None:
+    with path.open("wb") as file:
+        np.save(file, _stored(volume, packed))
+
+
+def read_npy(path: Path, packed: bool) -> Crop:
+    return _decoded(np.load(path, mmap_mode="r"), packed)
+
+
+def read_ours(path: Path) -> Crop:
+    shard = Shard(path)
+    return lambda where: shard.crop([w.start for w in where], [w.stop - w.start for w in where])
+
+
+def write_zarr(path: Path, volume: Volume, packed: bool) -> None:
+    import zarr
+
+    data = _stored(volume, packed)
+    whole = tuple(-(-n // c) * c for n, c in zip(data.shape, _CHUNK, strict=True))
+    codec = zarr.codecs.BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle")
+    array = zarr.create_array(
+        path, shape=data.shape, dtype=data.dtype, chunks=_CHUNK, shards=whole, compressors=codec
+    )
+    array[:] = data
+
+
+def read_zarr(path: Path, packed: bool) -> Crop:
+    import zarr
+
+    return _decoded(zarr.open_array(path, mode="r"), packed)
+
+
+def write_blosc2(path: Path, volume: Volume, packed: bool) -> None:
+    import blosc2
+
+    data = _stored(volume, packed)
+    chunks = tuple(min(64, n) for n in data.shape)
+    blocks = tuple(min(c, n) for c, n in zip(_CHUNK, chunks, strict=True))
+    blosc2.asarray(data, urlpath=str(path), chunks=chunks, blocks=blocks, mode="w")
+
+
+def read_blosc2(path: Path, packed: bool) -> Crop:
+    import blosc2
+
+    blosc2.set_nthreads(1)
+    return _decoded(blosc2.open(str(path), mode="r"), packed)
+
+
+def layouts() -> list[Layout]:
+    """The layouts that can be measured here."""
+    made = [Layout("shards of bricks, 8 bits (medlsam)", write_shard, read_ours)]
+    kinds: list[tuple[str, str | None, Any, Any]] = [
+        ("memory-mapped array", None, write_npy, read_npy),
+        ("Zarr v3, one shard a scan, zstd", "zarr", write_zarr, read_zarr),
+        ("blosc2, zstd", "blosc2", write_blosc2, read_blosc2),
+    ]
+    for name, module, write, read in kinds:
+        try:
+            if module is not None:
+                __import__(module)
+        except ImportError:
+            progress(f"{module} is not installed: left out")
+            continue
+        for packed in (False, True):
+            bits = "8 bits" if packed else "int16"
+            made.append(
+                Layout(f"{name}, {bits}", partial(write, packed=packed), partial(read, packed=packed))
+            )
+    return made
+
+
+def files_of(path: Path) -> list[Path]:
+    return [f for f in path.rglob("*") if f.is_file()] if path.is_dir() else [path]
+
+
+def forget(path: Path) -> None:
+    """Tell the system that the pages of a scan are not needed again."""
+    for file in files_of(path):
+        handle = os.open(file, os.O_RDONLY)
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(handle)
+
+
+def draw(job: tuple[str, list[tuple[Path, tuple[int, ...]]], float, int, bool]) -> tuple[float, float]:
+    """Crops a second, and KB read from the disk a crop, of one process."""
+    name, scans, seconds, seed, cold = job
+    read = next(layout.read for layout in layouts() if layout.name == name)
+    rng = np.random.default_rng(seed)
+    opened = {} if cold else {path: read(path) for path, _ in scans}
+    count, start, before = 0, time.perf_counter(), _read_bytes()
+    while time.perf_counter() - start < seconds:
+        path, shape = scans[int(rng.integers(len(scans)))]
+        if cold:
+            forget(path)
+        first = [int(rng.integers(0, n - s + 1)) for n, s in zip(shape, SIZE, strict=True)]
+        where = [slice(a, a + s) for a, s in zip(first, SIZE, strict=True)]
+        crop = (read(path) if cold else opened[path])(where)
+        assert crop.shape == SIZE
+        assert crop.dtype == np.float32
+        count += 1
+    return count / (time.perf_counter() - start), (_read_bytes() - before) / 1000 / count
+
+
+def _read_bytes() -> int:
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("read_bytes")))
+
+
+def measure(layout: Layout, scans: list[Volume], folder: Path, seconds: float) -> dict[str, Any]:
+    """Bytes of a layout and its crops a second with two processes."""
+    folder.mkdir()
+    paths = [folder / f"{n}.scan" for n in range(len(scans))]
+    for path, scan in zip(paths, scans, strict=True):
+        layout.write(path, scan)
+    os.sync()
+    size = sum(f.stat().st_size for path in paths for f in files_of(path))
+    voxels = sum(scan.array.size for scan in scans)
+    places = [(path, scan.array.shape) for path, scan in zip(paths, scans, strict=True)]
+    # Of scans that are smaller than a crop along an axis nothing is drawn.
+    places = [(p, shape) for p, shape in places if all(n >= s for n, s in zip(shape, SIZE, strict=True))]
+    row: dict[str, Any] = {"layout": layout.name, "of_int16": size / (2 * voxels)}
+    for kind, cold in (("warm", False), ("cold", True)):
+        jobs = [(layout.name, places, seconds, seed, cold) for seed in range(PROCESSES)]
+        with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+            rates = pool.map(draw, jobs, chunksize=1)
+        row[f"{kind}_crops_s"] = sum(rate for rate, _ in rates)
+        row[f"{kind}_kb_a_crop"] = float(np.mean([kb for _, kb in rates]))
+    row["drawn_from"] = len(places)
+    return row
+
+
+def hu_errors(scans: Sequence[Volume]) -> list[dict[str, Any]]:
+    """What eight bits cost, by tissue, beside how much neighbouring voxels differ."""
+    rows = []
+    for name, low, high in TISSUES:
+        errors, steps = [], []
+        for scan in scans:
+            inside = (scan.array >= low) & (scan.array < high)
+            errors.append((_hu(to_codes(scan.array)) - scan.array)[inside])
+            both = inside[..., 1:] & inside[..., :-1]
+            steps.append(np.abs(np.diff(scan.array, axis=2))[both])
+        error, step = np.concatenate(errors), np.concatenate(steps)
+        rows.append(
+            {
+                "tissue": f"{name} ({low} to {high} HU)",
+                "n": len(error),
+                "mean": float(error.mean()),
+                "rms": float(np.sqrt(np.square(error).mean())),
+                "largest": float(np.abs(error).max()),
+                "neighbours": float(np.median(step)),
+            }
+        )
+    return rows
+
+
+def build(raw: Path, folder: Path) -> subprocess.Popen[str]:
+    """Start the command with two processes, in a process group of its own."""
+    call = [sys.executable, "-c", "from medlsam.cli import main; main()", "pool", "build", str(raw)]
+    call += ["--output", str(folder), "--jobs", str(PROCESSES), "--json"]
+    return subprocess.Popen(
+        call, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+    )
+
+
+def kills(raw: Path, folder: Path, count: int) -> dict[str, Any]:
+    """Kill builds at random moments, end them, and compare their hash with that of a build that was left alone."""
+    start = time.perf_counter()
+    whole = json.loads(build(raw, folder / "whole").communicate()[0])
+    seconds = time.perf_counter() - start
+    rng = np.random.default_rng(0)
+    same, left = 0, []
+    for n in range(count):
+        process = build(raw, folder / f"killed{n}")
+        try:
+            process.wait(rng.uniform(0.1, 1.0) * seconds)
+        except subprocess.TimeoutExpired:
+            if n % 2:
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        left.append(len(list((folder / f"killed{n}").glob("sources/*.json"))))
+        resumed = json.loads(build(raw, folder / f"killed{n}").communicate()[0])
+        same += resumed["sha256"] == whole["sha256"]
+        progress(f"killed {n + 1} of {count} with {left[-1]} done: {resumed['sha256'][:12]}")
+    return {
+        "scans": whole["scans"],
+        "kills": count,
+        "same": same,
+        "done_when_killed": left,
+        "seconds": seconds,
+    }
+
+
+def scans_of(ct: Path, spacing: float, limit: int) -> list[Volume]:
+    """Prepared scans: of the real ones, else of phantoms."""
+    if not ct.is_dir():
+        progress(f"{ct}: not there, phantoms instead")
+        made = [phantom(n, (spacing,) * 3, "body").image for n in range(min(limit, 8))]
+        return [scan for volume in made if (scan := prepare(volume, spacing)) is not None]
+    prepared = []
+    for candidate in evenly(find_scans([ct / "openkbp" / "imagesTr", ct / "body"]).candidates, limit):
+        try:
+            scan = prepare(read_volume(candidate.files[0]), spacing)
+        except MedlsamError as error:
+            progress(str(error))
+            continue
+        if scan is not None:
+            prepared.append(scan)
+    return prepared
+
+
+def raw_of(ct: Path, folder: Path) -> Path:
+    """Raw scans to build from: 16 real ones by links, else phantoms."""
+    folder.mkdir()
+    if ct.is_dir():
+        for candidate in find_scans([ct / "openkbp" / "imagesTr"]).candidates[:12]:
+            (folder / candidate.files[0].name).symlink_to(candidate.files[0])
+        (folder / "lesions").symlink_to(ct / "lesions")
+    else:
+        for n in range(12):
+            write_volume(phantom(n, (5.0,) * 3, "thorax").image, folder / f"{n}.nii.gz")
+    return folder
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--spacing", type=float, default=4.0, help="mm (%(default)s)")
+    parser.add_argument("--limit", type=int, default=60, help="scans (%(default)s; 0: all)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement (%(default)s)")
+    parser.add_argument("--kills", type=int, default=20, help="builds that are killed (%(default)s)")
+    arguments = parser.parse_args()
+    ct = arguments.ct.resolve()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        scans = scans_of(ct, arguments.spacing, arguments.limit)
+        rows = []
+        for n, layout in enumerate(layouts()):
+            progress(layout.name)
+            rows.append(measure(layout, scans, folder / f"layout{n}", arguments.seconds))
+        errors = hu_errors(scans)
+        killed = kills(raw_of(ct, folder / "raw"), folder, arguments.kills) if arguments.kills else None
+    drawn = rows[0]["drawn_from"]
+    title = f"{len(scans)} scans at {arguments.spacing:g} mm, crops of 64³ of {drawn} of them, {PROCESSES} processes"
+    crops = Table(
+        "layout", "bytes of int16", "crops/s, warm", "crops/s, cold", "KB read a cold crop", title=title
+    )
+    for row in rows:
+        crops.add_row(
+            row["layout"],
+            f"{100 * row['of_int16']:.0f} %",
+            f"{row['warm_crops_s']:.0f}",
+            f"{row['cold_crops_s']:.0f}",
+            f"{row['cold_kb_a_crop']:.0f}",
+        )
+    bits = Table(
+        "tissue", "n", "mean error", "rms", "largest", "neighbours differ by (median)", title="Eight bits, HU"
+    )
+    for row in errors:
+        numbers = (f"{row[key]:.2f}" for key in ("mean", "rms", "largest", "neighbours"))
+        bits.add_row(row["tissue"], str(row["n"]), *numbers)
+    tables = [crops, bits]
+    if killed:
+        ends = Table(
+            "scans", "builds killed", "same hash", "sources done when killed", title="Interrupted builds"
+        )
+        done = ", ".join(map(str, sorted(killed["done_when_killed"])))
+        ends.add_row(str(killed["scans"]), str(killed["kills"]), str(killed["same"]), done)
+        tables.append(ends)
+    answer(tables, {"layouts": rows, "hu": errors, "kills": killed}, arguments.json)
+
+
+if __name__ == "__main__":
+    command(main)
