@@ -295,10 +295,10 @@ def scans_of(ct: Path, spacing: float, limit: int) -> list[Volume]:
 
 
 def raw_of(ct: Path, folder: Path) -> Path:
-    """Raw scans to build from: 16 real ones by links, else phantoms."""
+    """Raw scans to build from: 26 real ones by links, else phantoms."""
     folder.mkdir()
     if ct.is_dir():
-        for candidate in find_scans([ct / "openkbp" / "imagesTr"]).candidates[:12]:
+        for candidate in find_scans([ct / "openkbp" / "imagesTr"]).candidates[:6]:
             (folder / candidate.files[0].name).symlink_to(candidate.files[0])
         (folder / "lesions").symlink_to(ct / "lesions")
     else:

@@ -223,16 +223,16 @@ def test_a_build_that_is_killed_goes_on(raw, tmp_path):
     assert done.sha256 == whole.sha256
 
 
-def die_at_three(number: int) -> int:
+def die_at_two(number: int) -> int:
     """Work that kills its process."""
-    if number == 3:
+    if number == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return number * number
 
 
 def test_only_the_item_that_kills_its_process_is_lost():
-    done = dict(LocalProcesses(2)(die_at_three, list(range(6))))
-    assert done == {0: 0, 1: 1, 2: 4, 3: None, 4: 16, 5: 25}
+    done = dict(LocalProcesses(1)(die_at_two, [0, 1, 2, 3]))
+    assert done == {0: 0, 1: 1, 2: None, 3: 9}
 
 
 def test_the_command(raw, tmp_path):
@@ -282,7 +282,7 @@ def test_real_collections(real_ct, tmp_path):
 
 
 def test_regions_of_phantoms():
-    expected = {"head-neck": ["head", "neck", "chest"], "thorax": ["chest"], "pelvis": ["pelvis"]}
+    expected = {"head-neck": ["head", "neck", "chest"], "pelvis": ["pelvis"]}
     for region, names in expected.items():
-        scan = prepare(phantom(0, (5.0,) * 3, region).image, 5.0)
+        scan = prepare(phantom(0, (4.0,) * 3, region).image, 4.0)
         assert regions(scan) == names

@@ -1,8 +1,9 @@
 """One scan of a pool as one file, laid out so that a random 3D crop reads few pages.
 
-The file is a header, an index, and bricks of 16 x 16 x 16 voxels of one byte: a brick is 4,096 bytes, a page. A
-row-major array would be touched over its whole width for a narrow crop. Bricks of one value (air) are not stored.
-Nothing is unpacked, so several loader processes share the pages that the system keeps.
+The file is a header, an index, and bricks of 8 x 8 x 8 voxels of one byte: eight of them, 64 voxels in a row, are a
+page. A row-major array would be touched over its whole width for a narrow crop. Bricks of one value (air) are not
+stored; larger ones would pad small scans by more than they save. Nothing is unpacked, so several loader processes share
+the pages that the system keeps.
 
     bytes 0 to 4095     JSON: shape, spacing, origin, the HU of the 256 codes, the number of stored bricks
     from 4096           int32 (bricks z, y, x): the place of a brick among the stored ones, or -1 - code
@@ -26,7 +27,7 @@ from medlsam.pool.table import LEVELS_HU, LOWEST, to_codes
 from medlsam.volume import Volume
 
 SUFFIX = ".ctshard"
-BRICK = 16
+BRICK = 8
 _PAGE = 4096
 _FORMAT = "medlsam pool shard 1"
 
