@@ -1,6 +1,7 @@
 """The pool's layout against others, what eight bits cost in HU, and builds that are killed at random moments.
 
-    python benchmarks/pool.py [--ct DIR] [--spacing 4] [--limit 60] [--seconds 5] [--kills 20] [--json FILE]
+    python benchmarks/pool.py [--ct DIR] [--spacing 4] [--limit 60] [--seconds 5] [--kills 20]
+        [--only layouts|kills] [--json FILE]
 
 Scans of ``../shared/ct`` (phantoms where there are none) are prepared as ``medlsam pool build`` does and written in
 every layout. Two processes then draw random crops of 64 x 64 x 64 voxels as float32 HU: warm (files open, in memory)
@@ -32,6 +33,7 @@ from rich.table import Table
 from benchmarks.common import answer, command, evenly, options, progress
 from medlsam.errors import MedlsamError
 from medlsam.phantom import phantom
+from medlsam.pool.build import build_pool
 from medlsam.pool.find import find_scans
 from medlsam.pool.prepare import prepare
 from medlsam.pool.shard import Shard, write_shard
@@ -165,13 +167,13 @@ def forget(path: Path) -> None:
         os.close(handle)
 
 
-def draw(job: tuple[str, list[tuple[Path, tuple[int, ...]]], float, int, bool]) -> tuple[float, float]:
-    """Crops a second, and KB read from the disk a crop, of one process."""
+def draw(job: tuple[str, list[tuple[Path, tuple[int, ...]]], float, int, bool]) -> tuple[float, float, float]:
+    """Crops a second, KB read from the disk and milliseconds of the processor a crop, of one process."""
     name, scans, seconds, seed, cold = job
     read = next(layout.read for layout in layouts() if layout.name == name)
     rng = np.random.default_rng(seed)
     opened = {} if cold else {path: read(path) for path, _ in scans}
-    count, start, before = 0, time.perf_counter(), _read_bytes()
+    count, start, before, worked = 0, time.perf_counter(), _read_bytes(), time.process_time()
     while time.perf_counter() - start < seconds:
         path, shape = scans[int(rng.integers(len(scans)))]
         if cold:
@@ -182,7 +184,12 @@ def draw(job: tuple[str, list[tuple[Path, tuple[int, ...]]], float, int, bool]) 
         assert crop.shape == SIZE
         assert crop.dtype == np.float32
         count += 1
-    return count / (time.perf_counter() - start), (_read_bytes() - before) / 1000 / count
+    worked = time.process_time() - worked
+    return (
+        count / (time.perf_counter() - start),
+        (_read_bytes() - before) / 1000 / count,
+        1000 * worked / count,
+    )
 
 
 def _read_bytes() -> int:
@@ -207,8 +214,9 @@ def measure(layout: Layout, scans: list[Volume], folder: Path, seconds: float) -
         jobs = [(layout.name, places, seconds, seed, cold) for seed in range(PROCESSES)]
         with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
             rates = pool.map(draw, jobs, chunksize=1)
-        row[f"{kind}_crops_s"] = sum(rate for rate, _ in rates)
-        row[f"{kind}_kb_a_crop"] = float(np.mean([kb for _, kb in rates]))
+        row[f"{kind}_crops_s"] = sum(rate for rate, _, _ in rates)
+        row[f"{kind}_kb_a_crop"] = float(np.mean([kb for _, kb, _ in rates]))
+        row[f"{kind}_processor_ms"] = float(np.mean([ms for _, _, ms in rates]))
     row["drawn_from"] = len(places)
     return row
 
@@ -264,9 +272,9 @@ def kills(raw: Path, folder: Path, count: int) -> dict[str, Any]:
                 os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         left.append(len(list((folder / f"killed{n}").glob("sources/*.json"))))
-        resumed = json.loads(build(raw, folder / f"killed{n}").communicate()[0])
-        same += resumed["sha256"] == whole["sha256"]
-        progress(f"killed {n + 1} of {count} with {left[-1]} done: {resumed['sha256'][:12]}")
+        sha256 = build_pool([raw], folder / f"killed{n}", jobs=0).sha256
+        same += sha256 == whole["sha256"]
+        progress(f"killed {n + 1} of {count} with {left[-1]} done: {sha256[:12]}")
     return {
         "scans": whole["scans"],
         "kills": count,
@@ -307,51 +315,74 @@ def raw_of(ct: Path, folder: Path) -> Path:
     return folder
 
 
+def layout_table(rows: Sequence[dict[str, Any]], title: str) -> Table:
+    heads = (
+        "layout",
+        "bytes of int16",
+        "crops/s, warm",
+        "cold",
+        "KB read, cold",
+        "ms of a core, warm",
+        "cold",
+    )
+    table = Table(*heads, title=title)
+    for row in rows:
+        table.add_row(
+            row["layout"],
+            f"{100 * row['of_int16']:.0f} %",
+            f"{row['warm_crops_s']:.0f}",
+            f"{row['cold_crops_s']:.0f}",
+            f"{row['cold_kb_a_crop']:.0f}",
+            f"{row['warm_processor_ms']:.2f}",
+            f"{row['cold_processor_ms']:.2f}",
+        )
+    return table
+
+
+def error_table(rows: Sequence[dict[str, Any]]) -> Table:
+    heads = ("tissue", "n", "mean error", "rms", "largest", "neighbours differ by (median)")
+    table = Table(*heads, title="Eight bits, HU")
+    for row in rows:
+        numbers = (f"{row[key]:.2f}" for key in ("mean", "rms", "largest", "neighbours"))
+        table.add_row(row["tissue"], str(row["n"]), *numbers)
+    return table
+
+
+def kill_table(row: dict[str, Any]) -> Table:
+    table = Table(
+        "scans", "builds killed", "same hash", "sources done when killed", title="Interrupted builds"
+    )
+    done = ", ".join(map(str, sorted(row["done_when_killed"])))
+    table.add_row(str(row["scans"]), str(row["kills"]), str(row["same"]), done)
+    return table
+
+
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--spacing", type=float, default=4.0, help="mm (%(default)s)")
     parser.add_argument("--limit", type=int, default=60, help="scans (%(default)s; 0: all)")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement (%(default)s)")
     parser.add_argument("--kills", type=int, default=20, help="builds that are killed (%(default)s)")
+    parser.add_argument("--only", choices=("layouts", "kills"), help="one half of it")
     arguments = parser.parse_args()
     ct = arguments.ct.resolve()
+    tables: list[Table] = []
+    document: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        scans = scans_of(ct, arguments.spacing, arguments.limit)
-        rows = []
-        for n, layout in enumerate(layouts()):
-            progress(layout.name)
-            rows.append(measure(layout, scans, folder / f"layout{n}", arguments.seconds))
-        errors = hu_errors(scans)
-        killed = kills(raw_of(ct, folder / "raw"), folder, arguments.kills) if arguments.kills else None
-    drawn = rows[0]["drawn_from"]
-    title = f"{len(scans)} scans at {arguments.spacing:g} mm, crops of 64³ of {drawn} of them, {PROCESSES} processes"
-    crops = Table(
-        "layout", "bytes of int16", "crops/s, warm", "crops/s, cold", "KB read a cold crop", title=title
-    )
-    for row in rows:
-        crops.add_row(
-            row["layout"],
-            f"{100 * row['of_int16']:.0f} %",
-            f"{row['warm_crops_s']:.0f}",
-            f"{row['cold_crops_s']:.0f}",
-            f"{row['cold_kb_a_crop']:.0f}",
-        )
-    bits = Table(
-        "tissue", "n", "mean error", "rms", "largest", "neighbours differ by (median)", title="Eight bits, HU"
-    )
-    for row in errors:
-        numbers = (f"{row[key]:.2f}" for key in ("mean", "rms", "largest", "neighbours"))
-        bits.add_row(row["tissue"], str(row["n"]), *numbers)
-    tables = [crops, bits]
-    if killed:
-        ends = Table(
-            "scans", "builds killed", "same hash", "sources done when killed", title="Interrupted builds"
-        )
-        done = ", ".join(map(str, sorted(killed["done_when_killed"])))
-        ends.add_row(str(killed["scans"]), str(killed["kills"]), str(killed["same"]), done)
-        tables.append(ends)
-    answer(tables, {"layouts": rows, "hu": errors, "kills": killed}, arguments.json)
+        if arguments.only != "kills":
+            scans = scans_of(ct, arguments.spacing, arguments.limit)
+            rows = []
+            for n, layout in enumerate(layouts()):
+                progress(layout.name)
+                rows.append(measure(layout, scans, folder / f"layout{n}", arguments.seconds))
+            document |= {"layouts": rows, "hu": hu_errors(scans)}
+            title = f"{len(scans)} scans at {arguments.spacing:g} mm, crops of 64³ of {rows[0]['drawn_from']} of them"
+            tables += [layout_table(rows, f"{title}, {PROCESSES} processes"), error_table(document["hu"])]
+        if arguments.only != "layouts":
+            document["kills"] = kills(raw_of(ct, folder / "raw"), folder, arguments.kills)
+            tables.append(kill_table(document["kills"]))
+    answer(tables, document, arguments.json)
 
 
 if __name__ == "__main__":
