@@ -1,23 +1,17 @@
-"""The pool's layout against others, what eight bits cost in HU, and builds that are killed at random moments.
+"""The pool's layout against others, and what its eight bits cost in HU.
 
-    python benchmarks/pool.py [--ct DIR] [--spacing 4] [--limit 60] [--seconds 5] [--kills 20]
-        [--only layouts|kills] [--json FILE]
+    python benchmarks/pool.py [--ct DIR] [--spacing 4] [--limit 60] [--seconds 5] [--json FILE]
 
 Scans of ``../shared/ct`` (phantoms where there are none) are prepared as ``medlsam pool build`` does and written in
 every layout. Two processes then draw random crops of 64 x 64 x 64 voxels as float32 HU: warm (files open, in memory)
 and cold (each crop opens its file after the system was told to forget it; a host may still have it in memory). Zarr
-and blosc2 are measured where they are installed (``pip install medlsam[bench]``). Builds run in a process group that
-gets SIGKILL, or of which only the parent does, and are then run to their end. About 5 minutes.
+and blosc2 are measured where they are installed (``pip install medlsam[bench]``). About 2 minutes.
 """
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -33,12 +27,11 @@ from rich.table import Table
 from benchmarks.common import answer, command, evenly, options, progress
 from medlsam.errors import MedlsamError
 from medlsam.phantom import phantom
-from medlsam.pool.build import build_pool
 from medlsam.pool.find import find_scans
 from medlsam.pool.prepare import prepare
 from medlsam.pool.shard import Shard, write_shard
 from medlsam.pool.table import LEVELS_HU, to_codes
-from medlsam.volume import Volume, read_volume, write_volume
+from medlsam.volume import Volume, read_volume
 
 SIZE = (64, 64, 64)
 PROCESSES = 2
@@ -245,45 +238,6 @@ def hu_errors(scans: Sequence[Volume]) -> list[dict[str, Any]]:
     return rows
 
 
-def build(raw: Path, folder: Path) -> subprocess.Popen[str]:
-    """Start the command with two processes, in a process group of its own."""
-    call = [sys.executable, "-c", "from medlsam.cli import main; main()", "pool", "build", str(raw)]
-    call += ["--output", str(folder), "--jobs", str(PROCESSES), "--json"]
-    return subprocess.Popen(
-        call, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
-    )
-
-
-def kills(raw: Path, folder: Path, count: int) -> dict[str, Any]:
-    """Kill builds at random moments, end them, and compare their hash with that of a build that was left alone."""
-    start = time.perf_counter()
-    whole = json.loads(build(raw, folder / "whole").communicate()[0])
-    seconds = time.perf_counter() - start
-    rng = np.random.default_rng(0)
-    same, left = 0, []
-    for n in range(count):
-        process = build(raw, folder / f"killed{n}")
-        try:
-            process.wait(rng.uniform(0.1, 1.0) * seconds)
-        except subprocess.TimeoutExpired:
-            if n % 2:
-                process.kill()
-            else:
-                os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        left.append(len(list((folder / f"killed{n}").glob("sources/*.json"))))
-        sha256 = build_pool([raw], folder / f"killed{n}", jobs=0).sha256
-        same += sha256 == whole["sha256"]
-        progress(f"killed {n + 1} of {count} with {left[-1]} done: {sha256[:12]}")
-    return {
-        "scans": whole["scans"],
-        "kills": count,
-        "same": same,
-        "done_when_killed": left,
-        "seconds": seconds,
-    }
-
-
 def scans_of(ct: Path, spacing: float, limit: int) -> list[Volume]:
     """Prepared scans: of the real ones, else of phantoms."""
     if not ct.is_dir():
@@ -300,19 +254,6 @@ def scans_of(ct: Path, spacing: float, limit: int) -> list[Volume]:
         if scan is not None:
             prepared.append(scan)
     return prepared
-
-
-def raw_of(ct: Path, folder: Path) -> Path:
-    """Raw scans to build from: 26 real ones by links, else phantoms."""
-    folder.mkdir()
-    if ct.is_dir():
-        for candidate in find_scans([ct / "openkbp" / "imagesTr"]).candidates[:6]:
-            (folder / candidate.files[0].name).symlink_to(candidate.files[0])
-        (folder / "lesions").symlink_to(ct / "lesions")
-    else:
-        for n in range(12):
-            write_volume(phantom(n, (5.0,) * 3, "thorax").image, folder / f"{n}.nii.gz")
-    return folder
 
 
 def layout_table(rows: Sequence[dict[str, Any]], title: str) -> Table:
@@ -348,41 +289,22 @@ def error_table(rows: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def kill_table(row: dict[str, Any]) -> Table:
-    table = Table(
-        "scans", "builds killed", "same hash", "sources done when killed", title="Interrupted builds"
-    )
-    done = ", ".join(map(str, sorted(row["done_when_killed"])))
-    table.add_row(str(row["scans"]), str(row["kills"]), str(row["same"]), done)
-    return table
-
-
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--spacing", type=float, default=4.0, help="mm (%(default)s)")
     parser.add_argument("--limit", type=int, default=60, help="scans (%(default)s; 0: all)")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement (%(default)s)")
-    parser.add_argument("--kills", type=int, default=20, help="builds that are killed (%(default)s)")
-    parser.add_argument("--only", choices=("layouts", "kills"), help="one half of it")
     arguments = parser.parse_args()
-    ct = arguments.ct.resolve()
-    tables: list[Table] = []
-    document: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        if arguments.only != "kills":
-            scans = scans_of(ct, arguments.spacing, arguments.limit)
-            rows = []
-            for n, layout in enumerate(layouts()):
-                progress(layout.name)
-                rows.append(measure(layout, scans, folder / f"layout{n}", arguments.seconds))
-            document |= {"layouts": rows, "hu": hu_errors(scans)}
-            title = f"{len(scans)} scans at {arguments.spacing:g} mm, crops of 64³ of {rows[0]['drawn_from']} of them"
-            tables += [layout_table(rows, f"{title}, {PROCESSES} processes"), error_table(document["hu"])]
-        if arguments.only != "layouts":
-            document["kills"] = kills(raw_of(ct, folder / "raw"), folder, arguments.kills)
-            tables.append(kill_table(document["kills"]))
-    answer(tables, document, arguments.json)
+    scans = scans_of(arguments.ct.resolve(), arguments.spacing, arguments.limit)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for n, layout in enumerate(layouts()):
+            progress(layout.name)
+            rows.append(measure(layout, scans, Path(folder) / f"layout{n}", arguments.seconds))
+    errors = hu_errors(scans)
+    title = f"{len(scans)} scans at {arguments.spacing:g} mm, crops of 64³ of {rows[0]['drawn_from']} of them"
+    tables = [layout_table(rows, f"{title}, {PROCESSES} processes"), error_table(errors)]
+    answer(tables, {"layouts": rows, "hu": errors}, arguments.json)
 
 
 if __name__ == "__main__":
