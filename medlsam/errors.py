@@ -9,6 +9,10 @@ class VolumeError(MedlsamError):
     """A scan or label map cannot be read, or does not hold what it should."""
 
 
+class HounsfieldError(VolumeError):
+    """The values of a scan are not CT in HU: a picture, another modality, or shifted or scaled HU."""
+
+
 class GeometryError(MedlsamError):
     """Positions, spacings or grids do not fit together."""
 

@@ -19,6 +19,7 @@ from benchmarks import (
     crops,
     finetune_sarcoma,
     lungs,
+    pool,
     reach,
     search_time,
     template_count,
@@ -375,3 +376,17 @@ def test_sarcomas_are_trained_on_or_judged_by_never_both() -> None:
     assert not set(finetune_sarcoma.TRAIN) & set(finetune_sarcoma.JUDGE)
     table = finetune_sarcoma.by_patient({"held_out": {"by_patient": {"sts_009": [0.5, 0.75]}}})
     assert [list(column.cells) for column in table.columns] == [["sts_009"], ["0.500"], ["0.750"], ["+0.250"]]
+
+
+def test_every_layout_of_the_pool_gives_the_same_crops(tmp_path: Path) -> None:
+    """Those of 16 bits to the whole HU, those of 8 to a step of the table."""
+    array = np.random.default_rng(0).normal(0, 40, (70, 66, 80)).astype(np.float32)
+    scan = Volume(array, Grid(array.shape, (4.0, 4.0, 4.0)))
+    where = [slice(3, 67), slice(1, 65), slice(10, 74)]
+    found = pool.layouts()
+    assert len(found) >= 3
+    for n, layout in enumerate(found):
+        layout.write(tmp_path / str(n), scan)
+        crop = layout.read(tmp_path / str(n))(where)
+        assert crop.dtype == np.float32
+        assert np.abs(crop - array[tuple(where)]).max() <= (0.5 if "int16" in layout.name else 2.1)

@@ -23,7 +23,7 @@ from tests.stub_model import VALUES, draw_ct, stub_model, template_set, true_mas
 
 GRID = Grid((16, 24, 28), (1.5, 2.0, 2.5), (10.0, -20.0, 5.0))
 COMMANDS = (
-    "segment", "localize", "evaluate", "template", "pretrain", "finetune", "weights", "info", "demo",
+    "segment", "localize", "evaluate", "template", "pretrain", "pool", "finetune", "weights", "info", "demo",
 )  # fmt: skip
 
 

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -15,6 +14,7 @@ from medlsam.errors import UsageError
 from medlsam.localize.encoder import EncoderConfig
 from medlsam.localize.pool import CTPool, PoolSource
 from medlsam.localize.pretrain import MedLAMPretraining, cli
+from medlsam.pool import Shard, build_pool
 from medlsam.volume import Volume, write_volume
 from medlsam.weights.store import load_weights
 
@@ -160,7 +160,7 @@ def test_labels_are_never_read(scans: Path, tmp_path: Path) -> None:
     source = PoolSource(str(tmp_path / "pool"))
     pool = CTPool([source], str(cache), validation_scans=0, spacing_mm=6.0, num_workers=0)
     pool.prepare_data()
-    assert len(list(cache.glob("*.npy"))) == 2
+    assert len(list(cache.iterdir())) == 2
 
 
 def test_the_pool_splits_by_seed_and_keeps_phantoms_in_training(scans: Path, tmp_path: Path) -> None:
@@ -178,8 +178,32 @@ def test_the_pool_splits_by_seed_and_keeps_phantoms_in_training(scans: Path, tmp
     assert len(pool.held_out) == 1
     assert not set(pool.training) & set(pool.held_out)
     assert sum("phantom" in path.name for path in pool.training) == 2
-    assert np.load(pool.training[0]).dtype == np.int16
+    assert all(Shard(path).grid.spacing_xyz == (8.0, 8.0, 8.0) for path in pool.training + pool.held_out)
     assert pool.weights.sum() == pytest.approx(0.5 + 0.5)
+
+
+def test_a_built_pool_is_a_source(scans: Path, tmp_path: Path) -> None:
+    """Read where it lies, by case or name, the same HU as a raw source gives; other spacings are refused."""
+    built = build_pool([scans], tmp_path / "built", spacing_mm=6.0, jobs=0)
+    path = config(scans, tmp_path, fast_dev_run=1)
+    content = yaml.safe_load(path.read_text())
+    content["data"]["sources"] = [{"path": str(built.folder)}]
+    path.write_text(yaml.safe_dump(content))
+    assert cli(["fit", "--config", str(path)]).trainer.global_step == 1
+    assert not (tmp_path / "cache").exists()
+
+    def members(source: PoolSource, spacing_mm: float = 6.0) -> list[Path]:
+        pool = CTPool([source], str(tmp_path / "cache"), validation_scans=0, spacing_mm=spacing_mm)
+        pool.prepare_data()
+        pool.setup()
+        return pool.training
+
+    (one,) = members(PoolSource(str(built.folder), exclude=["scan2"]))
+    assert [one] == members(PoolSource(str(built.folder), exclude=[built.rows[1].name]))
+    (raw,) = members(PoolSource(str(scans), exclude=["scan2"]))
+    assert one.read_bytes() == raw.read_bytes()
+    with pytest.raises(UsageError, match="of 6 mm, the encoder of 4 mm; build one with --spacing 4"):
+        members(PoolSource(str(built.folder)), 4.0)
 
 
 def test_an_empty_pool_is_told(tmp_path: Path) -> None:

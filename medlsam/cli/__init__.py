@@ -15,6 +15,7 @@ from medlsam.cli.evaluate import evaluate
 from medlsam.cli.finetune import finetune
 from medlsam.cli.info import info
 from medlsam.cli.localize import localize
+from medlsam.cli.pool import app as pool_app
 from medlsam.cli.pretrain import pretrain
 from medlsam.cli.segment import segment
 from medlsam.cli.template import app as template_app
@@ -58,6 +59,7 @@ app.command(
         "allow_interspersed_args": False,
     }
 )(pretrain)
+app.add_typer(pool_app, name="pool")
 app.command()(finetune)
 app.add_typer(weights_app, name="weights")
 app.command()(info)

@@ -1,4 +1,4 @@
-"""The pretraining pool: unlabelled scans and phantoms at the encoder's spacing, read as view pairs."""
+"""What pretraining draws from: pools of ``medlsam pool build``, raw scans and phantoms, read as view pairs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from medlsam.errors import UsageError
-from medlsam.files import atomic_path
+from medlsam.errors import UsageError, VolumeError
 from medlsam.inputs import find_cases, read_case_list
 from medlsam.localize.augment import augment, intensity_augmentation
 from medlsam.localize.encoder import EncoderConfig, normalise_hu
-from medlsam.localize.views import AIR_HU, ViewOptions, collate, draw_pair
+from medlsam.localize.views import ViewOptions, collate, draw_pair
 from medlsam.phantom import phantom
-from medlsam.volume import Volume, lps_grid, read_volume, resample
+from medlsam.pool.prepare import prepare
+from medlsam.pool.reader import Pool, is_pool
+from medlsam.pool.shard import SUFFIX, Shard, write_shard
+from medlsam.volume import read_volume
 
 #: Phantoms of the pool have seeds from here on; validation phantoms from the other. Tests and the demo stay below.
 POOL_PHANTOM_SEED = 100_000
@@ -29,12 +31,15 @@ _REGIONS = ("body", "head-neck", "thorax", "abdomen", "pelvis")
 
 @dataclass
 class PoolSource:
-    """A folder of scans, as ``--images`` takes it. Labels are never looked at.
+    """A pool of ``medlsam pool build``, or a folder of raw scans as ``--images`` takes it.
+
+    Labels are never looked at.
 
     Attributes:
         path: the folder.
         weight: share of the draws among all sources (relative).
-        cases: ``FILE.json`` or ``FILE.json:key``, a list of case names to keep; all where None.
+        cases: ``FILE.json`` or ``FILE.json:key``, a list of case names to keep; all where None. Scans of a pool go by
+            their case or their name.
         exclude: case names to leave out.
     """
 
@@ -42,6 +47,21 @@ class PoolSource:
     weight: float = 1.0
     cases: str | None = None
     exclude: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One scan to draw from.
+
+    Attributes:
+        shard: its file.
+        weight: its share of the draws (relative).
+        origin: the raw scan or the seed of the phantom that the shard is made from; None where a pool holds it.
+    """
+
+    shard: Path
+    weight: float
+    origin: Path | int | None = None
 
 
 def _tag(path: Path) -> str:
@@ -75,7 +95,7 @@ class ViewPairs(Dataset[dict[str, Tensor]]):
             raise IndexError(index)
         rng = np.random.default_rng([*self.seed, index])
         path = self.scans[int(rng.choice(len(self.scans), p=self.weights))]
-        scan = torch.from_numpy(np.load(path, mmap_mode="r").astype(np.float32))
+        scan = torch.from_numpy(Shard(path).read().array)
         pair = draw_pair(scan, self.spacing_mm, self.options, rng)
         views = normalise_hu(pair.views, self.config)
         if self.transform is not None:
@@ -90,11 +110,11 @@ def _stack(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 class CTPool(LightningDataModule):
     """Unlabelled CT and phantoms for pretraining.
 
-    ``prepare_data`` resamples every scan once and keeps it as int16 ``.npy`` under ``cache``.
+    Pools are read where they lie; ``prepare_data`` makes a shard of every raw scan and phantom under ``cache``.
 
     Args:
         sources: where the scans are.
-        cache: folder for the resampled scans; may be deleted at any time.
+        cache: folder for the shards of raw scans and phantoms; may be deleted at any time.
         phantoms: number of phantoms in the pool.
         phantom_weight: their share of the draws, relative to the sources' weights.
         validation_scans: scans held out of training for the validation figure.
@@ -131,66 +151,75 @@ class CTPool(LightningDataModule):
         if not self.sources and not phantoms:
             raise UsageError("the pool is empty: give data.sources, or data.phantoms > 0")
 
-    def _store(self, name: str, volume: Volume) -> None:
-        grid = lps_grid(volume.grid, (self.spacing_mm,) * 3)
-        array = np.rint(resample(volume, grid, fill=AIR_HU).array)
-        with atomic_path(self.cache / name) as temporary, open(temporary, "wb") as file:
-            np.save(file, np.clip(array, -1024, 3071).astype(np.int16))
-
-    def _plan(self) -> list[tuple[str, float, Path | int]]:
-        """(file name in the cache, weight, scan or phantom seed) of every member of the pool."""
-        plan: list[tuple[str, float, Path | int]] = []
+    def _members(self) -> list[Member]:
+        members: list[Member] = []
         for source in self.sources:
             keep = set(read_case_list(source.cases)) if source.cases else None
-            cases = [
-                case
-                for case in find_cases(Path(source.path))
-                if case.name not in source.exclude and (keep is None or case.name in keep)
+            entries = self._of_pool(source) if is_pool(source.path) else self._of_raw(source)
+            chosen = [
+                (shard, origin)
+                for names, shard, origin in entries
+                if not names & set(source.exclude) and (keep is None or names & keep)
             ]
-            if not cases:
+            if not chosen:
                 raise UsageError(
                     f"{source.path}: no scan is left after cases={source.cases}, exclude={source.exclude}"
                 )
-            plan += [
-                (
-                    f"{_tag(case.path)}-{case.name}-{self.spacing_mm:g}mm.npy",
-                    source.weight / len(cases),
-                    case.path,
-                )
-                for case in cases
-            ]
+            members += [Member(shard, source.weight / len(chosen), origin) for shard, origin in chosen]
         for i in range(self.phantoms):
-            name = f"phantom-{POOL_PHANTOM_SEED + i}-{self.spacing_mm:g}mm.npy"
-            plan.append((name, self.phantom_weight / self.phantoms, POOL_PHANTOM_SEED + i))
-        return plan
+            seed = POOL_PHANTOM_SEED + i
+            members.append(Member(self._cached(f"phantom-{seed}"), self.phantom_weight / self.phantoms, seed))
+        return members
+
+    def _of_pool(self, source: PoolSource) -> list[tuple[set[str], Path, None]]:
+        """(names that it goes by, shard, None) of each scan of a pool."""
+        pool = Pool(source.path)
+        if pool.spacing_mm != self.spacing_mm:
+            raise UsageError(
+                f"{source.path}: this pool is of {pool.spacing_mm:g} mm, the encoder of {self.spacing_mm:g} mm; "
+                f"build one with --spacing {self.spacing_mm:g}"
+            )
+        return [({row.case, row.name}, pool.path(n), None) for n, row in enumerate(pool.rows)]
+
+    def _of_raw(self, source: PoolSource) -> list[tuple[set[str], Path, Path]]:
+        """(names that it goes by, shard, scan) of each scan of a folder."""
+        return [
+            ({case.name}, self._cached(f"{_tag(case.path)}-{case.name}"), case.path)
+            for case in find_cases(Path(source.path))
+        ]
+
+    def _cached(self, name: str) -> Path:
+        return self.cache / f"{name}-{self.spacing_mm:g}mm{SUFFIX}"
 
     def prepare_data(self) -> None:
-        """Resample what is not in the cache yet."""
-        self.cache.mkdir(parents=True, exist_ok=True)
-        for name, _, source in self._plan():
-            if (self.cache / name).exists():
+        """Make the shards that are not in the cache yet."""
+        for member in self._members():
+            if member.origin is None or member.shard.exists():
                 continue
-            if isinstance(source, Path):
-                self._store(name, read_volume(source))
+            if isinstance(member.origin, Path):
+                volume = read_volume(member.origin)
             else:
-                region = _REGIONS[source % len(_REGIONS)]
-                made = phantom(seed=source, spacing_xyz=(self.spacing_mm,) * 3, region=region)
-                self._store(name, made.image)
+                region = _REGIONS[member.origin % len(_REGIONS)]
+                volume = phantom(member.origin, (self.spacing_mm,) * 3, region).image
+            scan = prepare(volume, self.spacing_mm)
+            if scan is None:
+                raise VolumeError(f"{volume.path}: holds nothing but air; leave it out with exclude")
+            write_shard(member.shard, scan)
 
     def setup(self, stage: str | None = None) -> None:
         """Split the pool into training and validation scans (by the seed; phantoms stay in training)."""
-        plan = self._plan()
-        real = [i for i, entry in enumerate(plan) if isinstance(entry[2], Path)]
+        members = self._members()
+        real = [i for i, member in enumerate(members) if not isinstance(member.origin, int)]
         rng = np.random.default_rng([self.seed, 1])
         held = (
             set(rng.permutation(real)[: min(self.validation_scans, len(real) - 1)].tolist())
             if real
             else set()
         )
-        train = [entry for i, entry in enumerate(plan) if i not in held]
-        self.training = [self.cache / name for name, _, _ in train]
-        self.weights = np.array([weight for _, weight, _ in train])
-        self.held_out = [self.cache / plan[i][0] for i in sorted(held)] or self.training[:1]
+        train = [member for i, member in enumerate(members) if i not in held]
+        self.training = [member.shard for member in train]
+        self.weights = np.array([member.weight for member in train])
+        self.held_out = [members[i].shard for i in sorted(held)] or self.training[:1]
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """One epoch's view pairs; drawn anew each epoch (the trainer reloads it)."""

@@ -43,6 +43,16 @@ def to_canonical(volume: Volume) -> Volume:
     return resample(volume, _covering_grid(volume.grid), interpolation)
 
 
+def turned_to_lps(volume: Volume) -> NDArray[Any]:
+    """The voxels in the order of the LPS axes that theirs are nearest to: only flipped and transposed, (Z, Y, X).
+
+    The same scan stored another way round gives the same array, also where it lies obliquely.
+    """
+    order, signs = _axes(volume.grid)
+    # Turned by more than 45 degrees about two axes there is no nearest order.
+    return _turn(volume.array, order, signs) if sorted(order) == [0, 1, 2] else volume.array
+
+
 def from_canonical(labels: NDArray[Any], canonical: Grid, original: Grid) -> NDArray[Any]:
     """Bring a label array from a canonical grid back into the input's own geometry.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,22 @@ def read_series(folder: Path) -> sitk.Image:
         _log.warning(
             "%s: %d CT series; taking the one with most slices (%d)", folder, len(scans), len(scans[0])
         )
-    files = scans[0]
+    return read_slices(scans[0], folder)
+
+
+def read_slices(files: Sequence[str], folder: Path) -> sitk.Image:
+    """Read the slices of one CT series.
+
+    Args:
+        files: the slices in the order of their positions, or one file that holds a whole scan.
+        folder: where they lie, for messages.
+
+    Returns:
+        The image, HU.
+
+    Raises:
+        VolumeError: they cannot be read, or do not make one regular volume.
+    """
     if len(files) == 1:
         return _read_single(files[0], folder)
     reader = sitk.ImageSeriesReader()
@@ -117,22 +133,41 @@ def _position(reader: sitk.ImageSeriesReader, n: int, file: str) -> list[float]:
     return [x, y, z]
 
 
+def twice(along: NDArray[np.float64]) -> int:
+    """How many slices lie at the place of another, from their places (mm) along the normal."""
+    return int((np.diff(np.sort(along)) < 0.01).sum())
+
+
+def worst_gap(along: NDArray[np.float64]) -> tuple[int, float, float] | None:
+    """The step between neighbouring slices that is furthest from the usual one; None where all are even.
+
+    Args:
+        along: (N,) places of the slices along their normal, mm, in order.
+
+    Returns:
+        The slice before it, the step and the usual step, mm.
+    """
+    gaps = np.abs(np.diff(along))
+    usual = float(np.median(gaps))
+    if gaps.max() - gaps.min() <= max(0.1 * usual, 0.05):
+        return None
+    worst = int(np.abs(gaps - usual).argmax())
+    return worst, float(gaps[worst]), usual
+
+
 def _check_positions(positions: NDArray[np.float64], image: sitk.Image, folder: Path) -> None:
     normal = np.asarray(image.GetDirection()).reshape(3, 3)[:, 2]
     along = positions @ normal
     # GDCM gives up sorting where two slices lie at one place.
-    twice = int((np.diff(np.sort(along)) < 0.01).sum())
-    gaps = np.abs(np.diff(along))
-    usual = float(np.median(gaps))
-    if twice:
+    if count := twice(along):
         raise VolumeError(
-            f"{folder}: {twice} slices lie at the place of another (several phases or "
+            f"{folder}: {count} slices lie at the place of another (several phases or "
             "reconstructions in one series?); give one of them in its own folder"
         )
-    if gaps.max() - gaps.min() > max(0.1 * usual, 0.05):
-        worst = int(np.abs(gaps - usual).argmax())
+    if (found := worst_gap(along)) is not None:
+        worst, gap, usual = found
         raise VolumeError(
-            f"{folder}: the slices are not evenly spaced: usually {usual:g} mm, {gaps[worst]:g} mm after "
+            f"{folder}: the slices are not evenly spaced: usually {usual:g} mm, {gap:g} mm after "
             f"slice {worst + 1} of {len(positions)}; add the missing slice, or resample the series first"
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medlsam.errors import VolumeError
+from medlsam.errors import HounsfieldError
 
 _SAMPLE = 2_000_000
 #: Fat and soft tissue without the extremes, HU.
@@ -27,32 +27,32 @@ def check_ct(array: NDArray[Any], path: Path) -> None:
         path: for the message.
 
     Raises:
-        VolumeError: saying what was seen.
+        HounsfieldError: saying what was seen.
     """
     low, high = float(array.min()), float(array.max())
     if low == high:
-        raise VolumeError(f"{path}: every value is {low:g}; the scan is empty or damaged")
+        raise HounsfieldError(f"{path}: every value is {low:g}; the scan is empty or damaged")
     step = max(1, round((array.size / _SAMPLE) ** (1 / 3)))
     sample = array[::step, ::step, ::step].ravel()
     seen = f"{path}: not CT in HU: values {low:g} to {high:g}, median {float(np.median(sample)):g}; "
     if low > -20 or float((sample < -50).mean()) < 5e-4:
-        raise VolumeError(seen + _without_negatives(sample, low, high))
+        raise HounsfieldError(seen + _without_negatives(sample, low, high))
     if low >= -128 and high <= 127:
-        raise VolumeError(
+        raise HounsfieldError(
             seen + "this looks like an 8-bit picture stored with a sign, whose HU are lost; "
             "give the original scan"
         )
     if high > 40000:
-        raise VolumeError(seen + "no material reaches that value; check slope and intercept")
+        raise HounsfieldError(seen + "no material reaches that value; check slope and intercept")
     shift = recognised_shift(sample)
     if shift > 0:
-        raise VolumeError(
+        raise HounsfieldError(
             seen
             + "soft tissue lies near 1024, and only padding is dark: the rescale intercept was not applied; "
             "subtract 1024 from all but the padding"
         )
     if shift < 0 or _share(sample, -200, 300) < 1e-3:
-        raise VolumeError(
+        raise HounsfieldError(
             seen
             + f"{100 * _share(sample, -200, 300):.2g} % of the voxels lie between -200 and 300 HU, where "
             "soft tissue is; check slope and intercept (was 1024 subtracted twice?)"

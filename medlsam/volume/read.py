@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from medlsam.errors import GeometryError, VolumeError
 from medlsam.files import suffix_of
 from medlsam.geometry import Grid
 from medlsam.volume.checks import check_grid
-from medlsam.volume.dicom import is_dicom, read_series, series_folders
+from medlsam.volume.dicom import is_dicom, read_series, read_slices, series_folders
 from medlsam.volume.headers import check_header
 from medlsam.volume.hounsfield import check_ct
 from medlsam.volume.model import AIR_HU, Volume
@@ -45,10 +45,32 @@ def read_volume(path: Path | str) -> Volume:
         VolumeError: the file cannot be read, is not 3D, or does not look like CT in HU.
     """
     path = Path(path)
-    with _opened(path) as (geometry, parts):
-        grid = _grid(geometry, path)
-        check_grid(grid, path)
-        array = collect(parts, grid.shape_zyx, path)
+    with _opened(path) as source:
+        return _as_ct(source, path)
+
+
+def read_dicom_slices(files: Sequence[str], path: Path) -> Volume:
+    """Read one CT series from its own files, whatever else lies in their folder.
+
+    Args:
+        files: the slices in the order of their positions, or one file that holds a whole scan.
+        path: where they lie, for messages.
+
+    Returns:
+        HU, (Z, Y, X), as ``read_volume`` does.
+
+    Raises:
+        VolumeError: they cannot be read, make no regular volume, or do not look like CT in HU.
+    """
+    with _silenced():
+        return _as_ct(_loaded(read_slices(files, path)), path)
+
+
+def _as_ct(source: _Source, path: Path) -> Volume:
+    geometry, parts = source
+    grid = _grid(geometry, path)
+    check_grid(grid, path)
+    array = collect(parts, grid.shape_zyx, path)
     check_ct(array, path)
     return Volume(np.maximum(array, array.dtype.type(AIR_HU), out=array), grid, path)
 
@@ -83,9 +105,7 @@ def _opened(path: Path) -> Iterator[_Source]:
     """The geometry and values behind a path; SimpleITK's chatter silenced and its errors put in words."""
     if not path.exists():
         raise VolumeError(f"{path}: there is no such file or folder")
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
+    with _silenced():
         if path.is_dir():
             yield _loaded(read_series(path))
         elif suffix_of(path) == ".zip":
@@ -93,6 +113,14 @@ def _opened(path: Path) -> Iterator[_Source]:
                 yield source
         else:
             yield _read_file(path)
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 

@@ -1,0 +1,24 @@
+"""Many raw scans made one pool for pretraining: found, checked, prepared once, and read by random crops.
+
+``find`` and ``series`` say what may be a scan, ``work`` prepares one, ``run`` spreads the work, ``settle`` decides what
+stays, ``shard`` and ``reader`` are the way back to HU.
+"""
+
+from medlsam.pool.build import BuildResult, Progress, build_pool
+from medlsam.pool.manifest import Row
+from medlsam.pool.reader import Pool, is_pool
+from medlsam.pool.reasons import LeftOut, Reason
+from medlsam.pool.shard import Shard, write_shard
+
+__all__ = [
+    "BuildResult",
+    "LeftOut",
+    "Pool",
+    "Progress",
+    "Reason",
+    "Row",
+    "Shard",
+    "build_pool",
+    "is_pool",
+    "write_shard",
+]

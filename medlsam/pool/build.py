@@ -1,0 +1,194 @@
+"""Build a pool: find, prepare what is not prepared yet, settle. Interrupted at any point, a further call goes on."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from medlsam.errors import UsageError
+from medlsam.pool.find import Candidate, find_scans
+from medlsam.pool.manifest import Row, digest_of, read_rows, read_spacing, write_pool_file
+from medlsam.pool.reasons import FAILURES, LeftOut, Reason
+from medlsam.pool.record import RECORDS, read_record, record_path
+from medlsam.pool.run import LocalProcesses, Runner
+from medlsam.pool.settle import settle
+from medlsam.pool.work import SHARDS, Job, do_job
+
+#: mm; what the encoder that ships is trained at.
+SPACING_MM = 4.0
+_SPACINGS_MM = (0.5, 10.0)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a build is.
+
+    Attributes:
+        done: candidates that are done, also by earlier calls.
+        total: candidates.
+        source: the last one.
+        left_out: why it was left out, or None.
+    """
+
+    done: int
+    total: int
+    source: str
+    left_out: LeftOut | None = None
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What a pool holds after a build.
+
+    Attributes:
+        folder: of the pool.
+        rows: its scans, by name.
+        added: the names of those that were not in it before.
+        left_out: all that was found and is not in it.
+        others: files of this call that are no images.
+        failed: sources of this call that could not be read, or whose process was killed.
+    """
+
+    folder: Path
+    rows: list[Row]
+    added: list[str]
+    left_out: list[LeftOut]
+    others: int
+    failed: list[str]
+
+    @property
+    def sha256(self) -> str:
+        """Of all rows."""
+        return digest_of(self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values: counts, and everything that was left out."""
+        return {
+            "pool": str(self.folder),
+            "sha256": self.sha256,
+            "scans": len(self.rows),
+            "bytes": sum(row.bytes for row in self.rows),
+            "added": self.added,
+            "without_licence": sum(row.licence is None for row in self.rows),
+            "left_out": dict(Counter(str(entry.reason) for entry in self.left_out)),
+            "left_out_sources": [asdict(entry) for entry in self.left_out],
+            "other_files": self.others,
+            "failed": self.failed,
+        }
+
+
+def build_pool(
+    roots: Sequence[str | Path],
+    output: str | Path,
+    *,
+    spacing_mm: float | None = None,
+    jobs: int = 1,
+    collection: str | None = None,
+    licence: str | None = None,
+    keep_doubles: bool = False,
+    runner: Runner | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> BuildResult:
+    """Make a pool for pretraining out of raw scans, or add scans to one.
+
+    Args:
+        roots: folders with scans of any kind at any depth, or single files.
+        output: the pool's folder.
+        spacing_mm: isotropic spacing of the pool; if None that of the pool, and 4 mm for a new one.
+        jobs: local processes; 0 works in the calling process.
+        collection: name of the collection of all scans of the call; else files beside the scans say.
+        licence: of all scans of the call; else files beside the scans say.
+        keep_doubles: keep further phases, kernels and slice thicknesses of the same place of a study.
+        runner: spreads the work; ``jobs`` local processes if None.
+        on_progress: called after each candidate.
+
+    Returns:
+        What the pool holds now. Scans that cannot be read are no exception; they are in ``left_out``.
+
+    Raises:
+        UsageError: a path does not exist, no scan is found, or the folder holds something else or a pool of
+            another spacing.
+    """
+    folder = Path(output)
+    spacing = _open(folder, spacing_mm)
+    found = find_scans(roots, without=folder)
+    if not found.candidates and not found.left_out:
+        raise UsageError(
+            f"{', '.join(map(str, roots))}: no scan is found there ({found.others} files of other kinds)"
+        )
+    before = {row.name for row in read_rows(folder)}
+    if read_spacing(folder) is None:
+        write_pool_file(folder, spacing)
+    _clear(folder)
+    waiting = _waiting(folder, found.candidates, keep_doubles)
+    work = [Job(candidate, folder, spacing, collection, licence) for candidate in waiting]
+    done, total = len(found.candidates) - len(waiting), len(found.candidates)
+    killed = []
+    for job, record in (runner or LocalProcesses(jobs))(do_job, work):
+        left_out = record.left_out if record else _killed(job.candidate)
+        if record is None:
+            killed.append(_killed(job.candidate))
+        done += 1
+        if on_progress is not None:
+            on_progress(Progress(done, total, job.candidate.source, left_out))
+    names = {Path(os.path.abspath(root)).name for root in roots}
+    rows, left_out_all = settle(folder, spacing, [*found.left_out, *killed], names, keep_doubles)
+    sources = {candidate.source for candidate in found.candidates} | {
+        entry.source for entry in found.left_out
+    }
+    return BuildResult(
+        folder=folder,
+        rows=rows,
+        added=[row.name for row in rows if row.name not in before],
+        left_out=left_out_all,
+        others=found.others,
+        failed=[e.source for e in left_out_all if e.reason in FAILURES and e.source in sources],
+    )
+
+
+def _open(folder: Path, spacing_mm: float | None) -> float:
+    """Check that a pool may be written there; its spacing."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: this is a file; give a folder for the pool")
+    if spacing_mm is not None and not _SPACINGS_MM[0] <= spacing_mm <= _SPACINGS_MM[1]:
+        raise UsageError(
+            f"spacing {spacing_mm:g} mm is outside {_SPACINGS_MM[0]:g} to {_SPACINGS_MM[1]:g} mm"
+        )
+    held = read_spacing(folder)
+    if held is None and folder.is_dir() and any(not f.name.startswith(".tmp-") for f in folder.iterdir()):
+        raise UsageError(f"{folder}: holds files, but no pool; give an empty folder or a pool")
+    if held is not None and spacing_mm not in (None, held):
+        raise UsageError(f"{folder}: this pool is of {held:g} mm, not {spacing_mm:g}; give another folder")
+    return held or spacing_mm or SPACING_MM
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a killed build left half-written."""
+    for left in (
+        *folder.glob(".tmp-*"),
+        *folder.glob(f"{RECORDS}/.tmp-*"),
+        *folder.glob(f"{SHARDS}/*/.tmp-*"),
+    ):
+        left.unlink(missing_ok=True)
+
+
+def _waiting(folder: Path, candidates: Sequence[Candidate], keep_doubles: bool) -> list[Candidate]:
+    """The candidates that are not done yet."""
+    waiting = []
+    for candidate in candidates:
+        record = read_record(record_path(folder, candidate))
+        if record is None or not record.is_current(folder, candidate, keep_doubles):
+            waiting.append(candidate)
+    return waiting
+
+
+def _killed(candidate: Candidate) -> LeftOut:
+    return LeftOut(
+        candidate.source,
+        Reason.KILLED,
+        "the process that read it was killed twice, the second time with nothing else running: too little memory?",
+    )

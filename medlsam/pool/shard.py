@@ -1,0 +1,150 @@
+"""One scan of a pool as one file, laid out so that a random 3D crop reads few pages.
+
+The file is a header, an index, and bricks of 8 x 8 x 8 voxels of one byte: eight of them, 64 voxels in a row, are a
+page. A row-major array would be touched over its whole width for a narrow crop. Bricks of one value (air) are not
+stored; larger ones would pad small scans by more than they save. Nothing is unpacked, so several loader processes share
+the pages that the system keeps.
+
+    bytes 0 to 4095     JSON: shape, spacing, origin, the HU of the 256 codes, the number of stored bricks
+    from 4096           int32 (bricks z, y, x): the place of a brick among the stored ones, or -1 - code
+    from a full page    stored bricks, uint8 codes, z slowest
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medlsam.errors import VolumeError
+from medlsam.files import atomic_path
+from medlsam.geometry import Grid
+from medlsam.pool.table import LEVELS_HU, LOWEST, to_codes
+from medlsam.volume import Volume
+
+SUFFIX = ".ctshard"
+BRICK = 8
+_PAGE = 4096
+_FORMAT = "medlsam pool shard 1"
+
+
+class Shard:
+    """An open scan of a pool.
+
+    Attributes:
+        path: of the file.
+        grid: shape, isotropic spacing (mm) and origin of the voxels; identity direction (LPS).
+        levels_hu: (256,) float32 HU of each code.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        """Map a shard.
+
+        Raises:
+            VolumeError: no such file, no shard, or cut off.
+        """
+        self.path = Path(path)
+        try:
+            with self.path.open("rb") as file:
+                pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            header = json.loads(pages[:_PAGE].rstrip(b"\0"))
+            if header["format"] != _FORMAT:
+                raise ValueError(f"format {header['format']!r}")
+            z, y, x = header["shape_zyx"]
+            spacing = float(header["spacing_mm"])
+            self.grid = Grid((z, y, x), (spacing,) * 3, tuple(header["origin_xyz"]))
+            counts = tuple(-(-n // BRICK) for n in (z, y, x))
+            start, count = _first_brick(counts), int(header["bricks"])
+            self.levels_hu = np.asarray(header["levels_hu"], np.float32)
+            self._index = np.frombuffer(pages, np.int32, int(np.prod(counts)), _PAGE).reshape(counts)
+            stored = np.frombuffer(pages, np.uint8, count * BRICK**3, start)
+            self._bricks = stored.reshape(count, BRICK, BRICK, BRICK)
+        except OSError as error:
+            raise VolumeError(f"{path}: the shard cannot be opened ({error.strerror or error})") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise VolumeError(
+                f"{path}: not a whole shard of a pool ({error}); remove it and run `medlsam pool build` again"
+            ) from error
+
+    def crop(self, start_zyx: Sequence[int], shape_zyx: Sequence[int]) -> NDArray[np.float32]:
+        """HU of a block of voxels; what lies outside the scan is air, -1024.
+
+        Args:
+            start_zyx: first voxel; may be negative.
+            shape_zyx: voxels along each axis; may reach beyond the scan.
+
+        Returns:
+            (Z, Y, X) float32.
+        """
+        ends = [first + n for first, n in zip(start_zyx, shape_zyx, strict=True)]
+        low = [max(first, 0) for first in start_zyx]
+        high = [min(end, n) for end, n in zip(ends, self.grid.shape_zyx, strict=True)]
+        if any(a >= b for a, b in zip(low, high, strict=True)):
+            return np.full(tuple(shape_zyx), LOWEST, np.float32)
+        inside = self.levels_hu.take(self._codes(low, high))
+        if inside.shape == tuple(shape_zyx):
+            return inside
+        whole = np.full(tuple(shape_zyx), LOWEST, np.float32)
+        whole[tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start_zyx, strict=True))] = inside
+        return whole
+
+    def read(self) -> Volume:
+        """The whole scan: float32 HU on ``grid``."""
+        return Volume(self.crop((0, 0, 0), self.grid.shape_zyx), self.grid, self.path)
+
+    def _codes(self, low: Sequence[int], high: Sequence[int]) -> NDArray[np.uint8]:
+        """uint8 codes of the voxels from ``low`` up to, not including, ``high``, all inside the scan."""
+        first = [a // BRICK for a in low]
+        wanted = self._index[tuple(slice(f, -(-b // BRICK)) for f, b in zip(first, high, strict=True))]
+        bricks = np.empty((*wanted.shape, BRICK, BRICK, BRICK), np.uint8)
+        held = wanted >= 0
+        bricks[held] = self._bricks[wanted[held]]
+        bricks[~held] = (-1 - wanted[~held])[:, None, None, None]
+        shape = [n * BRICK for n in wanted.shape]
+        whole = bricks.transpose(0, 3, 1, 4, 2, 5).reshape(shape)
+        return whole[
+            tuple(slice(a - f * BRICK, b - f * BRICK) for a, b, f in zip(low, high, first, strict=True))
+        ]
+
+
+def write_shard(path: Path | str, volume: Volume) -> None:
+    """Write a scan as a shard: whole or not at all, and for the same scan always the same bytes.
+
+    Args:
+        path: the file.
+        volume: HU on an isotropic grid with identity direction.
+    """
+    array, grid = volume.array, volume.grid
+    assert len(set(grid.spacing_xyz)) == 1, "an isotropic grid"
+    counts = tuple(-(-n // BRICK) for n in array.shape)
+    filled = [(0, n * BRICK - size) for n, size in zip(counts, array.shape, strict=True)]
+    # The border goes on in the last bricks: a brick of air stays one of air.
+    codes = np.pad(to_codes(array), filled, mode="edge")
+    z, y, x = counts
+    bricks = codes.reshape(z, BRICK, y, BRICK, x, BRICK).transpose(0, 2, 4, 1, 3, 5).reshape(-1, BRICK**3)
+    plain = (bricks == bricks[:, :1]).all(axis=1)
+    index = np.where(plain, -1 - bricks[:, 0].astype(np.int32), np.cumsum(~plain, dtype=np.int32) - 1)
+    header = {
+        "format": _FORMAT,
+        "shape_zyx": list(grid.shape_zyx),
+        "spacing_mm": grid.spacing_xyz[0],
+        "origin_xyz": list(grid.origin_xyz),
+        "bricks": int((~plain).sum()),
+        "levels_hu": LEVELS_HU.tolist(),
+    }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    assert len(text) <= _PAGE, "a header of one page"
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(text.ljust(_PAGE, b"\0"))
+        file.write(index.astype("<i4").tobytes())
+        file.write(b"\0" * (_first_brick(counts) - file.tell()))
+        file.write(bricks[~plain].tobytes())
+
+
+def _first_brick(counts: Sequence[int]) -> int:
+    """The byte at which the bricks begin."""
+    return _PAGE + -(-int(np.prod(counts)) * 4 // _PAGE) * _PAGE

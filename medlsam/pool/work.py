@@ -1,0 +1,141 @@
+"""One candidate from its files to a shard, or to the reason why not. What the processes of a build run."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from medlsam.errors import HounsfieldError, MedlsamError
+from medlsam.pool.find import Candidate
+from medlsam.pool.licence import provenance
+from medlsam.pool.manifest import Row
+from medlsam.pool.prepare import LEAST_MM, pixel_hash, prepare
+from medlsam.pool.reasons import LeftOut, Reason
+from medlsam.pool.record import Record, record_path, state_of, write_record
+from medlsam.pool.region import regions
+from medlsam.pool.shard import SUFFIX, write_shard
+from medlsam.volume import Volume, read_dicom_slices, read_volume
+from medlsam.weights.sums import sha256_of
+
+SHARDS = "scans"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A candidate and how it is to be prepared.
+
+    Attributes:
+        candidate: what to read.
+        folder: of the pool.
+        spacing_mm: of the pool.
+        collection: of all scans of the call; None: as files beside the scan say.
+        licence: likewise.
+    """
+
+    candidate: Candidate
+    folder: Path
+    spacing_mm: float
+    collection: str | None = None
+    licence: str | None = None
+
+
+def do_job(job: Job) -> Record:
+    """Read, check, prepare and store one candidate; the record is written last.
+
+    Running it again gives the same shard. Errors of reading are part of the record.
+    """
+    candidate = job.candidate
+    state = ""
+    try:
+        state = state_of(candidate.files)
+        row = _store(job)
+    except (MedlsamError, OSError, MemoryError) as error:
+        row = _refused(candidate, error)
+    kept, left_out = (row, None) if isinstance(row, Row) else (None, row)
+    record = Record(candidate.source, state, kept, left_out)
+    write_record(record_path(job.folder, candidate), record)
+    return record
+
+
+def _store(job: Job) -> Row | LeftOut:
+    candidate = job.candidate
+    with _notes() as notes:
+        volume = _read(candidate)
+    if (
+        min(n * s for n, s in zip(volume.grid.shape_zyx[::-1], volume.grid.spacing_xyz, strict=True))
+        < LEAST_MM
+    ):
+        size = " x ".join(f"{v:.0f}" for v in volume.grid.box.size)
+        return LeftOut(candidate.source, Reason.SMALL, f"{size} mm; at least {LEAST_MM:g} mm along each axis")
+    scan = prepare(volume, job.spacing_mm)
+    if scan is None:
+        return LeftOut(candidate.source, Reason.NO_BODY, "nothing above -400 HU that is larger than 5 ml")
+    pixels = pixel_hash(volume)
+    # The same voxels elsewhere in space are another file, so that a name stands for the same bytes whoever writes it.
+    key = hashlib.sha256(f"{pixels} {volume.grid}".encode()).hexdigest()
+    shard = f"{SHARDS}/{key[:2]}/{key[:24]}{SUFFIX}"
+    path = job.folder / shard
+    write_shard(path, scan)
+    collection, licence = provenance(candidate.files[0], candidate.root)
+    return Row(
+        name=f"{candidate.case}-{key[:8]}",
+        case=candidate.case,
+        source=candidate.source,
+        collection=job.collection or collection,
+        licence=job.licence or licence,
+        regions=tuple(regions(scan)),
+        notes=tuple(notes),
+        study=candidate.series.study if candidate.series else "",
+        source_shape_zyx=volume.grid.shape_zyx,
+        source_spacing_xyz=volume.grid.spacing_xyz,
+        shape_zyx=scan.grid.shape_zyx,
+        spacing_mm=job.spacing_mm,
+        origin_xyz=scan.grid.origin_xyz,
+        pixels_sha256=pixels,
+        shard=shard,
+        shard_sha256=sha256_of(path),
+        bytes=path.stat().st_size,
+    )
+
+
+def _read(candidate: Candidate) -> Volume:
+    if candidate.series is None:
+        return read_volume(candidate.files[0])
+    return read_dicom_slices([str(file) for file in candidate.files], candidate.files[0].parent)
+
+
+def _refused(candidate: Candidate, error: Exception) -> LeftOut:
+    words = str(error) or type(error).__name__
+    for place in dict.fromkeys((str(candidate.files[0]), str(candidate.files[0].parent))):
+        words = words.removeprefix(f"{place}: ")
+    reason = Reason.UNREADABLE
+    if isinstance(error, HounsfieldError):
+        reason = Reason.NOT_HU
+    return LeftOut(candidate.source, reason, words)
+
+
+class _Collect(logging.Handler):
+    """Keeps what the reader warns of, without the path before it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.notes: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.notes.append(record.getMessage().partition(": ")[2])
+
+
+@contextmanager
+def _notes() -> Iterator[list[str]]:
+    logger, handler = logging.getLogger("medlsam.volume"), _Collect()
+    logger.addHandler(handler)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        yield handler.notes
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
