@@ -37,7 +37,7 @@ from medlsam.volume import Volume, lps_grid, read_volume, resample, write_volume
 
 #: Scans of the paper, and the next order of magnitude.
 SIZES = (14_012, 100_000)
-#: Folders of real scans whose headers are read; one of the first is resampled.
+#: Folders of real scans whose headers are read; one of the last is resampled.
 SCANS = ("openkbp/imagesTr", "body")
 #: Median, lowest and highest of repeats.
 Spread = tuple[float, float, float]
@@ -182,8 +182,8 @@ def storing(ct: Path, spacing_mm: float) -> tuple[tuple[float, float], int]:
 
 def preparing(ct: Path, folder: str, spacing_mm: float, repeats: int) -> tuple[Spread, float]:
     """Seconds to read and resample a scan of the usual resolution, made of a real one, and its voxels, millions."""
-    found = read_volume(find_cases(ct / SCANS[0])[0].path)
-    fine = resample(found, lps_grid(found.grid, (0.8, 0.8, 3.0)), fill=AIR_HU)
+    found = read_volume(find_cases(ct / SCANS[-1])[0].path)
+    fine = resample(found, lps_grid(found.grid, (0.8, 0.8, 1.5)), fill=AIR_HU)
     path = Path(folder) / "fine.nii.gz"
     write_volume(Volume(np.rint(fine.array).astype(np.int16), fine.grid), path)
 
