@@ -20,6 +20,7 @@ from benchmarks import (
     finetune_sarcoma,
     lungs,
     pool,
+    pretrain_rate,
     reach,
     search_time,
     template_count,
@@ -390,3 +391,23 @@ def test_every_layout_of_the_pool_gives_the_same_crops(tmp_path: Path) -> None:
         crop = layout.read(tmp_path / str(n))(where)
         assert crop.dtype == np.float32
         assert np.abs(crop - array[tuple(where)]).max() <= (0.5 if "int16" in layout.name else 2.1)
+
+
+def test_a_pretraining_run_is_worked_out_from_its_rates() -> None:
+    second = (1.0, 1.0, 1.0)
+    rates = pretrain_rate.Rates(
+        (0.005, 0.004, 0.006), 4.0, second, second, 1e12, (5.0, 1.0), 60, second, 100.0
+    )
+    assumed = pretrain_rate.Assumed(draws=100, peak=1e15, fractions=[0.1, 0.2], price=3.0, gpus=8)
+    table = pretrain_rate.projected(rates, assumed, batch=50)
+    columns = [list(column.cells) for column in table.columns]
+    rows = dict(zip(columns[0], columns[2], strict=True))  # of 100,000 scans
+    assert rows["stored pool, GB"] == "500"
+    assert rows["steps of 50 draws"] == "200,000"
+    assert rows["operations, EFLOP"] == "10.0"
+    assert rows["GPU hours"] == "28 / 14"  # 1e19 operations at 1e14 or 2e14 a second
+    assert rows["hours on 8 GPUs"] == "3.5 / 1.7"
+    assert rows["cost of the GPUs, USD"] == "83 / 42"
+    assert rows["draws a second that a GPU eats"] == "100 / 200"
+    assert rows["loader processes that keep it busy"] == "0.5 / 1.0"
+    assert rows["read from the pool for each GPU, MB/s"] == "400 / 800"

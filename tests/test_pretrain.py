@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,73 +11,21 @@ import yaml
 
 from medlsam.errors import UsageError
 from medlsam.localize.encoder import EncoderConfig
+from medlsam.localize.feed import PretrainFeed
 from medlsam.localize.pool import CTPool, PoolSource
 from medlsam.localize.pretrain import MedLAMPretraining, cli
 from medlsam.pool import Shard, build_pool
-from medlsam.volume import Volume, write_volume
 from medlsam.weights.store import load_weights
-
-SMALL = {"channels": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "fine_channels": 8, "feature_dim": 8}
-VIEWS = {"shape_zyx": [32, 32, 32], "points": 32, "negatives": 32, "shift_mm": 30.0}
+from tests.pretrain_data import write_config, write_scans
 
 
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two phantoms' heads as a folder of scans without labels."""
-    from medlsam.phantom import phantom
-
-    folder = tmp_path_factory.mktemp("scans")
-    for seed in (1, 2):
-        image: Volume = phantom(seed=seed, spacing_xyz=(6.0, 6.0, 6.0), region="head-neck").image
-        write_volume(image, folder / f"scan{seed}.nii.gz")
-    return folder
-
-
-def config(scans: Path, folder: Path, **trainer: Any) -> Path:
-    """A configuration file of a run of seconds."""
-    content = {
-        "seed_everything": 0,
-        "model": {"encoder": SMALL, "warmup_steps": 2, "validation_phantoms": 0},
-        "data": {
-            "sources": [{"path": str(scans)}],
-            "cache": str(folder / "cache"),
-            "validation_scans": 1,
-            "scans_per_step": 1,
-            "steps_per_epoch": 2,
-            "spacing_mm": 6.0,
-            "num_workers": 0,
-            "views": VIEWS,
-        },
-        "trainer": {
-            "accelerator": "cpu",
-            "default_root_dir": str(folder),
-            "enable_progress_bar": False,
-            "num_sanity_val_steps": 0,
-            "logger": {
-                "class_path": "lightning.pytorch.loggers.CSVLogger",
-                "init_args": {"save_dir": str(folder)},
-            },
-            "callbacks": [
-                {
-                    "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
-                    "init_args": {
-                        "dirpath": str(folder / "checkpoints"),
-                        "save_last": True,
-                        "every_n_epochs": 1,
-                    },
-                }
-            ],
-            **trainer,
-        },
-    }
-    content["model"]["encoder"] = {**SMALL, "spacing_mm": 6.0}
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
+    return write_scans(tmp_path_factory.mktemp("scans"))
 
 
 def test_fast_dev_run(scans: Path, tmp_path: Path) -> None:
-    path = config(scans, tmp_path, fast_dev_run=1)
+    path = write_config(scans, tmp_path, fast_dev_run=1)
     done = cli(["fit", "--config", str(path)])
     assert done.trainer.global_step == 1
     assert done.trainer.precision in ("32-true", "bf16-mixed")
@@ -95,7 +42,7 @@ def test_resume_ends_where_an_unbroken_run_ends(
     def run(name: str, *arguments: str, kill_after: int | None = None) -> Path:
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
-        path = config(scans, folder, max_steps=4, precision="32-true")
+        path = write_config(scans, folder, max_steps=4, precision="32-true")
         start = MedLAMPretraining.on_train_epoch_start
 
         def dies(self: MedLAMPretraining) -> None:
@@ -121,7 +68,7 @@ def test_resume_ends_where_an_unbroken_run_ends(
 
 def test_one_batch_is_learnt_by_heart(scans: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    pool = CTPool(
+    pool = PretrainFeed(
         sources=[PoolSource(str(scans))],
         cache=str(tmp_path / "cache"),
         validation_scans=1,
@@ -133,8 +80,8 @@ def test_one_batch_is_learnt_by_heart(scans: Path, tmp_path: Path) -> None:
     pool.views = type(pool.views)(shape_zyx=(32, 32, 32), points=32, negatives=32, shift_mm=30.0)
     pool.prepare_data()
     pool.setup()
-    batch = next(iter(pool.train_dataloader()))
     small = EncoderConfig(6.0, (8, 8, 8, 8), (1, 1, 1, 1), 8, 8)
+    batch = next(iter(pool.train_dataloader())).render(small)
     model = MedLAMPretraining(small, validation_phantoms=0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     losses = []
@@ -185,7 +132,7 @@ def test_the_pool_splits_by_seed_and_keeps_phantoms_in_training(scans: Path, tmp
 def test_a_built_pool_is_a_source(scans: Path, tmp_path: Path) -> None:
     """Read where it lies, by case or name, the same HU as a raw source gives; other spacings are refused."""
     built = build_pool([scans], tmp_path / "built", spacing_mm=6.0, jobs=0)
-    path = config(scans, tmp_path, fast_dev_run=1)
+    path = write_config(scans, tmp_path, fast_dev_run=1)
     content = yaml.safe_load(path.read_text())
     content["data"]["sources"] = [{"path": str(built.folder)}]
     path.write_text(yaml.safe_dump(content))
@@ -198,6 +145,9 @@ def test_a_built_pool_is_a_source(scans: Path, tmp_path: Path) -> None:
         pool.setup()
         return pool.training
 
+    grouped = PretrainFeed([PoolSource(str(built.folder))], cache=str(tmp_path / "cache"), spacing_mm=6.0)
+    grouped.setup()
+    assert {group[0] for group in grouped.groups if group} == {scans.name}
     (one,) = members(PoolSource(str(built.folder), exclude=["scan2"]))
     assert [one] == members(PoolSource(str(built.folder), exclude=[built.rows[1].name]))
     (raw,) = members(PoolSource(str(scans), exclude=["scan2"]))

@@ -21,13 +21,14 @@ class Frame:
         shape_zyx: voxels of the view.
         to_scan: (3, 3): offsets from the view's centre to offsets in the scan.
         centre: (3,) scan voxel at the view's centre.
-        bend: (3, K, K, K) displacements in scan voxels, channels (x, y, z), interpolated linearly; None for none.
+        bend: (3, K, K, K) float32 displacements in scan voxels, channels (x, y, z), interpolated linearly; None for
+            none.
     """
 
     shape_zyx: tuple[int, int, int]
     to_scan: np.ndarray
     centre: np.ndarray
-    bend: Tensor | None = None
+    bend: np.ndarray | None = None
 
     @property
     def _last(self) -> np.ndarray:
@@ -37,9 +38,8 @@ class Frame:
         if self.bend is None:
             return np.zeros_like(points)
         where = torch.as_tensor(2 * points / self._last - 1, dtype=torch.float32)
-        found = F.grid_sample(
-            self.bend[None], where[None, :, None, None], align_corners=True, padding_mode="border"
-        )
+        bend = torch.from_numpy(self.bend)[None]
+        found = F.grid_sample(bend, where[None, :, None, None], align_corners=True, padding_mode="border")
         return found[0, :, :, 0, 0].T.double().numpy()
 
     def to_places(self, points: np.ndarray) -> np.ndarray:
@@ -55,21 +55,31 @@ class Frame:
             points = (places - self.centre - self._bend_at(points)) @ inverse + self._last / 2
         return np.asarray(points)
 
+    def reach(self) -> tuple[np.ndarray, np.ndarray]:
+        """The box (3,), (3,) of scan voxels that the view's voxels lie in."""
+        half = np.abs(self.to_scan) @ (self._last / 2)
+        if self.bend is not None:
+            half = half + np.abs(self.bend).max(axis=(1, 2, 3))
+        return self.centre - half, self.centre + half
+
     def draw(self, scan: Tensor, fill: float) -> Tensor:
-        """(Z, Y, X) values of a (Z, Y, X) scan at the view's voxels; outside the scan ``fill``."""
+        """(Z, Y, X) values of a (Z, Y, X) scan at the view's voxels, where the scan is; outside it ``fill``."""
         z, y, x = self.shape_zyx
-        axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in (z, y, x)]
-        matrix = torch.as_tensor(self.to_scan, dtype=torch.float32)
+        # The few numbers are worked out here and sent; the many on the scan's device.
+        device = scan.device
+        axes = [torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2 for n in (z, y, x)]
+        matrix = torch.as_tensor(self.to_scan, dtype=torch.float32).to(device)
         place = (
             axes[0][:, None, None, None] * matrix[:, 2]
             + axes[1][None, :, None, None] * matrix[:, 1]
             + axes[2][None, None, :, None] * matrix[:, 0]
-            + torch.as_tensor(self.centre, dtype=torch.float32)
+            + torch.as_tensor(self.centre, dtype=torch.float32).to(device)
         )
         if self.bend is not None:
-            bend = F.interpolate(self.bend[None], self.shape_zyx, mode="trilinear", align_corners=True)
+            control = torch.from_numpy(self.bend)[None].to(device)
+            bend = F.interpolate(control, self.shape_zyx, mode="trilinear", align_corners=True)
             place = place + bend[0].permute(1, 2, 3, 0)
-        sizes = torch.tensor(scan.shape[::-1], dtype=torch.float32)
+        sizes = torch.tensor(scan.shape[::-1], dtype=torch.float32).to(device)
         # Zero padding stands for the fill value, so values are shifted by it and back.
         sampled = F.grid_sample(
             (scan.float() - fill)[None, None], ((2 * place + 1) / sizes - 1)[None], align_corners=False
@@ -117,5 +127,5 @@ def random_frame(
     if bend_voxels > 0:
         control = rng.normal(0, bend_voxels, (3, CONTROL_POINTS, CONTROL_POINTS, CONTROL_POINTS))
         # Neighbouring control points may not cross, or the bend could not be undone.
-        bend = torch.as_tensor(control.clip(-2 * bend_voxels, 2 * bend_voxels), dtype=torch.float32)
+        bend = control.clip(-2 * bend_voxels, 2 * bend_voxels).astype(np.float32)
     return Frame(shape_zyx, _rotation(angles) * (overall * single)[None], centre, bend)

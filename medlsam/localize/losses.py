@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor
 
+from medlsam.localize.processes import process_count, total_over_processes
+
 #: Offsets are divided by this before the loss, so that its bend (smooth L1 at 1) lies at 100 mm.
 OFFSET_UNIT_MM = 100.0
 
@@ -19,6 +21,24 @@ def predicted_offset(query: Tensor, support: Tensor, range_mm: Tensor) -> Tensor
         range_mm: (3,) r as (x, y, z).
     """
     return range_mm * torch.tanh(support - query)
+
+
+def valid_mean(values: Tensor, valid: Tensor) -> Tensor:
+    """The mean of what counts, over the step of all processes together.
+
+    Each process divides by the *mean* count of all of them. So the mean of the processes' gradients, which is what DDP
+    takes, is the gradient of the mean over all that counts anywhere, as if one process had the whole batch.
+
+    Args:
+        values: any shape.
+        valid: the same shape, boolean or 0 and 1.
+
+    Returns:
+        Scalar: this process's share; the mean over processes is the loss.
+    """
+    weights = valid.to(values.dtype)
+    count = total_over_processes(weights.sum()).clamp(min=1) / process_count()
+    return (values * weights).sum() / count
 
 
 def rdr_loss(positions: Tensor, places: Tensor, range_mm: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -40,8 +60,7 @@ def rdr_loss(positions: Tensor, places: Tensor, range_mm: Tensor, valid: Tensor 
     loss = F.smooth_l1_loss(predicted / OFFSET_UNIT_MM, truth / OFFSET_UNIT_MM, reduction="none").mean(dim=-1)
     if valid is None:
         return loss.mean()
-    pairs = (valid[:, :, None] & valid[:, None]).to(loss.dtype)
-    return (loss * pairs).sum() / pairs.sum().clamp(min=1)
+    return valid_mean(loss, valid[:, :, None] & valid[:, None])
 
 
 def mss_loss(
@@ -80,8 +99,7 @@ def mss_loss(
     loss = F.cross_entropy(logits.transpose(1, 2), target, reduction="none")
     if valid is None:
         return loss.mean()
-    weight = valid.to(loss.dtype)
-    return (loss * weight).sum() / weight.sum().clamp(min=1)
+    return valid_mean(loss, valid)
 
 
 def vote_error_loss(
@@ -108,12 +126,17 @@ def vote_error_loss(
     error = (predicted - truth).norm(dim=-1) / OFFSET_UNIT_MM
     width = log_error.clamp(-4.0, 3.0)[:, :, None]
     loss: Tensor = error * torch.exp(-width) + width
-    pairs = (valid[:, :, None] & valid[:, None]).to(loss.dtype)
-    return (loss * pairs).sum() / pairs.sum().clamp(min=1)
+    return valid_mean(loss, valid[:, :, None] & valid[:, None])
 
 
 def window_loss(
-    anchors: Tensor, target: Tensor, points: Tensor, valid: Tensor, temperature: float, reach: int
+    anchors: Tensor,
+    target: Tensor,
+    points: Tensor,
+    valid: Tensor,
+    chance: Tensor,
+    temperature: float,
+    reach: int,
 ) -> Tensor:
     """MSS against what refinement really meets: every cell of a window around the true place.
 
@@ -125,6 +148,8 @@ def window_loss(
         target: (B, C, Z, Y, X) unit features of the other view.
         points: (B, N, 3) where the points lie in the other view, in cells (x, y, z).
         valid: (B, N) boolean: which points count.
+        chance: (B, N, 3) uniform in [0, 1): how far each window is shifted, which keeps the answer from always being
+            its middle cell.
         temperature: of the softmax.
         reach: half width of the window, cells.
 
@@ -135,8 +160,7 @@ def window_loss(
     axis = torch.arange(-reach, reach + 1, device=target.device)
     offsets = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
     place = points.flip(-1)
-    # A random shift of the window keeps the answer from always being its middle cell.
-    shift = torch.randint(-(reach - 1), reach, place.shape, device=target.device)
+    shift = (chance * (2 * reach - 1)).floor().long() - (reach - 1)
     cells = (place.round().long() + shift)[:, :, None] + offsets
     inside = ((cells >= 0) & (cells < shape)).all(dim=-1)
     clamped = torch.minimum(cells.clamp(min=0), shape - 1)
@@ -148,5 +172,4 @@ def window_loss(
     weight = (1 - (cells - place[:, :, None]).abs()).clamp(min=0).prod(dim=-1) * inside
     mass = weight.sum(dim=-1)
     loss = -(weight * torch.log_softmax(logits, dim=-1)).sum(dim=-1) / mass.clamp(min=1e-3)
-    counts = (valid & (mass > 0.5)).to(loss.dtype)
-    return (loss * counts).sum() / counts.sum().clamp(min=1)
+    return valid_mean(loss, valid & (mass > 0.5))

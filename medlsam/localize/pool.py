@@ -7,20 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from lightning import LightningDataModule
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from medlsam.errors import UsageError, VolumeError
 from medlsam.inputs import find_cases, read_case_list
-from medlsam.localize.augment import augment, intensity_augmentation
-from medlsam.localize.encoder import EncoderConfig, normalise_hu
-from medlsam.localize.views import ViewOptions, collate, draw_pair
+from medlsam.localize.balance import Group
+from medlsam.localize.views import ViewOptions
 from medlsam.phantom import phantom
 from medlsam.pool.prepare import prepare
 from medlsam.pool.reader import Pool, is_pool
-from medlsam.pool.shard import SUFFIX, Shard, write_shard
+from medlsam.pool.shard import SUFFIX, write_shard
 from medlsam.volume import read_volume
 
 #: Phantoms of the pool have seeds from here on; validation phantoms from the other. Tests and the demo stay below.
@@ -57,54 +53,22 @@ class Member:
         shard: its file.
         weight: its share of the draws (relative).
         origin: the raw scan or the seed of the phantom that the shard is made from; None where a pool holds it.
+        group: the collection and the region of the body, where the pool says them.
     """
 
     shard: Path
     weight: float
     origin: Path | int | None = None
+    group: Group | None = None
+
+
+#: Names that a scan goes by, its shard, what that is made from, and its group.
+_Entry = tuple[set[str], Path, Path | int | None, Group | None]
 
 
 def _tag(path: Path) -> str:
     """Eight characters that tell scans of the same name in different folders apart."""
     return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
-
-
-class ViewPairs(Dataset[dict[str, Tensor]]):
-    """View pairs drawn from scans; item ``i`` of an epoch depends on (seed, epoch, i) alone."""
-
-    def __init__(
-        self,
-        scans: list[Path],
-        weights: np.ndarray,
-        length: int,
-        options: ViewOptions,
-        spacing_mm: float,
-        seed: tuple[int, ...],
-        augmented: bool = True,
-    ) -> None:
-        self.scans, self.weights, self.length = scans, weights / weights.sum(), length
-        self.options, self.spacing_mm, self.seed = options, spacing_mm, seed
-        self.transform = intensity_augmentation() if augmented else None
-        self.config = EncoderConfig(spacing_mm=spacing_mm)
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        if index >= self.length:
-            raise IndexError(index)
-        rng = np.random.default_rng([*self.seed, index])
-        path = self.scans[int(rng.choice(len(self.scans), p=self.weights))]
-        scan = torch.from_numpy(Shard(path).read().array)
-        pair = draw_pair(scan, self.spacing_mm, self.options, rng)
-        views = normalise_hu(pair.views, self.config)
-        if self.transform is not None:
-            views = augment(views, self.transform, rng)
-        return collate([pair]) | {"views": views[None]}
-
-
-def _stack(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {key: torch.cat([item[key] for item in items]) for key in items[0]}
 
 
 class CTPool(LightningDataModule):
@@ -157,34 +121,38 @@ class CTPool(LightningDataModule):
             keep = set(read_case_list(source.cases)) if source.cases else None
             entries = self._of_pool(source) if is_pool(source.path) else self._of_raw(source)
             chosen = [
-                (shard, origin)
-                for names, shard, origin in entries
+                (shard, origin, group)
+                for names, shard, origin, group in entries
                 if not names & set(source.exclude) and (keep is None or names & keep)
             ]
             if not chosen:
                 raise UsageError(
                     f"{source.path}: no scan is left after cases={source.cases}, exclude={source.exclude}"
                 )
-            members += [Member(shard, source.weight / len(chosen), origin) for shard, origin in chosen]
+            share = source.weight / len(chosen)
+            members += [Member(shard, share, origin, group) for shard, origin, group in chosen]
         for i in range(self.phantoms):
             seed = POOL_PHANTOM_SEED + i
             members.append(Member(self._cached(f"phantom-{seed}"), self.phantom_weight / self.phantoms, seed))
         return members
 
-    def _of_pool(self, source: PoolSource) -> list[tuple[set[str], Path, None]]:
-        """(names that it goes by, shard, None) of each scan of a pool."""
+    def _of_pool(self, source: PoolSource) -> list[_Entry]:
+        """What a pool holds."""
         pool = Pool(source.path)
         if pool.spacing_mm != self.spacing_mm:
             raise UsageError(
                 f"{source.path}: this pool is of {pool.spacing_mm:g} mm, the encoder of {self.spacing_mm:g} mm; "
                 f"build one with --spacing {self.spacing_mm:g}"
             )
-        return [({row.case, row.name}, pool.path(n), None) for n, row in enumerate(pool.rows)]
-
-    def _of_raw(self, source: PoolSource) -> list[tuple[set[str], Path, Path]]:
-        """(names that it goes by, shard, scan) of each scan of a folder."""
         return [
-            ({case.name}, self._cached(f"{_tag(case.path)}-{case.name}"), case.path)
+            ({row.case, row.name}, pool.path(n), None, (row.collection, ", ".join(row.regions)))
+            for n, row in enumerate(pool.rows)
+        ]
+
+    def _of_raw(self, source: PoolSource) -> list[_Entry]:
+        """The scans of a folder; what they show is not known."""
+        return [
+            ({case.name}, self._cached(f"{_tag(case.path)}-{case.name}"), case.path, None)
             for case in find_cases(Path(source.path))
         ]
 
@@ -219,40 +187,5 @@ class CTPool(LightningDataModule):
         train = [member for i, member in enumerate(members) if i not in held]
         self.training = [member.shard for member in train]
         self.weights = np.array([member.weight for member in train])
+        self.groups = [member.group for member in train]
         self.held_out = [members[i].shard for i in sorted(held)] or self.training[:1]
-
-    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """One epoch's view pairs; drawn anew each epoch (the trainer reloads it)."""
-        epoch = self.trainer.current_epoch if self.trainer else 0
-        pairs = ViewPairs(
-            self.training,
-            self.weights,
-            self.steps_per_epoch * self.scans_per_step,
-            self.views,
-            self.spacing_mm,
-            (self.seed, 2, epoch),
-        )
-        return self._loader(pairs)
-
-    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """Fixed view pairs of held-out scans."""
-        count = len(self.held_out)
-        pairs = ViewPairs(
-            self.held_out,
-            np.ones(count),
-            4 * count,
-            self.views,
-            self.spacing_mm,
-            (self.seed, 3),
-            augmented=False,
-        )
-        return self._loader(pairs)
-
-    def _loader(self, pairs: ViewPairs) -> DataLoader[dict[str, Tensor]]:
-        return DataLoader(
-            pairs,
-            batch_size=self.scans_per_step,
-            collate_fn=_stack,
-            num_workers=self.num_workers,
-            prefetch_factor=4 if self.num_workers else None,
-        )

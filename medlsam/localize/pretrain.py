@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningModule
+from lightning import LightningModule, Trainer
+from lightning.fabric.plugins import ClusterEnvironment
 from lightning.pytorch.cli import ArgsType, LightningCLI
 from torch import Tensor
 
@@ -23,23 +24,28 @@ from medlsam.localize.encoder import (
     EncoderOutput,
     fast_layout,
 )
+from medlsam.localize.feed import PretrainFeed
 from medlsam.localize.losses import (
     mss_loss,
     predicted_offset,
     rdr_loss,
+    valid_mean,
     vote_error_loss,
     window_loss,
 )
 from medlsam.localize.match import coarse_consensus
-from medlsam.localize.pool import VALIDATION_PHANTOM_SEED, CTPool
+from medlsam.localize.pool import VALIDATION_PHANTOM_SEED
+from medlsam.localize.processes import mean_over_processes
+from medlsam.localize.requeue import RequeueBetweenSteps, slurm_environment
 from medlsam.localize.sampling import sample_map
+from medlsam.localize.shared_norm import SharedStatistics
 from medlsam.phantom import phantom
 from medlsam.volume import Volume
 from medlsam.weights.store import load_weights, save_weights
 
 
 class MedLAMPretraining(LightningModule):
-    """Trains an ``Encoder`` with both losses on view pairs from ``CTPool``.
+    """Trains an ``Encoder`` with both losses on view pairs from ``PretrainFeed``.
 
     Args:
         encoder: the network's configuration.
@@ -98,7 +104,10 @@ class MedLAMPretraining(LightningModule):
         """Both losses of a batch of B view pairs.
 
         Args:
-            batch: stacked fields of ``ViewPair``; ``views`` (B, 2, Z, Y, X) are normalised HU.
+            batch: as ``DrawBatch.render`` gives it.
+
+        Returns:
+            Scalars. With several processes their means over processes are the losses of the whole step.
         """
         count = batch["views"].shape[0]
         output: EncoderOutput = self.encoder(batch["views"].flatten(0, 1)[:, None])
@@ -132,6 +141,7 @@ class MedLAMPretraining(LightningModule):
                             maps[:, other],
                             where,
                             batch["valid"][:, some],
+                            batch["window_chance"][:, one, some],
                             self.window_temperature,
                             self.window_reach,
                         )
@@ -169,28 +179,33 @@ class MedLAMPretraining(LightningModule):
         return losses
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """One step; logs every part of the loss."""
+        """One step; logs every part of the loss, as all processes together had it."""
         losses = self.losses(batch)
-        self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()})
+        # One message for all of them: what Lightning would do by itself is one for each.
+        means = mean_over_processes(torch.stack(list(losses.values())))
+        self.log_dict({f"train/{name}": value for name, value in zip(losses, means, strict=True)})
         return losses["loss"]
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Losses on held-out scans, and how far RDR's offsets between the two views are off, in mm."""
         losses = self.losses(batch)
         size = batch["views"].shape[0]
-        self.log_dict({f"val/{name}": value for name, value in losses.items()}, batch_size=size)
+        self.log_dict(
+            {f"val/{name}": value for name, value in losses.items()}, batch_size=size, sync_dist=True
+        )
         output: EncoderOutput = self.encoder(batch["views"].flatten(0, 1)[:, None])
         latents = sample_map(output.positions, batch["points"].flatten(0, 1), POSITION_STRIDE)
         first, second = latents.unflatten(0, (size, 2)).unbind(1)
         offset = predicted_offset(first, second.roll(1, dims=1), self.range_mm)
         error = (offset - (batch["places"].roll(1, dims=1) - batch["places"])).norm(dim=-1)
         valid = batch["valid"] & batch["valid"].roll(1, dims=1)
-        self.log("val/offset_error_mm", error[valid].mean(), batch_size=size)
+        self.log("val/offset_error_mm", valid_mean(error, valid), batch_size=size, sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """Landmark error between two individuals: extreme points of one phantom looked up in another."""
         if self.validation_phantoms < 2 or self.trainer.sanity_checking:
             return
+        # Every process works this out for itself: the others would have to wait anyway.
         coarse, fine = self.landmark_errors()
         self.log("val/landmark_coarse_mm", coarse)
         self.log("val/landmark_mm", fine, prog_bar=True)
@@ -251,8 +266,9 @@ class MedLAMPretraining(LightningModule):
 
     def on_fit_end(self) -> None:
         """Write the encoder as a weights file beside the logs."""
-        if self.trainer.is_global_zero and self.trainer.log_dir:
-            self.export(Path(self.trainer.log_dir) / "encoder.safetensors")
+        folder = self.trainer.log_dir  # asks the first process: all have to ask
+        if self.trainer.is_global_zero and folder:
+            self.export(Path(folder) / "encoder.safetensors")
 
     def export(self, path: Path) -> None:
         """Save the encoder with its configuration inside (float16), as ``--localizer`` takes it."""
@@ -260,7 +276,11 @@ class MedLAMPretraining(LightningModule):
 
 
 class PretrainCLI(LightningCLI):
-    """LightningCLI that picks bf16 where the device is fast at it, and float32 elsewhere."""
+    """LightningCLI that knows what training on this machine needs.
+
+    It picks bf16 where the device is fast at it, and float32 elsewhere; shares normalisation statistics among
+    processes; and has SLURM requeue a job that runs out of time.
+    """
 
     def before_instantiate_classes(self) -> None:
         """Fill in ``trainer.precision`` when the configuration leaves it open."""
@@ -271,14 +291,31 @@ class PretrainCLI(LightningCLI):
             device = resolve_device("cpu" if trainer.accelerator == "cpu" else "auto")
             trainer.precision = lightning_precision("auto", device)
 
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The trainer with the plugins that processes and clusters need, beside those of the configuration."""
+        config = self._get(self.config_init, "trainer", default={})
+        plugins = config.get("plugins") or []
+        plugins = list(plugins) if isinstance(plugins, list) else [plugins]
+        if config.get("sync_batchnorm"):
+            plugins.append(SharedStatistics())
+        if not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
+            plugins += slurm_environment()
+        return super().instantiate_trainer(plugins=plugins, **kwargs)
+
 
 def cli(args: ArgsType = None) -> PretrainCLI:
     """``medlsam pretrain``: fit, validate, ``--print_config``, as LightningCLI gives them."""
     return PretrainCLI(
         MedLAMPretraining,
-        CTPool,
+        PretrainFeed,
         save_config_kwargs={"overwrite": True},
-        trainer_defaults={"reload_dataloaders_every_n_epochs": 1, "use_distributed_sampler": False},
+        trainer_defaults={
+            "reload_dataloaders_every_n_epochs": 1,
+            "use_distributed_sampler": False,
+            "sync_batchnorm": True,
+            # Last but for checkpoints, which Lightning puts last: after what changes weights.
+            "callbacks": RequeueBetweenSteps(),
+        },
         seed_everything_default=0,
         args=args,
     )

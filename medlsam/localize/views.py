@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from medlsam.localize.frames import Frame, random_frame
+from medlsam.localize.viewplan import ViewPlan, plan_view
 
 #: Below this a voxel is taken for air outside the body when points are drawn.
 BODY_HU = -500.0
@@ -68,32 +69,61 @@ class ViewPair:
     negative_places: Tensor
 
 
-def _cut(view: Tensor, rng: np.random.Generator) -> Tensor:
-    """Turn what lies beyond one random plane per chosen axis, or outside a cylinder, into air."""
-    view = view.clone()
-    for axis in range(3):
-        if rng.random() < 0.5:
-            size = view.shape[axis]
-            keep = int(size * rng.uniform(0.55, 0.95))
-            start = keep if rng.random() < 0.5 else 0
-            length = size - keep
-            view.narrow(axis, start, length).fill_(AIR_HU)
-    return view
+@dataclass(frozen=True, eq=False)
+class PairPlan:
+    """A ``ViewPair`` whose views are not drawn yet: everything about it that needs the scan or chance.
+
+    Attributes:
+        views: the plans of the two views.
+        points: see ``ViewPair``; so are the other fields.
+        places: see there.
+        valid: see there.
+        negatives: see there.
+        negative_places: see there.
+    """
+
+    views: tuple[ViewPlan, ViewPlan]
+    points: Tensor
+    places: Tensor
+    valid: Tensor
+    negatives: Tensor
+    negative_places: Tensor
 
 
-def _in_body(view: Tensor, points: np.ndarray) -> np.ndarray:
-    i = np.rint(points).astype(int)
-    return np.asarray(view.numpy()[i[:, 2], i[:, 1], i[:, 0]] > BODY_HU)
+def _draw_cut(
+    shape_zyx: tuple[int, int, int], probability: float, rng: np.random.Generator
+) -> tuple[tuple[int, int], ...]:
+    """(start, stop) along each axis of what a field-of-view cut leaves of a view."""
+    keep = [(0, size) for size in shape_zyx]
+    if rng.random() < probability:
+        for axis, size in enumerate(shape_zyx):
+            if rng.random() < 0.5:
+                left = int(size * rng.uniform(0.55, 0.95))
+                keep[axis] = (0, left) if rng.random() < 0.5 else (size - left, size)
+    return tuple(keep)
+
+
+def _in_body(scan: Tensor, places: np.ndarray) -> np.ndarray:
+    """(N,) boolean: which scan voxels (N, 3), (x, y, z), are in the scan and denser than air."""
+    nearest = np.rint(places).astype(int)
+    inside = ((nearest >= 0) & (nearest < scan.shape[::-1])).all(axis=-1)
+    x, y, z = np.where(inside[:, None], nearest, 0).T
+    return np.asarray(inside & (scan.numpy()[z, y, x] > BODY_HU))
 
 
 def _places_in(
-    view: Tensor, frame: Frame, count: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """``count`` body places of a view (any place where there is too little body): view voxels, scan voxels."""
-    points = rng.uniform(0, np.array(view.shape[::-1]) - 1, (count * 6, 3))
-    body = _in_body(view, points)
-    points = np.concatenate([points[body], points[~body]])[:count]
-    return points, frame.to_places(points)
+    scan: Tensor, frame: Frame, plan: ViewPlan, count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``count`` body places of a view (any place where there is too little body).
+
+    Returns:
+        (count, 3) view voxels, (count, 3) scan voxels, and (count,) whether they are body.
+    """
+    points = rng.uniform(0, np.array(frame.shape_zyx[::-1]) - 1, (count * 6, 3))
+    places = frame.to_places(points)
+    body = _in_body(scan, places) & plan.uncut(points)
+    order = np.argsort(~body, kind="stable")[:count]
+    return points[order], places[order], body[order]
 
 
 def _centres(
@@ -120,11 +150,11 @@ def _centres(
     return [first, np.clip(first + shift, low, high)]
 
 
-def draw_pair(scan: Tensor, spacing_mm: float, options: ViewOptions, rng: np.random.Generator) -> ViewPair:
-    """Two overlapping augmented views of a scan.
+def plan_pair(scan: Tensor, spacing_mm: float, options: ViewOptions, rng: np.random.Generator) -> PairPlan:
+    """Two overlapping augmented views of a scan, still to be drawn.
 
     Args:
-        scan: (Z, Y, X) HU on an isotropic grid.
+        scan: (Z, Y, X) HU of any type on an isotropic grid; little of it is read, so that it may be a memory map.
         spacing_mm: of that grid.
         options: how to draw.
         rng: the only source of chance.
@@ -140,32 +170,44 @@ def draw_pair(scan: Tensor, spacing_mm: float, options: ViewOptions, rng: np.ran
         )
         for centre in _centres(scan, spacing_mm, options, rng)
     ]
-    views = [frame.draw(scan, AIR_HU) for frame in frames]
-    views = [_cut(v, rng) if rng.random() < options.cut_probability else v for v in views]
+    cuts = [_draw_cut(options.shape_zyx, options.cut_probability, rng) for _ in frames]
+    plans = [plan_view(scan, frame, keep) for frame, keep in zip(frames, cuts, strict=True)]
 
-    first, places = _places_in(views[0], frames[0], options.points * 6, rng)
+    first, places, body = _places_in(scan, frames[0], plans[0], options.points * 6, rng)
     second = frames[1].to_points(places)
-    inside = frames[1].inside(second) & _in_body(views[0], first)
-    first, second, places = first[inside], second[inside], places[inside]
-    seen = _in_body(views[1], second)
+    seen = body & frames[1].inside(second) & plans[1].uncut(second)
     keep = np.flatnonzero(seen)[: options.points]
     valid = np.zeros(options.points, dtype=bool)
     valid[: len(keep)] = True
     padding = np.zeros((options.points - len(keep), 3))
     chosen = [np.concatenate([a[keep], padding]) for a in (first, second, places)]
-    others = [_places_in(v, f, options.negatives, rng) for v, f in zip(views, frames, strict=True)]
+    others = [_places_in(scan, f, p, options.negatives, rng) for f, p in zip(frames, plans, strict=True)]
 
     def tensor(array: np.ndarray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.float32)
 
-    return ViewPair(
-        views=torch.stack(views),
+    return PairPlan(
+        views=(plans[0], plans[1]),
         points=tensor(np.stack(chosen[:2])),
         places=tensor(chosen[2] * spacing_mm),
         valid=torch.as_tensor(valid),
         negatives=tensor(np.stack([o[0] for o in others])),
         negative_places=tensor(np.stack([o[1] for o in others]) * spacing_mm),
     )
+
+
+def draw_pair(scan: Tensor, spacing_mm: float, options: ViewOptions, rng: np.random.Generator) -> ViewPair:
+    """Two overlapping augmented views of a scan: ``plan_pair``, and the views drawn where the scan is.
+
+    Args:
+        scan: (Z, Y, X) HU on an isotropic grid.
+        spacing_mm: of that grid.
+        options: how to draw.
+        rng: the only source of chance.
+    """
+    plan = plan_pair(scan, spacing_mm, options, rng)
+    views = torch.stack([view.draw(AIR_HU) for view in plan.views])
+    return ViewPair(views, plan.points, plan.places, plan.valid, plan.negatives, plan.negative_places)
 
 
 def collate(pairs: list[ViewPair]) -> dict[str, Tensor]:

@@ -1,0 +1,204 @@
+"""Which crops are drawn when: draw i of step t depends on (seed, t, i) alone.
+
+So it does not matter how many processes share a step, how many workers load it, or where a run was broken off and
+resumed: the same step trains on the same views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from medlsam.localize.encoder import EncoderConfig, normalise_hu
+from medlsam.localize.intensity import Intensity, change_intensity, draw_intensity
+from medlsam.localize.viewplan import ViewPlan
+from medlsam.localize.views import AIR_HU, PairPlan, ViewOptions, plan_pair
+from medlsam.pool.shard import Shard
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """One draw: a pair of views still to be drawn, and the chances that go with it.
+
+    Attributes:
+        pair: the plan.
+        intensity: what happens to the values of both views.
+        window_chance: (2, N, 3) uniform in [0, 1), for ``window_loss`` in both directions.
+    """
+
+    pair: PairPlan
+    intensity: tuple[Intensity, Intensity]
+    window_chance: Tensor
+
+
+def open_scan(scan: Path) -> Tensor:
+    """(Z, Y, X) HU of a pool's scan."""
+    return torch.from_numpy(Shard(scan).read().array)
+
+
+class PairDraws(Dataset[Draw]):
+    """Draws from a pool; the index is the draw's number since the beginning of training.
+
+    Args:
+        scans: of the pool.
+        weights: (N,) how often each is drawn, relative.
+        options: how views are drawn.
+        spacing_mm: of the scans.
+        seed: of all draws.
+        augmented: whether the values are changed as well.
+    """
+
+    def __init__(
+        self,
+        scans: Sequence[Path],
+        weights: NDArray[np.float64],
+        options: ViewOptions,
+        spacing_mm: float,
+        seed: tuple[int, ...],
+        augmented: bool = True,
+    ) -> None:
+        self.scans, self.options, self.spacing_mm, self.seed = scans, options, spacing_mm, seed
+        self.augmented = augmented
+        self._reach = np.cumsum(weights) / np.sum(weights)
+
+    def __getitem__(self, index: int) -> Draw:
+        rng = np.random.default_rng([*self.seed, index])
+        which = int(np.searchsorted(self._reach, rng.random(), side="right"))
+        pair = plan_pair(open_scan(self.scans[which]), self.spacing_mm, self.options, rng)
+        plain = Intensity()
+        changes = (draw_intensity(rng), draw_intensity(rng)) if self.augmented else (plain, plain)
+        chance = torch.as_tensor(rng.random((2, self.options.points, 3)), dtype=torch.float32)
+        return Draw(pair, changes, chance)
+
+
+class DrawBatch:
+    """The draws of a step that one process takes, on their way to its device.
+
+    All blocks travel as one tensor: one copy to the device, and one file handle between processes, of which there are
+    not many. No dataclass: Lightning takes those apart when it moves a batch, and this one moves itself.
+
+    Args:
+        values: (N,) the voxels of all blocks, one after the other.
+        plans: the views; their blocks are empty.
+        shapes: (Z, Y, X) of their blocks.
+        changes: what happens to their values.
+        fields: what else there is, stacked.
+    """
+
+    def __init__(
+        self,
+        values: Tensor,
+        plans: list[ViewPlan],
+        shapes: list[torch.Size],
+        changes: list[Intensity],
+        fields: dict[str, Tensor],
+    ) -> None:
+        self.values, self.plans, self.shapes = values, plans, shapes
+        self.changes, self.fields = changes, fields
+
+    def to(self, device: torch.device, **_: Any) -> DrawBatch:
+        """The same batch on a device."""
+        return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> DrawBatch:
+        """The same batch where a GPU can fetch it by itself."""
+        return self._moved(lambda tensor: tensor.pin_memory())
+
+    def _moved(self, move: Callable[[Tensor], Tensor]) -> DrawBatch:
+        fields = {name: move(value) for name, value in self.fields.items()}
+        return DrawBatch(move(self.values), self.plans, self.shapes, self.changes, fields)
+
+    def render(self, config: EncoderConfig) -> dict[str, Tensor]:
+        """Draw and augment the views, where the batch is.
+
+        Args:
+            config: says how HU are normalised.
+
+        Returns:
+            The fields of ``ViewPair`` and of ``Draw``, stacked; ``views`` (B, 2, Z, Y, X) are normalised HU.
+        """
+        blocks = self.values.split([shape.numel() for shape in self.shapes])
+        views = []
+        for block, shape, plan, how in zip(blocks, self.shapes, self.plans, self.changes, strict=True):
+            drawn = normalise_hu(replace(plan, block=block.view(shape)).draw(AIR_HU), config)
+            views.append(change_intensity(drawn, how) if how != Intensity() else drawn)
+        return {"views": torch.stack(views).unflatten(0, (-1, 2)), **self.fields}
+
+
+def gather(draws: list[Draw]) -> DrawBatch:
+    """The batch of some draws."""
+    names = ("points", "places", "valid", "negatives", "negative_places")
+    fields = {name: torch.stack([getattr(draw.pair, name) for draw in draws]) for name in names}
+    fields["window_chance"] = torch.stack([draw.window_chance for draw in draws])
+    plans = [plan for draw in draws for plan in draw.pair.views]
+    values = torch.cat([plan.block.flatten() for plan in plans])
+    empty = values.new_empty(0)
+    return DrawBatch(
+        values,
+        [replace(plan, block=empty) for plan in plans],
+        [plan.block.shape for plan in plans],
+        [how for draw in draws for how in draw.intensity],
+        fields,
+    )
+
+
+class StepBatches(Sampler[list[int]]):
+    """The draws that one process takes of each of some steps.
+
+    Args:
+        first: the first step.
+        steps: how many.
+        size: draws a step, all processes together.
+        rank: which process this is.
+        world: how many there are; divides ``size``.
+    """
+
+    def __init__(self, first: int, steps: int, size: int, rank: int = 0, world: int = 1) -> None:
+        self.first, self.steps, self.size, self.rank, self.world = first, steps, size, rank, world
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        own = self.size // self.world
+        for step in range(self.first, self.first + self.steps):
+            start = step * self.size + self.rank * own
+            yield list(range(start, start + own))
+
+
+class DrawLoader(DataLoader[Draw]):
+    """A loader of draws. It can begin anywhere, and says so to Lightning by having a state, which is empty.
+
+    Args:
+        draws: what to load.
+        batches: which of them.
+        workers: loader processes; 0 for none.
+        pinned: whether batches are to lie in pinned memory.
+    """
+
+    def __init__(self, draws: PairDraws, batches: StepBatches, workers: int, pinned: bool) -> None:
+        super().__init__(
+            draws,
+            batch_sampler=batches,
+            collate_fn=gather,
+            num_workers=workers,
+            pin_memory=pinned,
+            prefetch_factor=4 if workers else None,
+            # Otherwise each new iterator takes a seed from torch's global generator, and a resumed run another one.
+            generator=torch.Generator().manual_seed(0),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: where to begin follows from the number of steps done."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See ``state_dict``."""

@@ -1,0 +1,63 @@
+"""Jobs on a SLURM cluster that run out of time: a checkpoint between two steps, and the job back into the queue."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+
+def slurm_environment() -> list[SLURMEnvironment]:
+    """SLURM's environment, with requeueing, where ``srun`` has started this process in a job; else nothing."""
+    if "SLURM_JOB_ID" in os.environ and SLURMEnvironment.detect():
+        return [SLURMEnvironment(auto_requeue=True)]
+    return []
+
+
+class RequeueBetweenSteps(Callback):
+    """Puts what Lightning does at SLURM's signal off until the step is done, in all processes after the same one.
+
+    Lightning saves and requeues in the signal handler, which may interrupt the optimizer between two weights, and its
+    processes in different steps. A resumed run would then not end where an unbroken one ends, or hang.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._signal: int | None = None
+        self._handler: Callable[[int, FrameType | None], Any] | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the place of Lightning's handler."""
+        # Also where there is one process, whose strategy knows no environment.
+        environment = trainer._accelerator_connector.cluster_environment
+        if not isinstance(environment, SLURMEnvironment) or not environment.auto_requeue:
+            return
+        assert environment.requeue_signal is not None, "SLURM runs on no system without it"
+        handler = signal.getsignal(environment.requeue_signal)
+        if callable(handler):
+            self._signal, self._handler = environment.requeue_signal, handler
+            signal.signal(self._signal, self._note)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save and requeue, if any process was asked to."""
+        if self._handler is None or self._signal is None:
+            return
+        if trainer.strategy.reduce_boolean_decision(self._asked, all=False):
+            self._asked = False
+            self._handler(self._signal, None)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give the signal back."""
+        if self._handler is not None and self._signal is not None:
+            signal.signal(self._signal, self._handler)
+            self._signal = self._handler = None
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._asked = True
