@@ -46,7 +46,8 @@ def compare(
     rows = []
     for value, (name, own) in enumerate(located.organs.items(), start=1):
         other = base.organs[name]
-        assert own.box is not None and other.box is not None
+        assert own.box is not None
+        assert other.box is not None
         reference = theirs.labels.array == value
         row = {
             "moved_mm": float(np.abs(own.box.faces - other.box.faces).max()),

@@ -28,7 +28,7 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch import Tensor, nn
+from torch import nn
 
 from medlsam.localize.encoder import Encoder, normalise_hu
 from medlsam.segment import tiny
@@ -39,6 +39,7 @@ from medlsam.segment.sam import SamSlices, build_network
 from medlsam.segment.segmenters import Segmenter
 from medlsam.segment.volume_segmenter import MaskBlock
 from medlsam.segment.whole_slices import WholeSliceSegmenter
+from medlsam.stopwatch import Stopwatch
 from medlsam.volume import Volume, write_volume
 
 CUBE = 64
@@ -69,7 +70,9 @@ def cube_seconds(encoder: Encoder, hu: NDArray[np.float64], cubes: int, repeats:
         cubes: at a time.
         repeats: how often; one more comes before.
     """
-    values = normalise_hu(torch.from_numpy(np.pad(hu.astype(np.float32), CUBE // 2, mode="edge")), encoder.config)
+    values = normalise_hu(
+        torch.from_numpy(np.pad(hu.astype(np.float32), CUBE // 2, mode="edge")), encoder.config
+    )
     generator = np.random.default_rng(0)
     seconds = []
     for _ in range(repeats + 1):
@@ -92,13 +95,16 @@ def one_crop_at_a_time() -> Iterator[None]:
 
 
 def tiny_as_published(
-    segmenter: Segmenter, volume: Volume, prompts: Mapping[str, Sequence[SlicePrompt]]
+    segmenter: Segmenter,
+    volume: Volume,
+    prompts: Mapping[str, Sequence[SlicePrompt]],
+    stopwatch: Stopwatch,
 ) -> dict[str, MaskBlock]:
     """Every structure and slice by itself; ``segmenter`` has to be a float32 one."""
     blocks: dict[str, MaskBlock] = {}
     with one_crop_at_a_time():
         for name, own in prompts.items():
-            blocks |= segmenter.segment(volume, {name: own})
+            blocks |= segmenter.segment(volume, {name: own}, stopwatch)
     return blocks
 
 
@@ -108,13 +114,17 @@ def random_vit_b(published: bool) -> WholeSliceSegmenter:
     Positions and biases begin at zero; they are moved, too, for there is nothing to compare otherwise.
     """
     torch.manual_seed(0)
-    network: nn.Module = sam_parts().build_sam.sam_model_registry["vit_b"]() if published else build_network("vit_b")
+    network: nn.Module = (
+        sam_parts().build_sam.sam_model_registry["vit_b"]() if published else build_network("vit_b")
+    )
     state = network.state_dict()
     generator = torch.Generator().manual_seed(1)
     for name in sorted(state):
         if state[name].is_floating_point():
             state[name] += 0.05 * torch.randn(state[name].shape, generator=generator)
-    model = SamSlices(network, SEGMENTERS["sam_vit_b"], torch.device("cpu"), "float32" if published else "auto")
+    model = SamSlices(
+        network, SEGMENTERS["sam_vit_b"], torch.device("cpu"), "float32" if published else "auto"
+    )
     return WholeSliceSegmenter(model)
 
 
@@ -146,8 +156,3 @@ def slices_of(
     chosen = np.linspace(0, len(by_slice) - 1, min(some, len(by_slice))).round().astype(int)
     listed = sorted(by_slice.items())
     return [listed[i] for i in chosen]
-
-
-def logits_above_zero(model: SamSlices, embedding: Tensor, boxes: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """(N, H, W) masks of boxes in an encoded slice."""
-    return np.asarray(model.decode(embedding, boxes, shape).numpy() > 0)

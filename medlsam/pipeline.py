@@ -290,7 +290,8 @@ def load(
 
     Raises:
         WeightsError: an unknown name, or a file that is absent, damaged or of another kind.
-        UsageError: a device that this machine does not have, an unknown precision, or ``weights`` with another localizer.
+        UsageError: a device that this machine does not have, an unknown precision, or ``weights`` with another
+            localizer.
     """
     choice("precision", precision, PRECISIONS)
     if str(segmenter) not in weight_names("segmenter"):

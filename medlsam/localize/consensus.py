@@ -153,7 +153,9 @@ def _shared_windows(
     middle = torch.from_numpy(np.median(around, axis=1)).float()
     wanted = features.transpose(1, 2).flatten(0, 1)
     matches = embedding.refine(wanted, middle.flatten(0, 1), window, options.temperature)
-    points, similarity = (part.unflatten(0, middle.shape[:2]) for part in (matches.points, matches.similarity))
+    points, similarity = (
+        part.unflatten(0, middle.shape[:2]) for part in (matches.points, matches.similarity)
+    )
     return points.transpose(1, 2).double().numpy(), similarity.transpose(1, 2).double().numpy()
 
 
@@ -163,9 +165,7 @@ def _own_windows(
     """The same, each support in windows of its own: extreme points of two patients need not correspond."""
     shape = around.shape[:-1]
     middle = torch.from_numpy(around.reshape(-1, 3)).float()
-    matches = embedding.refine(
-        features.flatten(0, 2)[:, None], middle, window, options.temperature
-    )
+    matches = embedding.refine(features.flatten(0, 2)[:, None], middle, window, options.temperature)
     points = matches.points.double().numpy().reshape(*shape, 3)
     return points, matches.similarity.double().numpy().reshape(shape)
 

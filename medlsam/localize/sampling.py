@@ -60,7 +60,7 @@ def sample_places(values: Tensor, points: Tensor, stride: int) -> Tensor:
     found = values.permute(1, 2, 3, 0).flatten(0, 2).index_select(0, corners.flatten()).float()
     z, y, x = share.unbind(1)
     weight = z[:, :, None, None] * y[:, None, :, None] * x[:, None, None, :]
-    return (weight.flatten(1)[:, None] @ found.view(len(points), 8, -1))[:, 0]
+    return (weight.flatten(1)[:, None] @ found.view(len(points), 8, len(values)))[:, 0]
 
 
 def cell_centres(shape_zyx: tuple[int, int, int], stride: int) -> Tensor:

@@ -2,8 +2,8 @@
 
 Published, each of the four global layers of ViT-B at 1024 pixels makes the 12 x 4096 x 4096 matrix of its attention
 several times over: product, bias, softmax. That is 800 MB a time, which on a CPU takes longer than the sums in it.
-torch's fused kernel never writes that matrix; it wants the relative-position bias as a mask, which is made here for a few
-heads at a time. Parameters keep their names, so checkpoints fit as before.
+torch's fused kernel never writes that matrix; it wants the relative-position bias as a mask, which is made here for a
+few heads at a time. Parameters keep their names, so checkpoints fit as before.
 """
 
 from __future__ import annotations
