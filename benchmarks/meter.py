@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 #: Side of the matrices whose product is timed.
@@ -36,6 +37,10 @@ def flops_of(work: Callable[[], Any]) -> float:
     with FlopCounterMode(display=False, custom_mapping={kernel: attention}) as counter:
         work()
     return counter.get_total_flops() / 1e9
+
+
+def _float32(value: Any) -> Any:
+    return value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
 
 
 class Meter:
@@ -81,7 +86,8 @@ class Meter:
         else:
             delattr(self.owner, self.name)
         if self._last is not None:
-            arguments, options = self._last
+            # In float32, whatever it ran in: torch's counter takes operations apart below autocast. They are as many.
+            arguments, options = tree_map(_float32, self._last)
             with torch.inference_mode():
                 once = flops_of(lambda: self._inner(*arguments, **options))
             self.gflop = once / self._size(arguments) * self.items

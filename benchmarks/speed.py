@@ -91,9 +91,9 @@ class Column:
         return {**vars(self), "guessed": sorted(self.guessed), "total_s": self.total}
 
 
-def make(folder: Path, localizer: str, device: str) -> list[str]:
-    """Write the scan and the templates; the structures that are segmented."""
-    loaded = load_localizer(localizer, device, precision="float32")
+def make(folder: Path, localizer: str) -> None:
+    """Write the scan and the templates."""
+    loaded = load_localizer(localizer, "cpu", precision="float32")
     made = [phantom(seed, (3.0,) * 3, HEIGHTS) for seed in TEMPLATES]
     supports = [Support(f"template {i}", one.image, one.labels) for i, one in enumerate(made)]
     build_templates(loaded, supports, made[0].names, calibrate=False).save(folder / "t.medlsam")
@@ -104,7 +104,6 @@ def make(folder: Path, localizer: str, device: str) -> list[str]:
     hu += np.random.default_rng(0).normal(0, 10, hu.shape).astype(np.float32)
     grid = Grid(SHAPE, SPACING, (float(x), float(y), float(z)))
     write_volume(Volume(np.rint(hu).astype(np.int16), grid), folder / "scan.nii.gz")
-    return list(TemplateSet.load(folder / "t.medlsam").organs[:STRUCTURES])
 
 
 def tiny_ours(job: dict[str, Any]) -> Column:
@@ -267,13 +266,20 @@ def main() -> None:
     parser.add_argument(
         "--slices", type=int, default=6, help="slices on which ViT-B is timed; 0 leaves it out"
     )
+    parser.add_argument(
+        "--folder", type=Path, metavar="DIR", help="keep scan and templates here, and use those that are here"
+    )
     arguments = parser.parse_args()
     rates = {"float32": matmul_rate(torch.float32)}
     if autocast_dtype(torch.device("cpu")) is torch.bfloat16:
         rates["bfloat16"] = matmul_rate(torch.bfloat16)
-    with tempfile.TemporaryDirectory() as folder:
-        organs = make(Path(folder), arguments.localizer, "cpu")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = str(arguments.folder or temporary)
+        if not (Path(folder) / "scan.nii.gz").exists():
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            make(Path(folder), arguments.localizer)
         templates = TemplateSet.load(Path(folder) / "t.medlsam")
+        organs = list(templates.organs[:STRUCTURES])
         job: dict[str, Any] = {
             "folder": folder, "localizer": arguments.localizer, "segmenter": arguments.segmenter,
             "organs": organs, "slices": arguments.slices, "values": dict(templates.values),
