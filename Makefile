@@ -4,7 +4,7 @@
 #   make demo    the main job on phantoms, with the weights that ship (no download after the installation)
 #   make test    lint, types and tests
 #   make lint    ruff and mypy only (make format: let ruff repair what it can)
-#   make bench   the benchmarks
+#   make bench   the benchmarks that need no real scans (speed: the published order of work beside ours)
 #   make clean   remove the environment and everything that the targets wrote
 
 VENV ?= .venv
@@ -47,7 +47,7 @@ types: $(VENV)/.ready-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.ready-dev
-	@set -e; for name in one_scan search_time; do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done
+	@set -e; for name in speed one_scan search_time; do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 to 3.13 found; name one: make PYTHON=/path/to/python3.11"; exit 1; }

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from medlsam.errors import UsageError
+from medlsam.options import PRECISIONS, choice
 
 _NAME = re.compile(r"(auto|cpu|mps|cuda(?::(?P<index>\d+))?)")
 
@@ -56,11 +57,20 @@ def has_fast_bf16() -> bool:
     return any(bool(flags.get(name)) for name in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16", "arm_bf16"))
 
 
-def autocast_dtype(device: torch.device) -> torch.dtype | None:
-    """The reduced precision that pays on a device, None where float32 is best.
+def autocast_dtype(device: torch.device, precision: str = "auto") -> torch.dtype | None:
+    """The precision of forward passes on a device; None for float32.
 
-    CUDA: bfloat16 where the hardware has it, else float16. CPU: bfloat16 where the hardware has it.
+    Args:
+        device: where the network runs.
+        precision: ``auto``: what pays there (CUDA: bfloat16 where the hardware has it, else float16; CPU: bfloat16
+            where the hardware has it, else float32; others: float32). ``float32`` and ``bfloat16`` are taken at their
+            word, also where they are slow.
+
+    Raises:
+        UsageError: an unknown precision.
     """
+    if choice("precision", precision, PRECISIONS) != "auto":
+        return torch.bfloat16 if precision == "bfloat16" else None
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if device.type == "cpu" and has_fast_bf16():
@@ -68,9 +78,9 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     return None
 
 
-def autocast(device: torch.device) -> AbstractContextManager[object]:
-    """A context in which forward passes run in ``autocast_dtype(device)``; nothing where that is None."""
-    dtype = autocast_dtype(device)
+def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager[object]:
+    """A context in which forward passes run in ``autocast_dtype(device, precision)``; nothing where that is None."""
+    dtype = autocast_dtype(device, precision)
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 

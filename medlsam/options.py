@@ -16,6 +16,7 @@ from medlsam.errors import UsageError
 
 PROMPTS = ("profile", "spl", "wpl")
 SEARCHES = ("consensus", "random-start")
+PRECISIONS = ("auto", "float32", "bfloat16")
 AXES = ("axial", "three")
 COMPONENTS = ("largest", "all")
 OVERLAPS = ("probability", "order")
@@ -106,6 +107,13 @@ class InferenceOptions(Policy):
     )
     segmenter: str = field(default="sam-tiny", metadata={"help": "Segmenter: a known name or a file."})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:N or mps."})
+    precision: str = field(
+        default="auto",
+        metadata={
+            "help": "Of the networks; auto is bfloat16 where the machine is fast at it, else float32.",
+            "choices": PRECISIONS,
+        },
+    )
     organs: tuple[str, ...] | None = field(
         default=None,
         metadata={"help": "Structures to look for, comma-separated; all of the templates' by default."},
@@ -159,6 +167,7 @@ class InferenceOptions(Policy):
                     "as --localizer FILE and leave --weights out"
                 )
         object.__setattr__(self, "organs", _organs(self.organs))
+        object.__setattr__(self, "precision", choice("precision", self.precision, PRECISIONS))
         object.__setattr__(self, "search", choice("search", self.search, SEARCHES))
         object.__setattr__(self, "prompts", choice("prompts", self.prompts, PROMPTS))
         cache: object = self.cache

@@ -16,7 +16,7 @@ from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
 from medlsam.localize.templates import TemplateSet
 from medlsam.opening import case_generator, opened, read_one
-from medlsam.options import PROMPTS, SEARCHES, InferenceOptions, Policy, choice
+from medlsam.options import PRECISIONS, PROMPTS, SEARCHES, InferenceOptions, Policy, choice
 from medlsam.results import Localization, Segmentation
 from medlsam.segment.cache import EmbeddingCache
 from medlsam.segment.segmenters import Segmenter, load_segmenter
@@ -48,17 +48,20 @@ class MedLSAM:
         localizer: Localizer,
         segmenter: Segmenter | str | Path = _DEFAULT.segmenter,
         cache: EmbeddingCache | None = None,
+        precision: str = _DEFAULT.precision,
     ) -> None:
         self.localizer = localizer
         self.device = localizer.device
         self._segmenter = segmenter
         self._cache = cache
+        self._precision = precision
 
     @cached_property
     def segmenter(self) -> Segmenter:
         """The segmenter; loaded when it is first needed, since localization does without."""
         if isinstance(self._segmenter, str | Path):
-            return keep_embeddings(load_segmenter(self._segmenter, str(self.device)), self._cache)
+            loaded = load_segmenter(self._segmenter, str(self.device), precision=self._precision)
+            return keep_embeddings(loaded, self._cache)
         return self._segmenter
 
     @cached_property
@@ -270,6 +273,7 @@ def load(
     weights: str | Path | None = _DEFAULT.weights,
     cache: str | Path | None = _DEFAULT.cache,
     cache_gb: float = _DEFAULT.cache_gb,
+    precision: str = _DEFAULT.precision,
 ) -> MedLSAM:
     """Load the networks. The segmenter's weights are read when they are first needed.
 
@@ -281,12 +285,18 @@ def load(
         cache: a folder that keeps the embeddings of segmenters that see whole slices across runs; without it
             they are kept in memory.
         cache_gb: the most that the folder takes up, GB; the embeddings used longest ago go.
+        precision: of the networks: ``auto`` (bfloat16 where the machine is fast at it, else float32), ``float32`` or
+            ``bfloat16``.
 
     Raises:
         WeightsError: an unknown name, or a file that is absent, damaged or of another kind.
-        UsageError: a device that this machine does not have, or ``weights`` with another localizer.
+        UsageError: a device that this machine does not have, an unknown precision, or ``weights`` with another
+            localizer.
     """
+    choice("precision", precision, PRECISIONS)
     if str(segmenter) not in weight_names("segmenter"):
         resolve(segmenter, "segmenter")  # a wrong name is told now, not after the first localization
     kept = None if cache is None else EmbeddingCache(cache, disk_bytes=int(cache_gb * 1e9))
-    return MedLSAM(load_localizer(localizer, device, weights), segmenter, kept)
+    return MedLSAM(
+        load_localizer(localizer, device, weights, precision=precision), segmenter, kept, precision
+    )

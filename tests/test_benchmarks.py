@@ -21,6 +21,8 @@ from benchmarks import (
     lungs,
     pool,
     pretrain_rate,
+    meter,
+    published_schedule,
     reach,
     search_time,
     template_count,
@@ -37,6 +39,7 @@ from medlsam.localize.localizer import Localizer
 from medlsam.localize.published import PublishedNetwork
 from medlsam.results import LocatedOrgan
 from medlsam.scoring.references import find_references
+from medlsam.segment.prompts import SlicePrompt
 from medlsam.volume import Volume, write_volume
 from tests.fake_embedding import fake_embedding
 
@@ -411,3 +414,39 @@ def test_a_pretraining_run_is_worked_out_from_its_rates() -> None:
     assert rows["draws a second that a GPU eats"] == "100 / 200"
     assert rows["loader processes that keep it busy"] == "0.5 / 1.0"
     assert rows["read from the pool for each GPU, MB/s"] == "400 / 800"
+
+
+class Thing:
+    """Something with a function to be metered."""
+
+    def product(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return a @ b
+
+
+def test_a_meter_counts_items_and_operations_and_leaves_no_trace() -> None:
+    thing = Thing()
+    with meter.Meter(thing, "product") as seen:
+        for count in (2, 6):
+            thing.product(torch.ones(count, 4, 5), torch.ones(count, 5, 3))
+    assert (seen.calls, seen.items) == (2, 8)
+    assert seen.gflop == pytest.approx(8 * 2 * 4 * 5 * 3 / 1e9)
+    assert seen.seconds > 0
+    assert not vars(thing)
+
+
+def test_attention_is_counted() -> None:
+    q = torch.ones(1, 2, 16, 8)
+    flops = meter.flops_of(lambda: torch.nn.functional.scaled_dot_product_attention(q, q, q))
+    assert flops == pytest.approx(2 * 2 * 2 * 16 * 16 * 8 / 1e9)
+
+
+def test_slices_of_a_schedule_are_spread_and_hold_all_their_boxes() -> None:
+    prompts = {"a": [SlicePrompt(z, (0, 0, 4, 4)) for z in range(9)], "b": [SlicePrompt(8, (1, 1, 4, 4))]}
+    chosen = published_schedule.slices_of(prompts, 3)
+    assert [z for z, _ in chosen] == [0, 4, 8]
+    assert sorted(chosen[-1][1]) == ["a", "b"]
+
+
+def test_cubes_are_timed() -> None:
+    encoder = Encoder(EncoderConfig(channels=(2, 2, 2, 2), blocks=(1, 1, 1, 1), feature_dim=2)).eval()
+    assert published_schedule.cube_seconds(encoder, np.zeros((20, 20, 20)), 2, 1) > 0

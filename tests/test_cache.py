@@ -28,7 +28,7 @@ class CountingModel:
 
     def __init__(self) -> None:
         self.spec: Any = SimpleNamespace(name="counting", kind="sam")
-        self.device = torch.device("cpu")
+        self.device, self.precision = torch.device("cpu"), "float32"
         self.encoded = 0
         self.asked: list[tuple[Any, Any]] = []
 

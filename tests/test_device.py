@@ -111,3 +111,15 @@ def test_autocast_does_what_autocast_dtype_says(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(device, "has_fast_bf16", lambda: True)
     with device.autocast(CPU):
         assert (matrix @ matrix).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_precision(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "has_fast_bf16", lambda: fast)
+    assert device.autocast_dtype(CPU) is (torch.bfloat16 if fast else None)
+    assert device.autocast_dtype(CPU, "float32") is None
+    assert device.autocast_dtype(CPU, "bfloat16") is torch.bfloat16
+    with device.autocast(CPU, "bfloat16"):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.bfloat16
+    with pytest.raises(UsageError, match="precision: 'half' is unknown"):
+        device.autocast_dtype(CPU, "half")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from medlsam.localize.encoder import Encoder, EncoderConfig, normalise_hu
-from medlsam.localize.sampling import cell_centres, sample_map
+from medlsam.localize.sampling import cell_centres, sample_map, sample_places
 
 SMALL = EncoderConfig(channels=(8, 12, 16, 20), blocks=(1, 1, 1, 1), fine_channels=8, feature_dim=6)
 
@@ -105,3 +105,14 @@ def test_variants_give_maps_at_their_strides(strides: tuple[int, int, int]) -> N
 def test_unknown_strides_are_refused() -> None:
     with pytest.raises(ValueError, match="feature_strides"):
         Encoder(EncoderConfig(feature_strides=(16, 8, 4)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_sample_places_is_sample_map(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(5, 4, 6, 3, generator=generator).to(dtype)
+    points = torch.rand(50, 3, generator=generator) * 40 - 10  # some of them beyond the border
+    expected = sample_map(values[None].float(), points[None], 2)[0]
+    for layout in (values, values[None].contiguous(memory_format=torch.channels_last_3d)[0]):
+        torch.testing.assert_close(sample_places(layout, points, 2), expected, atol=1e-5, rtol=1e-5)
+    assert sample_places(values, points[:0], 2).shape == (0, 5)

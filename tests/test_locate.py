@@ -91,6 +91,19 @@ def test_one_structure_alone_gives_the_same_answer(templates: TemplateSet) -> No
     assert np.allclose(alone["right"].box.faces, together["right"].box.faces, atol=1e-3)
 
 
+def test_structures_may_have_different_numbers_of_supports(templates: TemplateSet) -> None:
+    supports = {**templates.supports, "right": templates.supports["right"][:2]}
+    uneven = TemplateSet(templates.values, supports, templates.signature)
+    scan = fake_embedding((8.0, -4.0, 12.0))
+    together, whole = locate(scan, uneven), locate(scan, templates)
+    alone = locate(scan, uneven, organs=["right"])
+    for found, expected in ((together["left"], whole["left"]), (together["right"], alone["right"])):
+        assert found.box is not None
+        assert expected.box is not None
+        np.testing.assert_allclose(found.box.faces, expected.box.faces, atol=1e-3)
+        assert found.status == expected.status
+
+
 def test_the_papers_mode_is_seeded(templates: TemplateSet) -> None:
     query = fake_embedding((8.0, 0.0, 0.0))
     first, second = (locate(query, templates, search="random-start") for _ in range(2))

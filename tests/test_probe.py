@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from medlsam.geometry import Box, Grid
-from medlsam.localize.probe import MOST_FEATURES, fit_probe, probe_sums
+from medlsam.localize.probe import MOST_FEATURES, _lattice, _rows, _scores, fit_probe, probe_sums
 from medlsam.localize.templates import OrganSupport
 
 GRID = Grid((60, 60, 60), (3.0, 3.0, 3.0), (-88.5, -88.5, -88.5))
@@ -106,3 +106,12 @@ def test_supports_without_masks_or_with_long_features_have_no_probe() -> None:
     none = np.zeros(0, np.float32)
     empty = OrganSupport("s", none, none, none, none, none, none, none, none, none, none, none)  # type: ignore[arg-type]
     assert fit_probe([empty]) is None
+
+
+def test_scores_are_rows_times_weights() -> None:
+    ball, weights = Ball((0, 0, 0), 30.0), np.random.default_rng(0).normal(size=9)
+    box = ball.box.expand((4.0, 4.0, 0.0, 0.0, -3.0, 2.0))
+    lattice = _lattice(box)
+    found = _scores(ball, lattice, box, weights)  # type: ignore[arg-type]
+    rows = _rows(ball, lattice, box)  # type: ignore[arg-type]
+    np.testing.assert_allclose(found, (rows @ weights).reshape(lattice.shape), atol=1e-5)

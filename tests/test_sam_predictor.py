@@ -97,7 +97,7 @@ def slice_hu() -> NDArray[np.int16]:
 
 
 def compare(name: str, predictor_class: Callable[[nn.Module], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sam, "autocast", lambda device: nullcontext())  # float32, whatever the CPU is fast at
+    monkeypatch.setattr(sam, "autocast", lambda *_: nullcontext())  # float32, whatever the CPU is fast at
     spec = SEGMENTERS[name]
     assert spec.architecture is not None
     state = random_state(spec.architecture)

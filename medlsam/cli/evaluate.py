@@ -56,6 +56,7 @@ def evaluate(
     cache_gb: flags.CacheGb = None,
     seed: flags.Seed = None,
     device: flags.Device = None,
+    precision: flags.Precision = None,
     config: flags.Config = None,
     as_json: AsJson = False,
 ) -> None:
@@ -86,6 +87,7 @@ def evaluate(
         "cache_gb": cache_gb,
         "seed": seed,
         "device": device,
+        "precision": precision,
     }
     options = read_options(config, given)
     from medlsam.evaluate import evaluate as score
@@ -112,6 +114,7 @@ def evaluate(
             options.weights,
             options.cache,
             options.cache_gb,
+            options.precision,
         )
         bar.say("templates")
         templates = model.templates(support, options.organs, on_progress=bar.say)

@@ -21,6 +21,7 @@ def localize(
     search: flags.Search = None,
     seed: flags.Seed = None,
     device: flags.Device = None,
+    precision: flags.Precision = None,
     config: flags.Config = None,
     overwrite: flags.Overwrite = False,
     as_json: AsJson = False,
@@ -36,6 +37,7 @@ def localize(
         "search": search,
         "seed": seed,
         "device": device,
+        "precision": precision,
     }
     options = read_options(config, given)
     from medlsam.batch import localize_folder
@@ -45,7 +47,13 @@ def localize(
     cases = find_cases(images)
     console = messages()
     with case_bar(console) as bar:
-        model = load(options.localizer, options.segmenter, options.device, options.weights)
+        model = load(
+            options.localizer,
+            options.segmenter,
+            options.device,
+            options.weights,
+            precision=options.precision,
+        )
         bar.say("templates")
         templates = model.templates(support, options.organs, on_progress=bar.say)
         warn_of_misfits(console, templates)

@@ -35,6 +35,7 @@ def segment(
     cache_gb: flags.CacheGb = None,
     seed: flags.Seed = None,
     device: flags.Device = None,
+    precision: flags.Precision = None,
     config: flags.Config = None,
     overwrite: flags.Overwrite = False,
     as_json: AsJson = False,
@@ -65,6 +66,7 @@ def segment(
         "cache_gb": cache_gb,
         "seed": seed,
         "device": device,
+        "precision": precision,
     }
     options = read_options(config, given)
     from medlsam.batch import segment_folder
@@ -81,6 +83,7 @@ def segment(
             options.weights,
             options.cache,
             options.cache_gb,
+            options.precision,
         )
         bar.say("templates")
         templates = model.templates(support, options.organs, on_progress=bar.say)

@@ -36,6 +36,7 @@ def build(
     localizer: flags.Localizer = None,
     weights: flags.Weights = None,
     device: flags.Device = None,
+    precision: flags.Precision = None,
     margin: Annotated[
         str, typer.Option(help="Of the boxes: calibrated, or paper (30 mm in plane, 6 mm along z).")
     ] = MARGINS[0],
@@ -47,9 +48,14 @@ def build(
     Each template is located with the others, and the table of that is printed: what to expect of each
     structure, and which template does not fit.
     """
-    options = read_options(
-        config, {"organs": organs, "localizer": localizer, "weights": weights, "device": device}
-    )
+    given = {
+        "organs": organs,
+        "localizer": localizer,
+        "weights": weights,
+        "device": device,
+        "precision": precision,
+    }
+    options = read_options(config, given)
     choice("margin", margin, MARGINS)
     from medlsam.localize.calibrate import with_paper_margin
     from medlsam.pipeline import load
@@ -60,7 +66,13 @@ def build(
         raise TemplateError(f"{path}: there is no such templates folder")
     console = messages()
     with case_bar(console) as bar:
-        model = load(options.localizer, options.segmenter, options.device, options.weights)
+        model = load(
+            options.localizer,
+            options.segmenter,
+            options.device,
+            options.weights,
+            precision=options.precision,
+        )
         bar.say("templates")
         templates = model.templates(path, options.organs, cases, on_progress=bar.say)
         if margin == "paper":

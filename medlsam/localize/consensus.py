@@ -51,89 +51,123 @@ def fit_axes(
     a quarter of the points' own spread, and kept within 0.7 to 1.4.
 
     Args:
-        source: (P, 3) mm.
-        target: (P, 3) mm.
-        weight: (P,) non-negative.
+        source: (..., P, 3) mm: any number of fits at once.
+        target: (..., P, 3) mm.
+        weight: (..., P) non-negative.
         rounds: of reweighting.
 
     Returns:
-        scale (3,), shift (3,).
+        scale (..., 3), shift (..., 3).
     """
+
+    def total_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(values.sum(axis=-2, keepdims=True))
+
     scale, shift = np.ones(3), np.zeros(3)
     residual = np.zeros_like(source)
     for round_ in range(rounds):
-        w = np.repeat(weight[:, None], 3, axis=1)
+        w = np.repeat(weight[..., None], 3, axis=-1)
         if round_:
             w = w / (1 + (residual / 8.0) ** 2)
-        total = w.sum(axis=0) + 1e-9
-        mean_s, mean_t = (w * source).sum(axis=0) / total, (w * target).sum(axis=0) / total
+        total = total_of(w) + 1e-9
+        mean_s, mean_t = total_of(w * source) / total, total_of(w * target) / total
         ds, dt = source - mean_s, target - mean_t
-        variance = (w * ds * ds).sum(axis=0) / total
+        variance = total_of(w * ds * ds) / total
         prior = 0.25 * variance + 25.0
-        scale = np.clip(((w * ds * dt).sum(axis=0) / total + prior) / (variance + prior), 0.7, 1.4)
+        scale = np.clip((total_of(w * ds * dt) / total + prior) / (variance + prior), 0.7, 1.4)
         shift = mean_t - scale * mean_s
         residual = target - (scale * source + shift)
-    return scale, shift
+    return scale[..., 0, :], shift[..., 0, :]
 
 
 def consensus(
     embedding: Seen, groups: list[tuple[OrganSupport, ...]], options: SearchOptions
 ) -> list[Answer]:
     """Every support's answer for every structure: coarse for all of them at once, then window by window."""
-    sources = [np.stack([s.points for s in group]).astype(float) for group in groups]
-    features = [torch.from_numpy(np.stack([s.features for s in group])) for group in groups]
     # The places beside a face say where the face is, not where the structure is: they come last.
     frame = slice(0, FACES.start)
     latents = torch.from_numpy(np.concatenate([s.latents[frame] for group in groups for s in group]))
     votes, spread = coarse_consensus(embedding, latents)
-    shapes = [source[:, frame].shape for source in sources]
-    sizes = [shape[0] * shape[1] for shape in shapes]
-    coarse = [v.double().numpy().reshape(shape) for v, shape in zip(votes.split(sizes), shapes, strict=True)]
-    answers = []
-    for source, voted, feature, votes_spread in zip(
-        sources, coarse, features, spread.split(sizes), strict=True
-    ):
-        found = voted
-        weight = np.ones(found.shape[:2])
+    sizes = [sum(len(s.latents[frame]) for s in group) for group in groups]
+    own = list(zip(votes.split(sizes), spread.split(sizes), strict=True))
+    answers: dict[int, Answer] = {}
+    for together in _batches(embedding, groups):
+        chosen = [groups[i] for i in together]
+        spreads = [float(own[i][1].mean()) for i in together]
+        voted = torch.stack([own[i][0].unflatten(0, (len(groups[i]), -1)) for i in together]).double().numpy()
+        answers.update(zip(together, _refined(embedding, chosen, voted, spreads, options), strict=True))
+    return [answers[i] for i in range(len(groups))]
+
+
+def _batches(embedding: Seen, groups: list[tuple[OrganSupport, ...]]) -> list[list[int]]:
+    """Structures that are searched for together: as many as have the same number of supports, as arrays need it."""
+    if not embedding.independent:
+        return [[i] for i in range(len(groups))]
+    batches: dict[tuple[int, ...], list[int]] = {}
+    for i, group in enumerate(groups):
+        batches.setdefault((len(group), *group[0].points.shape), []).append(i)
+    return list(batches.values())
+
+
+def _refined(
+    embedding: Seen,
+    groups: list[tuple[OrganSupport, ...]],
+    voted: NDArray[np.float64],
+    spreads: list[float],
+    options: SearchOptions,
+) -> list[Answer]:
+    """Answers of G structures with S supports each, from the coarse votes (G, S, Q, 3) on."""
+    frame = slice(0, FACES.start)
+    source = np.stack([[s.points for s in group] for group in groups]).astype(float)
+    features = torch.from_numpy(np.stack([[s.features for s in group] for group in groups]))
+    found = voted
+    weight = np.ones(found.shape[:-1])
+    fitted = _fit(source, found, weight)
+    for window in options.windows_mm[:-1]:
+        around = fitted[:, :, frame]
+        found, weight = _shared_windows(embedding, features[:, :, frame], around, window, options)
         fitted = _fit(source, found, weight)
-        for window in options.windows_mm[:-1]:
-            found, weight = _shared_windows(embedding, feature[:, frame], fitted[:, frame], window, options)
-            fitted = _fit(source, found, weight)
-        if options.windows_mm:
-            found, weight = _own_windows(embedding, feature, fitted, options.windows_mm[-1], options)
-            fitted = _fit(source, found[:, frame], weight[:, frame])
-        else:
-            found = fitted
-        answers.append(
-            Answer(
-                points=_settle(found, fitted, options),
-                coarse=voted,
-                similarity=float(weight[:, frame].mean()),
-                spread_mm=float(votes_spread.mean()),
-                fit_mm=float(np.linalg.norm((found - fitted)[:, frame], axis=-1).mean()),
-            )
+    if options.windows_mm:
+        found, weight = _own_windows(embedding, features, fitted, options.windows_mm[-1], options)
+        fitted = _fit(source, found[:, :, frame], weight[:, :, frame])
+    else:
+        found = fitted
+    points = _settle(found, fitted, options)
+    apart = np.linalg.norm((found - fitted)[:, :, frame], axis=-1)
+    return [
+        Answer(
+            points=points[g],
+            coarse=voted[g],
+            similarity=float(weight[g, :, frame].mean()),
+            spread_mm=spreads[g],
+            fit_mm=float(apart[g].mean()),
         )
-    return answers
+        for g in range(len(groups))
+    ]
 
 
 def _shared_windows(
     embedding: Seen, features: Tensor, around: NDArray[np.float64], window: float, options: SearchOptions
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Refined places (S, P, 3) and similarities (S, P), all supports in windows around the median of their places."""
-    middle = torch.from_numpy(np.median(around, axis=0)).float()
-    matches = embedding.refine(features.transpose(0, 1), middle, window, options.temperature)
-    return matches.points.transpose(0, 1).double().numpy(), matches.similarity.T.double().numpy()
+    """Refined places (G, S, P, 3) and similarities (G, S, P), supports in windows around the median of their places."""
+    middle = torch.from_numpy(np.median(around, axis=1)).float()
+    wanted = features.transpose(1, 2).flatten(0, 1)
+    matches = embedding.refine(wanted, middle.flatten(0, 1), window, options.temperature)
+    points, similarity = (
+        part.unflatten(0, middle.shape[:2]) for part in (matches.points, matches.similarity)
+    )
+    return points.transpose(1, 2).double().numpy(), similarity.transpose(1, 2).double().numpy()
 
 
 def _own_windows(
     embedding: Seen, features: Tensor, around: NDArray[np.float64], window: float, options: SearchOptions
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The same, each support in windows of its own: extreme points of two patients need not correspond."""
-    supports, count = features.shape[:2]
+    shape = around.shape[:-1]
     middle = torch.from_numpy(around.reshape(-1, 3)).float()
-    matches = embedding.refine(features.reshape(supports * count, 1, -1), middle, window, options.temperature)
-    points = matches.points.double().numpy().reshape(supports, count, 3)
-    return points, matches.similarity.double().numpy().reshape(supports, count)
+    matches = embedding.refine(features.flatten(0, 2)[:, None], middle, window, options.temperature)
+    points = matches.points.double().numpy().reshape(*shape, 3)
+    return points, matches.similarity.double().numpy().reshape(shape)
 
 
 def _settle(
@@ -141,38 +175,36 @@ def _settle(
     fitted: NDArray[np.float64],
     options: SearchOptions,
 ) -> NDArray[np.float64]:
-    """(S, P, 3): every place between its own answer and the fit; the extreme points also lean on their faces.
+    """(G, S, P, 3): every place between its own answer and the fit; the extreme points also lean on their faces.
 
     How far a face lies from the fit is asked of all the places on it, not only of its extreme point.
     """
     own = options.own_weight
     points = own * found + (1 - own) * fitted
-    if found.shape[1] < FACES.stop:
+    if found.shape[-2] < FACES.stop:
         return points
-    offset = (found - fitted)[:, FACES].reshape(len(found), 6, FACE_POINTS, 3)
-    faces, axes = np.arange(6), np.arange(6) // 2
-    beside = np.median(offset[:, faces, :, axes], axis=2).T  # (S, 6): indexing puts the faces first
-    alone = (found - fitted)[:, faces, axes]
+    off = found - fitted
+    offset = off[:, :, FACES].reshape(*off.shape[:2], 6, FACE_POINTS, 3)
+    # (G, S, 6): indexing puts the faces first
+    beside = np.moveaxis(np.median(offset[:, :, _FACE, :, _AXIS], axis=-1), 0, -1)
+    alone = off[:, :, _FACE, _AXIS]
     share = options.face_weight
-    points[:, faces, axes] = fitted[:, faces, axes] + own * (share * beside + (1 - share) * alone)
+    points[:, :, _FACE, _AXIS] = fitted[:, :, _FACE, _AXIS] + own * (share * beside + (1 - share) * alone)
     return points
 
 
 def _fit(
     source: NDArray[np.float64], found: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(S, P, 3): where each support's places land when the first of them as a whole are fitted to their answers.
+    """(..., P, 3): where each support's places land when the first of them as a whole are fitted to their answers.
 
     Args:
-        source: (S, P, 3) places in the supports, mm.
-        found: (S, Q, 3) answers of the first Q of them.
-        weight: (S, Q) similarities.
+        source: (..., P, 3) places in the supports, mm.
+        found: (..., Q, 3) answers of the first Q of them.
+        weight: (..., Q) similarities.
     """
-    fitted = np.empty_like(source)
-    for s in range(len(source)):
-        scale, shift = fit_axes(source[s, : found.shape[1]], found[s], np.clip(weight[s], 0.05, 1.0) ** 4)
-        fitted[s] = scale * source[s] + shift
-    return fitted
+    scale, shift = fit_axes(source[..., : found.shape[-2], :], found, np.clip(weight, 0.05, 1.0) ** 4)
+    return np.asarray(scale[..., None, :] * source + shift[..., None, :])
 
 
 def consensus_slabs(

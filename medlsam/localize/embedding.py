@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812 - the usual name
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from medlsam.device import autocast
 from medlsam.geometry import Grid
 from medlsam.localize.encoder import (
     POSITION_STRIDE,
@@ -21,7 +22,7 @@ from medlsam.localize.encoder import (
     EncoderConfig,
     normalise_hu,
 )
-from medlsam.localize.sampling import cell_centres, sample_lattice, sample_map
+from medlsam.localize.sampling import cell_centres, sample_lattice, sample_places
 from medlsam.localize.seen import Matches
 from medlsam.localize.tiling import encode
 from medlsam.localize.views import AIR_HU, BODY_HU
@@ -85,6 +86,11 @@ class Embedding:
         """All places: they cost next to nothing."""
         return slice(None)
 
+    @property
+    def independent(self) -> bool:
+        """Yes: everything is read off maps that are there already."""
+        return True
+
     def _heard(self) -> Tensor:
         """(Z/8, Y/8, X/8) boolean: the cells that may start a search; all where there is no body."""
         return self.body8 if self.body8.any() else torch.ones_like(self.body8)
@@ -105,13 +111,13 @@ class Embedding:
 
     def latents(self, points: ArrayLike | Tensor) -> Tensor:
         """Latent positions (N, 3) at (N, 3) LPS mm."""
-        return _sample_near(self.positions, self.to_voxels(points)[None], POSITION_STRIDE)
+        return sample_places(self.positions, self.to_voxels(points), POSITION_STRIDE)
 
     def read(self, points: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
         """Latent positions (N, 3) and stacked unit features (N, 3 * C) at (N, 3) LPS mm."""
-        voxels = self.to_voxels(points)[None]
+        voxels = self.to_voxels(points)
         levels = [
-            _sample_near(level, voxels, stride)
+            sample_places(level, voxels, stride)
             for level, stride in zip(self.features, self.strides, strict=True)
         ]
         return self.latents(points), torch.cat([F.normalize(level, dim=-1) for level in levels], dim=-1)
@@ -123,17 +129,20 @@ class Embedding:
         """
         origin = np.asarray(self.grid.origin_xyz)
         voxels = [(axis - low) / self.spacing for axis, low in zip(axes, origin, strict=True)]
-        levels = [
-            sample_lattice(level, voxels, stride)
-            for level, stride in zip(self.features, self.strides, strict=True)
-        ]
-        return torch.cat([F.normalize(level, dim=-1) for level in levels], dim=-1)
+        found = torch.empty(math.prod(map(len, axes)), sum(len(level) for level in self.features))
+        start = 0
+        for level, stride in zip(self.features, self.strides, strict=True):
+            sampled = sample_lattice(level, voxels, stride)
+            length = sampled.norm(dim=-1, keepdim=True).clamp_(min=1e-12)
+            torch.div(sampled, length, out=found[:, start : start + len(level)])
+            start += len(level)
+        return found
 
     def intensities(self, points: ArrayLike | Tensor) -> NDArray[np.float32] | None:
         """(N,) normalised HU at (N, 3) LPS mm; None where they are not kept."""
         if self.values is None:
             return None
-        found = _sample_near(self.values[None], self.to_voxels(points)[None], 1)
+        found = sample_places(self.values[None], self.to_voxels(points), 1)
         return np.asarray(found[:, 0].numpy(), dtype=np.float32)
 
     def refine(
@@ -141,18 +150,6 @@ class Embedding:
     ) -> Matches:
         """Soft arg-max of the mean cosine similarity of three scales in a window (see ``search_window``)."""
         return search_window(self.maps, features, around, window_mm, temperature)
-
-
-def _sample_near(values: Tensor, voxels: Tensor, stride: int) -> Tensor:
-    """(N, C) float32 trilinear values of a (C, Z, Y, X) map at (1, N, 3) voxels; only the part around them is read."""
-    if voxels.shape[1] == 0:
-        return torch.zeros(0, values.shape[0])
-    last = torch.tensor(values.shape[:0:-1]) - 1
-    cells = (voxels[0] - (stride - 1) / 2) / stride
-    low = torch.minimum(cells.amin(dim=0).floor().long().clamp(min=0), last)
-    high = torch.minimum(cells.amax(dim=0).ceil().long().clamp(min=0), last) + 1
-    part = values[:, low[2] : high[2], low[1] : high[1], low[0] : high[0]].float()
-    return sample_map(part[None], voxels - low * stride, stride)[0]
 
 
 def encoder_grid(grid: Grid, spacing_mm: float) -> Grid:
@@ -171,20 +168,24 @@ def body_cells(hu: Tensor, stride: int) -> Tensor:
 
 
 @torch.inference_mode()
-def embed(volume: Volume, encoder: Encoder, device: torch.device | None = None) -> Embedding:
+def embed(
+    volume: Volume, encoder: Encoder, device: torch.device | None = None, precision: str = "float32"
+) -> Embedding:
     """Run the encoder over a whole scan, the fine levels in tiles.
 
     Args:
         volume: HU, any orientation and spacing.
         encoder: in evaluation mode.
         device: where the encoder is; the result is on the CPU.
+        precision: of the pass: ``auto``, ``float32`` or ``bfloat16``.
     """
     config: EncoderConfig = encoder.config
     grid = encoder_grid(volume.grid, config.spacing_mm)
     hu = torch.from_numpy(resample(volume, grid, fill=AIR_HU).array)
     # Half precision: the finest map of a whole body is a gigabyte otherwise.
     values = normalise_hu(hu, config)
-    output = encode(encoder, values[None, None], device, dtype=torch.float16)
+    with autocast(device or torch.device("cpu"), precision):
+        output = encode(encoder, values[None, None], device, dtype=torch.float16)
     box = volume.grid.box
     return Embedding(
         grid=grid,

@@ -33,6 +33,7 @@ class Localizer:
         signature: sha256 of the weights file; templates made with other weights cannot be used.
         device: where the network runs.
         batch: cubes at a time, for the patch network; bounds its memory.
+        precision: of a dense network's pass: ``auto``, ``float32`` or ``bfloat16``.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Localizer:
     signature: str
     device: torch.device
     batch: int = BATCH
+    precision: str = "auto"
 
     @property
     def kind(self) -> Literal["dense", "patches"]:
@@ -49,7 +51,7 @@ class Localizer:
     def embed(self, volume: Volume) -> Seen:
         """A scan (HU, any orientation) as the network sees it; a dense one makes its one pass here."""
         if isinstance(self.network, Encoder):
-            return embed(volume, self.network, self.device)
+            return embed(volume, self.network, self.device, self.precision)
         return see(volume, self.network, self.device, self.batch)
 
 
@@ -76,6 +78,7 @@ def load_localizer(
     device: str = "auto",
     weights: str | Path | None = None,
     batch: int = BATCH,
+    precision: str = "auto",
 ) -> Localizer:
     """Load a localizer by registry name or from a file, whose kind is recognised.
 
@@ -84,6 +87,7 @@ def load_localizer(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         weights: with ``published``: its checkpoint.
         batch: see ``Localizer``.
+        precision: see ``Localizer``.
 
     Raises:
         WeightsError: unknown name, or a file of another kind.
@@ -106,4 +110,4 @@ def load_localizer(
     else:
         network = _load_dense(path)
     where = resolve_device(device)
-    return Localizer(Path(name_or_path).stem, network.to(where), sha256_of(path), where, batch)
+    return Localizer(Path(name_or_path).stem, network.to(where), sha256_of(path), where, batch, precision)

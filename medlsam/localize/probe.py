@@ -57,13 +57,32 @@ def _lattice(box: Box, growth_mm: float | NDArray[np.float64] = GROWTH_MM) -> _L
     return _Lattice((x, y, z))
 
 
+def _in_box(places: NDArray[np.float64], axis: int | slice, box: Box) -> NDArray[np.float64]:
+    """Where places lie in a box along an axis: -1 and 1 at its faces, no further than 2."""
+    middle, size = np.asarray(box.center)[axis], np.asarray(box.size)[axis]
+    return np.asarray(np.clip(2 * (places - middle) / size, -2, 2))
+
+
 def _rows(seen: Seen, lattice: _Lattice, box: Box) -> NDArray[np.float64]:
     """(N, F + 7): features, place in the box and its square, one."""
     with torch.inference_mode():
         features = seen.read_lattice(lattice.axes).double().numpy()
-    places = lattice.places
-    place = np.clip(2 * (places - np.asarray(box.center)) / np.asarray(box.size), -2, 2)
-    return np.concatenate([FEATURE_GAIN * features, place, place**2, np.ones((len(places), 1))], axis=1)
+    place = _in_box(lattice.places, slice(None), box)
+    return np.concatenate([FEATURE_GAIN * features, place, place**2, np.ones((len(place), 1))], axis=1)
+
+
+def _scores(seen: Seen, lattice: _Lattice, box: Box, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The lattice's shape: ``_rows`` times weights, without making the rows."""
+    own, linear, square = weights[:-7], weights[-7:-4], weights[-4:-1]
+    with torch.inference_mode():
+        features = seen.read_lattice(lattice.axes)
+        score = (features @ torch.from_numpy(FEATURE_GAIN * own).float()).double().numpy()
+    score = score.reshape(lattice.shape) + weights[-1]
+    for axis, places in enumerate(lattice.axes):
+        place = _in_box(places, axis, box)
+        along = place * linear[axis] + place**2 * square[axis]
+        score += along.reshape([-1 if a == axis else 1 for a in range(3)])
+    return np.asarray(score)
 
 
 def probe_sums(
@@ -137,10 +156,13 @@ class Probed:
         Args:
             shape: (D, H, W) the supports' mean mask in its box, 0 to 1, along (z, y, x).
         """
-        corner, size = np.asarray(self.box.min), np.asarray(self.box.size)
-        index = (self.lattice.places - corner) / size * shape.shape[::-1] - 0.5
-        prior = ndimage.map_coordinates(np.pad(shape, 1), index[:, ::-1].T + 1, order=1)
-        prior = prior.reshape(self.score.shape)
+        prior = shape.astype(np.float64)
+        for axis, places in enumerate(self.lattice.axes):
+            # Each step takes away the shape's last axis and puts the lattice's at the front.
+            index = (places - self.box.min[axis]) / self.box.size[axis] * prior.shape[-1] - 0.5
+            share = np.maximum(1 - np.abs(index[:, None] - np.arange(prior.shape[-1])), 0)
+            prior = np.tensordot(share, prior, axes=(1, 2))
+        prior = prior.transpose(2, 1, 0)
         inside, outside = prior > 0.5 * prior.max(), prior < 0.1 * prior.max()
         if not inside.any() or not outside.any():
             return 0.0
@@ -176,7 +198,7 @@ class Probe:
             growth_mm: how far to look around it, one number or (3,) along (x, y, z).
         """
         lattice = _lattice(box, growth_mm)
-        score = (_rows(seen, lattice, box) @ self.weights).reshape(lattice.shape)
+        score = _scores(seen, lattice, box, self.weights)
         return Probed(np.asarray(ndimage.gaussian_filter(score, 0.7)), lattice, box)
 
 

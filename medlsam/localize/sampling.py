@@ -35,6 +35,34 @@ def sample_map(values: Tensor, points: Tensor, stride: int) -> Tensor:
     return sampled[..., 0, 0].transpose(1, 2)
 
 
+def sample_places(values: Tensor, points: Tensor, stride: int) -> Tensor:
+    """What ``sample_map`` gives at a few places of a large map: only the eight cells around each are read.
+
+    Args:
+        values: (C, Z, Y, X) map, any float type.
+        points: (N, 3) continuous input voxel indices, (x, y, z).
+        stride: input voxels per cell.
+
+    Returns:
+        (N, C) float32.
+    """
+    last = torch.tensor(values.shape[1:]) - 1
+    cells = ((points.flip(-1) - (stride - 1) / 2) / stride).clamp(min=0).minimum(last)
+    first = cells.long()
+    # (N, 2) along each axis: the two cells, and what each counts for.
+    pairs = torch.stack([first, (first + 1).minimum(last)], dim=-1)
+    part = (cells - first).float()
+    share = torch.stack([1 - part, part], dim=-1)
+    z, y, x = pairs.unbind(1)
+    _, _, rows, columns = values.shape
+    corners = (z[:, :, None, None] * rows + y[:, None, :, None]) * columns + x[:, None, None, :]
+    # Encoders leave their maps with the channels last, so this is no copy, and index_select copies whole rows.
+    found = values.permute(1, 2, 3, 0).flatten(0, 2).index_select(0, corners.flatten()).float()
+    z, y, x = share.unbind(1)
+    weight = z[:, :, None, None] * y[:, None, :, None] * x[:, None, None, :]
+    return (weight.flatten(1)[:, None] @ found.view(len(points), 8, len(values)))[:, 0]
+
+
 def cell_centres(shape_zyx: tuple[int, int, int], stride: int) -> Tensor:
     """(Z, Y, X, 3) input voxel indices (x, y, z) of the cell centres of a map of this shape and stride."""
     axes = [torch.arange(n, dtype=torch.float32) * stride + (stride - 1) / 2 for n in shape_zyx]

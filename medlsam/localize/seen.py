@@ -41,6 +41,10 @@ class Seen(Protocol):
     def landmarks(self) -> slice:
         """Which places of a structure are worth looking up (see ``landmarks``): each costs a patch network a pass."""
 
+    @property
+    def independent(self) -> bool:
+        """Whether the answer for one place is the same whichever others are asked for in the same call."""
+
     def starts(self) -> tuple[Tensor, Tensor]:
         """Places (M, 3) in the body and latent positions (M, 3) there: where a coarse search may start."""
 

@@ -64,7 +64,9 @@ def encode(
         return {stride: level.to(dtype) for stride, level in encoder.features(fine).items()}
 
     whole = math.prod(x.shape[2:]) <= budget
-    halos = (0, 0) if whole else reaches(encoder)
+    # How far a layer looks does not depend on its precision.
+    with torch.autocast(device.type, enabled=False):
+        halos = (0, 0) if whole else reaches(encoder)
     entered = _tiled(enter, {1: x}, halos[0], budget, device)[2]
     levels = encoder.middle(entered)
     found = {

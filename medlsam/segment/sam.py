@@ -16,6 +16,7 @@ from medlsam.errors import WeightsError
 from medlsam.segment._sam_import import sam_parts
 from medlsam.segment.preprocess import prepare, restore, scale_boxes, scale_masks
 from medlsam.segment.registry import Architecture, SegmenterSpec
+from medlsam.segment.sam_attention import fuse_attention
 from medlsam.segment.sam_checkpoint import read_checkpoint, recognise, without_classifier
 from medlsam.segment.tiny_vit import EMBEDDING, GRID, TinyVit
 from medlsam.weights.checkpoint import Checkpoint, check_fit
@@ -33,18 +34,21 @@ class SamSlices:
         spec: how slices are prepared.
         network: segment-anything's ``Sam``; only its three parts are used.
         device: where it runs.
+        precision: of its image encoder: ``auto``, ``float32`` or ``bfloat16``.
     """
 
-    def __init__(self, network: nn.Module, spec: SegmenterSpec, device: torch.device) -> None:
+    def __init__(
+        self, network: nn.Module, spec: SegmenterSpec, device: torch.device, precision: str = "auto"
+    ) -> None:
         self.spec = spec
-        self.device = device
+        self.device, self.precision = device, precision
         self.network: Any = network.eval().requires_grad_(False).to(device)
 
     @torch.inference_mode()
     def encode(self, slice_hu: NDArray[np.generic]) -> Tensor:
         """A slice (H, W) in HU to its embedding (1, 256, 64, 64), float32 on ``device``."""
         pixels = prepare(slice_hu, self.spec, self.device)
-        with autocast(self.device):
+        with autocast(self.device, self.precision):
             embedding: Tensor = self.network.image_encoder(pixels)
         return embedding.float()
 
@@ -112,14 +116,15 @@ class SamSlices:
 
 
 def build_network(architecture: Architecture) -> nn.Module:
-    """segment-anything's ``Sam`` with random weights and the image encoder of that name."""
+    """segment-anything's ``Sam`` with random weights and the image encoder of that name, its attention fused."""
     # Not on the meta device: a product in the prompt encoder makes torch import its whole compiler there,
     # which takes longer than the random numbers.
     size = _TINY_VITS.get(architecture)
-    network: nn.Module = (
-        sam_parts().build_sam.sam_model_registry[architecture]() if size is None else _tiny_sam(size)
+    return (
+        fuse_attention(sam_parts().build_sam.sam_model_registry[architecture]())
+        if size is None
+        else _tiny_sam(size)
     )
-    return network
 
 
 def _tiny_sam(size: int) -> nn.Module:
@@ -144,7 +149,11 @@ def _tiny_sam(size: int) -> nn.Module:
 
 
 def load_sam(
-    path: str | Path, spec: SegmenterSpec, device: torch.device, checkpoint: Checkpoint | None = None
+    path: str | Path,
+    spec: SegmenterSpec,
+    device: torch.device,
+    checkpoint: Checkpoint | None = None,
+    precision: str = "auto",
 ) -> SamSlices:
     """Load a checkpoint of the SAM family.
 
@@ -153,6 +162,7 @@ def load_sam(
         spec: the registry entry; its image encoder must be the file's.
         device: where the model runs.
         checkpoint: what ``read_checkpoint(path)`` gave, where it was read already.
+        precision: see ``SamSlices``.
 
     Raises:
         WeightsError: no such file, damaged, or weights of another kind.
@@ -168,4 +178,4 @@ def load_sam(
     # not in checkpoints, and replaced by the registry entry's own values
     for name in ("pixel_mean", "pixel_std"):
         network.register_buffer(name, None, persistent=False)
-    return SamSlices(network, spec, device)
+    return SamSlices(network, spec, device, precision)

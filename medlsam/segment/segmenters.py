@@ -50,7 +50,10 @@ class Segmenter(Protocol):
 
 
 def load_segmenter(
-    name_or_path: str | Path = "sam-tiny", device: str | torch.device = "auto", model: str | None = None
+    name_or_path: str | Path = "sam-tiny",
+    device: str | torch.device = "auto",
+    model: str | None = None,
+    precision: str = "auto",
 ) -> Segmenter:
     """Load a segmenter.
 
@@ -59,11 +62,12 @@ def load_segmenter(
             checkpoint of SAM, MedSAM, MobileSAM or LiteMedSAM.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         model: which registered segmenter a file is of, where neither keys nor file name tell.
+        precision: ``auto`` (bfloat16 where the machine is fast at it, else float32), ``float32`` or ``bfloat16``.
 
     Raises:
         WeightsError: an unknown name; a file that is absent, damaged, of another kind, or that does not
             tell which of two models with the same network it is.
-        UsageError: a device that this machine does not have.
+        UsageError: a device that this machine does not have, or an unknown precision.
     """
     where = resolve_device(device)
     name = model or (str(name_or_path) if str(name_or_path) in SEGMENTERS else None)
@@ -79,7 +83,7 @@ def load_segmenter(
     if ours or (spec and spec.kind == "crop"):
         from medlsam.segment.tiny import TinySegmenter
 
-        tiny: Segmenter = TinySegmenter.load(path, where)
+        tiny: Segmenter = TinySegmenter.load(path, where, precision)
         return tiny
 
     from medlsam.segment.sam import load_sam
@@ -89,7 +93,7 @@ def load_segmenter(
     digest = sha256_of(path)
     if spec is None:
         spec = _spec_of(path, digest, recognise(checkpoint, path))
-    return WholeSliceSegmenter(load_sam(path, spec, where, checkpoint), digest)
+    return WholeSliceSegmenter(load_sam(path, spec, where, checkpoint, precision), digest)
 
 
 def _spec_of(path: Path, digest: str, architecture: str) -> SegmenterSpec:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medlsam.device import autocast
 from medlsam.errors import GeometryError, WeightsError
 from medlsam.geometry import IDENTITY_DIRECTION
 from medlsam.segment.prompts import SlicePrompt
@@ -55,6 +56,7 @@ class TinySegmenter:
         net: in inference mode on ``device``.
         signature: sha256 of the weights file, empty for a network that came from none.
         spec: its registry entry.
+        precision: of its passes: ``auto``, ``float32`` or ``bfloat16``.
     """
 
     def __init__(
@@ -63,10 +65,11 @@ class TinySegmenter:
         device: torch.device | None = None,
         signature: str = "",
         spec: SegmenterSpec = SEGMENTERS["sam-tiny"],
+        precision: str = "auto",
     ) -> None:
         self.device = device or torch.device("cpu")
         self.net: TinySam = net.eval().requires_grad_(False).to(self.device)
-        self.signature, self.spec = signature, spec
+        self.signature, self.spec, self.precision = signature, spec, precision
 
     @property
     def config(self) -> TinyConfig:
@@ -74,7 +77,9 @@ class TinySegmenter:
         return self.net.config
 
     @classmethod
-    def load(cls, path: Path | str, device: torch.device | None = None) -> TinySegmenter:
+    def load(
+        cls, path: Path | str, device: torch.device | None = None, precision: str = "auto"
+    ) -> TinySegmenter:
         """Open a weights file that ``tiny_train export`` wrote.
 
         Raises:
@@ -86,7 +91,7 @@ class TinySegmenter:
             net.load_state_dict(state)
         except RuntimeError as error:
             raise WeightsError(f"{path}: the tensors do not fit the configuration inside: {error}") from error
-        return cls(net, device, sha256_of(Path(path)))
+        return cls(net, device, sha256_of(Path(path)), precision=precision)
 
     def segment(
         self,
@@ -185,7 +190,8 @@ class TinySegmenter:
             for item in batch
         ]
         pictures = channels(torch.stack(crops), self.config.windows)
-        return self.net.encode(pictures.to(self.device), self._boxes(batch), self._errors(batch))
+        with autocast(self.device, self.precision):
+            return self.net.encode(pictures.to(self.device), self._boxes(batch), self._errors(batch))
 
     def _boxes(self, batch: Sequence[_Item]) -> Tensor:
         """(B, 4) edges in crop pixels."""
@@ -225,7 +231,8 @@ class TinySegmenter:
             hints = torch.stack([_hint(priors.get(item.organ), item, size // 2) for item in batch]).to(
                 self.device
             )
-        logits, _ = self.net.decode(embedding, self._boxes(batch), hints, self._points(batch))
+        with autocast(self.device, self.precision):
+            logits, _ = self.net.decode(embedding, self._boxes(batch), hints, self._points(batch))
         return logits.float().cpu()
 
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from medlsam.device import autocast_dtype
 from medlsam.errors import GeometryError, UsageError
 from medlsam.segment.cache import EmbeddingCache, embedding_key
 from medlsam.segment.prompts import SlicePrompt
@@ -38,6 +39,10 @@ class SliceModel(Protocol):
     @property
     def device(self) -> torch.device:
         """Where embeddings have to be."""
+
+    @property
+    def precision(self) -> str:
+        """Of the encoder: ``auto``, ``float32`` or ``bfloat16``."""
 
     def encode(self, slice_hu: NDArray[np.generic]) -> Tensor:
         """(H, W) HU to an embedding."""
@@ -125,7 +130,10 @@ class WholeSliceSegmenter:
         return blocks
 
     def _embedding(self, pixels: NDArray[np.generic]) -> Tensor:
-        key = embedding_key(pixels, self.signature, self.spec)
+        # What one precision encoded must not be taken for another's.
+        dtype = autocast_dtype(self.model.device, self.model.precision)
+        signature = self.signature if dtype is None else f"{self.signature}/{dtype}"
+        key = embedding_key(pixels, signature, self.spec)
         return self.cache.get(key, lambda: self.model.encode(pixels)).to(self.model.device)
 
 

@@ -1,0 +1,349 @@
+"""One scan of 512 x 512 x 200 voxels, 14 structures: the published order of work and ours, timed in one run.
+
+    python benchmarks/speed.py [--segmenter sam-tiny] [--slices 6] [--json FILE]
+
+Both orders use the same scan (a phantom, read from a .nii.gz), networks, weights, located boxes and prompts; what the
+published one does is written down in ``benchmarks/published_schedule.py``. SAM ViT-B has random weights: times do not
+depend on them. Every column is a process of its own, so that its peak memory is its own. Seconds marked ~ are
+extrapolated: a pass of cubes is timed five times and multiplied by the passes that the schedule makes; ViT-B runs on
+``--slices`` slices and is multiplied by the slices and boxes of the whole scan. All else is run in full.
+
+Prints seconds by phase, peak memory, passes and operations of the networks, the rate that they reach as a share of this
+machine's own matrix products, the overlap of both orders' masks, and what 30 structures cost to locate beside one.
+Ten minutes on two cores, with nothing else running.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+import medlsam
+from benchmarks import published_schedule as published
+from benchmarks.common import answer, command, options, progress
+from benchmarks.meter import Meter, matmul_rate, peak_gb
+from benchmarks.published_schedule import seconds_of
+from medlsam.device import autocast_dtype
+from medlsam.geometry import Grid
+from medlsam.localize import embedding as embedding_module
+from medlsam.localize.build import Support, build_templates
+from medlsam.localize.localizer import load_localizer
+from medlsam.localize.locate import locate
+from medlsam.localize.templates import TemplateSet
+from medlsam.metrics import dice
+from medlsam.phantom import phantom
+from medlsam.prompting import all_asks
+from medlsam.segment.volume_segmenter import assemble
+from medlsam.stopwatch import Stopwatch
+from medlsam.volume import Volume, read_volume, resample, to_canonical, write_volume
+
+TEMPLATES, SCAN = (1, 2, 3, 4, 5), 11
+HEIGHTS, SHAPE, SPACING = (180.0, 670.0), (200, 512, 512), (0.8, 0.8, 2.45)
+STRUCTURES, MANY = 14, 30
+PHASES = (
+    "embed templates", "read", "resample", "embed", "locate", "prepare", "encode", "decode", "assemble", "write",
+)  # fmt: skip
+COLUMNS = ("sam-tiny, published", "sam-tiny, ours", "ViT-B, published", "ViT-B, ours")
+
+
+@dataclass
+class Column:
+    """What one process measured.
+
+    Attributes:
+        seconds: by phase.
+        guessed: the phases among them that are extrapolated.
+        peak: GB.
+        passes: of a network: scans, cubes, crops or slices.
+        gflop: of a network.
+        rate: of a network, GFLOP/s.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    guessed: set[str] = field(default_factory=set)
+    peak: float = 0.0
+    passes: dict[str, float] = field(default_factory=dict)
+    gflop: dict[str, float] = field(default_factory=dict)
+    rate: dict[str, float] = field(default_factory=dict)
+
+    def meter(self, name: str, meter: Meter, times: float = 1.0) -> None:
+        """Note what a meter saw, multiplied where it saw a sample."""
+        self.passes[name] = meter.items * times
+        self.gflop[name] = meter.gflop * times
+        self.rate[name] = meter.gflop / meter.seconds if meter.seconds else 0.0
+
+    @property
+    def total(self) -> float:
+        """Seconds of all phases."""
+        return sum(self.seconds.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the JSON."""
+        return {**vars(self), "guessed": sorted(self.guessed), "total_s": self.total}
+
+
+def make(folder: Path, localizer: str) -> None:
+    """Write the scan and the templates."""
+    loaded = load_localizer(localizer, "cpu", precision="float32")
+    made = [phantom(seed, (3.0,) * 3, HEIGHTS) for seed in TEMPLATES]
+    supports = [Support(f"template {i}", one.image, one.labels) for i, one in enumerate(made)]
+    build_templates(loaded, supports, made[0].names, calibrate=False).save(folder / "t.medlsam")
+    scan = phantom(SCAN, (2.5,) * 3, HEIGHTS, fov_mm=SHAPE[1] * SPACING[0]).image
+    size = np.asarray(SHAPE[::-1]) * SPACING
+    x, y, z = np.asarray(scan.grid.box.center) - size / 2 + np.asarray(SPACING) / 2
+    hu = resample(scan, Grid(SHAPE, SPACING, (float(x), float(y), float(z)))).array
+    hu += np.random.default_rng(0).normal(0, 10, hu.shape).astype(np.float32)
+    grid = Grid(SHAPE, SPACING, (float(x), float(y), float(z)))
+    write_volume(Volume(np.rint(hu).astype(np.int16), grid), folder / "scan.nii.gz")
+
+
+def tiny_ours(job: dict[str, Any]) -> Column:
+    """Ours from the file to the written labels; also locates 1 and 30 structures, and keeps what the others need."""
+    folder, column, watch = Path(job["folder"]), Column(), Stopwatch()
+    model = medlsam.load(job["localizer"], job["segmenter"], "cpu")
+    templates = TemplateSet.load(folder / "t.medlsam")
+    network: Any = model.segmenter
+    with (
+        Meter(embedding_module, "encode") as localizer,
+        Meter(network.net, "encode") as encoder,
+        Meter(network.net, "decode") as decoder,
+    ):
+        found = model.segment(folder / "scan.nii.gz", templates, organs=job["organs"], watch=watch)
+        with watch("write"):
+            write_volume(found.labels, folder / "ours.nii.gz")
+        column.peak = peak_gb()
+    for name, meter in (("localizer", localizer), ("encoder", encoder), ("decoder", decoder)):
+        column.meter(name, meter)
+    column.seconds = dict(watch.seconds)
+    assert found.volume is not None
+    seen = model.embed(found.volume)
+    for count in (1, MANY):
+        chosen = templates.select(templates.organs[:count])
+        column.passes[f"locate {count}, s"] = float(
+            np.median([seconds_of(lambda asked=chosen: locate(seen, asked))[0] for _ in range(5)])
+        )
+    with (folder / "found.pkl").open("wb") as file:
+        pickle.dump((found.localization, found.labels.array), file)
+    return column
+
+
+def located_prompts(folder: Path) -> tuple[Volume, dict[str, Any], Any]:
+    """The canonical scan, the prompts of the structures located in it, and the labels that ours gave."""
+    with (folder / "found.pkl").open("rb") as file:
+        localization, labels = pickle.load(file)
+    scan = to_canonical(read_volume(folder / "scan.nii.gz"))
+    asks, _ = all_asks(localization, "profile", scan.grid)
+    return scan, {name: ask.prompts for name, ask in asks.items()}, (localization, labels)
+
+
+def tiny_published(job: dict[str, Any]) -> Column:
+    """The published order with the same networks, boxes and prompts; passes of cubes are extrapolated."""
+    folder, column = Path(job["folder"]), Column()
+    column.seconds["read"], (array, spacing) = seconds_of(
+        lambda: published.read_as_published(folder / "scan.nii.gz")
+    )
+    column.seconds["resample"], hu = seconds_of(lambda: published.resample_as_published(array, spacing))
+    model = medlsam.load(job["localizer"], job["segmenter"], "cpu", precision="float32")
+    network: Any = model.localizer.network
+    with Meter(network, "forward") as localizer:
+        six = published.cube_seconds(network, hu, published.PER_STRUCTURE, 5)
+        ten = published.cube_seconds(network, hu, published.STARTS, 5)
+    structures = len(job["organs"])
+    column.seconds |= {
+        "embed templates": len(TEMPLATES) * structures * six,
+        "embed": ten,
+        "locate": structures * six,
+    }
+    column.guessed |= {"embed templates", "locate"}
+    cubes = published.STARTS + published.PER_STRUCTURE * structures * (1 + len(TEMPLATES))
+    column.meter("localizer", localizer, cubes / localizer.items)
+    scan, prompts, (_, ours) = located_prompts(folder)
+    segmenter: Any = model.segmenter
+    with Meter(segmenter.net, "encode") as encoder, Meter(segmenter.net, "decode") as decoder:
+        own = Stopwatch()
+        blocks = published.tiny_as_published(segmenter, scan, prompts, own)
+    column.meter("encoder", encoder)
+    column.meter("decoder", decoder)
+    column.seconds |= own.seconds
+    column.seconds["write"], _ = seconds_of(lambda: published.written_as_published(blocks, scan))
+    column.peak = peak_gb()
+    values = {name: value for value, name in enumerate(job["organs"], start=1)}
+    theirs = assemble(blocks, {name: values[name] for name in blocks}, scan.array.shape)
+    names = {name: job["values"][name] for name in blocks}
+    overlap = [dice(ours == names[name], theirs == values[name]) for name in blocks]
+    column.passes["dice, mean"], column.passes["dice, least"] = float(np.mean(overlap)), min(overlap)
+    return column
+
+
+def vit_b(job: dict[str, Any]) -> Column:
+    """ViT-B on a few slices, one way or the other; the masks are kept for comparison."""
+    folder, column, old = Path(job["folder"]), Column(), job["published"]
+    scan, prompts, _ = located_prompts(folder)
+    distinct = len({p.z for own in prompts.values() for p in own})
+    boxes_in_all = sum(map(len, prompts.values()))
+    model: Any = published.random_vit_b(old).model
+    encode = decode = 0.0
+    boxes, masks = 0, []
+    chosen = published.slices_of(prompts, job["slices"])
+    model.encode(scan.array[chosen[0][0]])  # the first pass of a process is slower than all others
+    shape = scan.array.shape[1:]
+    with Meter(model.network.image_encoder, "forward") as encoder:
+        for z, here in chosen:
+            seconds, embedded = seconds_of(lambda z=z: model.encode(scan.array[z]))
+            encode += seconds
+            own = np.array([p.box_xyxy for group in here.values() for p in group])
+            boxes += len(own)
+            for part in np.split(own, len(own)) if old else [own]:
+                seconds, logits = seconds_of(lambda e=embedded, b=part: model.decode(e, b, shape))
+                decode += seconds
+                masks.append(logits.numpy() > 0)
+    passes = boxes_in_all if old else distinct
+    column.seconds = {
+        "encode": encode / len(chosen) * passes,
+        "decode": decode / boxes * boxes_in_all,
+    }
+    column.guessed = {"encode", "decode"}
+    column.meter("encoder", encoder, passes / len(chosen))
+    column.passes["decoder"] = boxes_in_all
+    column.peak = peak_gb()
+    np.save(folder / f"vit_b_{old}.npy", np.concatenate(masks))
+    return column
+
+
+def in_a_process(work: Any, job: dict[str, Any]) -> Column:
+    """Measure in a fresh process, whose peak is its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        column: Column = pool.apply(work, (job,))
+    return column
+
+
+def table_of(columns: dict[str, Column], rates: dict[str, float], title: str) -> Table:
+    """Seconds by phase, then the rest, one column for each way."""
+    table = Table(title=title, box=SIMPLE_HEAD, caption="~ extrapolated, see the script")
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for phase in PHASES:
+        cells = []
+        for column in columns.values():
+            known = column.seconds.get(phase)
+            mark = "~" if phase in column.guessed else ""
+            cells.append("" if known is None else f"{mark}{known:.2f}")
+        table.add_row(f"{phase}, s", *cells)
+    table.add_row("total, s", *[f"{column.total:.1f}" for column in columns.values()], end_section=True)
+    table.add_row("peak memory, GB", *[f"{column.peak:.2f}" for column in columns.values()])
+    for name in ("localizer", "encoder", "decoder"):
+        table.add_row(
+            f"{name}: passes, GFLOP",
+            *[
+                f"{c.passes[name]:.0f}" + (f", {c.gflop[name]:.0f}" if name in c.gflop else "")
+                if name in c.passes
+                else ""
+                for c in columns.values()
+            ],
+        )
+    for name in ("localizer", "encoder"):
+        for dtype, rate in rates.items():
+            table.add_row(
+                f"{name}: of {dtype} products",
+                *[f"{c.rate[name] / rate:.0%}" if name in c.rate else "" for c in columns.values()],
+            )
+    return table
+
+
+def main() -> None:
+    parser = options(__doc__, real=False)
+    parser.add_argument("--segmenter", default="sam-tiny", help="a known name or a weights file of that kind")
+    parser.add_argument(
+        "--slices", type=int, default=6, help="slices on which ViT-B is timed; 0 leaves it out"
+    )
+    parser.add_argument(
+        "--folder", type=Path, metavar="DIR", help="keep scan and templates here, and use those that are here"
+    )
+    arguments = parser.parse_args()
+    rates = {"float32": matmul_rate(torch.float32)}
+    if autocast_dtype(torch.device("cpu")) is torch.bfloat16:
+        rates["bfloat16"] = matmul_rate(torch.bfloat16)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = str(arguments.folder or temporary)
+        if not (Path(folder) / "scan.nii.gz").exists():
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            make(Path(folder), arguments.localizer)
+        templates = TemplateSet.load(Path(folder) / "t.medlsam")
+        organs = list(templates.organs[:STRUCTURES])
+        job: dict[str, Any] = {
+            "folder": folder, "localizer": arguments.localizer, "segmenter": arguments.segmenter,
+            "organs": organs, "slices": arguments.slices, "values": dict(templates.values),
+        }  # fmt: skip
+        ours = in_a_process(tiny_ours, job)
+        progress(f"{COLUMNS[1]}: {ours.total:.1f} s")
+        old = in_a_process(tiny_published, job)
+        progress(f"{COLUMNS[0]}: {old.total:.1f} s")
+        columns = {COLUMNS[0]: old, COLUMNS[1]: ours}
+        overlap: dict[str, list[float]] = {"sam-tiny": [old.passes["dice, mean"], old.passes["dice, least"]]}
+        if arguments.slices > 0:
+            both = [in_a_process(vit_b, {**job, "published": way}) for way in (True, False)]
+            for name, own, rest in zip(COLUMNS[2:], both, (old, ours), strict=True):
+                same = {phase: s for phase, s in rest.seconds.items() if phase not in ("encode", "decode")}
+                own.seconds |= same
+                own.guessed |= rest.guessed
+                columns[name] = own
+            theirs, mine = (np.load(Path(folder) / f"vit_b_{way}.npy") for way in (True, False))
+            each = [dice(a, b) for a, b in zip(mine, theirs, strict=True)]
+            overlap["SAM ViT-B"] = [float(np.mean(each)), min(each)]
+    title = (
+        f"{SHAPE[2]} x {SHAPE[1]} x {SHAPE[0]} voxels, {STRUCTURES} structures of {len(TEMPLATES)} templates, "
+        f"{torch.get_num_threads()} threads; products: "
+        + ", ".join(f"{dtype} {rate:.0f} GFLOP/s" for dtype, rate in rates.items())
+    )
+    ratios = Table(box=SIMPLE_HEAD)
+    for head in (
+        "",
+        "published, s",
+        "ours, s",
+        "times",
+        "templates at hand, times",
+        "Dice of both, mean",
+        "least",
+    ):
+        ratios.add_column(head, justify="right" if head else "left")
+    names = list(columns)
+    document: dict[str, Any] = {
+        "title": title,
+        "gflop_per_s": rates,
+        "columns": {},
+        "ratios": {},
+        "dice": overlap,
+    }
+    document["columns"] = {name: column.to_dict() for name, column in columns.items()}
+    for kind, theirs_name, mine_name in zip(overlap, names[::2], names[1::2], strict=True):
+        before, after = columns[theirs_name], columns[mine_name]
+        at_hand = before.total - before.seconds["embed templates"]
+        document["ratios"][kind] = [before.total / after.total, at_hand / after.total]
+        ratios.add_row(
+            kind, f"{before.total:.1f}", f"{after.total:.1f}", f"{before.total / after.total:.1f}",
+            f"{at_hand / after.total:.1f}", *[f"{value:.4f}" for value in overlap[kind]],
+        )  # fmt: skip
+    base = ours.seconds["read"] + ours.seconds["embed"]
+    one, many = (base + ours.passes[f"locate {count}, s"] for count in (1, MANY))
+    document["structures"] = {"one_s": one, "many_s": many, "many": MANY, "times": many / one}
+    told = Table(box=SIMPLE_HEAD)
+    for head in ("read and embed, s", "and 1 structure", f"and {MANY}", "times", "s a structure"):
+        told.add_column(head, justify="right")
+    told.add_row(
+        f"{base:.2f}", f"{one:.2f}", f"{many:.2f}", f"{many / one:.2f}", f"{(many - one) / (MANY - 1):.4f}"
+    )
+    answer([table_of(columns, rates, title), ratios, told], document, arguments.json)
+
+
+if __name__ == "__main__":
+    command(main)
