@@ -15,6 +15,7 @@ from medlsam.localize.build import build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
 from medlsam.localize.templates import TemplateSet
+from medlsam.model_source import ModelSource
 from medlsam.opening import case_generator, opened, read_one
 from medlsam.options import PROMPTS, SEARCHES, InferenceOptions, Policy, choice
 from medlsam.results import Localization, Segmentation
@@ -41,6 +42,7 @@ class MedLSAM:
     Attributes:
         localizer: finds structures.
         device: where the networks run.
+        source: how another process loads the same; None where this was not made by ``load``.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class MedLSAM:
         localizer: Localizer,
         segmenter: Segmenter | str | Path = _DEFAULT.segmenter,
         cache: EmbeddingCache | None = None,
+        source: ModelSource | None = None,
     ) -> None:
+        self.source = source
         self.localizer = localizer
         self.device = localizer.device
         self._segmenter = segmenter
@@ -289,4 +293,5 @@ def load(
     if str(segmenter) not in weight_names("segmenter"):
         resolve(segmenter, "segmenter")  # a wrong name is told now, not after the first localization
     kept = None if cache is None else EmbeddingCache(cache, disk_bytes=int(cache_gb * 1e9))
-    return MedLSAM(load_localizer(localizer, device, weights), segmenter, kept)
+    source = ModelSource(localizer, segmenter, str(device), weights, cache, cache_gb)
+    return MedLSAM(load_localizer(localizer, device, weights), segmenter, kept, source)
