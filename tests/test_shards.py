@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from medlsam.batch import segment_folder
 from medlsam.batch.output import OutputFolder
+from medlsam.cli import app
 from medlsam.errors import UsageError
 from medlsam.geometry import Grid
 from medlsam.inputs import Case, find_cases, take_shard
@@ -67,3 +70,25 @@ def test_a_report_is_outdated_by_a_newer_result(tmp_path: Path) -> None:
     marker.touch()
     os.utime(marker, (2e9, 2e9))
     assert folder.outdated("report.html")
+
+
+def test_the_commands_take_a_shard_and_refuse_what_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medlsam.pipeline.load", lambda *arguments: stub_model(monkeypatch))
+    template_set().save(tmp_path / "support.medlsam")
+    for name in "abc":
+        write_volume(draw_ct(Grid((16, 24, 28), (1.5, 2.0, 2.5))), tmp_path / "scans" / f"{name}.nii.gz")
+
+    def call(command: str, *more: str) -> Any:
+        usual = ["--support", tmp_path / "support.medlsam", "--images", tmp_path / "scans"]
+        usual += ["--output", tmp_path / command, "--json"]
+        return CliRunner().invoke(app, [command, *map(str, usual), *more])
+
+    for command in ("segment", "localize"):
+        assert json.loads(call(command, "--shard", "2/2").stdout)["done"] == ["b"]
+        assert not (tmp_path / command / "report.html").exists()
+        for wrong in (("--shard", "3/2"), ("--jobs", "0"), ("--jobs", "2", "--scheduler", "tcp://host:1")):
+            result = call(command, *wrong)
+            assert result.exit_code == 2, wrong
+            assert json.loads(result.stdout)["error"]["type"] == "UsageError"
