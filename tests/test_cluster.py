@@ -14,13 +14,18 @@ from typing import Any
 import pytest
 
 from medlsam.batch import BatchResult, Progress, localize_folder, segment_folder
+from medlsam.batch.cluster import _check
+from medlsam.batch.folders import _segment
 from medlsam.batch.job import Job
+from medlsam.batch.one_scan import Item
 from medlsam.batch.output import OutputFolder
+from medlsam.batch.run import Run
 from medlsam.batch.spread import Spread
 from medlsam.batch.station import JobFile, Station, check
 from medlsam.errors import UsageError, WorkerError
 from medlsam.geometry import Grid
 from medlsam.inputs import Case
+from medlsam.options import InferenceOptions
 from medlsam.pipeline import MedLSAM
 from medlsam.volume import write_volume
 from tests.fake_model import FakeModel, fake_model
@@ -166,10 +171,6 @@ def test_wrong_calls(jobs: int, scheduler: str | None, message: str) -> None:
 
 
 def job_file(model: MedLSAM, tmp_path: Path, **changed: Any) -> JobFile:
-    from medlsam.batch.folders import _segment
-    from medlsam.batch.run import Run
-    from medlsam.options import InferenceOptions
-
     run = Run("segment", model, template_set(), InferenceOptions(), _segment)
     job = Job.of(run, OutputFolder(tmp_path / "out", "segment"), None)
     (tmp_path / "out" / ".run-1").mkdir(parents=True, exist_ok=True)
@@ -180,10 +181,10 @@ def job_file(model: MedLSAM, tmp_path: Path, **changed: Any) -> JobFile:
 
 def test_a_worker_that_cannot_do_the_work_says_why(model: FakeModel, scans: Path, tmp_path: Path) -> None:
     file = job_file(model, tmp_path)
-    item = next(items(scans, "a"))
+    item = item_of(scans, "a")
     assert check(file, item) == os.getpid()
     with pytest.raises(WorkerError, match="does not see .*elsewhere.nii.gz; all workers must see the scans"):
-        check(file, next(items(scans, "elsewhere", tmp_path / "elsewhere.nii.gz")))
+        check(file, item_of(scans, "elsewhere", tmp_path / "elsewhere.nii.gz"))
     with pytest.raises(WorkerError, match="does not see .*/job"):
         JobFile(tmp_path / "no such folder" / "job", file.sha256).read()
     with pytest.raises(WorkerError, match="reads another"):
@@ -194,17 +195,15 @@ def test_a_worker_that_cannot_do_the_work_says_why(model: FakeModel, scans: Path
         Station(job_file(model, tmp_path, weights={"localizer": "ab" * 32, "segmenter": "ee" * 32}))
 
 
-def items(scans: Path, name: str, path: Path | None = None) -> Iterator[Any]:
-    from medlsam.batch.one_scan import Item
-
-    yield Item(Case(name, path or scans / f"{name}_0000.nii.gz"), "f", "s")
+def item_of(scans: Path, name: str, path: Path | None = None) -> Item:
+    return Item(Case(name, path or scans / f"{name}_0000.nii.gz"), "f", "s")
 
 
 def test_a_scan_that_was_begun_twice_is_not_begun_again(
     model: FakeModel, scans: Path, tmp_path: Path
 ) -> None:
     file = job_file(model, tmp_path)
-    station, item = Station(file), next(items(scans, "a"))
+    station, item = Station(file), item_of(scans, "a")
     assert file.begun("a") == 0
     file.begin("a")
     assert station.work(item).done is not None
@@ -221,3 +220,23 @@ def test_a_model_that_cannot_be_sent(model: FakeModel, scans: Path, tmp_path: Pa
     with pytest.raises(UsageError, match="load it with medlsam.load"):
         segment(bare, scans, tmp_path / "out", jobs=2)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_worker_that_dies_over_the_models_is_not_waited_for() -> None:
+    class Nobody:
+        """A client whose one worker is gone when it is asked again."""
+
+        asked = 0
+
+        def nthreads(self) -> dict[str, int]:
+            self.asked += 1
+            return {"tcp://w": 1} if self.asked == 1 else {}
+
+        def submit(self, *_: Any, **__: Any) -> Any:
+            return self
+
+        def exception(self, timeout: float) -> None:
+            raise TimeoutError
+
+    with pytest.raises(WorkerError, match="tcp://w died while it loaded the models"):
+        _check(Nobody(), JobFile(Path("job"), ""), Item(Case("a", Path("a")), "", ""))

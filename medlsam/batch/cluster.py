@@ -26,6 +26,8 @@ from medlsam.errors import MedlsamError, UsageError, WorkerError
 RETRIES = 2
 # Dask gives a task up when workers died that had only queued it; then it is submitted again, at most so often.
 _SUBMISSIONS = 10
+# Seconds after which it is looked whether a worker that loads the models is still there.
+_LOOK_AGAIN = 2.0
 _log = logging.getLogger(__name__)
 
 
@@ -124,7 +126,7 @@ def _check(client: Any, file: JobFile, item: Item) -> None:
         for worker in workers
     }
     for worker, future in futures.items():
-        error = future.exception()
+        error = _error(client, worker, future)
         if isinstance(error, MedlsamError):
             raise type(error)(f"worker {worker}: {error}") from error
         if error is not None:
@@ -132,6 +134,20 @@ def _check(client: Any, file: JobFile, item: Item) -> None:
                 f"worker {worker}: {type(error).__name__}: {error}; workers need the same medlsam and the same "
                 "Python packages as the process that starts the run"
             ) from error
+
+
+def _error(client: Any, worker: str, future: Any) -> BaseException | None:
+    """What a worker's own task raised; nobody else may do it, so a worker that dies would be waited for for ever."""
+    while True:
+        try:
+            error: BaseException | None = future.exception(timeout=_LOOK_AGAIN)
+            return error
+        except TimeoutError:
+            if worker not in client.nthreads():
+                raise WorkerError(
+                    f"worker {worker} died while it loaded the models; often the memory does not suffice: "
+                    "let fewer workers share a machine"
+                ) from None
 
 
 def _outcomes(
