@@ -15,7 +15,7 @@ import pytest
 
 from medlsam.batch import BatchResult, Progress, localize_folder, segment_folder
 from medlsam.batch.cluster import _check
-from medlsam.batch.folders import _segment
+from medlsam.batch.folders import _localize, _segment
 from medlsam.batch.job import Job
 from medlsam.batch.one_scan import Item
 from medlsam.batch.output import OutputFolder
@@ -25,8 +25,9 @@ from medlsam.batch.station import JobFile, Station, check
 from medlsam.errors import UsageError, WorkerError
 from medlsam.geometry import Grid
 from medlsam.inputs import Case
+from medlsam.model_source import ModelSource
 from medlsam.options import InferenceOptions
-from medlsam.pipeline import MedLSAM
+from medlsam.pipeline import MedLSAM, load
 from medlsam.volume import write_volume
 from tests.fake_model import FakeModel, fake_model
 from tests.stub_model import draw_ct, template_set
@@ -181,10 +182,9 @@ def job_file(model: MedLSAM, tmp_path: Path, **changed: Any) -> JobFile:
 
 def test_a_worker_that_cannot_do_the_work_says_why(model: FakeModel, scans: Path, tmp_path: Path) -> None:
     file = job_file(model, tmp_path)
-    item = item_of(scans, "a")
-    assert check(file, item) == os.getpid()
+    assert check(file, scans / "a_0000.nii.gz") == check(file, None) == os.getpid()
     with pytest.raises(WorkerError, match="does not see .*elsewhere.nii.gz; all workers must see the scans"):
-        check(file, item_of(scans, "elsewhere", tmp_path / "elsewhere.nii.gz"))
+        check(file, tmp_path / "elsewhere.nii.gz")
     with pytest.raises(WorkerError, match="does not see .*/job"):
         JobFile(tmp_path / "no such folder" / "job", file.sha256).read()
     with pytest.raises(WorkerError, match="reads another"):
@@ -195,8 +195,8 @@ def test_a_worker_that_cannot_do_the_work_says_why(model: FakeModel, scans: Path
         Station(job_file(model, tmp_path, weights={"localizer": "ab" * 32, "segmenter": "ee" * 32}))
 
 
-def item_of(scans: Path, name: str, path: Path | None = None) -> Item:
-    return Item(Case(name, path or scans / f"{name}_0000.nii.gz"), "f", "s")
+def item_of(scans: Path, name: str) -> Item:
+    return Item(Case(name, scans / f"{name}_0000.nii.gz"), "f", "s")
 
 
 def test_a_scan_that_was_begun_twice_is_not_begun_again(
@@ -239,4 +239,20 @@ def test_a_worker_that_dies_over_the_models_is_not_waited_for() -> None:
             raise TimeoutError
 
     with pytest.raises(WorkerError, match="tcp://w died while it loaded the models"):
-        _check(Nobody(), JobFile(Path("job"), ""), Item(Case("a", Path("a")), "", ""))
+        _check(Nobody(), JobFile(Path("job"), ""), None)
+
+
+def test_a_loaded_model_travels_as_how_it_was_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.safetensors").touch()
+    source = ModelSource("medlam-tiny", "own.safetensors", "cpu", None, "kept", 1.0)
+    assert (source.localizer, source.segmenter) == ("medlam-tiny", tmp_path / "own.safetensors")
+    assert source.cache == tmp_path / "kept"
+    model = load(device="cpu")
+    run = Run("localize", model, template_set(), InferenceOptions(), _localize)
+    packed = Job.of(run, OutputFolder(tmp_path / "out", "localize"), None).packed()
+    again, folder = Job.unpacked(packed).start()
+    assert len(packed) < 20_000
+    assert again.model.localizer.signature == model.localizer.signature
+    assert folder.path == tmp_path / "out"
+    assert folder.writer.endswith(f"-{os.getpid()}")

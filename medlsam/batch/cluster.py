@@ -51,7 +51,8 @@ def on_cluster(
         place = stack.enter_context(_place(folder, [item.case.name for item in items]))
         file = JobFile.write(place, packed)
         client = stack.enter_context(_client(distributed, scheduler, jobs))
-        _check(client, file, items[0])
+        # One that is not here either is that scan's own failure.
+        _check(client, file, next((i.case.path for i in items if i.case.path.exists()), None))
         yield partial(_outcomes, distributed, client, file, folder, items)
 
 
@@ -114,14 +115,14 @@ def _client(distributed: Any, scheduler: str, jobs: int) -> Iterator[Any]:
         yield stack.enter_context(client)
 
 
-def _check(client: Any, file: JobFile, item: Item) -> None:
+def _check(client: Any, file: JobFile, scan: Path | None) -> None:
     """Let every worker that is there load the models and look at the paths; later ones do at their first scan."""
     workers = list(client.nthreads())
     if not workers:
         _log.warning("the cluster has no workers yet; the scans wait for the first one")
     futures = {
         worker: client.submit(
-            check, file, item, workers=[worker], key=f"medlsam-check-{file.sha256}-{worker}"
+            check, file, scan, workers=[worker], key=f"medlsam-check-{file.sha256}-{worker}"
         )
         for worker in workers
     }

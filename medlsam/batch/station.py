@@ -125,8 +125,8 @@ def station(file: JobFile) -> Station:
         return _stations[file.sha256]
 
 
-def check(file: JobFile, item: Item) -> int:
-    """Load all before the first scan, and see whether that one is there.
+def check(file: JobFile, scan: Path | None) -> int:
+    """Load all before the first scan, and see whether a scan is there that whoever started the run sees.
 
     Returns:
         This process's id.
@@ -136,10 +136,10 @@ def check(file: JobFile, item: Item) -> int:
         WeightsError: a network cannot be loaded.
     """
     station(file)
-    if not item.case.path.exists():
+    if scan is not None and not scan.exists():
         raise WorkerError(
-            f"the worker on {socket.gethostname()} does not see {item.case.path}; all workers must see the "
-            "scans under the same paths"
+            f"the worker on {socket.gethostname()} does not see {scan}; all workers must see the scans under "
+            "the same paths"
         )
     return os.getpid()
 
