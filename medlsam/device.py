@@ -95,3 +95,15 @@ def lightning_precision(precision: str, device: torch.device) -> str:
         return precision
     names = {torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed", None: "32-true"}
     return names[autocast_dtype(device)]
+
+
+def limit_threads(threads: int) -> None:
+    """Let this process compute with so many threads, where several share the processors.
+
+    Args:
+        threads: of torch and of SimpleITK; 1 or more.
+    """
+    import SimpleITK as sitk  # noqa: N813
+
+    torch.set_num_threads(threads)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)

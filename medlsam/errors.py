@@ -27,3 +27,7 @@ class WeightsError(MedlsamError):
 
 class UsageError(MedlsamError):
     """The call itself is wrong: an unknown option, name or combination."""
+
+
+class WorkerError(MedlsamError):
+    """A process that works on scans died, or cannot do the work that it is given."""

@@ -15,6 +15,7 @@ from medlsam.localize.build import build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
 from medlsam.localize.templates import TemplateSet
+from medlsam.model_source import ModelSource
 from medlsam.opening import case_generator, opened, read_one
 from medlsam.options import PRECISIONS, PROMPTS, SEARCHES, InferenceOptions, Policy, choice
 from medlsam.results import Localization, Segmentation
@@ -41,6 +42,7 @@ class MedLSAM:
     Attributes:
         localizer: finds structures.
         device: where the networks run.
+        source: how another process loads the same; None where this was not made by ``load``.
     """
 
     def __init__(
@@ -49,7 +51,9 @@ class MedLSAM:
         segmenter: Segmenter | str | Path = _DEFAULT.segmenter,
         cache: EmbeddingCache | None = None,
         precision: str = _DEFAULT.precision,
+        source: ModelSource | None = None,
     ) -> None:
+        self.source = source
         self.localizer = localizer
         self.device = localizer.device
         self._segmenter = segmenter
@@ -297,6 +301,6 @@ def load(
     if str(segmenter) not in weight_names("segmenter"):
         resolve(segmenter, "segmenter")  # a wrong name is told now, not after the first localization
     kept = None if cache is None else EmbeddingCache(cache, disk_bytes=int(cache_gb * 1e9))
-    return MedLSAM(
-        load_localizer(localizer, device, weights, precision=precision), segmenter, kept, precision
-    )
+    source = ModelSource(localizer, segmenter, str(device), weights, cache, cache_gb, precision)
+    opened_localizer = load_localizer(localizer, device, weights, precision=precision)
+    return MedLSAM(opened_localizer, segmenter, kept, precision, source)

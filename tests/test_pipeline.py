@@ -285,9 +285,21 @@ def names_used(module: Any) -> set[str]:
 
 
 def test_segment_cannot_see_a_label(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from medlsam.batch import folders, output, read_ahead, scans, summary
+    from medlsam.batch import (
+        folders,
+        job,
+        one_scan,
+        output,
+        processes,
+        read_ahead,
+        run,
+        scans,
+        station,
+        summary,
+    )
 
-    for module in (medlsam.pipeline, folders, output, read_ahead, scans, summary):
+    modules = (folders, job, one_scan, output, processes, read_ahead, run, scans, station, summary)
+    for module in (medlsam.pipeline, *modules):
         assert not names_used(module) & {"read_label_map", "read_template_labels", "find_templates"}
     # What reads template labels is imported by `templates` alone, inside of it.
     source = inspect.getsource(medlsam.pipeline)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from medlsam.batch.scans import Answer, Run, run_scans
+from medlsam.batch.run import Answer, Run
+from medlsam.batch.scans import run_scans
+from medlsam.batch.spread import Spread
 from medlsam.batch.summary import BatchResult, Progress
 from medlsam.files import write_json
 from medlsam.inputs import Case
@@ -27,6 +29,8 @@ def segment_folder(
     overwrite: bool = False,
     report: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
+    jobs: int = 1,
+    scheduler: str | None = None,
 ) -> BatchResult:
     """Segment many scans into a folder.
 
@@ -42,7 +46,11 @@ def segment_folder(
         options: how; which networks are used is the model's affair.
         overwrite: do everything again.
         report: write ``report.html``.
-        on_progress: called before and after each scan.
+        on_progress: called before and after each scan; on a cluster only after.
+        jobs: processes on this machine that work at the same time; each loads the networks. With more than one,
+            a script must start its work under ``if __name__ == "__main__":``.
+        scheduler: ``local`` for a Dask cluster of ``jobs`` workers on this machine, or the address of a Dask
+            scheduler (``tcp://host:8786``), whose workers see the same paths. Needs the extra ``cluster``.
 
     Returns:
         What was done, skipped and failed. A scan that fails is not an exception here.
@@ -51,32 +59,11 @@ def segment_folder(
         UsageError: no scans, or an output folder that cannot be used.
         TemplateError: templates of another localizer, or an unknown structure.
         WeightsError: the segmenter cannot be loaded.
+        WorkerError: a process cannot do this work: it dies, or has other weights or sees other paths.
     """
     options = options or InferenceOptions()
-
-    def work(image: Volume, case: str, folder: Path, watch: Stopwatch) -> Answer:
-        found = model.segment(
-            image,
-            templates,
-            prompts=options.prompts,
-            search=options.search,
-            organs=options.organs,
-            margin_mm=options.margin_mm,
-            threshold=options.threshold,
-            seed=options.seed,
-            watch=watch,
-            case=case,
-            policy=options.policy,
-        )
-        with watch("statistics"):
-            rows = organ_statistics(found, image)
-        with watch("write"):
-            write_volume(found.labels, folder / "segmentation.nii.gz")
-            write_json(folder / "localization.json", found.localization.to_dict())
-        return Answer(found.warnings, rows)
-
-    run = Run("segment", model, templates, options, work)
-    return run_scans(run, images, output, overwrite, report, on_progress)
+    run = Run("segment", model, templates, options, _segment)
+    return run_scans(run, images, output, overwrite, report, on_progress, Spread(jobs, scheduler))
 
 
 def localize_folder(
@@ -88,26 +75,52 @@ def localize_folder(
     options: InferenceOptions | None = None,
     overwrite: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
+    jobs: int = 1,
+    scheduler: str | None = None,
 ) -> BatchResult:
     """Locate the templates' structures in many scans: ``<case>/localization.json`` and ``run.json``.
 
     Arguments, answer and errors are those of ``segment_folder``; no segmenter is loaded.
     """
     options = options or InferenceOptions()
+    run = Run("localize", model, templates, options, _localize)
+    return run_scans(run, images, output, overwrite, False, on_progress, Spread(jobs, scheduler))
 
-    def work(image: Volume, case: str, folder: Path, watch: Stopwatch) -> Answer:
-        found = model.localize(
-            image,
-            templates,
-            search=options.search,
-            organs=options.organs,
-            seed=options.seed,
-            watch=watch,
-            case=case,
-        )
-        with watch("write"):
-            write_json(folder / "localization.json", found.to_dict())
-        return Answer()
 
-    run = Run("localize", model, templates, options, work)
-    return run_scans(run, images, output, overwrite, False, on_progress)
+def _segment(run: Run, image: Volume, case: str, folder: Path, watch: Stopwatch) -> Answer:
+    options = run.options
+    found = run.model.segment(
+        image,
+        run.templates,
+        prompts=options.prompts,
+        search=options.search,
+        organs=options.organs,
+        margin_mm=options.margin_mm,
+        threshold=options.threshold,
+        seed=options.seed,
+        watch=watch,
+        case=case,
+        policy=options.policy,
+    )
+    with watch("statistics"):
+        rows = organ_statistics(found, image)
+    with watch("write"):
+        write_volume(found.labels, folder / "segmentation.nii.gz")
+        write_json(folder / "localization.json", found.localization.to_dict())
+    return Answer(found.warnings, rows)
+
+
+def _localize(run: Run, image: Volume, case: str, folder: Path, watch: Stopwatch) -> Answer:
+    options = run.options
+    found = run.model.localize(
+        image,
+        run.templates,
+        search=options.search,
+        organs=options.organs,
+        seed=options.seed,
+        watch=watch,
+        case=case,
+    )
+    with watch("write"):
+        write_json(folder / "localization.json", found.to_dict())
+    return Answer()

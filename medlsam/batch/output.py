@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from medlsam.errors import UsageError
+from medlsam.errors import UsageError, WorkerError
 from medlsam.files import write_json
 
 RUN_FILE = "run.json"
@@ -25,6 +27,11 @@ MARKER = ".done.json"
 CASE_FILES = ("segmentation.nii.gz", "localization.json")
 #: What only a run of ``segment`` puts into the output folder.
 SUMMARY_FILES = ("labels.json", "statistics.csv", "report.html")
+
+# A hidden folder: the case's name and, where several processes work, the writer's.
+_PARTIAL = re.compile(r"\.(.+?)(@[^@]+-\d+)?\.partial")
+# Older leftovers of other runs over the same folder belong to nobody any more.
+_STALE_SECONDS = 7 * 86400.0
 
 CaseStatus = Literal["done", "failed"]
 
@@ -78,11 +85,14 @@ class OutputFolder:
     Attributes:
         path: the folder.
         command: ``segment`` or ``localize``.
+        writer: ``HOST-PID`` where several processes work: one that was given up for dead may still be alive,
+            and must not meet the next one in a hidden folder.
     """
 
-    def __init__(self, path: Path, command: str) -> None:
+    def __init__(self, path: Path, command: str, writer: str = "") -> None:
         self.path = path
         self.command = command
+        self.writer = writer
 
     @classmethod
     def open(cls, path: str | Path, command: str, overwrite: bool = False) -> OutputFolder:
@@ -107,18 +117,23 @@ class OutputFolder:
             )
         return cls(path, command)
 
-    def prepare(self) -> None:
-        """Make the folder, and clear what a killed run left half-written.
+    def prepare(self, cases: Iterable[str]) -> None:
+        """Make the folder, and clear what a killed run over these scans left half-written.
 
         Raises:
             UsageError: it cannot be written to.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for left in self.path.glob(".*.partial"):
-                shutil.rmtree(left)
+            self.clear(cases)
+            # Of other runs over this folder only what nobody can be writing any more.
+            old = time.time() - _STALE_SECONDS
             for left in self.path.glob(".tmp-*"):
-                left.unlink()
+                if left.stat().st_mtime < old:
+                    left.unlink(missing_ok=True)
+            for left in self.path.glob(".run-*"):
+                if left.stat().st_mtime < old:
+                    shutil.rmtree(left, ignore_errors=True)
             if _read_json(self.path / RUN_FILE).get("command") not in (None, self.command):
                 for name in SUMMARY_FILES:
                     (self.path / name).unlink(missing_ok=True)
@@ -126,6 +141,13 @@ class OutputFolder:
             raise UsageError(
                 f"{self.path}: cannot be used for the output ({error.strerror or error})"
             ) from error
+
+    def clear(self, cases: Iterable[str]) -> None:
+        """Remove the hidden folders of these scans, of whichever process."""
+        wanted = set(cases)
+        for left in self.path.glob(".*.partial"):
+            if (name := _PARTIAL.fullmatch(left.name)) and name[1] in wanted:
+                shutil.rmtree(left, ignore_errors=True)
 
     def done(self, case: str) -> DoneCase | None:
         """What is known of a finished case; None where it is not finished, or its files are not all there."""
@@ -147,6 +169,14 @@ class OutputFolder:
         names = sorted(marker.parent.name for marker in self.path.glob(f"*/{MARKER}"))
         return {name: done for name in names if (done := self.done(name)) is not None}
 
+    def outdated(self, name: str) -> bool:
+        """Whether a file of the summary is absent, or older than a case's result, as one of another shard may be."""
+        file = self.path / name
+        if not file.is_file():
+            return True
+        made = file.stat().st_mtime
+        return any(marker.stat().st_mtime > made for marker in self.path.glob(f"*/{MARKER}"))
+
     @contextmanager
     def writing(self, case: str) -> Iterator[Path]:
         """Give a hidden folder for a case's files; on an error it goes, else call ``finish`` inside."""
@@ -162,6 +192,10 @@ class OutputFolder:
         """Move a case's files from its hidden folder to their place, the marker last."""
         partial, target = self._partial(case), self.path / case
         files = sorted(file.name for file in partial.iterdir())
+        for name in CASE_FILES if self.command == "segment" else CASE_FILES[1:]:
+            if name not in files:
+                # Somebody cleared the hidden folder meanwhile, for example another run over this scan.
+                raise WorkerError(f"{partial / name}: gone before it was moved; is another run at work here?")
         content = asdict(done) | {"record": done.record.to_dict(), "files": files}
         write_json(partial / MARKER, content)
         if not target.exists():
@@ -182,7 +216,7 @@ class OutputFolder:
             target.rmdir()
 
     def _partial(self, case: str) -> Path:
-        return self.path / f".{case}.partial"
+        return self.path / f".{case}{self.writer and '@' + self.writer}.partial"
 
 
 def digest(data: Any) -> str:

@@ -30,7 +30,8 @@ class Scan:
     notes: list[str]
 
 
-def _read_scan(path: Path) -> Scan:
+def read_scan(path: Path) -> Scan:
+    """Read a scan, with the seconds that it took and what the reader warned of."""
     start = time.perf_counter()
     with noted() as notes:
         volume = read_volume(path)
@@ -44,12 +45,12 @@ def read_ahead(cases: Sequence[Case]) -> Iterator[tuple[Case, Future[Scan]]]:
     """
     reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read")
     try:
-        upcoming = reader.submit(_read_scan, cases[0].path) if cases else None
+        upcoming = reader.submit(read_scan, cases[0].path) if cases else None
         for index, case in enumerate(cases):
             current, upcoming = upcoming, None
             assert current is not None
             if index + 1 < len(cases):
-                upcoming = reader.submit(_read_scan, cases[index + 1].path)
+                upcoming = reader.submit(read_scan, cases[index + 1].path)
             yield case, current
             del current
     finally:
@@ -59,10 +60,10 @@ def read_ahead(cases: Sequence[Case]) -> Iterator[tuple[Case, Future[Scan]]]:
 class _Notes(logging.Handler):
     """Keeps the warnings that medlsam logs in one thread: a scan is read in another than the one at work."""
 
-    def __init__(self) -> None:
+    def __init__(self, texts: list[str]) -> None:
         super().__init__(logging.WARNING)
         self.thread = threading.get_ident()
-        self.texts: list[str] = []
+        self.texts = texts
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.thread == self.thread:
@@ -70,9 +71,9 @@ class _Notes(logging.Handler):
 
 
 @contextmanager
-def noted() -> Iterator[list[str]]:
-    """The warnings logged by medlsam in this thread while the block runs."""
-    handler, logger = _Notes(), logging.getLogger("medlsam")
+def noted(into: list[str] | None = None) -> Iterator[list[str]]:
+    """The warnings logged by medlsam in this thread while the block runs, added to a list."""
+    handler, logger = _Notes([] if into is None else into), logging.getLogger("medlsam")
     logger.addHandler(handler)
     try:
         yield handler.texts

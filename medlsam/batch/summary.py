@@ -9,9 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from medlsam.batch.one_scan import Outcome
 from medlsam.batch.output import RUN_FILE, CaseRecord, DoneCase, OutputFolder
 from medlsam.files import write_json
 from medlsam.statistics import write_statistics
+
+Status = Literal["running", "done", "skipped", "failed"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Progress:
     """
 
     case: str
-    status: Literal["running", "done", "skipped", "failed"]
+    status: Status
     finished: int
     total: int
     error: str | None = None
@@ -65,6 +68,11 @@ class BatchResult:
             "warnings": list(self.warnings),
             "exit_code": self.exit_code,
         }
+
+
+def told(record: CaseRecord) -> str:
+    """What went wrong with a scan, in one line."""
+    return f"{record.error['type']}: {record.error['text']}" if record.error else ""
 
 
 class RunSummary:
@@ -107,6 +115,19 @@ class RunSummary:
                 f"{len(strange)} cases in this folder were made with other options, templates or weights "
                 f"and are not listed: {', '.join(strange[:5])}{', ...' if len(strange) > 5 else ''}"
             )
+
+    def add(self, outcome: Outcome) -> str | None:
+        """Take a scan's outcome; what went wrong, or None."""
+        if outcome.done is not None:
+            self.done[outcome.case] = outcome.done
+            return None
+        self.failed[outcome.case] = outcome.record
+        return told(outcome.record)
+
+    def progress(self, case: str, status: Status, error: str | None = None) -> Progress:
+        """What to tell of a scan, now."""
+        finished = len(self.done) + len(self.failed)
+        return Progress(case, status, finished, len(self.cases), error)
 
     def write(self, at_most_every: float = 0.0) -> None:
         """Write both files, unless that was done less than so many seconds ago."""

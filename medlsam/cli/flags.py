@@ -69,6 +69,34 @@ Images = Annotated[
 ]
 Output = Annotated[Path, typer.Option(help="The folder to write to.", metavar="DIR")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Do again what is done.")]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        help="Processes that work at the same time on this machine; each loads the networks.",
+        metavar="N",
+        rich_help_panel="Many scans",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        help="A Dask scheduler (tcp://host:8786) whose workers do the work, or local: a Dask cluster of --jobs "
+        "workers on this machine. Needs the extra cluster.",
+        metavar="ADDRESS|local",
+        rich_help_panel="Many scans",
+        show_default=False,
+    ),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        help="Only every n-th scan, from the i-th: for arrays of jobs. All may share one output folder; the same "
+        "command without it collects the results at the end.",
+        metavar="i/n",
+        rich_help_panel="Many scans",
+        show_default=False,
+    ),
+]
 TemplateCases = Annotated[
     str | None,
     typer.Option(

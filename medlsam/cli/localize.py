@@ -24,6 +24,9 @@ def localize(
     precision: flags.Precision = None,
     config: flags.Config = None,
     overwrite: flags.Overwrite = False,
+    jobs: flags.Jobs = 1,
+    scheduler: flags.Scheduler = None,
+    shard: flags.Shard = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the templates' structures in scans: boxes and extreme points only.
@@ -41,10 +44,10 @@ def localize(
     }
     options = read_options(config, given)
     from medlsam.batch import localize_folder
-    from medlsam.inputs import find_cases
+    from medlsam.inputs import find_cases, take_shard
     from medlsam.pipeline import load
 
-    cases = find_cases(images)
+    cases = take_shard(find_cases(images), shard)
     console = messages()
     with case_bar(console) as bar:
         model = load(
@@ -58,7 +61,15 @@ def localize(
         templates = model.templates(support, options.organs, on_progress=bar.say)
         warn_of_misfits(console, templates)
         result = localize_folder(
-            model, templates, cases, output, options=options, overwrite=overwrite, on_progress=bar.scan
+            model,
+            templates,
+            cases,
+            output,
+            options=options,
+            overwrite=overwrite,
+            on_progress=bar.scan,
+            jobs=jobs,
+            scheduler=scheduler,
         )
     tell_result(console, result, output)
     if as_json:

@@ -38,6 +38,9 @@ def segment(
     precision: flags.Precision = None,
     config: flags.Config = None,
     overwrite: flags.Overwrite = False,
+    jobs: flags.Jobs = 1,
+    scheduler: flags.Scheduler = None,
+    shard: flags.Shard = None,
     as_json: AsJson = False,
 ) -> None:
     """Find and segment the templates' structures in scans.
@@ -70,10 +73,10 @@ def segment(
     }
     options = read_options(config, given)
     from medlsam.batch import segment_folder
-    from medlsam.inputs import find_cases
+    from medlsam.inputs import find_cases, take_shard
     from medlsam.pipeline import load
 
-    cases = find_cases(images)
+    cases = take_shard(find_cases(images), shard)
     console = messages()
     with case_bar(console) as bar:
         model = load(
@@ -89,7 +92,16 @@ def segment(
         templates = model.templates(support, options.organs, on_progress=bar.say)
         warn_of_misfits(console, templates)
         result = segment_folder(
-            model, templates, cases, output, options=options, overwrite=overwrite, on_progress=bar.scan
+            model,
+            templates,
+            cases,
+            output,
+            options=options,
+            overwrite=overwrite,
+            report=shard is None,
+            on_progress=bar.scan,
+            jobs=jobs,
+            scheduler=scheduler,
         )
     tell_result(console, result, output / "report.html")
     if as_json:

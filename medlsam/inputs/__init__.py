@@ -2,6 +2,7 @@
 
 from medlsam.inputs.cases import Case, case_name, find_cases
 from medlsam.inputs.markups import read_markups
+from medlsam.inputs.shards import take_shard
 from medlsam.inputs.tables import read_case_list, read_label_names
 from medlsam.inputs.templates import TemplateCase, find_templates, read_template_labels
 
@@ -15,4 +16,5 @@ __all__ = [
     "read_label_names",
     "read_markups",
     "read_template_labels",
+    "take_shard",
 ]

@@ -1,0 +1,97 @@
+"""What a run over many scans is to do, and the fingerprint of all that its results depend on."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from medlsam import __version__
+from medlsam.batch.output import digest
+from medlsam.localize.templates import TemplateSet
+from medlsam.options import InferenceOptions, Policy
+from medlsam.pipeline import MedLSAM
+from medlsam.stopwatch import Stopwatch
+from medlsam.volume import Volume
+from medlsam.weights import sha256_of
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the work on one scan gives besides its files."""
+
+    warnings: tuple[str, ...] = ()
+    statistics: Sequence[dict[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run is to do, whatever the scans are.
+
+    Attributes:
+        command: ``segment`` or ``localize``.
+        model: the loaded networks.
+        templates: what to look for.
+        options: how.
+        work: does it for one scan: the run, the scan, its name, the folder for its files, a stopwatch. A function
+            of a module, so that it can be named to another process.
+    """
+
+    command: Literal["segment", "localize"]
+    model: MedLSAM
+    templates: TemplateSet
+    options: InferenceOptions
+    work: Work
+
+    def weights(self) -> dict[str, dict[str, str]]:
+        """``name`` and ``sha256`` of the networks that the command needs, without loading them."""
+        weights = {"localizer": self.model.localizer_weights}
+        if self.command == "segment":
+            weights["segmenter"] = self.model.segmenter_weights
+        return weights
+
+    def load(self) -> None:
+        """Load what is loaded late, so that weights that do not load are no fault of a scan.
+
+        Raises:
+            WeightsError: the segmenter cannot be loaded.
+        """
+        if self.command == "segment":
+            _ = self.model.segmenter
+
+    def description(self) -> dict[str, Any]:
+        """The head of ``run.json``."""
+        return {
+            "version": __version__,
+            "command": self.command,
+            "options": asdict(self.options),
+            "weights": self.weights(),
+            "templates": {
+                "source": self.templates.source,
+                "sha256": _templates_digest(self.templates),
+                "organs": list(self.templates.organs),
+            },
+            "device": str(self.model.device),
+        }
+
+    def shared(self, description: dict[str, Any]) -> str:
+        """Fingerprint of all that every scan's result depends on."""
+        matters = ["organs", "search", "seed"]
+        if self.command == "segment":
+            matters += ["prompts", "margin_mm", "threshold", *(f.name for f in fields(Policy))]
+        options = {name: description["options"][name] for name in matters}
+        hashes = {kind: entry["sha256"] for kind, entry in description["weights"].items()}
+        templates = description["templates"]["sha256"]
+        return digest([__version__, self.command, options, hashes, templates])
+
+
+Work = Callable[[Run, Volume, str, Path, Stopwatch], Answer]
+
+
+def _templates_digest(templates: TemplateSet) -> str:
+    """sha256 of the templates' file, whether or not they were read from one."""
+    with tempfile.TemporaryDirectory(prefix="medlsam-") as folder:
+        templates.save(Path(folder) / "templates.medlsam")
+        return sha256_of(Path(folder) / "templates.medlsam")

@@ -1,0 +1,83 @@
+"""Over which processes the scans of a run are spread: this one, several of this machine, or a cluster's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+
+from medlsam.batch.one_scan import Item, Outcome, one_scan
+from medlsam.batch.output import OutputFolder
+from medlsam.batch.read_ahead import read_ahead
+from medlsam.batch.run import Run
+from medlsam.errors import UsageError
+
+#: Works on the scans, in whatever order they end; called with what is to be told the name of a scan that begins.
+Outcomes = Callable[[Callable[[str], None]], Iterator[Outcome]]
+LOCAL = "local"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Over which processes.
+
+    Attributes:
+        jobs: processes of this machine.
+        scheduler: None; ``local`` for a Dask cluster on this machine; or a Dask scheduler's address.
+
+    Raises:
+        UsageError: a number below 1, or jobs for a cluster that has its own.
+    """
+
+    jobs: int = 1
+    scheduler: str | None = None
+
+    def __post_init__(self) -> None:
+        jobs: object = self.jobs
+        if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
+            raise UsageError(f"jobs: a whole number, 1 or more, is needed, got {self.jobs!r}")
+        if self.scheduler in (None, LOCAL):
+            return
+        if not str(self.scheduler).strip() or ":" not in str(self.scheduler):
+            raise UsageError(
+                f"scheduler {self.scheduler!r}: give the address of a Dask scheduler (tcp://host:8786), "
+                f"or {LOCAL} for workers on this machine"
+            )
+        if self.jobs != 1:
+            raise UsageError(
+                f"jobs {self.jobs} with scheduler {self.scheduler}: that cluster has its own workers; "
+                f"leave jobs out, or give --scheduler {LOCAL}"
+            )
+
+    def over(self, run: Run, folder: OutputFolder, items: Sequence[Item]) -> AbstractContextManager[Outcomes]:
+        """Have processes ready, all models loaded, while the block runs.
+
+        Raises:
+            WeightsError: a network cannot be loaded.
+            WorkerError: a process cannot do this work.
+            UsageError: Dask is not installed, or no scheduler answers.
+        """
+        if not items:
+            return nullcontext(lambda started: iter(()))
+        jobs = min(self.jobs, len(items))
+        if self.scheduler is not None:
+            from medlsam.batch.cluster import on_cluster
+
+            return on_cluster(run, folder, items, self.scheduler, jobs)
+        if jobs > 1:
+            from medlsam.batch.processes import in_processes
+
+            return in_processes(run, folder, items, jobs)
+        run.load()
+        return nullcontext(partial(_in_turn, run, folder, items))
+
+
+def _in_turn(
+    run: Run, folder: OutputFolder, items: Sequence[Item], started: Callable[[str], None]
+) -> Iterator[Outcome]:
+    """One scan after the other in this process; the next one is read meanwhile."""
+    by_name = {item.case.name: item for item in items}
+    for case, reading in read_ahead([item.case for item in items]):
+        started(case.name)
+        yield one_scan(run, folder, by_name[case.name], reading.result)
