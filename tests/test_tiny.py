@@ -64,7 +64,7 @@ def test_refit_moves_boxes_towards_the_mask() -> None:
     """Mask columns 28..37 and rows 18..27; a box 4 pixels off moves three quarters of the way."""
     block = _square_block(8, 18)
     given = [SlicePrompt(z, (31.5, 17.5, 41.5, 27.5)) for z in (5, 6, 7)]
-    moved = refit(given, block, share=0.75, tolerance=0.06)
+    moved = refit(given, block, share=0.75, tolerance=0.06, error_mm=2.0)
     assert moved is not None
     assert [prompt.z for prompt in moved] == [5, 6, 7]
     assert moved[0].box_xyxy == pytest.approx((28.5, 17.5, 38.5, 27.5))
@@ -72,9 +72,9 @@ def test_refit_moves_boxes_towards_the_mask() -> None:
 
 def test_refit_leaves_boxes_that_fit_and_empty_masks() -> None:
     fitting = [SlicePrompt(z, (27.5, 17.5, 37.5, 27.8)) for z in (5, 6, 7)]
-    assert refit(fitting, _square_block(8, 18), 0.75, 0.06) is None
-    assert refit(fitting, _square_block(8, 8), 0.75, 0.06) is None
-    moved = refit([*fitting[:2], SlicePrompt(7, (0.0, 0.0, 5.0, 5.0))], _square_block(8, 18), 1.0, 0.06)
+    assert refit(fitting, _square_block(8, 18), 0.75, 0.06, 2.0) is None
+    assert refit(fitting, _square_block(8, 8), 0.75, 0.06, 2.0) is None
+    moved = refit([*fitting[:2], SlicePrompt(7, (0.0, 0.0, 5.0, 5.0))], _square_block(8, 18), 1.0, 0.06, 2.0)
     assert moved is not None
     assert moved[2].box_xyxy == pytest.approx((27.5, 17.5, 37.5, 27.5))
 

@@ -138,13 +138,13 @@ class TinySegmenter:
         A structure asked about in one slice is left alone: which of the parts there belong to it (the two rami of
         a jaw) shows only where slices join them.
         """
-        share, tolerance = self.config.refit_share, self.config.refit_tolerance
+        how = self.config.refit_share, self.config.refit_tolerance, self.config.refit_error_mm
         several = {
             name: chosen
             for name, chosen in prompts.items()
             if len({p.z for p in chosen}) > 1 and not all(p.error_mm == 0 for p in chosen)
         }
-        moved = {name: refit(chosen, blocks[name], share, tolerance) for name, chosen in several.items()}
+        moved = {name: refit(chosen, blocks[name], *how) for name, chosen in several.items()}
         return {name: chosen for name, chosen in moved.items() if chosen is not None}
 
     def _look(

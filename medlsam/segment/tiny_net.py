@@ -17,6 +17,8 @@ from medlsam.segment._sam_import import sam_parts
 
 #: Features at strides 8, 4, 2 and 1.
 Embedding = tuple[Tensor, Tensor, Tensor, Tensor]
+# Errors of boxes, in crop pixels, that the network is to tell apart.
+_ERROR_SCALES = (1.0, 4.0, 12.0)
 # Logits are some units large, the features beside them about one.
 _LOGIT_SCALE = 4.0
 
@@ -37,7 +39,7 @@ class TinyConfig:
         min_side_mm: the smallest crop side, at inference.
         located_error_mm: what the error of a box is taken for when its prompt does not say.
         refits: how often at most a structure is looked at again with boxes moved towards its masks.
-        refit_share, refit_tolerance: see ``tiny_refine.refit``.
+        refit_share, refit_tolerance, refit_error_mm: see ``tiny_refine.refit``.
     """
 
     size: int = 96
@@ -58,6 +60,7 @@ class TinyConfig:
     refits: int = 1
     refit_share: float = 0.8
     refit_tolerance: float = 0.06
+    refit_error_mm: float = 2.0
 
     @property
     def channels(self) -> int:
@@ -88,6 +91,23 @@ def _down(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(*steps, *(_Residual(outputs) for _ in range(blocks)))
 
 
+class _Trust(nn.Module):
+    """Scales and shifts features by how sure the box is: a true box asks for other work than a vague one."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.of_error = nn.Linear(len(_ERROR_SCALES), 2 * channels)
+        nn.init.zeros_(self.of_error.weight)
+        nn.init.zeros_(self.of_error.bias)
+
+    def forward(self, x: Tensor, errors: Tensor) -> Tensor:
+        """The same shape; ``errors`` (B,) in crop pixels."""
+        known = torch.exp(-errors[:, None] / errors.new_tensor(_ERROR_SCALES))
+        scale, shift = self.of_error(known)[..., None, None].chunk(2, dim=1)
+        found: Tensor = x * (1 + scale) + shift
+        return found
+
+
 class CropEncoder(nn.Module):
     """A crop with its box as the last channel to an embedding at stride 8 and detail features at strides 4, 2 and 1."""
 
@@ -103,17 +123,25 @@ class CropEncoder(nn.Module):
         self.to_quarter = _down(config.stem, config.quarter, 1)
         self.to_eighth = _down(config.quarter, config.eighth, 2)
         self.to_sixteenth = _down(config.eighth, config.sixteenth, 2)
+        stages = (config.detail, config.stem, config.quarter, config.eighth, config.sixteenth)
+        self.trust = nn.ModuleList(_Trust(channels) for channels in stages)
         self.lateral = nn.Conv2d(config.eighth, config.dim, 1)
         self.top = nn.Conv2d(config.sixteenth, config.dim, 1)
 
-    def forward(self, x: Tensor) -> Embedding:
-        """(B, dim, S/8, S/8) embedding, and features at S/4, S/2 and S."""
-        half = self.to_half(x)
-        quarter = self.to_quarter(half)
-        eighth = self.to_eighth(quarter)
-        top = self.top(self.to_sixteenth(eighth))
+    def forward(self, x: Tensor, errors: Tensor) -> Embedding:
+        """(B, dim, S/8, S/8) embedding, and features at S/4, S/2 and S.
+
+        Args:
+            x: (B, channels + 1, S, S).
+            errors: (B,) of the boxes, crop pixels.
+        """
+        full = self.trust[0](self.to_full(x), errors)
+        half = self.trust[1](self.to_half(x), errors)
+        quarter = self.trust[2](self.to_quarter(half), errors)
+        eighth = self.trust[3](self.to_eighth(quarter), errors)
+        top = self.top(self.trust[4](self.to_sixteenth(eighth), errors))
         top = nn.functional.interpolate(top, scale_factor=2.0, mode="bilinear", align_corners=False)
-        return self.lateral(eighth) + top, quarter, half, self.to_full(x)
+        return self.lateral(eighth) + top, quarter, half, full
 
 
 class PairedMaskDecoder(nn.Module):
@@ -195,7 +223,7 @@ class TinySam(nn.Module):
         """
         drawn = 2 * draw_boxes(boxes, errors, self.config.size)[:, None].to(crops) - 1
         found: Embedding = self.encoder(
-            torch.cat([crops, drawn], dim=1).contiguous(memory_format=torch.channels_last)
+            torch.cat([crops, drawn], dim=1).contiguous(memory_format=torch.channels_last), errors
         )
         return found
 

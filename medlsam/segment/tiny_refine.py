@@ -20,7 +20,7 @@ _MIN_PIXELS = 3
 
 
 def refit(
-    prompts: Sequence[SlicePrompt], block: MaskBlock, share: float, tolerance: float
+    prompts: Sequence[SlicePrompt], block: MaskBlock, share: float, tolerance: float, error_mm: float
 ) -> list[SlicePrompt] | None:
     """Boxes between the given ones and those of the masks that they led to.
 
@@ -28,6 +28,7 @@ def refit(
         prompts: of one structure.
         block: the probabilities that they led to.
         share: how far to move, 1 is all the way to the mask's tight box.
+        error_mm: what the new boxes are off.
         tolerance: mean distance of the boxes' sides, in box edges, up to which the given boxes are good.
 
     Returns:
@@ -42,7 +43,7 @@ def refit(
         return None
     moved = np.where(seen[:, None], share * found + (1 - share) * given, given)
     return [
-        replace(prompt, box_xyxy=(float(x0), float(y0), float(x1), float(y1)))
+        replace(prompt, box_xyxy=(float(x0), float(y0), float(x1), float(y1)), error_mm=error_mm)
         for prompt, (x0, y0, x1, y1) in zip(prompts, moved, strict=True)
     ]
 
