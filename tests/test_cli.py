@@ -46,7 +46,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
 
     monkeypatch.setattr(model.segmenter, "segment", segment)
 
-    def load(localizer: str, segmenter: str, device: str, *more: Any) -> MedLSAM:
+    def load(localizer: str, segmenter: str, device: str, *more: Any, **named: Any) -> MedLSAM:
         calls.append((localizer, segmenter, device))
         return model
 

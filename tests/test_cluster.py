@@ -78,7 +78,9 @@ def content(output: Path) -> dict[str, Any]:
             found[name] = json.loads(file.read_text()) | {"record": None}
         elif file.name == "run.json":
             run = json.loads(file.read_text())
-            kept = {key: run["cases"][case][key] for case in run["cases"] for key in ("status", "error")}
+            kept = {
+                case: {key: entry[key] for key in ("status", "error")} for case, entry in run["cases"].items()
+            }
             found[name] = {**run, "started": "", "finished": bool(run["finished"]), "cases": kept}
         elif file.name == "statistics.csv":
             with file.open(encoding="utf-8", newline="") as rows:

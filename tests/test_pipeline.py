@@ -405,7 +405,7 @@ def test_the_segmenter_is_loaded_when_it_is_needed(monkeypatch: pytest.MonkeyPat
     stub = stub_model(monkeypatch)
     loaded = []
 
-    def load_segmenter(name: str, device: str) -> Any:
+    def load_segmenter(name: str, device: str, precision: str) -> Any:
         loaded.append((name, device))
         return stub.segmenter
 

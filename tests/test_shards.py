@@ -75,7 +75,7 @@ def test_a_report_is_outdated_by_a_newer_result(tmp_path: Path) -> None:
 def test_the_commands_take_a_shard_and_refuse_what_cannot_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medlsam.pipeline.load", lambda *arguments: stub_model(monkeypatch))
+    monkeypatch.setattr("medlsam.pipeline.load", lambda *arguments, **named: stub_model(monkeypatch))
     template_set().save(tmp_path / "support.medlsam")
     for name in "abc":
         write_volume(draw_ct(Grid((16, 24, 28), (1.5, 2.0, 2.5))), tmp_path / "scans" / f"{name}.nii.gz")
