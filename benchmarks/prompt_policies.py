@@ -45,7 +45,12 @@ class Way:
 
     prompts: str = "profile"
     margin_mm: float = 1.0
-    policy: Policy = field(default_factory=Policy)
+    policy: Policy = field(default_factory=lambda: Policy(propagate=False))
+
+
+def _single(**changes: Any) -> Policy:
+    """A policy in which each slice speaks for itself."""
+    return Policy(propagate=False, **changes)
 
 
 #: Name to row; the first of those asked for is what the others are compared with.
@@ -56,18 +61,18 @@ WAYS: dict[str, Way] = {
     "margin 0": Way(margin_mm=0.0),
     "margin 2": Way(margin_mm=2.0),
     "margin 4": Way(margin_mm=4.0),
-    "shrink 0.9": Way(policy=Policy(shrink=0.9)),
-    "shrink 0.7": Way(policy=Policy(shrink=0.7)),
-    "center point": Way(policy=Policy(center_point=True)),
-    "shrink 0.7 + point": Way(policy=Policy(shrink=0.7, center_point=True)),
-    "shape prompt": Way(policy=Policy(shape_prompt=True)),
-    "zoom 2": Way(policy=Policy(zoom=2.0)),
-    "zoom 4": Way(policy=Policy(zoom=4.0)),
-    "three axes": Way(policy=Policy(axes="three")),
-    "propagate": Way(policy=Policy(propagate=True)),
-    "propagate + three axes": Way(policy=Policy(propagate=True, axes="three")),
-    "all components": Way(policy=Policy(components="all")),
-    "overlaps by order": Way(policy=Policy(overlaps="order")),
+    "shrink 0.9": Way(policy=_single(shrink=0.9)),
+    "shrink 0.7": Way(policy=_single(shrink=0.7)),
+    "center point": Way(policy=_single(center_point=True)),
+    "shrink 0.7 + point": Way(policy=_single(shrink=0.7, center_point=True)),
+    "shape prompt": Way(policy=_single(shape_prompt=True)),
+    "zoom 2": Way(policy=_single(zoom=2.0)),
+    "zoom 4": Way(policy=_single(zoom=4.0)),
+    "three axes": Way(policy=_single(axes="three")),
+    "propagate": Way(policy=Policy()),
+    "propagate + three axes": Way(policy=Policy(axes="three")),
+    "all components": Way(policy=_single(components="all")),
+    "overlaps by order": Way(policy=_single(overlaps="order")),
 }
 #: Rows that a model of the crop kind cannot tell from another: it zooms by itself.
 WHOLE_SLICES_ONLY = ("zoom 2", "zoom 4")

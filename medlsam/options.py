@@ -58,7 +58,7 @@ class Policy:
         },
     )
     propagate: bool = field(
-        default=False,
+        default=True,
         metadata={"help": "Hand masks on from the most certain slice to its neighbours, until they end."},
     )
     components: str = field(

@@ -68,9 +68,10 @@ def test_an_oblique_scan_gets_labels_on_its_own_grid(model: MedLSAM) -> None:
 
 def test_a_missing_structure_costs_no_pass(model: MedLSAM) -> None:
     model.segment(draw_ct(GRID, without=["plate"]), template_set())
-    assert [set(call) for call in segmenter_of(model).calls] == [{"block"}]
+    assert {key.split("/")[0] for call in segmenter_of(model).calls for key in call} == {"block"}
+    segmenter_of(model).calls.clear()
     empty = model.segment(draw_ct(GRID, without=["plate", "block"]), template_set())
-    assert len(segmenter_of(model).calls) == 1
+    assert not segmenter_of(model).calls
     assert empty.labels.array.dtype == np.uint16  # the ghost's value would not fit uint8
     assert not empty.labels.array.any()
 
@@ -222,9 +223,9 @@ def test_a_structure_without_a_box_has_no_prompts() -> None:
 
 def test_a_policy_reaches_the_segmenter(model: MedLSAM) -> None:
     image = draw_ct(GRID)
-    plain = model.segment(image, template_set(), margin_mm=0.0)
+    plain = model.segment(image, template_set(), margin_mm=0.0, policy=Policy(propagate=False))
     (asked,) = segmenter_of(model).calls
-    policy = Policy(shrink=0.5, center_point=True, zoom=2.0, axes="three", shape_prompt=True)
+    policy = Policy(shrink=0.5, center_point=True, zoom=2.0, axes="three", shape_prompt=True, propagate=False)
     located = model.localize(image, template_set())
     shapes = {n: replace(o, shape_prior=np.ones((2, 2, 2), np.float32)) for n, o in located.organs.items()}
     segmenter_of(model).calls.clear()

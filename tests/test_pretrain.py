@@ -145,7 +145,9 @@ def test_a_built_pool_is_a_source(scans: Path, tmp_path: Path) -> None:
         pool.setup()
         return pool.training
 
-    grouped = PretrainFeed(sources=[PoolSource(str(built.folder))], cache=str(tmp_path / "cache"), spacing_mm=6.0)
+    grouped = PretrainFeed(
+        sources=[PoolSource(str(built.folder))], cache=str(tmp_path / "cache"), spacing_mm=6.0
+    )
     grouped.setup()
     assert {group[0] for group in grouped.groups if group} == {scans.name}
     (one,) = members(PoolSource(str(built.folder), exclude=["scan2"]))
