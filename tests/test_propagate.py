@@ -100,6 +100,16 @@ def test_the_located_box_and_the_own_answer_keep_their_weight() -> None:
     assert np.allclose(own.probability, first["bar"].probability)
 
 
+def test_a_sure_box_is_asked_as_it_is() -> None:
+    volume, inside = slanting(), Inside()
+    prompts = {"bar": [SlicePrompt(z, (z - 0.5, 7.5, z + 5.5, 13.5), error_mm=0.0) for z in range(2, 10)]}
+    first = inside.segment(volume, prompts)
+    propagate(inside, volume, prompts, first, Propagation(share=1.0, own=0.0))
+    asked = [prompt for call in inside.calls[1:] for own in call.values() for prompt in own]
+    assert asked
+    assert all(prompt in prompts["bar"] for prompt in asked)
+
+
 def test_the_start_is_the_most_certain_of_the_large_slices() -> None:
     probability = np.zeros((4, 10, 10), np.float32)
     probability[0, :2, :2] = 0.99  # small

@@ -68,6 +68,10 @@ def test_refit_moves_boxes_towards_the_mask() -> None:
     assert moved is not None
     assert [prompt.z for prompt in moved] == [5, 6, 7]
     assert moved[0].box_xyxy == pytest.approx((28.5, 17.5, 38.5, 27.5))
+    assert [prompt.error_mm for prompt in moved] == [2.0] * 3
+    sure = replace(given[0], error_mm=0.0)
+    again = refit([sure, *given[1:]], block, share=0.75, tolerance=0.06, error_mm=2.0)
+    assert again == [sure, *moved[1:]]
 
 
 def test_refit_leaves_boxes_that_fit_and_empty_masks() -> None:

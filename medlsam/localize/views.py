@@ -208,9 +208,3 @@ def draw_pair(scan: Tensor, spacing_mm: float, options: ViewOptions, rng: np.ran
     plan = plan_pair(scan, spacing_mm, options, rng)
     views = torch.stack([view.draw(AIR_HU) for view in plan.views])
     return ViewPair(views, plan.points, plan.places, plan.valid, plan.negatives, plan.negative_places)
-
-
-def collate(pairs: list[ViewPair]) -> dict[str, Tensor]:
-    """Stack the fields of several pairs along a new first axis."""
-    fields = ViewPair.__dataclass_fields__
-    return {name: torch.stack([getattr(pair, name) for pair in pairs]) for name in fields}

@@ -145,8 +145,8 @@ def _next(
     """The prompt of the next slice: between its own box and the mask's; None past the located ends."""
     z = front.z + front.step
     own = boxes.get(z)
-    if own is None:
-        return None
+    if own is None or own.error_mm == 0:  # nothing is better than a true box
+        return own
     (seen,) = oracle_slices(front.mask[None] >= 0.5, (z, *block.origin_zyx[1:]))
     mixed = options.share * np.array(seen.box_xyxy) + (1 - options.share) * np.array(own.box_xyxy)
     x0, y0, x1, y1 = (float(value) for value in mixed)

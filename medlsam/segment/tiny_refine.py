@@ -32,7 +32,7 @@ def refit(
         tolerance: mean distance of the boxes' sides, in box edges, up to which the given boxes are good.
 
     Returns:
-        As many prompts in the same slices, or None where the given ones are good.
+        As many prompts in the same slices, sure ones as they were, or None where the given ones are good.
     """
     mask = largest_component(block.probability >= 0.5)
     given = np.array([prompt.box_xyxy for prompt in prompts])
@@ -41,9 +41,12 @@ def refit(
     seen = np.isfinite(found).all(axis=1)
     if not seen.any() or np.abs((found - given) / edges)[seen].mean() <= tolerance:
         return None
-    moved = np.where(seen[:, None], share * found + (1 - share) * given, given)
+    sure = np.array([prompt.error_mm == 0 for prompt in prompts])
+    moved = np.where((seen & ~sure)[:, None], share * found + (1 - share) * given, given)
     return [
-        replace(prompt, box_xyxy=(float(x0), float(y0), float(x1), float(y1)), error_mm=error_mm)
+        prompt
+        if prompt.error_mm == 0
+        else replace(prompt, box_xyxy=(float(x0), float(y0), float(x1), float(y1)), error_mm=error_mm)
         for prompt, (x0, y0, x1, y1) in zip(prompts, moved, strict=True)
     ]
 
