@@ -114,8 +114,8 @@ def tiny_ours(job: dict[str, Any]) -> Column:
     network: Any = model.segmenter
     with (
         Meter(embedding_module, "encode") as localizer,
-        Meter(network.net, "encode") as encoder,
-        Meter(network.net, "decode") as decoder,
+        Meter(network.quick, "encode") as encoder,
+        Meter(network.quick, "decode") as decoder,
     ):
         found = model.segment(folder / "scan.nii.gz", templates, organs=job["organs"], watch=watch)
         with watch("write"):
@@ -168,7 +168,7 @@ def tiny_published(job: dict[str, Any]) -> Column:
     column.meter("localizer", localizer, cubes / localizer.items)
     scan, prompts, (_, ours) = located_prompts(folder)
     segmenter: Any = model.segmenter
-    with Meter(segmenter.net, "encode") as encoder, Meter(segmenter.net, "decode") as decoder:
+    with Meter(segmenter.quick, "encode") as encoder, Meter(segmenter.quick, "decode") as decoder:
         own = Stopwatch()
         blocks = published.tiny_as_published(segmenter, scan, prompts, own)
     column.meter("encoder", encoder)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from medlsam.segment import tiny_crops
 from medlsam.segment.tiny_crops import CropFrame, frame_around
@@ -40,6 +43,29 @@ def test_crop_that_shrinks_is_averaged_and_stays_in_place() -> None:
     assert crop.sum() * 100 == pytest.approx(plane.sum(), rel=0.02)
     assert (crop.sum(0) * weights).sum() / crop.sum() == pytest.approx(109.5, abs=0.6)
     assert (crop.sum(1) * weights).sum() / crop.sum() == pytest.approx(99.5, abs=0.6)
+
+
+@pytest.mark.parametrize("side", [30.0, 90.0, 260.0])
+def test_an_upright_crop_is_read_as_a_turned_one(rng: np.random.Generator, side: float) -> None:
+    """Of two ways to the same numbers the quick one is for upright crops: larger than its part, and over the edge."""
+    planes = rng.normal(0, 500, (2, 61, 83))
+    upright = CropFrame((33.7, 8.2), side, (1.5, 0.8))
+    barely = replace(upright, angle=1e-9)
+    assert upright.upright
+    assert not barely.upright
+    quick, slow = (tiny_crops.sample(planes, frame, 24).numpy() for frame in (upright, barely))
+    assert (quick == tiny_crops.AIR).any()
+    np.testing.assert_allclose(quick, slow, atol=0.02)
+
+
+def test_paste_is_bilinear_and_goes_on_at_the_border(rng: np.random.Generator) -> None:
+    crops = rng.normal(size=(2, 12, 12)).astype(np.float32)
+    frame = CropFrame((20.3, 14.9), 24.0, (1.5, 0.8))
+    found = tiny_crops.paste(torch.from_numpy(crops), frame, (9, -3), (40, 25)).numpy()
+    rows, columns = np.meshgrid(np.arange(40) - 3, np.arange(25) + 9, indexing="ij")
+    at = frame.from_pixels(np.stack([columns, rows], axis=-1)) * 12 - 0.5
+    expected = [ndimage.map_coordinates(c, [at[..., 1], at[..., 0]], order=1, mode="nearest") for c in crops]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_paste_undoes_the_crop() -> None:

@@ -134,7 +134,7 @@ def test_what_prompts_say_reaches_the_network_in_crop_pixels(
             given[name] = arguments[-1]  # errors, or points
             return real(*arguments)
 
-        monkeypatch.setattr(net, name, called)
+        monkeypatch.setattr(segmenter.quick, name, called)
 
     spy("encode")
     spy("decode")

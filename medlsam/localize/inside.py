@@ -17,7 +17,7 @@ from scipy import ndimage
 from medlsam.geometry import Box
 from medlsam.localize.seen import Seen
 from medlsam.localize.shape import mean_shape
-from medlsam.localize.templates import SHAPE_SIZE, OrganSupport
+from medlsam.localize.templates import KEPT_STRUCTURES, SHAPE_SIZE, OrganSupport
 
 #: Of the normalised intensities; the ends are left out, where neighbours and metal are.
 QUANTILES = np.linspace(0.1, 0.9, 9)
@@ -41,12 +41,27 @@ def core_places(shape: NDArray[np.float32], box: Box) -> NDArray[np.float64]:
         shape: (32, 32, 32) share of the supports that are inside, 0 to 1, along (z, y, x).
         box: the structure's, LPS mm.
     """
+    return _in_box(core_shares(shape), box)
+
+
+def core_shares(shape: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(N, 3) places well inside of a structure, in fractions of its box along (x, y, z)."""
     lattice = shape.astype(np.float64)
     for _ in range(3):  # each step smooths the last axis and puts it at the front
         lattice = np.tensordot(_smoothing(), lattice, axes=(1, 2))
     index = np.argwhere(lattice >= CORE * lattice.max())[:, ::-1]
-    share = (index + 0.5) / PLACES
-    return np.asarray(np.asarray(box.min) + share * np.asarray(box.size))
+    return np.asarray((index + 0.5) / PLACES)
+
+
+@lru_cache(maxsize=KEPT_STRUCTURES)
+def _core_of(supports: tuple[OrganSupport, ...]) -> NDArray[np.float64] | None:
+    """``core_shares`` of the supports' mean shape; None where none has a mask."""
+    shape = mean_shape(supports)
+    return None if shape is None else core_shares(shape)
+
+
+def _in_box(shares: NDArray[np.float64], box: Box) -> NDArray[np.float64]:
+    return np.asarray(np.asarray(box.min) + shares * np.asarray(box.size))
 
 
 def spread_inside(seen: Seen, shape: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
@@ -57,7 +72,11 @@ def spread_inside(seen: Seen, shape: NDArray[np.float32], box: Box) -> NDArray[n
         shape: (32, 32, 32), see ``core_places``.
         box: the structure's, LPS mm.
     """
-    values = seen.intensities(core_places(shape, box))
+    return _quantiles(seen, core_places(shape, box))
+
+
+def _quantiles(seen: Seen, places: NDArray[np.float64]) -> NDArray[np.float32]:
+    values = seen.intensities(places)
     return np.zeros(0, np.float32) if values is None else np.quantile(values, QUANTILES).astype(np.float32)
 
 
@@ -73,8 +92,8 @@ def unlike(seen: Seen, supports: Sequence[OrganSupport], box: Box) -> float | No
         The difference from the support that is most alike, as templates differ in contrast phase; None where no support
         has a mask or the localizer keeps no intensities.
     """
-    known, shape = [s.inside for s in supports if s.inside.size], mean_shape(supports)
-    if not known or shape is None or min(box.size) <= 0:
+    known, core = [s.inside for s in supports if s.inside.size], _core_of(tuple(supports))
+    if not known or core is None or min(box.size) <= 0:
         return None
-    here = spread_inside(seen, shape, box)
+    here = _quantiles(seen, _in_box(core, box))
     return float(np.abs(np.stack(known) - here).mean(axis=1).min()) if here.size else None

@@ -10,6 +10,7 @@ import torch
 
 from medlsam.device import resolve_device
 from medlsam.errors import UsageError, WeightsError
+from medlsam.folding import folded
 from medlsam.localize.embedding import embed
 from medlsam.localize.encoder import Encoder, EncoderConfig, fast_layout
 from medlsam.localize.patches import BATCH, see
@@ -70,7 +71,7 @@ def _load_dense(path: Path) -> Encoder:
     encoder.load_state_dict(
         {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     )
-    return fast_layout(encoder.eval().requires_grad_(False))
+    return fast_layout(folded(encoder.eval()))
 
 
 def load_localizer(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from scipy import ndimage
 
 from medlsam.geometry import Box, Grid
 from medlsam.localize.seen import Seen
-from medlsam.localize.templates import OrganSupport
+from medlsam.localize.templates import KEPT_STRUCTURES, OrganSupport
 
 #: The probe looks at a lattice over the box grown by this much, this far apart, of at most so many places.
 GROWTH_MM = 20.0
@@ -156,13 +157,15 @@ class Probed:
         Args:
             shape: (D, H, W) the supports' mean mask in its box, 0 to 1, along (z, y, x).
         """
-        prior = shape.astype(np.float64)
+        shares = []
         for axis, places in enumerate(self.lattice.axes):
-            # Each step takes away the shape's last axis and puts the lattice's at the front.
-            index = (places - self.box.min[axis]) / self.box.size[axis] * prior.shape[-1] - 0.5
-            share = np.maximum(1 - np.abs(index[:, None] - np.arange(prior.shape[-1])), 0)
-            prior = np.tensordot(share, prior, axes=(1, 2))
-        prior = prior.transpose(2, 1, 0)
+            count = shape.shape[2 - axis]
+            index = (places - self.box.min[axis]) / self.box.size[axis] * count - 0.5
+            shares.append(torch.from_numpy(np.maximum(1 - np.abs(index[:, None] - np.arange(count)), 0)))
+        x, y, z = shares
+        # By torch: numpy's own threads and torch's would wait for each other.
+        along_x = torch.from_numpy(shape.astype(np.float64)) @ x.T
+        prior = torch.tensordot(z, y @ along_x, dims=1).permute(2, 1, 0).numpy()
         inside, outside = prior > 0.5 * prior.max(), prior < 0.1 * prior.max()
         if not inside.any() or not outside.any():
             return 0.0
@@ -204,6 +207,11 @@ class Probe:
 
 def fit_probe(supports: Sequence[OrganSupport]) -> Probe | None:
     """Solve the regression from the sums of the supports that have them; None where none has."""
+    return _fitted(tuple(supports))
+
+
+@lru_cache(maxsize=KEPT_STRUCTURES)
+def _fitted(supports: tuple[OrganSupport, ...]) -> Probe | None:
     having = [s for s in supports if s.probe_target.size]
     if not having:
         return None

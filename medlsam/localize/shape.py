@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from medlsam.geometry import Box, Grid
-from medlsam.localize.templates import SHAPE_SIZE, OrganSupport
+from medlsam.localize.templates import KEPT_STRUCTURES, SHAPE_SIZE, OrganSupport
 
 
 def shape_in_box(mask: NDArray[np.bool_], grid: Grid, box: Box) -> NDArray[np.uint8]:
@@ -57,11 +58,18 @@ def slice_profile(mask: NDArray[np.bool_], grid: Grid, box: Box) -> NDArray[np.f
 
 
 def mean_shape(supports: Sequence[OrganSupport]) -> NDArray[np.float32] | None:
-    """The mean of the supports' shapes, 0 to 1, or None where none has a mask."""
+    """The mean of the supports' shapes, 0 to 1, read-only, or None where none has a mask."""
+    return _mean_of(tuple(supports))
+
+
+@lru_cache(maxsize=KEPT_STRUCTURES)
+def _mean_of(supports: tuple[OrganSupport, ...]) -> NDArray[np.float32] | None:
     shapes = [s.shape for s in supports if s.shape.size]
     if not shapes:
         return None
-    return np.asarray(np.mean(shapes, axis=0), dtype=np.float32) / np.float32(255)
+    mean = np.asarray(np.mean(shapes, axis=0), dtype=np.float32) / np.float32(255)
+    mean.setflags(write=False)
+    return mean
 
 
 def mean_profile(supports: Sequence[OrganSupport], rows: int = 32) -> NDArray[np.float32] | None:

@@ -26,6 +26,8 @@ Reaches = tuple[Reach, Reach, Reach]
 DEFAULT_REACH: Reaches = ("gentle", "gentle", "gentle")
 #: Voxels of a stored shape along (z, y, x) of the organ's box.
 SHAPE_SIZE = (32, 32, 32)
+#: What follows from a structure's supports alone is worked out once for so many structures, not for every scan.
+KEPT_STRUCTURES = 128
 
 _ARRAYS = (
     "points",

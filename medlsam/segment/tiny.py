@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from medlsam.device import autocast
 from medlsam.errors import GeometryError, WeightsError
+from medlsam.folding import folded
 from medlsam.geometry import IDENTITY_DIRECTION
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.registry import SEGMENTERS, SegmenterSpec
+from medlsam.segment.tiny_blocks import CropItem, empty_block, hint, write
 from medlsam.segment.tiny_crops import (
-    CropFrame,
     channels,
     frame_around,
     neighbour_step,
-    paste,
     planes_at,
     sample,
 )
-from medlsam.segment.tiny_net import Embedding, TinyConfig, TinySam
+from medlsam.segment.tiny_net import Embedding, TinyConfig, TinySam, channels_last
 from medlsam.segment.tiny_refine import refit
 from medlsam.segment.volume_segmenter import MaskBlock
 from medlsam.stopwatch import Stopwatch
@@ -38,22 +37,12 @@ from medlsam.weights.store import load_weights
 BATCH = 32
 
 
-@dataclass(frozen=True)
-class _Item:
-    """One crop to do: whose it is, its slice, where it lies, and which part of the slice it answers."""
-
-    organ: str
-    prompt: SlicePrompt
-    frame: CropFrame
-    low_xy: tuple[int, int]
-    high_xy: tuple[int, int]
-
-
 class TinySegmenter:
     """A ``Segmenter`` of the crop kind.
 
     Attributes:
-        net: in inference mode on ``device``.
+        net: as loaded, in inference mode on ``device``.
+        quick: the same with its normalisation folded in: what runs.
         signature: sha256 of the weights file, empty for a network that came from none.
         spec: its registry entry.
         precision: of its passes: ``auto``, ``float32`` or ``bfloat16``.
@@ -69,6 +58,7 @@ class TinySegmenter:
     ) -> None:
         self.device = device or torch.device("cpu")
         self.net: TinySam = net.eval().requires_grad_(False).to(self.device)
+        self.quick = channels_last(folded(self.net))
         self.signature, self.spec, self.precision = signature, spec, precision
 
     @property
@@ -156,7 +146,7 @@ class TinySegmenter:
     ) -> dict[str, MaskBlock]:
         """One pass of the network over all prompts."""
         items = {name: [self._item(name, p, volume) for p in chosen] for name, chosen in prompts.items()}
-        blocks = {name: _empty_block(mine) for name, mine in items.items()}
+        blocks = {name: empty_block(mine) for name, mine in items.items()}
         flat = [item for mine in items.values() for item in mine]
         for start in range(0, len(flat), BATCH):
             batch = flat[start : start + BATCH]
@@ -165,10 +155,10 @@ class TinySegmenter:
             with _watch(stopwatch, "decode"):
                 logits = self._decode(embedding, batch, priors)
                 for item, answer in zip(batch, logits, strict=True):
-                    _write(blocks[item.organ], item, answer)
+                    write(blocks[item.organ], item, answer)
         return blocks
 
-    def _item(self, organ: str, prompt: SlicePrompt, volume: Volume) -> _Item:
+    def _item(self, organ: str, prompt: SlicePrompt, volume: Volume) -> CropItem:
         depth, rows, columns = volume.array.shape
         x0, y0, x1, y1 = prompt.box_xyxy
         if not 0 <= prompt.z < depth or x1 <= -0.5 or y1 <= -0.5 or x0 >= columns - 0.5 or y0 >= rows - 0.5:
@@ -180,10 +170,10 @@ class TinySegmenter:
         corners = frame.to_pixels([[0, 0], [1, 1]])
         low = np.clip(np.ceil(corners[0]), 0, [columns - 1, rows - 1]).astype(int)
         high = np.clip(np.floor(corners[1]) + 1, low + 1, [columns, rows]).astype(int)
-        return _Item(organ, prompt, frame, (int(low[0]), int(low[1])), (int(high[0]), int(high[1])))
+        return CropItem(organ, prompt, frame, (int(low[0]), int(low[1])), (int(high[0]), int(high[1])))
 
     @torch.inference_mode()
-    def _encode(self, volume: Volume, batch: Sequence[_Item]) -> Embedding:
+    def _encode(self, volume: Volume, batch: Sequence[CropItem]) -> Embedding:
         step = neighbour_step(volume.grid.spacing_xyz[2], self.config.neighbour_mm)
         crops = [
             sample(planes_at(volume.array, item.prompt.z, step), item.frame, self.config.size)
@@ -191,14 +181,14 @@ class TinySegmenter:
         ]
         pictures = channels(torch.stack(crops), self.config.windows)
         with autocast(self.device, self.precision):
-            return self.net.encode(pictures.to(self.device), self._boxes(batch), self._errors(batch))
+            return self.quick.encode(pictures.to(self.device), self._boxes(batch), self._errors(batch))
 
-    def _boxes(self, batch: Sequence[_Item]) -> Tensor:
+    def _boxes(self, batch: Sequence[CropItem]) -> Tensor:
         """(B, 4) edges in crop pixels."""
         boxes = np.stack([item.frame.box(item.prompt.box_xyxy, self.config.size) for item in batch])
         return torch.from_numpy(boxes).float().to(self.device)
 
-    def _points(self, batch: Sequence[_Item]) -> Tensor | None:
+    def _points(self, batch: Sequence[CropItem]) -> Tensor | None:
         """(B, 1, 3) places inside in crop pixels, marked as absent where a prompt has none; None where none has one."""
         if all(item.prompt.point_xy is None for item in batch):
             return None
@@ -209,7 +199,7 @@ class TinySegmenter:
                 row[0] = torch.tensor([x, y, 1.0])
         return points.to(self.device)
 
-    def _errors(self, batch: Sequence[_Item]) -> Tensor:
+    def _errors(self, batch: Sequence[CropItem]) -> Tensor:
         """(B,) what the boxes' sides are expected to be off, crop pixels."""
         known = (item.prompt.error_mm for item in batch)
         mm = [self.config.located_error_mm if error is None else error for error in known]
@@ -222,17 +212,17 @@ class TinySegmenter:
     def _decode(
         self,
         embedding: Embedding,
-        batch: Sequence[_Item],
+        batch: Sequence[CropItem],
         priors: Mapping[str, MaskBlock],
     ) -> Tensor:
         size = self.config.size
         hints = None
         if priors:
-            hints = torch.stack([_hint(priors.get(item.organ), item, size // 2) for item in batch]).to(
+            hints = torch.stack([hint(priors.get(item.organ), item, size // 2) for item in batch]).to(
                 self.device
             )
         with autocast(self.device, self.precision):
-            logits, _ = self.net.decode(embedding, self._boxes(batch), hints, self._points(batch))
+            logits, _ = self.quick.decode(embedding, self._boxes(batch), hints, self._points(batch))
         return logits.float().cpu()
 
 
@@ -249,42 +239,6 @@ def config_from_dict(data: Mapping[str, Any], source: Path | str = "configuratio
     if "windows" in values:
         values["windows"] = tuple((float(low), float(high)) for low, high in values["windows"])
     return TinyConfig(**values)
-
-
-def _empty_block(items: Sequence[_Item]) -> MaskBlock:
-    low = (
-        min(item.prompt.z for item in items),
-        min(item.low_xy[1] for item in items),
-        min(item.low_xy[0] for item in items),
-    )
-    high = (
-        max(item.prompt.z for item in items) + 1,
-        max(item.high_xy[1] for item in items),
-        max(item.high_xy[0] for item in items),
-    )
-    return MaskBlock(low, np.zeros(np.subtract(high, low), np.float32))
-
-
-def _write(block: MaskBlock, item: _Item, logits: Tensor) -> None:
-    """Put one crop's answer into the structure's block; several prompts in one slice: the larger counts."""
-    (x0, y0), (x1, y1) = item.low_xy, item.high_xy
-    probability = paste(logits[None], item.frame, item.low_xy, (y1 - y0, x1 - x0))[0].sigmoid().numpy()
-    z, y, x = (
-        item.prompt.z - block.origin_zyx[0],
-        slice(y0 - block.origin_zyx[1], y1 - block.origin_zyx[1]),
-        slice(x0 - block.origin_zyx[2], x1 - block.origin_zyx[2]),
-    )
-    np.maximum(block.probability[z, y, x], probability, out=block.probability[z, y, x])
-
-
-def _hint(prior: MaskBlock | None, item: _Item, size: int) -> Tensor:
-    """The prior's slice on the crop, (size, size); NaN where there is none."""
-    index = -1 if prior is None else item.prompt.z - prior.origin_zyx[0]
-    if prior is None or not 0 <= index < len(prior.probability):
-        return torch.full((size, size), torch.nan)
-    plane: NDArray[np.float32] = prior.probability[index][None]
-    shift = (item.frame.center_uv[0] - prior.origin_zyx[2], item.frame.center_uv[1] - prior.origin_zyx[1])
-    return sample(plane, CropFrame(shift, item.frame.side_mm, item.frame.spacing_uv), size, fill=0.0)[0]
 
 
 def _watch(stopwatch: Stopwatch | None, stage: str) -> AbstractContextManager[None]:

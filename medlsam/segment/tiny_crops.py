@@ -7,6 +7,7 @@ In one plane, ``u`` runs along the columns and ``v`` along the rows of an array.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,11 @@ class CropFrame:
     spacing_uv: tuple[float, float]
     angle: float = 0.0
     mirrored: bool = False
+
+    @property
+    def upright(self) -> bool:
+        """Whether the crop's sides are parallel to the plane's and run the same way."""
+        return self.angle == 0 and not self.mirrored
 
     def _matrix(self) -> NDArray[np.float64]:
         """(2, 2): crop millimetres to plane millimetres."""
@@ -68,11 +74,16 @@ def frame_around(
     return CropFrame((float(center[0]), float(center[1])), max(zoom * longest, min_side_mm), spacing_uv)
 
 
-def sample(planes: NDArray[np.generic], frame: CropFrame, size: int, fill: float = AIR) -> Tensor:
+def sample(
+    planes: Sequence[NDArray[np.generic]] | NDArray[np.generic],
+    frame: CropFrame,
+    size: int,
+    fill: float = AIR,
+) -> Tensor:
     """Read a crop off one or more planes, bilinear; averaged first where the crop's pixels are much larger.
 
     Args:
-        planes: (C, rows, columns).
+        planes: C planes of (rows, columns); only the crop's part of them is read.
         frame: where to read.
         size: of the crop in pixels.
         fill: the value outside the planes.
@@ -81,17 +92,23 @@ def sample(planes: NDArray[np.generic], frame: CropFrame, size: int, fill: float
         (C, size, size) float32.
     """
     corners = frame.to_pixels([[0, 0], [0, 1], [1, 0], [1, 1]])
-    limits = np.array(planes.shape[:0:-1])
+    limits = np.array(planes[0].shape[::-1])
     low = np.clip(np.floor(corners.min(axis=0)).astype(int) - 2, 0, limits - 1)
     high = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 3, low + 1, limits)
-    part = np.ascontiguousarray(planes[:, low[1] : high[1], low[0] : high[0]], dtype=np.float32)
-    tensor = torch.from_numpy(part)[None] - fill
+    part = np.empty((len(planes), high[1] - low[1], high[0] - low[0]), np.float32)
+    for own, plane in zip(part, planes, strict=True):
+        own[:] = plane[low[1] : high[1], low[0] : high[0]]
+    tensor = torch.from_numpy(part).sub_(fill)[None]
     steps = [
         max(1, min(int(frame.side_mm / size / s), n))
         for s, n in zip(frame.spacing_uv, high - low, strict=True)
     ]
     if max(steps) > 1:
         tensor = functional.avg_pool2d(tensor, (steps[1], steps[0]), ceil_mode=True, count_include_pad=False)
+    if frame.upright:
+        counts = tensor.shape[:1:-1]
+        columns, rows = (_reading(frame, a, size, int(low[a]), counts[a], steps[a]) for a in (0, 1))
+        return rows @ tensor[0] @ columns.T + fill
     # theta maps the crop's -1..1 to the part's -1..1 (edges at +-1); a pooled pixel covers several
     matrix = frame._matrix() * frame.side_mm / 2 / np.asarray(frame.spacing_uv)[:, None]
     extent = np.array([tensor.shape[3], tensor.shape[2]]) * np.asarray(steps) / 2
@@ -101,15 +118,29 @@ def sample(planes: NDArray[np.generic], frame: CropFrame, size: int, fill: float
     return functional.grid_sample(tensor, grid, mode="bilinear", align_corners=False)[0] + fill
 
 
+def _reading(frame: CropFrame, axis: int, size: int, low: int, count: int, step: int) -> Tensor:
+    """(size, count): how much of each of ``count`` pooled pixels enters each pixel of an upright crop along an axis.
+
+    With a matrix for each axis, linear interpolation takes a fifth of the time of ``grid_sample``.
+    """
+    mm = ((np.arange(size) + 0.5) / size - 0.5) * frame.side_mm
+    place = (mm / frame.spacing_uv[axis] + frame.center_uv[axis] - low + 0.5) / step - 0.5
+    return _hats(place, count)
+
+
+def _hats(places: NDArray[np.float64], count: int) -> Tensor:
+    """(len(places), count): the shares of ``count`` pixels in values between them."""
+    return torch.from_numpy(np.maximum(1 - np.abs(places[:, None] - np.arange(count)), 0).astype(np.float32))
+
+
 def neighbour_step(spacing_mm: float, neighbour_mm: float) -> int:
     """How many slices away the neighbours are: about ``neighbour_mm``, at least one."""
     return max(1, round(neighbour_mm / spacing_mm))
 
 
-def planes_at(stack: NDArray[np.generic], index: int, step: int) -> NDArray[np.generic]:
-    """(3, rows, columns): a slice and its neighbours ``step`` below and above, repeated at the ends."""
-    last = len(stack) - 1
-    return stack[[index, max(index - step, 0), min(index + step, last)]]
+def planes_at(stack: NDArray[np.generic], index: int, step: int) -> list[NDArray[np.generic]]:
+    """Three views of (rows, columns): a slice and its neighbours ``step`` below and above, repeated at the ends."""
+    return [stack[index], stack[max(index - step, 0)], stack[min(index + step, len(stack) - 1)]]
 
 
 def channels(crop: Tensor, windows: tuple[tuple[float, float], ...]) -> Tensor:
@@ -135,10 +166,14 @@ def paste(crops: Tensor, frame: CropFrame, low_uv: tuple[int, int], shape_vu: tu
     Returns:
         (C, rows, columns); the crop's border values go on outside it.
     """
-    scale = [2 * s / frame.side_mm for s in frame.spacing_uv]
-    columns = (torch.arange(shape_vu[1]) + (low_uv[0] - frame.center_uv[0])) * scale[0]
-    rows = (torch.arange(shape_vu[0]) + (low_uv[1] - frame.center_uv[1])) * scale[1]
-    grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)[None].to(crops)
-    return functional.grid_sample(
-        crops[None], grid, mode="bilinear", padding_mode="border", align_corners=False
-    )[0]
+    columns, rows = (
+        _pasting(frame, axis, crops.shape[-1], low_uv[axis], shape_vu[1 - axis]) for axis in (0, 1)
+    )
+    return rows.to(crops) @ crops @ columns.to(crops).T
+
+
+def _pasting(frame: CropFrame, axis: int, size: int, low: int, count: int) -> Tensor:
+    """(count, size): how much of each pixel of an upright crop enters each pixel from ``low`` on along an axis."""
+    mm = (np.arange(count) + low - frame.center_uv[axis]) * frame.spacing_uv[axis]
+    place = np.clip((mm / frame.side_mm + 0.5) * size - 0.5, 0, size - 1)
+    return _hats(place, size)

@@ -180,7 +180,7 @@ class SampleSource:
         spacing = plane.case.spacing_zyx[plane.axis]
         planes = planes_at(stack, index, neighbour_step(spacing, self.net.neighbour_mm))
         # the mask rides along as a fourth plane, counted from the planes' fill
-        both = sample(np.concatenate([planes, np.where(mask, AIR + 1, AIR)[None]]), frame, size)
+        both = sample([*planes, np.where(mask, AIR + 1, AIR)], frame, size)
         crop = both[:3]
         target = (both[3] - AIR > 0.5).float()
         if sampling.intensity:

@@ -207,9 +207,7 @@ class TinySam(nn.Module):
             mask_in_chans=16,
         )
         self.decoder = PairedMaskDecoder(self.config)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):  # half as fast again on a CPU
-                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+        channels_last(self)
 
     def encode(self, crops: Tensor, boxes: Tensor, errors: Tensor) -> Embedding:
         """Crops to embeddings at strides 8, 4, 2 and 1.
@@ -265,6 +263,14 @@ class TinySam(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """``encode`` and ``decode`` in one."""
         return self.decode(self.encode(crops, boxes, errors), boxes, priors, points)
+
+
+def channels_last(net: TinySam) -> TinySam:
+    """The same network with its convolutions' weights in the layout that a CPU is half as fast again with."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+    return net
 
 
 def draw_boxes(boxes: Tensor, errors: Tensor, size: int) -> Tensor:

@@ -51,8 +51,8 @@ class CropTuning:
         moved_mm = jitter * float(np.mean(spacing[:2])) / math.sqrt(3)
         for part in parts:
             # the mask rides along as a fourth plane, counted from the planes' fill
-            mask = np.where(part.mask(shape_hw), AIR + 1, AIR)[None]
-            planes = np.concatenate([planes_at(scan.image.array, part.z, step), mask])
+            mask = np.where(part.mask(shape_hw), AIR + 1, AIR)
+            planes = [*planes_at(scan.image.array, part.z, step), mask]
             for view in range(views):
                 box = part.box_xyxy if view == 0 else jittered(part.box_xyxy, shape_hw, jitter, rng)
                 frame = frame_around(box, spacing[:2], config.zoom, config.min_side_mm)

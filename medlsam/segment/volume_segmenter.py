@@ -6,17 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medlsam.errors import GeometryError, UsageError
 from medlsam.geometry import Box, Grid
 from medlsam.segment.prompts import covered, index_box
 
 Labels = NDArray[np.uint8] | NDArray[np.uint16]
-
-# Diagonal neighbours count: thin structures run obliquely through the voxels.
-_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +76,8 @@ def assemble(
         raise UsageError(f"label values must be 1 to 65535, got {dict(values)}")
     dtype = np.uint8 if max(values.values(), default=0) <= 255 else np.uint16
     labels: Labels = np.zeros(shape_zyx, dtype=dtype)  # type: ignore[assignment]
+    # Crops are several times as large as what is found in them.
+    blocks = {name: trimmed(block, threshold) for name, block in blocks.items()}
     blocks = {name: block for name, block in blocks.items() if block.probability.size}
     if not blocks:
         return labels
@@ -106,14 +105,34 @@ def assemble(
     return labels
 
 
+def trimmed(block: MaskBlock, threshold: float) -> MaskBlock:
+    """The part of a block that holds everything at or above ``threshold``; a view, empty where there is nothing."""
+    box = _filled(block.probability >= threshold)
+    z, y, x = (start + span.start for start, span in zip(block.origin_zyx, box, strict=True))
+    return MaskBlock((z, y, x), block.probability[box])
+
+
+def _filled(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """Where a mask (Z, Y, X) has voxels: one slice an axis, empty ones where it has none."""
+    spans = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    return tuple(slice(int(span[0]), int(span[-1]) + 1) if span.size else slice(0, 0) for span in spans)
+
+
 def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The largest connected part (26 neighbours) of a mask (Z, Y, X); the first of equally large ones."""
-    parts, count = ndimage.label(mask, structure=_NEIGHBOURS)
-    if count <= 1:
+    box = _filled(mask)
+    part = np.ascontiguousarray(mask[box])
+    if not part.size:
         return mask.copy()
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    return np.asarray(parts == sizes.argmax())
+    find = sitk.ConnectedComponentImageFilter()  # by runs: a third less time than scipy's
+    find.FullyConnectedOn()  # diagonal neighbours count: thin structures run obliquely through the voxels
+    labelled = find.Execute(sitk.GetImageFromArray(part.view(np.uint8)))
+    if find.GetObjectCount() == 1:
+        return mask.copy()
+    parts = sitk.GetArrayViewFromImage(labelled)
+    largest = np.zeros_like(mask)
+    largest[box] = parts == np.bincount(parts[part]).argmax()
+    return largest
 
 
 def shape_prior_block(box: Box, shape_prior: NDArray[np.floating], grid: Grid) -> MaskBlock:
