@@ -2,11 +2,13 @@
 
     python benchmarks/speed.py [--segmenter sam-tiny] [--slices 6] [--json FILE]
 
-Both orders use the same scan (a phantom, read from a .nii.gz), networks, weights, located boxes and prompts; what the
+Both orders use the same scan (a phantom, read from a .nii.gz), networks, weights, located boxes and prompts, and no
+mask is handed on from slice to slice, which the published one does not do; the column "by default" does. What the
 published one does is written down in ``benchmarks/published_schedule.py``. SAM ViT-B has random weights: times do not
 depend on them. Every column is a process of its own, so that its peak memory is its own. Seconds marked ~ are
-extrapolated: a pass of cubes is timed five times and multiplied by the passes that the schedule makes; ViT-B runs on
-``--slices`` slices and is multiplied by the slices and boxes of the whole scan. All else is run in full.
+extrapolated: a pass of cubes is timed five times and multiplied by the passes that the schedule makes; templates are
+taken to be scans of this size, each read and resampled as this one is, without their labels; ViT-B runs on ``--slices``
+slices and is multiplied by the slices and boxes of the whole scan. All else is run in full.
 
 Prints seconds by phase, peak memory, passes and operations of the networks, the rate that they reach as a share of this
 machine's own matrix products, the overlap of both orders' masks, and what 30 structures cost to locate beside one.
@@ -18,20 +20,18 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 import medlsam
 from benchmarks import published_schedule as published
 from benchmarks.common import answer, command, options, progress
 from benchmarks.meter import Meter, matmul_rate, peak_gb
 from benchmarks.published_schedule import seconds_of
+from benchmarks.speed_tables import Column, ratios_of, structures_of, table_of
 from medlsam.device import autocast_dtype
 from medlsam.geometry import Grid
 from medlsam.localize import embedding as embedding_module
@@ -40,6 +40,7 @@ from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
 from medlsam.localize.templates import TemplateSet
 from medlsam.metrics import dice
+from medlsam.options import Policy
 from medlsam.phantom import phantom
 from medlsam.prompting import all_asks
 from medlsam.segment.volume_segmenter import assemble
@@ -49,46 +50,7 @@ from medlsam.volume import Volume, read_volume, resample, to_canonical, write_vo
 TEMPLATES, SCAN = (1, 2, 3, 4, 5), 11
 HEIGHTS, SHAPE, SPACING = (180.0, 670.0), (200, 512, 512), (0.8, 0.8, 2.45)
 STRUCTURES, MANY = 14, 30
-PHASES = (
-    "embed templates", "read", "resample", "embed", "locate", "prepare", "encode", "decode", "assemble", "write",
-)  # fmt: skip
-COLUMNS = ("sam-tiny, published", "sam-tiny, ours", "ViT-B, published", "ViT-B, ours")
-
-
-@dataclass
-class Column:
-    """What one process measured.
-
-    Attributes:
-        seconds: by phase.
-        guessed: the phases among them that are extrapolated.
-        peak: GB.
-        passes: of a network: scans, cubes, crops or slices.
-        gflop: of a network.
-        rate: of a network, GFLOP/s.
-    """
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    guessed: set[str] = field(default_factory=set)
-    peak: float = 0.0
-    passes: dict[str, float] = field(default_factory=dict)
-    gflop: dict[str, float] = field(default_factory=dict)
-    rate: dict[str, float] = field(default_factory=dict)
-
-    def meter(self, name: str, meter: Meter, times: float = 1.0) -> None:
-        """Note what a meter saw, multiplied where it saw a sample."""
-        self.passes[name] = meter.items * times
-        self.gflop[name] = meter.gflop * times
-        self.rate[name] = meter.gflop / meter.seconds if meter.seconds else 0.0
-
-    @property
-    def total(self) -> float:
-        """Seconds of all phases."""
-        return sum(self.seconds.values())
-
-    def to_dict(self) -> dict[str, Any]:
-        """For the JSON."""
-        return {**vars(self), "guessed": sorted(self.guessed), "total_s": self.total}
+COLUMNS = ("sam-tiny, published", "sam-tiny, ours", "by default", "ViT-B, published", "ViT-B, ours")
 
 
 def make(folder: Path, localizer: str) -> None:
@@ -117,13 +79,17 @@ def tiny_ours(job: dict[str, Any]) -> Column:
         Meter(network.quick, "encode") as encoder,
         Meter(network.quick, "decode") as decoder,
     ):
-        found = model.segment(folder / "scan.nii.gz", templates, organs=job["organs"], watch=watch)
+        policy = Policy(propagate=job["propagate"])
+        scan = folder / "scan.nii.gz"
+        found = model.segment(scan, templates, organs=job["organs"], watch=watch, policy=policy)
         with watch("write"):
             write_volume(found.labels, folder / "ours.nii.gz")
         column.peak = peak_gb()
     for name, meter in (("localizer", localizer), ("encoder", encoder), ("decoder", decoder)):
         column.meter(name, meter)
     column.seconds = dict(watch.seconds)
+    if job["propagate"]:
+        return column
     assert found.volume is not None
     seen = model.embed(found.volume)
     for count in (1, MANY):
@@ -159,11 +125,12 @@ def tiny_published(job: dict[str, Any]) -> Column:
         ten = published.cube_seconds(network, hu, published.STARTS, 5)
     structures = len(job["organs"])
     column.seconds |= {
+        "read templates": len(TEMPLATES) * (column.seconds["read"] + column.seconds["resample"]),
         "embed templates": len(TEMPLATES) * structures * six,
         "embed": ten,
         "locate": structures * six,
     }
-    column.guessed |= {"embed templates", "locate"}
+    column.guessed |= {"read templates", "embed templates", "locate"}
     cubes = published.STARTS + published.PER_STRUCTURE * structures * (1 + len(TEMPLATES))
     column.meter("localizer", localizer, cubes / localizer.items)
     scan, prompts, (_, ours) = located_prompts(folder)
@@ -226,40 +193,6 @@ def in_a_process(work: Any, job: dict[str, Any]) -> Column:
     return column
 
 
-def table_of(columns: dict[str, Column], rates: dict[str, float], title: str) -> Table:
-    """Seconds by phase, then the rest, one column for each way."""
-    table = Table(title=title, box=SIMPLE_HEAD, caption="~ extrapolated, see the script")
-    table.add_column("")
-    for name in columns:
-        table.add_column(name, justify="right")
-    for phase in PHASES:
-        cells = []
-        for column in columns.values():
-            known = column.seconds.get(phase)
-            mark = "~" if phase in column.guessed else ""
-            cells.append("" if known is None else f"{mark}{known:.2f}")
-        table.add_row(f"{phase}, s", *cells)
-    table.add_row("total, s", *[f"{column.total:.1f}" for column in columns.values()], end_section=True)
-    table.add_row("peak memory, GB", *[f"{column.peak:.2f}" for column in columns.values()])
-    for name in ("localizer", "encoder", "decoder"):
-        table.add_row(
-            f"{name}: passes, GFLOP",
-            *[
-                f"{c.passes[name]:.0f}" + (f", {c.gflop[name]:.0f}" if name in c.gflop else "")
-                if name in c.passes
-                else ""
-                for c in columns.values()
-            ],
-        )
-    for name in ("localizer", "encoder"):
-        for dtype, rate in rates.items():
-            table.add_row(
-                f"{name}: of {dtype} products",
-                *[f"{c.rate[name] / rate:.0%}" if name in c.rate else "" for c in columns.values()],
-            )
-    return table
-
-
 def main() -> None:
     parser = options(__doc__, real=False)
     parser.add_argument("--segmenter", default="sam-tiny", help="a known name or a weights file of that kind")
@@ -282,17 +215,19 @@ def main() -> None:
         organs = list(templates.organs[:STRUCTURES])
         job: dict[str, Any] = {
             "folder": folder, "localizer": arguments.localizer, "segmenter": arguments.segmenter,
-            "organs": organs, "slices": arguments.slices, "values": dict(templates.values),
+            "organs": organs, "propagate": False, "slices": arguments.slices, "values": dict(templates.values),
         }  # fmt: skip
         ours = in_a_process(tiny_ours, job)
         progress(f"{COLUMNS[1]}: {ours.total:.1f} s")
         old = in_a_process(tiny_published, job)
         progress(f"{COLUMNS[0]}: {old.total:.1f} s")
-        columns = {COLUMNS[0]: old, COLUMNS[1]: ours}
+        usual = in_a_process(tiny_ours, {**job, "propagate": True})
+        progress(f"{COLUMNS[2]}: {usual.total:.1f} s")
+        columns = {COLUMNS[0]: old, COLUMNS[1]: ours, COLUMNS[2]: usual}
         overlap: dict[str, list[float]] = {"sam-tiny": [old.passes["dice, mean"], old.passes["dice, least"]]}
         if arguments.slices > 0:
             both = [in_a_process(vit_b, {**job, "published": way}) for way in (True, False)]
-            for name, own, rest in zip(COLUMNS[2:], both, (old, ours), strict=True):
+            for name, own, rest in zip(COLUMNS[3:], both, (old, ours), strict=True):
                 same = {phase: s for phase, s in rest.seconds.items() if phase not in ("encode", "decode")}
                 own.seconds |= same
                 own.guessed |= rest.guessed
@@ -305,44 +240,14 @@ def main() -> None:
         f"{torch.get_num_threads()} threads; products: "
         + ", ".join(f"{dtype} {rate:.0f} GFLOP/s" for dtype, rate in rates.items())
     )
-    ratios = Table(box=SIMPLE_HEAD)
-    for head in (
-        "",
-        "published, s",
-        "ours, s",
-        "times",
-        "templates at hand, times",
-        "Dice of both, mean",
-        "least",
-    ):
-        ratios.add_column(head, justify="right" if head else "left")
-    names = list(columns)
+    pairs = [(COLUMNS[0], COLUMNS[1]), (COLUMNS[3], COLUMNS[4])][: len(overlap)]
+    compared, ratios = ratios_of(columns, dict(zip(overlap, pairs, strict=True)), overlap)
+    told, structures = structures_of(ours, MANY)
     document: dict[str, Any] = {
-        "title": title,
-        "gflop_per_s": rates,
-        "columns": {},
-        "ratios": {},
-        "dice": overlap,
-    }
-    document["columns"] = {name: column.to_dict() for name, column in columns.items()}
-    for kind, theirs_name, mine_name in zip(overlap, names[::2], names[1::2], strict=True):
-        before, after = columns[theirs_name], columns[mine_name]
-        at_hand = before.total - before.seconds["embed templates"]
-        document["ratios"][kind] = [before.total / after.total, at_hand / after.total]
-        ratios.add_row(
-            kind, f"{before.total:.1f}", f"{after.total:.1f}", f"{before.total / after.total:.1f}",
-            f"{at_hand / after.total:.1f}", *[f"{value:.4f}" for value in overlap[kind]],
-        )  # fmt: skip
-    base = ours.seconds["read"] + ours.seconds["embed"]
-    one, many = (base + ours.passes[f"locate {count}, s"] for count in (1, MANY))
-    document["structures"] = {"one_s": one, "many_s": many, "many": MANY, "times": many / one}
-    told = Table(box=SIMPLE_HEAD)
-    for head in ("read and embed, s", "and 1 structure", f"and {MANY}", "times", "s a structure"):
-        told.add_column(head, justify="right")
-    told.add_row(
-        f"{base:.2f}", f"{one:.2f}", f"{many:.2f}", f"{many / one:.2f}", f"{(many - one) / (MANY - 1):.4f}"
-    )
-    answer([table_of(columns, rates, title), ratios, told], document, arguments.json)
+        "title": title, "gflop_per_s": rates, "dice": overlap, "ratios": ratios, "structures": structures,
+        "columns": {name: column.to_dict() for name, column in columns.items()},
+    }  # fmt: skip
+    answer([table_of(columns, rates, title), compared, told], document, arguments.json)
 
 
 if __name__ == "__main__":
