@@ -1,19 +1,17 @@
-"""Peak memory and time of one large scan, from its file to located structures, with the encoder whole and in tiles.
+"""Peak memory and time of one large scan, from its file to segmented structures, with the encoder whole and in tiles.
 
     python benchmarks/memory.py [--shape 2000 512 512] [--spacing 0.75 0.75 0.8] [--packed] [--oblique 0]
-        [--localizer medlam-tiny] [--until locate]
+        [--localizer medlam-tiny] [--until segment]
 
 Every row is a process of its own, so that its peak is its own. Peak is the resident memory of the whole process,
-with Python and PyTorch (the first row); Linux only. The scan is made up: an ellipse of tissue with lungs, spine and
-noise.
+with Python and PyTorch (the first row); Linux only. The scan is a phantom from its thighs to the crown, and so are the
+templates. Making it takes 10 GB.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import multiprocessing
-import struct
 import sys
 import tempfile
 import time
@@ -21,11 +19,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from medlsam.geometry import Grid
 from medlsam.localize import tiling
 from medlsam.localize.build import Support, build_templates
 from medlsam.localize.encoder import Encoder, EncoderConfig, fast_layout
@@ -33,36 +31,30 @@ from medlsam.localize.localizer import Localizer, load_localizer
 from medlsam.localize.locate import locate
 from medlsam.localize.templates import TemplateSet
 from medlsam.phantom import phantom
-from medlsam.volume import read_volume
+from medlsam.pipeline import MedLSAM
+from medlsam.results import Localization
+from medlsam.volume import Volume, read_volume, resample, write_volume
 
-SEEDS = (1, 2)
-STAGES = ("start", "read", "embed", "locate")
+SEEDS, SCAN, REGION = (1, 2), 11, "body"
+STAGES = ("start", "read", "embed", "locate", "segment")
 
 
 def write_scan(path: Path, shape: tuple[int, ...], spacing: tuple[float, ...], degrees: float) -> None:
-    """Write a scan slice by slice, so that the size of the scan does not matter here."""
-    depth, rows, columns = shape
-    image = sitk.Image(columns, rows, 1, sitk.sitkInt16)
-    image.SetSpacing(spacing)
+    """Write a scan of a phantom in the middle of a grid."""
+    made = phantom(SCAN, (4.0, 4.0, 4.0), REGION, fov_mm=shape[2] * spacing[0]).image
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    image.SetDirection([1, 0, 0, 0, cos, -sin, 0, sin, cos])
-    plain = path.with_name("header.nii")
-    sitk.WriteImage(image, str(plain))
-    header = bytearray(plain.read_bytes()[:352])
-    struct.pack_into("<h", header, 46, depth)
-    y, x = np.mgrid[:rows, :columns]
-    y, x = (y / rows - 0.5) / 0.3, (x / columns - 0.5) / 0.4
-    generator = np.random.default_rng(0)
-    noise = generator.normal(0, 15, (8, rows, columns))
-    with gzip.open(path, "wb", compresslevel=1) if path.suffix == ".gz" else path.open("wb") as file:
-        file.write(header)
-        for k in range(depth):
-            size = 0.8 + 0.2 * np.sin(k / depth * 12)
-            hu = np.where(x**2 + y**2 < size, 40.0, -1000.0)
-            if depth // 3 < k < depth // 2:
-                hu[(np.abs(x) - 0.4) ** 2 * 6 + y**2 * 2 < 0.5] = -800
-            hu[x**2 * 30 + (y - 0.5) ** 2 * 20 < 0.4] = 400
-            file.write((hu + noise[k % 8]).astype("<i2").tobytes())
+    direction = (1.0, 0.0, 0.0, 0.0, float(cos), float(-sin), 0.0, float(sin), float(cos))
+    extent = (np.array(shape[::-1]) - 1) * spacing / 2
+    origin = np.asarray(made.grid.box.center) - np.reshape(direction, (3, 3)) @ extent
+    grid = Grid(
+        (shape[0], shape[1], shape[2]), (spacing[0], spacing[1], spacing[2]), tuple(origin), direction
+    )
+    hu = resample(made, grid).array
+    noise = np.random.default_rng(0).normal(0, 10, (8, *shape[1:])).astype(np.float32)
+    array = np.empty(shape, np.int16)
+    for k, plane in enumerate(hu):
+        array[k] = plane + noise[k % 8]
+    write_volume(Volume(array, grid), path)
 
 
 def load(name: str) -> Localizer:
@@ -76,15 +68,15 @@ def load(name: str) -> Localizer:
 
 def write_templates(path: Path, localizer: str) -> int:
     """Templates of phantoms: not of the scan's structures, but as many and as large as a real set. Their number."""
-    made = [phantom(seed, (6.0, 6.0, 6.0), "thorax") for seed in SEEDS]
+    made = [phantom(seed, (4.0, 4.0, 4.0), REGION) for seed in SEEDS]
     supports = [Support(f"phantom {seed}", m.image, m.labels) for seed, m in zip(SEEDS, made, strict=True)]
     templates = build_templates(load(localizer), supports, made[0].names, calibrate=False)
     templates.save(path)
     return len(templates.organs)
 
 
-def measure(job: tuple[str, str, str, str, bool]) -> tuple[float, float, float]:
-    """Run up to one stage and report the seconds of that stage, the peak and what is held at the end, in GB."""
+def measure(job: tuple[str, str, str, str, bool]) -> tuple[float, float, float, int]:
+    """Run up to one stage: seconds of that stage, peak and what is held at its end (GB), structures segmented."""
     path, templates, name, until, tiled = job
     localizer = load(name)
     if tiled:
@@ -92,7 +84,7 @@ def measure(job: tuple[str, str, str, str, bool]) -> tuple[float, float, float]:
         localizer.network.forward = partial(tiling.encode, localizer.network, dtype=torch.float16)
     else:
         tiling.BUDGET = sys.maxsize
-    seconds = 0.0
+    seconds, structures = 0.0, 0
     for stage in STAGES[: STAGES.index(until) + 1]:
         began = time.perf_counter()
         if stage == "read":
@@ -100,12 +92,20 @@ def measure(job: tuple[str, str, str, str, bool]) -> tuple[float, float, float]:
         elif stage == "embed":
             embedding = localizer.embed(volume)
         elif stage == "locate":
-            locate(embedding, TemplateSet.load(templates))
+            found = TemplateSet.load(templates)
+            located = Localization("scan", locate(embedding, found), volume)
+            # As a run over many scans does.
+            del embedding
+        elif stage == "segment":
+            model = MedLSAM(localizer)
+            segmented = model.segment_located(volume, located, found.values)
+            write_volume(segmented.labels, Path(path).with_name("labels.nii.gz"))
+            structures = len(np.unique(segmented.labels.array)) - 1
         seconds = time.perf_counter() - began
     # Not getrusage: its peak begins with that of the process that started this one.
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     peak, held = (int(status[field].split()[0]) / 2**20 for field in ("VmHWM", "VmRSS"))
-    return seconds, peak, held
+    return seconds, peak, held, structures
 
 
 def main() -> None:
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--oblique", type=float, default=0.0, help="turn about x, degrees")
     parser.add_argument("--packed", action="store_true", help="write nii.gz instead of nii")
     parser.add_argument("--localizer", default="medlam-tiny", help="name, file, or random (strides 4, 2, 1)")
-    parser.add_argument("--until", choices=STAGES, default="locate", help="the last stage to measure")
+    parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="the last stage to measure")
     arguments = parser.parse_args()
     fresh = multiprocessing.get_context("spawn")
     size = " x ".join(str(n) for n in arguments.shape[::-1])
@@ -127,13 +127,20 @@ def main() -> None:
         )
         write_scan(path, tuple(arguments.shape), tuple(arguments.spacing), arguments.oblique)
         what = arguments.localizer
-        if arguments.until == "locate":
+        if arguments.until in STAGES[3:]:
             what = f"{what}, {write_templates(templates, what)} structures of {len(SEEDS)} templates"
         table = Table(title=f"{size} voxels of {' x '.join(f'{s:g}' for s in arguments.spacing)} mm, {what}")
-        for column in ("until", "encoder", "seconds of the stage", "peak, GB", "held after, GB"):
+        for column in (
+            "until",
+            "encoder",
+            "seconds of the stage",
+            "peak, GB",
+            "held after, GB",
+            "structures segmented",
+        ):
             table.add_column(column, justify="left" if column in ("until", "encoder") else "right")
         jobs = [("start", False), ("read", False)]
-        jobs += [(stage, tiled) for stage in ("embed", "locate") for tiled in (False, True)]
+        jobs += [(stage, tiled) for stage in STAGES[2:] for tiled in (False, True)]
         jobs = [job for job in jobs if STAGES.index(job[0]) <= STAGES.index(arguments.until)]
         for until, tiled in jobs:
             # A fresh process each: what was freed still counts in the peak of the process that held it.
@@ -141,7 +148,7 @@ def main() -> None:
                 job = (str(path), str(templates), arguments.localizer, until, tiled)
                 (found,) = pool.map(measure, [job])
             encoder = "-" if until in ("start", "read") else "tiles" if tiled else "whole"
-            row = (until, encoder, *(f"{value:.2f}" for value in found))
+            row = (until, encoder, *(f"{value:.2f}" for value in found[:3]), str(found[3] or ""))
             print(*row, file=sys.stderr, flush=True)
             table.add_row(*row)
     Console().print(table)
