@@ -21,7 +21,7 @@ from medlsam.localize.encoder import EncoderConfig, normalise_hu
 from medlsam.localize.intensity import Intensity, change_intensity, draw_intensity
 from medlsam.localize.viewplan import ViewPlan
 from medlsam.localize.views import AIR_HU, PairPlan, ViewOptions, plan_pair
-from medlsam.pool.shard import Shard
+from medlsam.pool.opened import OpenShards
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +37,6 @@ class Draw:
     pair: PairPlan
     intensity: tuple[Intensity, Intensity]
     window_chance: Tensor
-
-
-def open_scan(scan: Path) -> Tensor:
-    """(Z, Y, X) HU of a pool's scan."""
-    return torch.from_numpy(Shard(scan).read().array)
 
 
 class PairDraws(Dataset[Draw]):
@@ -67,12 +62,13 @@ class PairDraws(Dataset[Draw]):
     ) -> None:
         self.scans, self.options, self.spacing_mm, self.seed = scans, options, spacing_mm, seed
         self.augmented = augmented
+        self._opened = OpenShards()
         self._reach = np.cumsum(weights) / np.sum(weights)
 
     def __getitem__(self, index: int) -> Draw:
         rng = np.random.default_rng([*self.seed, index])
         which = int(np.searchsorted(self._reach, rng.random(), side="right"))
-        pair = plan_pair(open_scan(self.scans[which]), self.spacing_mm, self.options, rng)
+        pair = plan_pair(self._opened[self.scans[which]], self.spacing_mm, self.options, rng)
         plain = Intensity()
         changes = (draw_intensity(rng), draw_intensity(rng)) if self.augmented else (plain, plain)
         chance = torch.as_tensor(rng.random((2, self.options.points, 3)), dtype=torch.float32)
