@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from medlsam.localize.augment import ValueTransform, change_values
 from medlsam.localize.encoder import EncoderConfig, normalise_hu
 from medlsam.localize.intensity import Intensity, change_intensity, draw_intensity
 from medlsam.localize.viewplan import ViewPlan
@@ -49,6 +50,7 @@ class PairDraws(Dataset[Draw]):
         spacing_mm: of the scans.
         seed: of all draws.
         augmented: whether the values are changed as well.
+        transforms: of a user, which change them before that (see ``change_values``).
     """
 
     def __init__(
@@ -59,9 +61,10 @@ class PairDraws(Dataset[Draw]):
         spacing_mm: float,
         seed: tuple[int, ...],
         augmented: bool = True,
+        transforms: Sequence[ValueTransform] = (),
     ) -> None:
         self.scans, self.options, self.spacing_mm, self.seed = scans, options, spacing_mm, seed
-        self.augmented = augmented
+        self.augmented, self.transforms = augmented, transforms
         self._opened = OpenShards()
         self._reach = np.cumsum(weights) / np.sum(weights)
 
@@ -72,6 +75,13 @@ class PairDraws(Dataset[Draw]):
         plain = Intensity()
         changes = (draw_intensity(rng), draw_intensity(rng)) if self.augmented else (plain, plain)
         chance = torch.as_tensor(rng.random((2, self.options.points, 3)), dtype=torch.float32)
+        if self.transforms:
+            # Last, so that everything else is drawn as without them.
+            one, other = (
+                replace(view, block=change_values(view.block, self.transforms, self.spacing_mm, rng))
+                for view in pair.views
+            )
+            pair = replace(pair, views=(one, other))
         return Draw(pair, changes, chance)
 
 
