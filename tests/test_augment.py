@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,13 +30,7 @@ from tests.pretrain_data import write_config, write_scans
 
 OPTIONS = ViewOptions(shape_zyx=(16, 16, 16), points=8, negatives=8, shift_mm=16.0)
 NAMES = ("points", "places", "valid", "negatives", "negative_places")
-YAML = [
-    {
-        "class_path": "torchio.RandomAnisotropy",
-        "init_args": {"axes": [2], "downsampling": [1.5, 3], "p": 0.5},
-    },
-    {"class_path": "torchio.RandomNoise", "init_args": {"std": [10, 30]}},
-]
+DOCUMENT = Path(__file__).parents[1] / "docs" / "pretraining_at_scale.md"
 
 
 @pytest.fixture
@@ -186,10 +181,11 @@ def test_what_a_transform_makes_is_looked_at() -> None:
 
 
 def test_transforms_come_from_the_configuration(tmp_path: Path) -> None:
-    """A run with them works, and what it prints and keeps as its configuration gives the same transforms again."""
+    """A run with those of the document works, and what it prints and keeps as its configuration gives the same transforms again."""
     path = write_config(write_scans(tmp_path / "scans"), tmp_path, max_steps=1)
     content = yaml.safe_load(path.read_text())
-    content["data"]["transforms"] = YAML
+    (example,) = re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    content["data"]["transforms"] = yaml.safe_load(example)["data"]["transforms"]
     path.write_text(yaml.safe_dump(content))
     printed = CliRunner().invoke(app, ["pretrain", "fit", "--config", str(path), "--print_config"])
     assert printed.exit_code == 0
@@ -201,7 +197,7 @@ def test_transforms_come_from_the_configuration(tmp_path: Path) -> None:
     anisotropy, noise = done.datamodule.transforms
     assert isinstance(anisotropy, torchio.RandomAnisotropy)
     assert (anisotropy.axes, anisotropy.downsampling_range, anisotropy.probability) == ((2,), (1.5, 3), 0.5)
-    assert noise.std_range == (10, 30)
+    assert noise.std_range == (0, 30)
     assert done.datamodule.train_dataloader().dataset.transforms == [anisotropy, noise]
     assert done.datamodule.val_dataloader().dataset.transforms == ()  # validation sees scans as they are
 
