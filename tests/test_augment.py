@@ -181,7 +181,7 @@ def test_what_a_transform_makes_is_looked_at() -> None:
 
 
 def test_transforms_come_from_the_configuration(tmp_path: Path) -> None:
-    """A run with those of the document works, and what it prints and keeps as its configuration gives the same transforms again."""
+    """A run with those of the document works, and what it prints and keeps gives the same again."""
     path = write_config(write_scans(tmp_path / "scans"), tmp_path, max_steps=1)
     content = yaml.safe_load(path.read_text())
     (example,) = re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
