@@ -184,7 +184,7 @@ def test_transforms_come_from_the_configuration(tmp_path: Path) -> None:
     """A run with those of the document works, and what it prints and keeps gives the same again."""
     path = write_config(write_scans(tmp_path / "scans"), tmp_path, max_steps=1)
     content = yaml.safe_load(path.read_text())
-    (example,) = re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    (example,) = re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
     content["data"]["transforms"] = yaml.safe_load(example)["data"]["transforms"]
     path.write_text(yaml.safe_dump(content))
     printed = CliRunner().invoke(app, ["pretrain", "fit", "--config", str(path), "--print_config"])
@@ -216,7 +216,7 @@ def test_torchio_is_imported_by_one_file() -> None:
     lines = [
         path.name
         for path in package.rglob("*.py")
-        for line in path.read_text().splitlines()
+        for line in path.read_text(encoding="utf-8").splitlines()
         if line.split()[:2] in (["import", "torchio"], ["from", "torchio"])
     ]
     assert lines == ["augment.py"]
