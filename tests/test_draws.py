@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import nn
 
 from medlsam.errors import UsageError
@@ -24,10 +25,11 @@ from medlsam.localize.encoder import EncoderConfig
 from medlsam.localize.feed import PretrainFeed
 from medlsam.localize.frames import random_frame
 from medlsam.localize.intensity import Intensity, change_intensity, draw_intensity
+from medlsam.localize.scan import ArrayScan
 from medlsam.localize.shared_norm import SharedBatchNorm, SharedStatistics
 from medlsam.localize.viewplan import plan_view
-from medlsam.localize.views import AIR_HU, ViewOptions
-from medlsam.pool.shard import SUFFIX, write_shard
+from medlsam.localize.views import AIR_HU, ViewOptions, plan_pair
+from medlsam.pool.shard import SUFFIX, Shard, write_shard
 from medlsam.volume import Volume
 
 OPTIONS = ViewOptions(shape_zyx=(16, 16, 16), points=8, negatives=8, elastic_mm=2.0)
@@ -50,13 +52,51 @@ def test_a_view_of_its_block_is_the_view_of_the_scan(seed: int) -> None:
     scan = torch.as_tensor(rng.normal(0, 300, (40, 44, 48)), dtype=torch.float32)
     frame = random_frame((16, 16, 16), rng.uniform(0, 44, 3), 15.0, 0.12, 1.0, rng)
     whole = ((0, 16), (0, 16), (0, 16))
-    plan = plan_view(scan, frame, whole)
+    plan = plan_view(ArrayScan(scan.numpy()), frame, whole)
     assert plan.block.numel() < scan.numel()
     assert torch.allclose(plan.draw(AIR_HU), frame.draw(scan, AIR_HU), atol=0.05)
     cut = replace(plan, keep=((0, 16), (4, 16), (0, 16)))
     assert (cut.draw(AIR_HU)[:, :4] == AIR_HU).all()
     assert torch.equal(cut.draw(AIR_HU)[:, 4:], plan.draw(AIR_HU)[:, 4:])
     assert cut.uncut(np.array([[3.0, 3.6, 1.0], [3.0, 3.4, 1.0]])).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("far", [0.0, 1.0])
+def test_a_draw_from_a_shard_is_the_draw_from_the_unpacked_scan(tmp_path: Path, far: float) -> None:
+    """Bit for bit, in a scan with bricks of air, and with views that reach beyond its border."""
+    array = np.random.default_rng(0).normal(0, 400, (30, 41, 36)).astype(np.float32)
+    array[:, :14, :] = -1024
+    write_shard(tmp_path / "a", Volume(array, Grid(array.shape, (4.0, 4.0, 4.0))))
+    shard, options = Shard(tmp_path / "a"), replace(OPTIONS, far_probability=far, shift_mm=16.0)
+    unpacked = ArrayScan(shard.read().array)
+    seen = 0
+    for seed in range(6):
+        one, other = (
+            plan_pair(scan, 4.0, options, np.random.default_rng(seed)) for scan in (shard, unpacked)
+        )
+        seen += int(one.valid.sum())
+        for name in ("points", "places", "valid", "negatives", "negative_places"):
+            assert torch.equal(getattr(one, name), getattr(other, name)), name
+        for left, right in zip(one.views, other.views, strict=True):
+            assert left.block.dtype == right.block.dtype
+            assert torch.equal(left.block, right.block)
+            assert torch.equal(left.draw(AIR_HU), right.draw(AIR_HU))
+            assert (left.frame.centre == right.frame.centre).all()
+    assert seen > 0
+
+
+def test_planning_unpacks_no_scan(draws: PairDraws, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    crop = Shard.crop
+
+    def counted(self: Shard, start: Sequence[int], shape: Sequence[int]) -> NDArray[np.float32]:
+        sizes.append(int(np.prod(shape)))
+        return crop(self, start, shape)
+
+    monkeypatch.setattr(Shard, "crop", counted)
+    draws[0]
+    assert len(sizes) == 2  # a block for each view, and nothing for the points
+    assert max(sizes) < 30 * 32 * 34
 
 
 def test_a_draw_depends_on_its_number_alone(draws: PairDraws) -> None:

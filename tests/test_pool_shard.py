@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from medlsam.errors import VolumeError
 from medlsam.geometry import Grid
+from medlsam.pool.opened import OpenShards
 from medlsam.pool.shard import BRICK, Shard, write_shard
 from medlsam.pool.table import LEVELS_HU, to_codes
 from medlsam.volume import Volume
@@ -61,6 +66,61 @@ def test_crops_are_parts_of_the_scan_wherever_they_lie(shard, seed):
     crop = shard.crop(start.tolist(), size.tolist())
     assert crop.dtype == np.float32
     np.testing.assert_array_equal(crop, wanted)
+
+
+def test_single_voxels_are_those_of_the_scan(shard):
+    """In bricks of one value and others, in the cut bricks at the far border, and in the last corner."""
+    array = shard.read().array
+    inside = np.random.default_rng(1).integers(0, GRID.shape_zyx, (3000, 3))
+    corners = np.array([(0, 0, 0), np.array(GRID.shape_zyx) - 1, (36, 0, 40), (7, 8, 15), (19, 19, 19)])
+    voxels = np.concatenate([inside, corners])
+    found = shard.values_at(voxels)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, array[tuple(voxels.T)])
+    assert {-1024.0} < set(found.tolist())  # of both kinds of bricks
+    assert shard.values_at(np.zeros((0, 3), int)).shape == (0,)
+
+
+def test_single_voxels_outside_the_scan_are_air(shard):
+    z, y, x = GRID.shape_zyx
+    outside = np.array([(-1, 30, 30), (z, 30, 30), (30, -9, 30), (30, y, 30), (30, 30, -1), (30, 30, x)])
+    assert (shard.values_at(outside) == -1024).all()
+    assert shard.values_at(np.array([(30, 30, 30)])) != -1024
+
+
+def test_a_process_keeps_the_last_shards_open(scan, tmp_path):
+    paths = [tmp_path / f"{i}.ctshard" for i in range(5)]
+    for path in paths:
+        write_shard(path, scan)
+    opened = OpenShards(most=3)
+    first = opened[paths[0]]
+    assert opened[paths[0]] is first
+    for path in paths[1:3]:
+        opened[path].crop((0, 0, 0), (9, 9, 9))
+    assert opened[paths[0]] is first  # and is now the one that was used last
+    opened[paths[3]]
+    kept = opened[paths[0]]
+    assert len(opened) == 3
+    assert kept is first
+    sent = pickle.loads(pickle.dumps(opened))
+    assert len(sent) == 0
+    assert sent[paths[0]].grid == GRID
+    with pytest.raises(VolumeError, match="none: the shard cannot be opened"):
+        opened[tmp_path / "none"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="descriptors are counted in /proc")
+def test_descriptors_of_shards_that_are_let_go_are_closed(scan, tmp_path):
+    def held() -> int:
+        links = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+        return sum(link.startswith(str(tmp_path)) for link in links)
+
+    opened = OpenShards(most=4)
+    for i in range(20):
+        path = tmp_path / f"{i}.ctshard"
+        write_shard(path, scan)
+        opened[path].values_at(np.zeros((1, 3), int))
+    assert held() == 4
 
 
 def test_air_takes_no_bytes(tmp_path):

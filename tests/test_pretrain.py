@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 import yaml
 
 from medlsam.errors import UsageError
+from medlsam.localize import watch
 from medlsam.localize.encoder import EncoderConfig
 from medlsam.localize.feed import PretrainFeed
 from medlsam.localize.pool import CTPool, PoolSource
@@ -161,3 +164,44 @@ def test_a_built_pool_is_a_source(scans: Path, tmp_path: Path) -> None:
 def test_an_empty_pool_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="empty"):
         CTPool([], str(tmp_path))
+
+
+def test_what_training_is_watched_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Structures that two phantoms have in common are looked up both ways; the encoder stays in training."""
+
+    class Place:
+        """Says of every place where it was in its own scan, and one millimetre beside that when asked again."""
+
+        def read(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return points, torch.zeros(len(points), 1)
+
+        def refine(self, features: torch.Tensor, points: torch.Tensor, *how: float) -> SimpleNamespace:
+            return SimpleNamespace(points=(points + torch.tensor([1.0, 0.0, 0.0]))[:, None])
+
+    encoder = MedLAMPretraining(EncoderConfig(6.0, (8, 8, 8, 8), (1, 1, 1, 1), 8, 8)).encoder.train()
+    modes = []
+    monkeypatch.setattr(
+        watch, "embed", lambda image, network, device: modes.append(network.training) or Place()
+    )
+    monkeypatch.setattr(watch, "coarse_consensus", lambda scan, latents: (latents, None))
+    points = torch.rand(6, 3, generator=torch.Generator().manual_seed(0)) * 100
+    marked: Any = [
+        (None, {"liver": points, "spleen": points}),
+        (None, {"liver": points + torch.tensor([3.0, 4.0, 0.0]), "bladder": points}),
+    ]
+    coarse, fine = watch.landmark_errors(marked, encoder, torch.device("cpu"))
+    assert coarse == pytest.approx(5.0, abs=1e-4)
+    assert fine == pytest.approx((20**0.5 + 32**0.5) / 2, abs=1e-4)
+    assert modes == [False, False]
+    assert encoder.training
+
+
+def test_phantoms_to_watch_by_are_marked() -> None:
+    """With six extreme points of every structure, within the scan."""
+    ((image, marks),) = watch.marked_phantoms(1, 12.0)
+    low, high = image.grid.box.min, image.grid.box.max
+    assert len(marks) > 10
+    for name, points in marks.items():
+        assert points.shape == (6, 3), name
+        assert (points >= torch.tensor(low) - 6).all(), name
+        assert (points <= torch.tensor(high) + 6).all(), name

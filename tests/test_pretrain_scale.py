@@ -102,9 +102,13 @@ def assert_same_end(one: Path, other: Path) -> None:
         assert torch.equal(value, ends[1][name]), name
 
 
-def test_three_steps_and_three_more_are_six(scans: Path, tmp_path: Path) -> None:
-    """Resumed in the middle of an epoch, and with another number of loader processes."""
+@pytest.mark.parametrize(
+    "transforms", ["[]", '[{"class_path": "torchio.RandomNoise", "init_args": {"std": 30}}]']
+)
+def test_three_steps_and_three_more_are_six(transforms: str, scans: Path, tmp_path: Path) -> None:
+    """Resumed in the middle of an epoch, and with another number of loader processes; also with own transforms."""
     common = ["--data.steps_per_epoch", "4", "--data.scans_per_step", "2", "--model.window_weight", "0.5"]
+    common += ["--data.transforms", transforms]
     cli(["fit", "--config", str(checkpointed(scans, tmp_path / "whole")), *common])
     middle = tmp_path / "whole" / "checkpoints" / "step=3.ckpt"
     torch.manual_seed(99)  # the global generator has no say

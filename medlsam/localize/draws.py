@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from medlsam.localize.augment import ValueTransform, change_values
 from medlsam.localize.encoder import EncoderConfig, normalise_hu
 from medlsam.localize.intensity import Intensity, change_intensity, draw_intensity
 from medlsam.localize.viewplan import ViewPlan
 from medlsam.localize.views import AIR_HU, PairPlan, ViewOptions, plan_pair
-from medlsam.pool.shard import Shard
+from medlsam.pool.opened import OpenShards
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +40,6 @@ class Draw:
     window_chance: Tensor
 
 
-def open_scan(scan: Path) -> Tensor:
-    """(Z, Y, X) HU of a pool's scan."""
-    return torch.from_numpy(Shard(scan).read().array)
-
-
 class PairDraws(Dataset[Draw]):
     """Draws from a pool; the index is the draw's number since the beginning of training.
 
@@ -54,6 +50,7 @@ class PairDraws(Dataset[Draw]):
         spacing_mm: of the scans.
         seed: of all draws.
         augmented: whether the values are changed as well.
+        transforms: of a user, which change them before that (see ``change_values``).
     """
 
     def __init__(
@@ -64,18 +61,27 @@ class PairDraws(Dataset[Draw]):
         spacing_mm: float,
         seed: tuple[int, ...],
         augmented: bool = True,
+        transforms: Sequence[ValueTransform] = (),
     ) -> None:
         self.scans, self.options, self.spacing_mm, self.seed = scans, options, spacing_mm, seed
-        self.augmented = augmented
+        self.augmented, self.transforms = augmented, transforms
+        self._opened = OpenShards()
         self._reach = np.cumsum(weights) / np.sum(weights)
 
     def __getitem__(self, index: int) -> Draw:
         rng = np.random.default_rng([*self.seed, index])
         which = int(np.searchsorted(self._reach, rng.random(), side="right"))
-        pair = plan_pair(open_scan(self.scans[which]), self.spacing_mm, self.options, rng)
+        pair = plan_pair(self._opened[self.scans[which]], self.spacing_mm, self.options, rng)
         plain = Intensity()
         changes = (draw_intensity(rng), draw_intensity(rng)) if self.augmented else (plain, plain)
         chance = torch.as_tensor(rng.random((2, self.options.points, 3)), dtype=torch.float32)
+        if self.transforms:
+            # Last, so that everything else is drawn as without them.
+            one, other = (
+                replace(view, block=change_values(view.block, self.transforms, self.spacing_mm, rng))
+                for view in pair.views
+            )
+            pair = replace(pair, views=(one, other))
         return Draw(pair, changes, chance)
 
 

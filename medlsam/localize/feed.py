@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medlsam.errors import UsageError
+from medlsam.localize.augment import ValueTransform, check_transforms
 from medlsam.localize.balance import balanced_weights
 from medlsam.localize.draws import DrawBatch, DrawLoader, PairDraws, StepBatches
 from medlsam.localize.encoder import Encoder
@@ -22,20 +23,25 @@ class PretrainFeed(CTPool):
     """A ``CTPool`` for any number of processes.
 
     ``scans_per_step`` counts the scans of an optimisation step over all processes, which share them equally, so that
-    one configuration trains the same on one GPU and on eight. Loader processes only plan views; they are drawn and
-    augmented on the device.
+    one configuration trains the same on one GPU and on eight. Loader processes only plan views, and apply a user's
+    transforms; views are drawn and augmented on the device.
 
     Args:
         balance: 0 draws scans as the sources' weights say, 1 draws every collection and region of the body equally
             often, as far as the pool knows them; between them a compromise.
+        transforms: torchio transforms of the values of every training view, in HU, one after the other, before the
+            changes of intensity that are made anyway; none by default. What moves voxels is refused.
         kwargs: see ``CTPool``.
     """
 
-    def __init__(self, balance: float = 0.5, **kwargs: Any) -> None:
+    def __init__(
+        self, balance: float = 0.5, transforms: list[ValueTransform] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if not 0 <= balance <= 1:
             raise UsageError(f"data.balance must lie between 0 and 1, got {balance}")
-        self.balance = balance
+        self.balance, self.transforms = balance, transforms or []
+        check_transforms(self.transforms)
 
     @property
     def draw_weights(self) -> NDArray[np.float64]:
@@ -44,7 +50,14 @@ class PretrainFeed(CTPool):
 
     def train_dataloader(self) -> DrawLoader:
         """The next epoch's draws; made anew each epoch and where a run is resumed (the trainer asks for it)."""
-        draws = PairDraws(self.training, self.draw_weights, self.views, self.spacing_mm, (self.seed, 2))
+        draws = PairDraws(
+            self.training,
+            self.draw_weights,
+            self.views,
+            self.spacing_mm,
+            (self.seed, 2),
+            transforms=self.transforms,
+        )
         return self._draw_loader(draws, self._batches_done(), self.steps_per_epoch)
 
     def val_dataloader(self) -> DrawLoader:

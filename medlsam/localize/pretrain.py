@@ -15,8 +15,6 @@ from lightning.fabric.plugins import ClusterEnvironment
 from lightning.pytorch.cli import ArgsType, LightningCLI
 from torch import Tensor
 
-from medlsam.geometry import ExtremePoints
-from medlsam.localize.embedding import Embedding, embed
 from medlsam.localize.encoder import (
     POSITION_STRIDE,
     Encoder,
@@ -33,14 +31,11 @@ from medlsam.localize.losses import (
     vote_error_loss,
     window_loss,
 )
-from medlsam.localize.match import coarse_consensus
-from medlsam.localize.pool import VALIDATION_PHANTOM_SEED
 from medlsam.localize.processes import mean_over_processes
 from medlsam.localize.requeue import RequeueBetweenSteps, slurm_environment
 from medlsam.localize.sampling import sample_map
 from medlsam.localize.shared_norm import SharedStatistics
-from medlsam.phantom import phantom
-from medlsam.volume import Volume
+from medlsam.localize.watch import MarkedPhantom, landmark_errors, marked_phantoms
 from medlsam.weights.store import load_weights, save_weights
 
 
@@ -211,42 +206,13 @@ class MedLAMPretraining(LightningModule):
         self.log("val/landmark_mm", fine, prog_bar=True)
 
     def landmark_errors(self) -> tuple[float, float]:
-        """Mean distance in mm of the extreme points found (coarse, refined), over ordered pairs of phantoms."""
-        seen: list[tuple[Embedding, dict[str, Tensor]]] = []
-        training = self.encoder.training
-        self.encoder.eval()
-        for image, marks in self._validation_set:
-            seen.append((embed(image, self.encoder, self.device), marks))
-        self.encoder.train(training)
-        coarse, fine = [], []
-        for i, (support, marks) in enumerate(seen):
-            for j, (query, truth) in enumerate(seen):
-                names = [name for name in marks if name in truth]
-                if i == j or not names:
-                    continue
-                latents, features = support.read(torch.cat([marks[name] for name in names]))
-                wanted = torch.cat([truth[name] for name in names])
-                first, _ = coarse_consensus(query, latents)
-                coarse.append((first - wanted).norm(dim=-1).mean())
-                found = query.refine(features[:, None], first, 32.0, 0.03).points[:, 0]
-                fine.append((found - wanted).norm(dim=-1).mean())
-        return float(torch.stack(coarse).mean()), float(torch.stack(fine).mean())
+        """See ``watch.landmark_errors``, between the validation phantoms."""
+        return landmark_errors(self._validation_set, self.encoder, self.device)
 
     @cached_property
-    def _validation_set(self) -> list[tuple[Volume, dict[str, Tensor]]]:
-        """Phantoms with the extreme points (6, 3) of their structures, LPS mm; drawn once."""
-        drawn = []
-        for i in range(self.validation_phantoms):
-            spacing = (self.encoder.config.spacing_mm,) * 3
-            made = phantom(seed=VALIDATION_PHANTOM_SEED + i, spacing_xyz=spacing, region="body")
-            marks = {}
-            for value, name in made.names.items():
-                mask = made.labels.array == value
-                if mask.any():
-                    points = ExtremePoints.from_mask(mask, made.labels.grid)
-                    marks[name] = torch.tensor(points.array, dtype=torch.float32)
-            drawn.append((made.image, marks))
-        return drawn
+    def _validation_set(self) -> list[MarkedPhantom]:
+        """Drawn once."""
+        return marked_phantoms(self.validation_phantoms, self.encoder.config.spacing_mm)
 
     def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and cosine decay over the planned steps."""

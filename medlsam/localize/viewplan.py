@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from medlsam.localize.frames import Frame
+from medlsam.localize.scan import Scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,18 +45,19 @@ class ViewPlan:
         return np.asarray(((nearest >= low) & (nearest < high)).all(axis=-1))
 
 
-def plan_view(scan: Tensor, frame: Frame, keep: tuple[tuple[int, int], ...]) -> ViewPlan:
+def plan_view(scan: Scan, frame: Frame, keep: tuple[tuple[int, int], ...]) -> ViewPlan:
     """Cut out of a scan what a view needs.
 
     Args:
-        scan: (Z, Y, X); only the block is read, so that it may be a memory map.
+        scan: only the block is read.
         frame: from view voxels to voxels of the scan.
         keep: see ``ViewPlan``.
     """
     low, high = frame.reach()
-    size = np.array(scan.shape[::-1])
+    size = np.array(scan.shape_zyx[::-1])
     # One voxel more on either side, so that interpolation at the block's border is that in the scan.
     start = np.clip(np.floor(low).astype(int) - 1, 0, size - 1)
     stop = np.clip(np.ceil(high).astype(int) + 2, start + 1, size)
     (x0, y0, z0), (x1, y1, z1) = start.tolist(), stop.tolist()
-    return ViewPlan(scan[z0:z1, y0:y1, x0:x1].clone(), replace(frame, centre=frame.centre - start), keep)
+    block = torch.from_numpy(scan.crop((z0, y0, x0), (z1 - z0, y1 - y0, x1 - x0)))
+    return ViewPlan(block, replace(frame, centre=frame.centre - start), keep)

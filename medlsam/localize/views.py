@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from medlsam.localize.frames import Frame, random_frame
+from medlsam.localize.scan import ArrayScan, Scan
 from medlsam.localize.viewplan import ViewPlan, plan_view
 
 #: Below this a voxel is taken for air outside the body when points are drawn.
@@ -103,16 +104,16 @@ def _draw_cut(
     return tuple(keep)
 
 
-def _in_body(scan: Tensor, places: np.ndarray) -> np.ndarray:
+def _in_body(scan: Scan, places: np.ndarray) -> np.ndarray:
     """(N,) boolean: which scan voxels (N, 3), (x, y, z), are in the scan and denser than air."""
     nearest = np.rint(places).astype(int)
-    inside = ((nearest >= 0) & (nearest < scan.shape[::-1])).all(axis=-1)
-    x, y, z = np.where(inside[:, None], nearest, 0).T
-    return np.asarray(inside & (scan.numpy()[z, y, x] > BODY_HU))
+    inside = ((nearest >= 0) & (nearest < scan.shape_zyx[::-1])).all(axis=-1)
+    values = scan.values_at(np.where(inside[:, None], nearest, 0)[:, ::-1])
+    return np.asarray(inside & (values > BODY_HU))
 
 
 def _places_in(
-    scan: Tensor, frame: Frame, plan: ViewPlan, count: int, rng: np.random.Generator
+    scan: Scan, frame: Frame, plan: ViewPlan, count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """``count`` body places of a view (any place where there is too little body).
 
@@ -127,10 +128,10 @@ def _places_in(
 
 
 def _centres(
-    scan: Tensor, spacing_mm: float, options: ViewOptions, rng: np.random.Generator
+    scan: Scan, spacing_mm: float, options: ViewOptions, rng: np.random.Generator
 ) -> list[np.ndarray]:
     """Scan voxels (x, y, z) at the two views' centres; in the body when a few tries find it."""
-    size = np.array(scan.shape[::-1], dtype=float)
+    size = np.array(scan.shape_zyx[::-1], dtype=float)
     half = np.array(options.shape_zyx[::-1]) / 2
     # Centres keep at least a third of the view inside the scan.
     low, high = np.minimum(half * 2 / 3, size / 2), np.maximum(size - half * 2 / 3, size / 2)
@@ -139,7 +140,7 @@ def _centres(
         for _ in range(8):
             centre = rng.uniform(low, high)
             i = np.clip(np.rint(centre).astype(int), 0, size.astype(int) - 1)
-            if float(scan[i[2], i[1], i[0]]) > BODY_HU:
+            if scan.values_at(i[None, ::-1])[0] > BODY_HU:
                 break
         return np.asarray(centre)
 
@@ -150,11 +151,11 @@ def _centres(
     return [first, np.clip(first + shift, low, high)]
 
 
-def plan_pair(scan: Tensor, spacing_mm: float, options: ViewOptions, rng: np.random.Generator) -> PairPlan:
+def plan_pair(scan: Scan, spacing_mm: float, options: ViewOptions, rng: np.random.Generator) -> PairPlan:
     """Two overlapping augmented views of a scan, still to be drawn.
 
     Args:
-        scan: (Z, Y, X) HU of any type on an isotropic grid; little of it is read, so that it may be a memory map.
+        scan: HU on an isotropic grid; two blocks of it and some single voxels are read.
         spacing_mm: of that grid.
         options: how to draw.
         rng: the only source of chance.
@@ -200,11 +201,11 @@ def draw_pair(scan: Tensor, spacing_mm: float, options: ViewOptions, rng: np.ran
     """Two overlapping augmented views of a scan: ``plan_pair``, and the views drawn where the scan is.
 
     Args:
-        scan: (Z, Y, X) HU on an isotropic grid.
+        scan: (Z, Y, X) HU on an isotropic grid, in the processors' memory.
         spacing_mm: of that grid.
         options: how to draw.
         rng: the only source of chance.
     """
-    plan = plan_pair(scan, spacing_mm, options, rng)
+    plan = plan_pair(ArrayScan(scan.numpy()), spacing_mm, options, rng)
     views = torch.stack([view.draw(AIR_HU) for view in plan.views])
     return ViewPair(views, plan.points, plan.places, plan.valid, plan.negatives, plan.negative_places)

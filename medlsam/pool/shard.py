@@ -16,6 +16,7 @@ import json
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,8 @@ from medlsam.volume import Volume
 SUFFIX = ".ctshard"
 BRICK = 8
 _PAGE = 4096
+#: Times a code, that code eight times in a row.
+_ONES = np.uint64(0x0101010101010101)
 _FORMAT = "medlsam pool shard 1"
 
 
@@ -63,12 +66,19 @@ class Shard:
             self._index = np.frombuffer(pages, np.int32, int(np.prod(counts)), _PAGE).reshape(counts)
             stored = np.frombuffer(pages, np.uint8, count * BRICK**3, start)
             self._bricks = stored.reshape(count, BRICK, BRICK, BRICK)
+            # Eight codes in a row as one number: five times as fast to put in order as the single codes.
+            self._rows = self._bricks.view(np.uint64)[..., 0]
         except OSError as error:
             raise VolumeError(f"{path}: the shard cannot be opened ({error.strerror or error})") from error
         except (ValueError, KeyError, TypeError) as error:
             raise VolumeError(
                 f"{path}: not a whole shard of a pool ({error}); remove it and run `medlsam pool build` again"
             ) from error
+
+    @property
+    def shape_zyx(self) -> tuple[int, int, int]:
+        """Voxels along each axis."""
+        return self.grid.shape_zyx
 
     def crop(self, start_zyx: Sequence[int], shape_zyx: Sequence[int]) -> NDArray[np.float32]:
         """HU of a block of voxels; what lies outside the scan is air, -1024.
@@ -92,6 +102,24 @@ class Shard:
         whole[tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start_zyx, strict=True))] = inside
         return whole
 
+    def values_at(self, voxels_zyx: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """HU of single voxels, wherever they lie; only their bricks are read, and nothing is unpacked.
+
+        Args:
+            voxels_zyx: (N, 3) indices; outside the scan is air, -1024.
+
+        Returns:
+            (N,) float32.
+        """
+        inside = np.all((voxels_zyx >= 0) & (voxels_zyx < np.array(self.grid.shape_zyx)), axis=-1)
+        bricks, within = np.divmod(np.where(inside[:, None], voxels_zyx, 0).T, BRICK)
+        places = self._index[tuple(bricks)]
+        codes = -1 - places  # of bricks of one value
+        held = places >= 0
+        z, y, x = within[:, held]
+        codes[held] = self._bricks[places[held], z, y, x]
+        return np.where(inside, self.levels_hu.take(codes), LOWEST).astype(np.float32, copy=False)
+
     def read(self) -> Volume:
         """The whole scan: float32 HU on ``grid``."""
         return Volume(self.crop((0, 0, 0), self.grid.shape_zyx), self.grid, self.path)
@@ -100,12 +128,12 @@ class Shard:
         """uint8 codes of the voxels from ``low`` up to, not including, ``high``, all inside the scan."""
         first = [a // BRICK for a in low]
         wanted = self._index[tuple(slice(f, -(-b // BRICK)) for f, b in zip(first, high, strict=True))]
-        bricks = np.empty((*wanted.shape, BRICK, BRICK, BRICK), np.uint8)
+        rows = np.empty((*wanted.shape, BRICK, BRICK), np.uint64)
         held = wanted >= 0
-        bricks[held] = self._bricks[wanted[held]]
-        bricks[~held] = (-1 - wanted[~held])[:, None, None, None]
+        rows[held] = self._rows[wanted[held]]
+        rows[~held] = (_ONES * (-1 - wanted[~held]).astype(np.uint64))[:, None, None]
         shape = [n * BRICK for n in wanted.shape]
-        whole = bricks.transpose(0, 3, 1, 4, 2, 5).reshape(shape)
+        whole = np.ascontiguousarray(rows.transpose(0, 3, 1, 4, 2)).view(np.uint8).reshape(shape)
         return whole[
             tuple(slice(a - f * BRICK, b - f * BRICK) for a, b, f in zip(low, high, first, strict=True))
         ]

@@ -1,0 +1,58 @@
+"""What planning a view asks of a scan: its size, one block, and the values of some voxels.
+
+A ``Shard`` of a pool answers from the pages that hold them, so that a draw does not unpack the whole scan; an array in
+memory answers by indexing. Both give the same views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Scan(Protocol):
+    """A scan on an isotropic grid; ``medlsam.pool.shard.Shard`` is one."""
+
+    @property
+    def shape_zyx(self) -> tuple[int, int, int]:
+        """Voxels along each axis."""
+        ...
+
+    def crop(self, start_zyx: Sequence[int], shape_zyx: Sequence[int]) -> NDArray[Any]:
+        """(Z, Y, X) HU of a block that lies in the scan; a copy, which outlives the scan."""
+        ...
+
+    def values_at(self, voxels_zyx: NDArray[np.integer[Any]]) -> NDArray[Any]:
+        """(N,) HU of (N, 3) voxels that lie in the scan."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayScan:
+    """A scan in memory.
+
+    Attributes:
+        array: (Z, Y, X) HU of any type.
+    """
+
+    array: NDArray[Any]
+
+    @property
+    def shape_zyx(self) -> tuple[int, int, int]:
+        """Voxels along each axis."""
+        z, y, x = self.array.shape
+        return z, y, x
+
+    def crop(self, start_zyx: Sequence[int], shape_zyx: Sequence[int]) -> NDArray[Any]:
+        """See ``Scan``."""
+        block = tuple(slice(first, first + n) for first, n in zip(start_zyx, shape_zyx, strict=True))
+        return self.array[block].copy()
+
+    def values_at(self, voxels_zyx: NDArray[np.integer[Any]]) -> NDArray[Any]:
+        """See ``Scan``."""
+        z, y, x = voxels_zyx.T
+        return np.asarray(self.array[z, y, x])

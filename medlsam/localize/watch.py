@@ -1,0 +1,72 @@
+"""What pretraining is watched by: how far off the extreme points of one individual are found in another, on phantoms.
+
+The losses alone do not tell whether an encoder knows anatomy or only its own scan; this does, and needs no labels but
+those that a phantom is drawn with.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from medlsam.geometry import ExtremePoints
+from medlsam.localize.embedding import Embedding, embed
+from medlsam.localize.encoder import Encoder
+from medlsam.localize.match import coarse_consensus
+from medlsam.localize.pool import VALIDATION_PHANTOM_SEED
+from medlsam.phantom import phantom
+from medlsam.volume import Volume
+
+#: A phantom, and the extreme points (6, 3) of its structures by name, LPS mm.
+MarkedPhantom = tuple[Volume, dict[str, Tensor]]
+
+
+def marked_phantoms(count: int, spacing_mm: float) -> list[MarkedPhantom]:
+    """Draw phantoms of whole bodies that no training sees.
+
+    Args:
+        count: how many.
+        spacing_mm: isotropic.
+    """
+    drawn = []
+    for i in range(count):
+        made = phantom(seed=VALIDATION_PHANTOM_SEED + i, spacing_xyz=(spacing_mm,) * 3, region="body")
+        marks = {}
+        for value, name in made.names.items():
+            mask = made.labels.array == value
+            if mask.any():
+                points = ExtremePoints.from_mask(mask, made.labels.grid)
+                marks[name] = torch.tensor(points.array, dtype=torch.float32)
+        drawn.append((made.image, marks))
+    return drawn
+
+
+def landmark_errors(
+    marked: list[MarkedPhantom], encoder: Encoder, device: torch.device
+) -> tuple[float, float]:
+    """Mean distance in mm of the extreme points found (coarse, refined), over ordered pairs of phantoms.
+
+    Args:
+        marked: two or more, with structures in common.
+        encoder: in whatever mode; it is back in it afterwards.
+        device: where the encoder is.
+    """
+    seen: list[tuple[Embedding, dict[str, Tensor]]] = []
+    training = encoder.training
+    encoder.eval()
+    for image, marks in marked:
+        seen.append((embed(image, encoder, device), marks))
+    encoder.train(training)
+    coarse, fine = [], []
+    for i, (support, marks) in enumerate(seen):
+        for j, (query, truth) in enumerate(seen):
+            names = [name for name in marks if name in truth]
+            if i == j or not names:
+                continue
+            latents, features = support.read(torch.cat([marks[name] for name in names]))
+            wanted = torch.cat([truth[name] for name in names])
+            first, _ = coarse_consensus(query, latents)
+            coarse.append((first - wanted).norm(dim=-1).mean())
+            found = query.refine(features[:, None], first, 32.0, 0.03).points[:, 0]
+            fine.append((found - wanted).norm(dim=-1).mean())
+    return float(torch.stack(coarse).mean()), float(torch.stack(fine).mean())
