@@ -16,17 +16,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the usual name
 import torch
-from numpy.typing import NDArray
-from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import CT, answer, command, evenly, progress
+from benchmarks.pretrain_tables import Assumed, Rates, Spread, measured, projected
 from medlsam.device import resolve_device
 from medlsam.inputs import find_cases
 from medlsam.localize.draws import PairDraws, gather
@@ -35,58 +34,8 @@ from medlsam.localize.pretrain import MedLAMPretraining, PretrainCLI
 from medlsam.localize.views import AIR_HU
 from medlsam.volume import Volume, lps_grid, read_volume, resample, write_volume
 
-#: Scans of the paper, and the next order of magnitude.
-SIZES = (14_012, 100_000)
 #: Folders of real scans whose headers are read; one of the last is resampled.
 SCANS = ("openkbp/imagesTr", "body")
-#: Median, lowest and highest of repeats.
-Spread = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class Rates:
-    """What was measured; a draw is a pair of views.
-
-    Attributes:
-        plan_s: seconds of one processor to plan a draw, (median, lowest, highest).
-        block_mb: megabytes that a draw takes to the device.
-        render_s: seconds of this device to draw and augment a draw.
-        step_s: seconds of this device of a training step for each of its draws, without drawing.
-        flop: floating-point operations of a training step for each of its draws.
-        scan_mb: megabytes of a stored scan, (mean, standard deviation).
-        scans: real scans that this is from.
-        prepare_s: seconds of one processor to read and resample a scan of full resolution, (median, lowest, highest).
-        voxels: of that scan, millions.
-    """
-
-    plan_s: Spread
-    block_mb: float
-    render_s: Spread
-    step_s: Spread
-    flop: float
-    scan_mb: tuple[float, float]
-    scans: int
-    prepare_s: Spread
-    voxels: float
-
-
-@dataclass(frozen=True)
-class Assumed:
-    """What was not measured.
-
-    Attributes:
-        draws: how often each scan is drawn in a run.
-        peak: dense bfloat16 operations a second of the GPU by its data sheet.
-        fractions: of the peak that training sustains, low to high.
-        price: of a GPU hour, USD, with its share of the machine.
-        gpus: in the run.
-    """
-
-    draws: int
-    peak: float
-    fractions: list[float]
-    price: float
-    gpus: int
 
 
 def repeated(work: Callable[[int], object], times: int, clock: Callable[[], float]) -> Spread:
@@ -170,13 +119,16 @@ def eating(model: MedLAMPretraining, feed: PretrainFeed, count: int, repeats: in
 
 
 def storing(ct: Path, spacing_mm: float) -> tuple[tuple[float, float], int]:
-    """Megabytes of scans at the pool's spacing, from their headers: (mean, standard deviation), and how many."""
+    """Megabytes of scans at the pool's spacing, from their headers: (mean, standard deviation), and how many.
+
+    A byte a voxel; shards leave out bricks of air as well.
+    """
     sizes = []
     for path in evenly([case.path for name in SCANS for case in find_cases(ct / name)], 60):
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
-        sizes.append(2 * np.prod(np.array(reader.GetSize()) * reader.GetSpacing() / spacing_mm) / 1e6)
+        sizes.append(np.prod(np.array(reader.GetSize()) * reader.GetSpacing() / spacing_mm) / 1e6)
     return (float(np.mean(sizes)), float(np.std(sizes))), len(sizes)
 
 
@@ -197,67 +149,6 @@ def preparing(ct: Path, folder: str, spacing_mm: float, repeats: int) -> tuple[S
 def _each(seconds: Spread, count: int) -> Spread:
     middle, low, high = seconds
     return middle / count, low / count, high / count
-
-
-def measured(rates: Rates) -> Table:
-    """What was measured, as a table."""
-
-    def seconds(values: Spread, unit: float = 1e3) -> str:
-        middle, low, high = (f"{value * unit:.4g}" for value in values)
-        return f"{middle} ({low} to {high})"
-
-    table = Table(
-        "measured, median (lowest to highest)", "", title="Rates on this machine; a draw is two views"
-    )
-    table.add_row("plan a draw (loader process), ms of one processor", seconds(rates.plan_s))
-    table.add_row("draws a second of one loader process", f"{1 / rates.plan_s[0]:.0f}")
-    table.add_row("a draw on its way to the device, MB", f"{rates.block_mb:.2f}")
-    table.add_row("draw and augment it on this device, ms", seconds(rates.render_s))
-    table.add_row("train on it on this device, s", seconds(rates.step_s, 1))
-    table.add_row("floating-point operations to train on it, GFLOP", f"{rates.flop / 1e9:.0f}")
-    table.add_row(
-        "this device sustains, GFLOP/s (a CPU: each processor)", f"{rates.flop / rates.step_s[0] / 1e9:.0f}"
-    )
-    table.add_row(
-        f"a stored scan, MB (mean, n = {rates.scans})", f"{rates.scan_mb[0]:.1f} ±{rates.scan_mb[1]:.1f}"
-    )
-    name = f"read and resample a scan of {rates.voxels:.0f} million voxels, s of one processor"
-    table.add_row(name, seconds(rates.prepare_s, 1))
-    return table
-
-
-def projected(rates: Rates, assumed: Assumed, batch: int) -> Table:
-    """What runs come to, as a table."""
-    shares = " / ".join(f"{fraction:.0%}" for fraction in assumed.fractions)
-    title = (
-        f"Assumed: {assumed.draws:,} draws of each scan; {assumed.gpus} GPUs of {assumed.peak / 1e12:.0f} TFLOP/s"
-        f" (bfloat16, data sheet)\nthat sustain {shares} of it; {assumed.price:.2f} USD a GPU hour"
-    )
-    table = Table("", *(f"{size:,} scans" for size in SIZES), title=title)
-    sizes = np.array(SIZES)
-    draws = sizes * assumed.draws
-    sustained = assumed.peak * np.array(assumed.fractions)
-    hours = draws[:, None] * rates.flop / sustained / 3600
-    eaten = sustained / rates.flop
-
-    def row(name: str, values: NDArray[np.float64], form: str = ",.0f") -> None:
-        """One value for each size, or for each size and fraction."""
-        cells = (
-            np.broadcast_to(values, (len(SIZES), values.shape[-1])) if values.ndim == 2 else values[:, None]
-        )
-        table.add_row(name, *(" / ".join(format(value, form) for value in line) for line in cells))
-
-    row("stored pool, GB", sizes * rates.scan_mb[0] / 1e3)
-    row("preparing it, processor hours", sizes * rates.prepare_s[0] / 3600)
-    row(f"steps of {batch} draws", draws / batch)
-    row("operations, EFLOP", draws * rates.flop / 1e18, ",.1f")
-    row("GPU hours", hours)
-    row(f"hours on {assumed.gpus} GPUs", hours / assumed.gpus, ",.1f")
-    row("cost of the GPUs, USD", hours * assumed.price)
-    row("draws a second that a GPU eats", eaten[None])
-    row("loader processes that keep it busy", eaten[None] * rates.plan_s[0], ",.1f")
-    row("read from the pool for each GPU, MB/s", eaten[None] * rates.block_mb)
-    return table
 
 
 def main() -> None:
