@@ -58,6 +58,11 @@ def bytes_of(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {f.name: (f.read_bytes(), f.stat().st_mtime_ns) for f in sorted(folder.glob("scans/*/*"))}
 
 
+def manners(_: int) -> tuple[str | None, bool]:
+    """What Dask set of the C library's memory, and whether Ctrl-C is somebody else's affair."""
+    return os.environ.get("MALLOC_TRIM_THRESHOLD_"), signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
 def square(number: int) -> int:
     """Work without trouble."""
     return number * number

@@ -30,6 +30,7 @@ from tests.pool_data import (
     die_once,
     die_over_case2,
     left_out,
+    manners,
     square,
     write_raw,
 )
@@ -90,6 +91,12 @@ def test_a_local_cluster_from_another_folder(
     spread = build_pool(["raw/files"], "pool", spacing_mm=6.0, jobs=2, scheduler="local")
     serial = build_pool([raw / "files"], tmp_path / "serial", spacing_mm=6.0, jobs=0)
     assert content(spread) == content(serial)
+
+
+def test_local_workers_keep_memory_and_leave_ctrl_c_to_who_started_them(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    with on_cluster(tmp_path, [], "local", 1) as run:
+        assert list(run(manners, [0])) == [(0, (None, True))]
 
 
 def test_a_killed_worker_loses_nothing(raw: Path, tmp_path: Path, address: str, cluster: Any) -> None:
