@@ -93,8 +93,12 @@ def test_a_local_cluster_from_another_folder(
     assert content(spread) == content(serial)
 
 
-def test_local_workers_keep_memory_and_leave_ctrl_c_to_who_started_them(tmp_path: Path) -> None:
+def test_local_workers_keep_memory_and_leave_ctrl_c_to_who_started_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("distributed")
+    # The other tests' cluster lives in this process and set it here too; what somebody has set stays.
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
     with on_cluster(tmp_path, [], "local", 1) as run:
         assert list(run(manners, [0])) == [(0, (None, True))]
 
