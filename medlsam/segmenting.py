@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medlsam.blas import one_blas_thread
 from medlsam.options import PROMPTS, InferenceOptions, Policy, choice
 from medlsam.prompting import all_asks
 from medlsam.results import Localization, Segmentation
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _DEFAULT = InferenceOptions()
 
 
+@one_blas_thread()
 def segment_located(
     segmenter: Callable[[], Segmenter],
     image: Volume,

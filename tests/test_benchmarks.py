@@ -20,7 +20,7 @@ from benchmarks import (
     finetune_sarcoma,
     lungs,
     meter,
-    pool,
+    pool_layouts,
     pretrain_rate,
     published_schedule,
     reach,
@@ -387,7 +387,7 @@ def test_every_layout_of_the_pool_gives_the_same_crops(tmp_path: Path) -> None:
     array = np.random.default_rng(0).normal(0, 40, (70, 66, 80)).astype(np.float32)
     scan = Volume(array, Grid(array.shape, (4.0, 4.0, 4.0)))
     where = [slice(3, 67), slice(1, 65), slice(10, 74)]
-    found = pool.layouts()
+    found = pool_layouts.layouts()
     assert len(found) >= 3
     for n, layout in enumerate(found):
         layout.write(tmp_path / str(n), scan)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,47 +20,13 @@ from medlsam.pool.prepare import prepare
 from medlsam.pool.region import regions
 from medlsam.pool.run import LocalProcesses
 from medlsam.pool.table import LEVELS_HU, to_codes
-from medlsam.volume import Volume, read_volume, resample, write_volume
-from tests.dicom_files import write_ct
-
-GRID = Grid((20, 24, 28), (7.0, 7.0, 6.0), (-90.0, -80.0, 100.0))
-
-
-def shifted(volume: Volume, hu: float) -> Volume:
-    """Another patient: the same body, a little brighter."""
-    return Volume((volume.array + np.int16(hu)).astype(np.int16), volume.grid)
+from medlsam.volume import Volume, read_volume, resample
+from tests.pool_data import GRID, bytes_of, die_at_two, left_out, write_raw
 
 
 @pytest.fixture
 def raw(make_ct, tmp_path):
-    """Five scans, two copies, a double, a tilt, and three files that are none."""
-    ct = make_ct(GRID)
-    folder = tmp_path / "raw"
-    for n in range(3):
-        write_volume(shifted(ct, n), folder / "files" / f"case{n}.nii.gz")
-    (folder / "files" / "copy.nii.gz").write_bytes((folder / "files" / "case1.nii.gz").read_bytes())
-    (folder / "files" / "LICENSE").write_text("\n# CC BY 4.0\nmore words")
-    write_ct(shifted(ct, 50), folder / "dicom" / "thin", "1")
-    # Half of the slices of the same study: another reconstruction.
-    thick = Volume(shifted(ct, 51).array[::2], Grid((10, 24, 28), (7.0, 7.0, 12.0), GRID.origin_xyz))
-    write_ct(thick, folder / "dicom" / "thick", "2")
-    write_ct(shifted(ct, 60), folder / "dicom" / "tilted", "3", (0.0, 1.5, 0.0), t0020_000d="1.2.4")
-    # The same pixels as case0 in another format.
-    write_ct(ct, folder / "dicom" / "case0", "4", t0020_000d="1.2.5")
-    (folder / "bad").mkdir()
-    (folder / "bad" / "cut.nii.gz").write_bytes((folder / "files" / "case0.nii.gz").read_bytes()[:3000])
-    write_volume(shifted(ct, 2000), folder / "bad" / "shifted.nii.gz")
-    write_volume(Volume(ct.array[:3], Grid((3, 24, 28), GRID.spacing_xyz)), folder / "bad" / "slab.nii.gz")
-    return folder
-
-
-def left_out(result):
-    return {entry.source: entry.reason for entry in result.left_out}
-
-
-def bytes_of(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Contents and times of change of all shards."""
-    return {f.name: (f.read_bytes(), f.stat().st_mtime_ns) for f in sorted(folder.glob("scans/*/*"))}
+    return write_raw(make_ct(GRID), tmp_path / "raw")
 
 
 def test_what_is_kept_and_what_is_left_out(raw, tmp_path):
@@ -221,13 +184,6 @@ def test_a_build_that_is_killed_goes_on(raw, tmp_path):
     build.wait()
     done = build_pool([raw], tmp_path / "pool", jobs=0)
     assert done.sha256 == whole.sha256
-
-
-def die_at_two(number: int) -> int:
-    """Work that kills its process."""
-    if number == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number * number
 
 
 def test_only_the_item_that_kills_its_process_is_lost():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,15 +10,14 @@ from typing import Literal
 from medlsam import __version__
 from medlsam.batch.output import OutputFolder
 from medlsam.batch.run import Run, Work
+from medlsam.cluster.begun import TRIES
+from medlsam.cluster.worker import check_version, here
 from medlsam.device import limit_threads
 from medlsam.errors import UsageError, WorkerError
 from medlsam.localize.templates import TemplateSet
 from medlsam.model_source import ModelSource
 from medlsam.options import InferenceOptions
 from medlsam.pipeline import MedLSAM
-
-#: A scan whose process died so often is given up.
-TRIES = 2
 
 
 @dataclass(frozen=True)
@@ -91,11 +88,7 @@ class Job:
             WorkerError: another version or other weights than where the run was started.
             WeightsError: a network cannot be loaded.
         """
-        if self.version != __version__:
-            raise WorkerError(
-                f"{_here()} has medlsam {__version__}, the run was started by {self.version}; "
-                "install the same version for all workers"
-            )
+        check_version(self.version)
         if self.threads is not None:
             limit_threads(self.threads)
         model = self.model.load() if isinstance(self.model, ModelSource) else self.model
@@ -104,15 +97,11 @@ class Job:
         for kind, entry in run.weights().items():
             if entry["sha256"] != self.weights[kind]:
                 raise WorkerError(
-                    f"{_here()} has other weights of the {kind} {entry['name']} (sha256 "
+                    f"{here()} has other weights of the {kind} {entry['name']} (sha256 "
                     f"{entry['sha256'][:12]}...) than where the run was started "
                     f"({self.weights[kind][:12]}...); give all workers the same file"
                 )
-        return run, OutputFolder(self.output, self.command, _here())
-
-
-def _here() -> str:
-    return f"{socket.gethostname()}-{os.getpid()}"
+        return run, OutputFolder(self.output, self.command, here())
 
 
 def died_on(name: str, how: str) -> WorkerError:

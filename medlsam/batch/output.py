@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from medlsam.cluster.shared import PREFIX
 from medlsam.errors import UsageError, WorkerError
 from medlsam.files import write_json
 
@@ -131,7 +132,7 @@ class OutputFolder:
             for left in self.path.glob(".tmp-*"):
                 if left.stat().st_mtime < old:
                     left.unlink(missing_ok=True)
-            for left in self.path.glob(".run-*"):
+            for left in self.path.glob(f"{PREFIX}*"):
                 if left.stat().st_mtime < old:
                     shutil.rmtree(left, ignore_errors=True)
             if _read_json(self.path / RUN_FILE).get("command") not in (None, self.command):

@@ -11,11 +11,10 @@ from medlsam.batch.one_scan import Item, Outcome, one_scan
 from medlsam.batch.output import OutputFolder
 from medlsam.batch.read_ahead import read_ahead
 from medlsam.batch.run import Run
-from medlsam.errors import UsageError
+from medlsam.cluster import check_processes
 
 #: Works on the scans, in whatever order they end; called with what is to be told the name of a scan that begins.
 Outcomes = Callable[[Callable[[str], None]], Iterator[Outcome]]
-LOCAL = "local"
 
 
 @dataclass(frozen=True)
@@ -34,21 +33,7 @@ class Spread:
     scheduler: str | None = None
 
     def __post_init__(self) -> None:
-        jobs: object = self.jobs
-        if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
-            raise UsageError(f"jobs: a whole number, 1 or more, is needed, got {self.jobs!r}")
-        if self.scheduler in (None, LOCAL):
-            return
-        if not str(self.scheduler).strip() or ":" not in str(self.scheduler):
-            raise UsageError(
-                f"scheduler {self.scheduler!r}: give the address of a Dask scheduler (tcp://host:8786), "
-                f"or {LOCAL} for workers on this machine"
-            )
-        if self.jobs != 1:
-            raise UsageError(
-                f"jobs {self.jobs} with scheduler {self.scheduler}: that cluster has its own workers; "
-                f"leave jobs out, or give --scheduler {LOCAL}"
-            )
+        check_processes(self.jobs, self.scheduler)
 
     def over(self, run: Run, folder: OutputFolder, items: Sequence[Item]) -> AbstractContextManager[Outcomes]:
         """Have processes ready, all models loaded, while the block runs.

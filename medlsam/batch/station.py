@@ -6,15 +6,15 @@ import hashlib
 import os
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from medlsam.batch.job import TRIES, Job, died_on
+from medlsam.batch.job import Job, died_on
 from medlsam.batch.one_scan import Item, Outcome, failed, one_scan
 from medlsam.batch.read_ahead import read_scan
+from medlsam.cluster.begun import TRIES, Begun, Room
+from medlsam.cluster.worker import not_seen
 from medlsam.errors import WorkerError
 
 #: Scans that a worker of several threads holds at most: one is read while another one is computed.
@@ -48,10 +48,8 @@ class JobFile:
         try:
             packed = self.path.read_bytes()
         except OSError as error:
-            raise WorkerError(
-                f"the worker on {socket.gethostname()} does not see {self.path} ({error.strerror or error}); "
-                "all workers must see the output folder, the scans and the weights under the same paths"
-            ) from error
+            what = "the output folder, the scans and the weights"
+            raise not_seen(self.path, what, error.strerror or str(error)) from error
         if hashlib.sha256(packed).hexdigest() != self.sha256:
             raise WorkerError(
                 f"the worker on {socket.gethostname()} reads another {self.path} than was written; "
@@ -59,21 +57,10 @@ class JobFile:
             )
         return Job.unpacked(packed)
 
-    def begun(self, case: str) -> int:
-        """How often a worker began with a scan."""
-        return sum(self._word(case, number).exists() for number in range(1, TRIES + 1))
-
-    def begin(self, case: str) -> None:
-        """Leave word: it stays where the worker dies, whatever the scheduler makes of that."""
-        for number in range(1, TRIES + 1):
-            try:
-                self._word(case, number).touch(exist_ok=False)
-                return
-            except FileExistsError:
-                continue
-
-    def _word(self, case: str, number: int) -> Path:
-        return self.path.with_name(f"{case}.{number}")
+    @property
+    def begun(self) -> Begun:
+        """Which scans workers began with."""
+        return Begun(self.path.parent)
 
 
 class Station:
@@ -83,33 +70,16 @@ class Station:
         self.file = file
         self.run, self.folder = file.read().start()
         self._network = threading.Lock()
-        self._queue = threading.Lock()
-        self._room = threading.Condition()
-        self._free = SCANS_HELD
+        self._room = Room(SCANS_HELD)
 
     def work(self, item: Item) -> Outcome:
         """Work on a scan, unless that killed a worker too often."""
         name = item.case.name
-        begun = self.file.begun(name)
-        if begun >= TRIES:
+        times = self.file.begun.times(name)
+        if times >= TRIES:
             return failed(self.folder, item, died_on(name, ""))
-        # What may have killed a worker has this one for itself, so that no other scan goes down with it again.
-        with self._place(SCANS_HELD if begun else 1):
-            self.file.begin(name)
+        with self._room.place(alone=times > 0), self.file.begun.at(name):
             return one_scan(self.run, self.folder, item, partial(read_scan, item.case.path), self._network)
-
-    @contextmanager
-    def _place(self, size: int) -> Iterator[None]:
-        # One waits at a time, so that who needs all of the room gets it.
-        with self._queue, self._room:
-            self._room.wait_for(lambda: self._free >= size)
-            self._free -= size
-        try:
-            yield
-        finally:
-            with self._room:
-                self._free += size
-                self._room.notify_all()
 
 
 _stations: dict[str, Station] = {}
@@ -137,10 +107,7 @@ def check(file: JobFile, scan: Path | None) -> int:
     """
     station(file)
     if scan is not None and not scan.exists():
-        raise WorkerError(
-            f"the worker on {socket.gethostname()} does not see {scan}; all workers must see the scans under "
-            "the same paths"
-        )
+        raise not_seen(scan, "the scans")
     return os.getpid()
 
 

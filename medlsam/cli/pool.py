@@ -66,6 +66,15 @@ def build(
             help="Keep further phases, kernels and thicknesses of the same place of a study.",
         ),
     ] = False,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="A Dask scheduler (tcp://host:8786) whose workers do the work, or local: a Dask cluster of --jobs "
+            "workers on this machine. Needs the extra cluster.",
+            metavar="ADDRESS|local",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find scans in raw collections, check and prepare them, and store them for random crops.
@@ -82,11 +91,12 @@ def build(
             paths,
             output,
             spacing_mm=spacing,
-            jobs=min(os.cpu_count() or 1, _MOST_JOBS) if jobs is None else jobs,
+            jobs=_usual_jobs(scheduler) if jobs is None else jobs,
             collection=collection,
             licence=licence,
             keep_doubles=keep_doubles,
             on_progress=lambda at: bar.count(at.done, at.total, at.source),
+            scheduler=scheduler,
         )
     exit_code = SOME_FAILED if result.failed else 0
     if as_json:
@@ -156,6 +166,13 @@ def verify(folder: PoolFolder, as_json: AsJson = False) -> None:
         messages().print(f"[red]damaged:[/] {escape(line)}", soft_wrap=True)
     messages().print(f"{len(pool) - len(bad)} of {len(pool)} scans are whole")
     raise typer.Exit(SOME_FAILED if bad else 0)
+
+
+def _usual_jobs(scheduler: str | None) -> int:
+    """Processes of this machine where none are given: a cluster elsewhere has its own."""
+    from medlsam.cluster import LOCAL
+
+    return min(os.cpu_count() or 1, _MOST_JOBS) if scheduler in (None, LOCAL) else 1
 
 
 def _tell(console: Console, result: BuildResult) -> None:

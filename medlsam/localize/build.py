@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from medlsam.blas import one_blas_thread
 from medlsam.errors import TemplateError
 from medlsam.geometry import ExtremePoints, Grid
 from medlsam.localize.calibrate import calibrated
@@ -126,6 +127,7 @@ def _marks(support: Support, names: Mapping[int, str]) -> dict[str, _Mark]:
     return {name: _Mark(support.name, p, None, support.image.grid) for name, p in support.points.items()}
 
 
+@one_blas_thread()
 def build_templates(
     localizer: Localizer,
     supports: Iterable[Support],

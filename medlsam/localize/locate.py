@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from medlsam.blas import one_blas_thread
 from medlsam.errors import TemplateError, UsageError
 from medlsam.geometry import Box, ExtremePoints
 from medlsam.localize.answer import Answer
@@ -26,6 +27,7 @@ from medlsam.results import LocatedOrgan
 Search = Literal["consensus", "random-start"]
 
 
+@one_blas_thread()
 def locate(
     embedding: Seen,
     templates: TemplateSet,

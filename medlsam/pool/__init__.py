@@ -1,7 +1,7 @@
 """Many raw scans made one pool for pretraining: found, checked, prepared once, and read by random crops.
 
-``find`` and ``series`` say what may be a scan, ``work`` prepares one, ``run`` spreads the work, ``settle`` decides what
-stays, ``shard`` and ``reader`` are the way back to HU.
+``find`` and ``series`` say what may be a scan, ``work`` prepares one, ``run`` and ``cluster`` spread the work,
+``settle`` decides what stays, ``shard`` and ``reader`` are the way back to HU.
 """
 
 from medlsam.pool.build import BuildResult, Progress, build_pool

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from medlsam.cluster import check_processes
+from medlsam.cluster.shared import PREFIX
 from medlsam.errors import UsageError
 from medlsam.pool.find import Candidate, find_scans
 from medlsam.pool.manifest import Row, digest_of, read_rows, read_spacing, write_pool_file
@@ -92,6 +96,7 @@ def build_pool(
     keep_doubles: bool = False,
     runner: Runner | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    scheduler: str | None = None,
 ) -> BuildResult:
     """Make a pool for pretraining out of raw scans, or add scans to one.
 
@@ -103,16 +108,20 @@ def build_pool(
         collection: name of the collection of all scans of the call; else files beside the scans say.
         licence: of all scans of the call; else files beside the scans say.
         keep_doubles: keep further phases, kernels and slice thicknesses of the same place of a study.
-        runner: spreads the work; ``jobs`` local processes if None.
+        runner: spreads the work; ``jobs`` local processes, or the scheduler's workers, if None.
         on_progress: called after each candidate.
+        scheduler: ``local`` for a Dask cluster of ``jobs`` workers on this machine, or the address of a Dask
+            scheduler (``tcp://host:8786``), whose workers see the same paths. Needs the extra ``cluster``.
 
     Returns:
         What the pool holds now. Scans that cannot be read are no exception; they are in ``left_out``.
 
     Raises:
-        UsageError: a path does not exist, no scan is found, or the folder holds something else or a pool of
-            another spacing.
+        UsageError: a path does not exist, no scan is found, the folder holds something else or a pool of another
+            spacing, or no scheduler answers.
+        WorkerError: a process cannot do this work: it sees other paths or cannot write; what is done stays.
     """
+    check_processes(jobs, scheduler, least=0 if scheduler is None else 1)
     folder = Path(output)
     spacing = _open(folder, spacing_mm)
     found = find_scans(roots, without=folder)
@@ -121,20 +130,22 @@ def build_pool(
             f"{', '.join(map(str, roots))}: no scan is found there ({found.others} files of other kinds)"
         )
     before = {row.name for row in read_rows(folder)}
-    if read_spacing(folder) is None:
-        write_pool_file(folder, spacing)
     _clear(folder)
     waiting = _waiting(folder, found.candidates, keep_doubles)
-    work = [Job(candidate, folder, spacing, collection, licence) for candidate in waiting]
+    # A worker elsewhere is in another folder.
+    work = [Job(candidate, folder.absolute(), spacing, collection, licence) for candidate in waiting]
     done, total = len(found.candidates) - len(waiting), len(found.candidates)
     killed = []
-    for job, record in (runner or LocalProcesses(jobs))(do_job, work):
-        left_out = record.left_out if record else _killed(job.candidate)
-        if record is None:
-            killed.append(_killed(job.candidate))
-        done += 1
-        if on_progress is not None:
-            on_progress(Progress(done, total, job.candidate.source, left_out))
+    with nullcontext(runner) if runner else _runner(jobs, scheduler, folder, waiting) as run:
+        if read_spacing(folder) is None:
+            write_pool_file(folder, spacing)
+        for job, record in run(do_job, work):
+            left_out = record.left_out if record else _killed(job.candidate)
+            if record is None:
+                killed.append(_killed(job.candidate))
+            done += 1
+            if on_progress is not None:
+                on_progress(Progress(done, total, job.candidate.source, left_out))
     names = {Path(os.path.abspath(root)).name for root in roots}
     rows, left_out_all = settle(folder, spacing, [*found.left_out, *killed], names, keep_doubles)
     sources = {candidate.source for candidate in found.candidates} | {
@@ -150,6 +161,19 @@ def build_pool(
     )
 
 
+def _runner(
+    jobs: int, scheduler: str | None, folder: Path, waiting: Sequence[Candidate]
+) -> AbstractContextManager[Runner]:
+    """Have processes ready while the block runs; none are started where nothing waits."""
+    if scheduler is None or not waiting:
+        return nullcontext(LocalProcesses(jobs))
+    from medlsam.pool.cluster import on_cluster
+
+    # One file for each folder that was given, or in which single files were.
+    roots = {c.root if c.root.is_dir() else c.root.parent: c.files[0] for c in waiting}
+    return on_cluster(folder, list(roots.values()), scheduler, min(jobs, len(waiting)))
+
+
 def _open(folder: Path, spacing_mm: float | None) -> float:
     """Check that a pool may be written there; its spacing."""
     if folder.exists() and not folder.is_dir():
@@ -159,7 +183,11 @@ def _open(folder: Path, spacing_mm: float | None) -> float:
             f"spacing {spacing_mm:g} mm is outside {_SPACINGS_MM[0]:g} to {_SPACINGS_MM[1]:g} mm"
         )
     held = read_spacing(folder)
-    if held is None and folder.is_dir() and any(not f.name.startswith(".tmp-") for f in folder.iterdir()):
+    if (
+        held is None
+        and folder.is_dir()
+        and any(not f.name.startswith((".tmp-", PREFIX)) for f in folder.iterdir())
+    ):
         raise UsageError(f"{folder}: holds files, but no pool; give an empty folder or a pool")
     if held is not None and spacing_mm not in (None, held):
         raise UsageError(f"{folder}: this pool is of {held:g} mm, not {spacing_mm:g}; give another folder")
@@ -174,6 +202,8 @@ def _clear(folder: Path) -> None:
         *folder.glob(f"{SHARDS}/*/.tmp-*"),
     ):
         left.unlink(missing_ok=True)
+    for place in folder.glob(f"{PREFIX}*"):
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _waiting(folder: Path, candidates: Sequence[Candidate], keep_doubles: bool) -> list[Candidate]:
@@ -190,5 +220,5 @@ def _killed(candidate: Candidate) -> LeftOut:
     return LeftOut(
         candidate.source,
         Reason.KILLED,
-        "the process that read it was killed twice, the second time with nothing else running: too little memory?",
+        "the process that read it was killed twice, the second time with no other scan in it: too little memory?",
     )

@@ -1,7 +1,6 @@
 """Work over many items in local processes, of which one may be killed without harm to the others.
 
-``Runner`` is all that a build knows of how its work is spread: another one may send the same function and items to a
-cluster, as ``dask.distributed.Client.map`` does.
+``Runner`` is all that a build knows of how its work is spread; ``cluster`` has another one.
 """
 
 from __future__ import annotations

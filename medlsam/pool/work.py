@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from medlsam.errors import HounsfieldError, MedlsamError
+from medlsam.errors import HounsfieldError, MedlsamError, WorkerError
 from medlsam.pool.find import Candidate
 from medlsam.pool.licence import provenance
 from medlsam.pool.manifest import Row
@@ -47,12 +48,17 @@ def do_job(job: Job) -> Record:
     """Read, check, prepare and store one candidate; the record is written last.
 
     Running it again gives the same shard. Errors of reading are part of the record.
+
+    Raises:
+        WorkerError: the pool's folder cannot be written to, which is no fault of the source.
     """
     candidate = job.candidate
     state = ""
     try:
         state = state_of(candidate.files)
         row = _store(job)
+    except WorkerError:
+        raise
     except (MedlsamError, OSError, MemoryError) as error:
         row = _refused(candidate, error)
     kept, left_out = (row, None) if isinstance(row, Row) else (None, row)
@@ -79,7 +85,7 @@ def _store(job: Job) -> Row | LeftOut:
     key = hashlib.sha256(f"{pixels} {volume.grid}".encode()).hexdigest()
     shard = f"{SHARDS}/{key[:2]}/{key[:24]}{SUFFIX}"
     path = job.folder / shard
-    write_shard(path, scan)
+    _write(path, scan)
     collection, licence = provenance(candidate.files[0], candidate.root)
     return Row(
         name=f"{candidate.case}-{key[:8]}",
@@ -100,6 +106,16 @@ def _store(job: Job) -> Row | LeftOut:
         shard_sha256=sha256_of(path),
         bytes=path.stat().st_size,
     )
+
+
+def _write(path: Path, scan: Volume) -> None:
+    try:
+        write_shard(path, scan)
+    except OSError as error:
+        raise WorkerError(
+            f"{path}: cannot be written ({error.strerror or error}); what is done stays: make room, or end other "
+            "builds of this pool, and give the same command again"
+        ) from error
 
 
 def _read(candidate: Candidate) -> Volume:
@@ -123,19 +139,31 @@ class _Collect(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
+        # A cluster's worker may read several scans in as many threads.
+        self.thread = threading.get_ident()
         self.notes: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.notes.append(record.getMessage().partition(": ")[2])
+        if record.thread == self.thread:
+            self.notes.append(record.getMessage().partition(": ")[2])
+
+
+# Threads that read now, and whether the logger passed its records on before the first of them.
+_reading = threading.Lock()
+_readers: list[bool] = []
 
 
 @contextmanager
 def _notes() -> Iterator[list[str]]:
     logger, handler = logging.getLogger("medlsam.volume"), _Collect()
+    with _reading:
+        _readers.append(_readers[0] if _readers else logger.propagate)
+        logger.propagate = False
     logger.addHandler(handler)
-    propagate, logger.propagate = logger.propagate, False
     try:
         yield handler.notes
     finally:
         logger.removeHandler(handler)
-        logger.propagate = propagate
+        with _reading:
+            before = _readers.pop()
+            logger.propagate = before and not _readers

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medlsam.blas import one_blas_thread
 from medlsam.geometry import Grid
 from medlsam.volume.model import AIR_HU
 
@@ -26,6 +27,7 @@ def parallel_axes(source: Grid, target: Grid) -> list[int] | None:
     return order if parallel.all() else None
 
 
+@one_blas_thread()
 def resample_parallel(
     array: NDArray[Any],
     source: Grid,
