@@ -80,8 +80,8 @@ def build_pool(ct: Path, folder: Path, phantoms: int = 0, held_out: int = 16, se
     """
     folder.mkdir(parents=True, exist_ok=True)
     index = folder / INDEX
-    entries: dict[str, dict[str, Any]] = json.loads(index.read_text())["cases"] if index.exists() else {}
-    split = json.loads((ct / "openkbp" / "splits.json").read_text())
+    entries: dict[str, dict[str, Any]] = json.loads(index.read_text(encoding="utf-8"))["cases"] if index.exists() else {}
+    split = json.loads((ct / "openkbp" / "splits.json").read_text(encoding="utf-8"))
     kept = set(split["pretrain"][-held_out:])
     forbidden = {*split["val"], *split["templates"]}
     for name, group, image, labels, names in (*_openkbp(ct, split["pretrain"]), *_body(ct)):
@@ -99,7 +99,7 @@ def build_pool(ct: Path, folder: Path, phantoms: int = 0, held_out: int = 16, se
 def _openkbp(ct: Path, names: list[str]) -> Iterator[tuple[str, str, Path, Path | None, dict[str, str]]]:
     root = ct / "openkbp"
     structures = {
-        str(v): k for k, v in json.loads((root / "dataset.json").read_text())["labels"].items() if int(v) > 0
+        str(v): k for k, v in json.loads((root / "dataset.json").read_text(encoding="utf-8"))["labels"].items() if int(v) > 0
     }
     for name in names:
         yield (
@@ -118,7 +118,7 @@ def _body(ct: Path) -> Iterator[tuple[str, str, Path, Path | None, dict[str, str
         labels = path / "labels.nii.gz"
         structures: dict[str, str] = {}
         if labels.exists():
-            table = json.loads((path / "labels.json").read_text())
+            table = json.loads((path / "labels.json").read_text(encoding="utf-8"))
             structures = {str(v): k for k, v in table.items() if int(v) > 0}
         yield path.name, "body", path / "image.nii.gz", labels if labels.exists() else None, structures
 
@@ -169,7 +169,7 @@ def load_pool(folder: Path, min_voxels: int = 30) -> list[PoolCase]:
     if not index.exists():
         raise UsageError(f"{folder}: no training pool there ({INDEX} is missing); build_pool writes one")
     cases = []
-    for name, entry in json.loads(index.read_text())["cases"].items():
+    for name, entry in json.loads(index.read_text(encoding="utf-8"))["cases"].items():
         z, y, x = entry["spacing_zyx"]
         names = {int(k): v for k, v in entry["names"].items()}
         case = PoolCase(name, entry["group"], (z, y, x), names, folder, entry["held_out"])
