@@ -23,6 +23,8 @@ def test_a_lattice_is_read_as_its_places_are() -> None:
     axes = [np.arange(-40.0, 30.0, 7.0), np.arange(100.0, 150.0, 9.0), np.array([-5.0])]  # y leaves the scan
     places = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     assert torch.allclose(scan.read_lattice(axes), scan.read(places)[1], atol=1e-5)
+    direction = torch.linspace(-2, 3, scan.read(places)[1].shape[1])
+    assert torch.allclose(scan.project_lattice(axes, direction), scan.read(places)[1] @ direction, atol=1e-4)
 
 
 def test_coarse_consensus_finds_the_place() -> None:

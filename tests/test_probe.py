@@ -37,6 +37,9 @@ class Ball:
     def read_lattice(self, axes: Sequence[NDArray[np.float64]]) -> Tensor:
         return self.read(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3))[1]
 
+    def project_lattice(self, axes: Sequence[NDArray[np.float64]], direction: Tensor) -> Tensor:
+        return self.read_lattice(axes) @ direction
+
     @property
     def box(self) -> Box:
         center = np.asarray(self.center)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -127,16 +127,28 @@ class Embedding:
 
         One axis after the other, which takes a fifth of the time of as many single places.
         """
-        origin = np.asarray(self.grid.origin_xyz)
-        voxels = [(axis - low) / self.spacing for axis, low in zip(axes, origin, strict=True)]
         found = torch.empty(math.prod(map(len, axes)), sum(len(level) for level in self.features))
         start = 0
+        for sampled, length in self._along(axes):
+            torch.div(sampled, length[:, None], out=found[:, start : start + sampled.shape[1]])
+            start += sampled.shape[1]
+        return found
+
+    def project_lattice(self, axes: Sequence[NDArray[np.float64]], direction: Tensor) -> Tensor:
+        """(X * Y * Z,) products of what ``read_lattice`` gives with a direction (3 * C,), in half of its time."""
+        parts = direction.split([len(level) for level in self.features])
+        found = [
+            (sampled @ own).div_(length)
+            for (sampled, length), own in zip(self._along(axes), parts, strict=True)
+        ]
+        return torch.stack(found).sum(dim=0)
+
+    def _along(self, axes: Sequence[NDArray[np.float64]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each scale (X * Y * Z, C) interpolated features, and (X * Y * Z,) their lengths."""
+        voxels = [(axis - low) / self.spacing for axis, low in zip(axes, self.grid.origin_xyz, strict=True)]
         for level, stride in zip(self.features, self.strides, strict=True):
             sampled = sample_lattice(level, voxels, stride)
-            length = sampled.norm(dim=-1, keepdim=True).clamp_(min=1e-12)
-            torch.div(sampled, length, out=found[:, start : start + len(level)])
-            start += len(level)
-        return found
+            yield sampled, sampled.norm(dim=-1).clamp_(min=1e-12)
 
     def intensities(self, points: ArrayLike | Tensor) -> NDArray[np.float32] | None:
         """(N,) normalised HU at (N, 3) LPS mm; None where they are not kept."""

@@ -108,6 +108,10 @@ class PatchedScan:
         places = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
         return self.read(places)[1]
 
+    def project_lattice(self, axes: Sequence[NDArray[np.float64]], direction: Tensor) -> Tensor:
+        """Products of ``read_lattice`` with a direction."""
+        return self.read_lattice(axes) @ direction
+
     def intensities(self, points: ArrayLike | Tensor) -> NDArray[np.float32] | None:
         """(N,) normalised HU at the voxels nearest to (N, 3) LPS mm."""
         z, y, x = (self._index(points) + PATCH // 2).unbind(-1)

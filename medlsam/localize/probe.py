@@ -76,8 +76,8 @@ def _scores(seen: Seen, lattice: _Lattice, box: Box, weights: NDArray[np.float64
     """The lattice's shape: ``_rows`` times weights, without making the rows."""
     own, linear, square = weights[:-7], weights[-7:-4], weights[-4:-1]
     with torch.inference_mode():
-        features = seen.read_lattice(lattice.axes)
-        score = (features @ torch.from_numpy(FEATURE_GAIN * own).float()).double().numpy()
+        direction = torch.from_numpy(FEATURE_GAIN * own).float()
+        score = seen.project_lattice(lattice.axes, direction).double().numpy()
     score = score.reshape(lattice.shape) + weights[-1]
     for axis, places in enumerate(lattice.axes):
         place = _in_box(places, axis, box)

@@ -61,6 +61,9 @@ class Seen(Protocol):
     def read_lattice(self, axes: Sequence[NDArray[np.float64]]) -> Tensor:
         """Features as ``read`` gives them at all places of a lattice (x, y, z), z fastest: (X * Y * Z, F)."""
 
+    def project_lattice(self, axes: Sequence[NDArray[np.float64]], direction: Tensor) -> Tensor:
+        """(X * Y * Z,) products of what ``read_lattice`` gives with a direction (F,)."""
+
     def intensities(self, points: ArrayLike | Tensor) -> NDArray[np.float32] | None:
         """(N,) normalised HU at (N, 3) places; None where they are not kept."""
 

@@ -87,7 +87,7 @@ def search_window(
     around: Tensor,
     window_mm: float,
     temperature: float,
-    chunk: int = 64,
+    chunk: int = 256,
 ) -> Matches:
     """Soft arg-max of the mean cosine similarity of the scales in a window around a place.
 

@@ -80,7 +80,9 @@ def build_pool(ct: Path, folder: Path, phantoms: int = 0, held_out: int = 16, se
     """
     folder.mkdir(parents=True, exist_ok=True)
     index = folder / INDEX
-    entries: dict[str, dict[str, Any]] = json.loads(index.read_text(encoding="utf-8"))["cases"] if index.exists() else {}
+    entries: dict[str, dict[str, Any]] = (
+        json.loads(index.read_text(encoding="utf-8"))["cases"] if index.exists() else {}
+    )
     split = json.loads((ct / "openkbp" / "splits.json").read_text(encoding="utf-8"))
     kept = set(split["pretrain"][-held_out:])
     forbidden = {*split["val"], *split["templates"]}
@@ -99,7 +101,9 @@ def build_pool(ct: Path, folder: Path, phantoms: int = 0, held_out: int = 16, se
 def _openkbp(ct: Path, names: list[str]) -> Iterator[tuple[str, str, Path, Path | None, dict[str, str]]]:
     root = ct / "openkbp"
     structures = {
-        str(v): k for k, v in json.loads((root / "dataset.json").read_text(encoding="utf-8"))["labels"].items() if int(v) > 0
+        str(v): k
+        for k, v in json.loads((root / "dataset.json").read_text(encoding="utf-8"))["labels"].items()
+        if int(v) > 0
     }
     for name in names:
         yield (
