@@ -95,16 +95,21 @@ def weigh(
     """
     count = min(LATTICE.stop, answer.points.shape[1])
     middle = np.median(answer.points[:, :count], axis=0)
-    latents, features = seen.read(middle)
-    likeness, match = _match(features, supports, count)
+    masked = _masked(supports, answer)
+    # Read in one call, with the places beside the faces.
+    surface = answer.points[masked, FACES].reshape(-1, 3)
+    latents, features = (
+        part.split([count, len(surface)]) for part in seen.read(np.concatenate([middle, surface]))
+    )
+    likeness, match = _match(features[0], supports, count)
     told = torch.from_numpy(np.stack([s.latents[:count] for s in supports]))
-    off = predicted_offset(latents[None], told, seen.range_mm).norm(dim=-1)
+    off = predicted_offset(latents[0][None], told, seen.range_mm).norm(dim=-1)
     faces, (low, high) = answer.faces, seen.view
     votes = np.median(answer.coarse, axis=0)
     return Evidence(
         similarity=answer.similarity,
         likeness=likeness,
-        surface=_surface(seen, supports, answer),
+        surface=_surface(features[1], [supports[i] for i in masked]),
         contrast=contrast,
         inside=unlike(seen, supports, box),
         match_mm=match,
@@ -136,11 +141,16 @@ def _match(features: Tensor, supports: Sequence[OrganSupport], count: int) -> tu
     return float(np.mean(likeness)), float(np.mean(distance))
 
 
-def _surface(seen: Seen, supports: Sequence[OrganSupport], answer: Answer) -> float | None:
-    """Likeness of the places beside the faces; the paper's answers and marks without a mask have none."""
-    masked = [i for i, s in enumerate(supports) if s.shape.size]
-    if not masked or answer.points.shape[:2] != (len(supports), FACES.stop):
+def _masked(supports: Sequence[OrganSupport], answer: Answer) -> list[int]:
+    """The supports with places beside the faces; the paper's answers and marks without a mask have none."""
+    if answer.points.shape[:2] != (len(supports), FACES.stop):
+        return []
+    return [i for i, support in enumerate(supports) if support.shape.size]
+
+
+def _surface(features: Tensor, masked: Sequence[OrganSupport]) -> float | None:
+    """Likeness of the places beside the faces; None where no support has them."""
+    if not masked:
         return None
-    _, features = seen.read(answer.points[masked, FACES].reshape(-1, 3))
-    own = torch.from_numpy(np.concatenate([supports[i].features[FACES] for i in masked]))
+    own = torch.from_numpy(np.concatenate([support.features[FACES] for support in masked]))
     return float(_cosine(features, own).mean())

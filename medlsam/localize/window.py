@@ -65,7 +65,8 @@ def _interpolated(level: FeatureMap, features: Tensor, places: Sequence[Tensor],
         places: (N, K) LPS mm of the lattices along z, y and x.
         window_mm: half their width.
     """
-    count = math.ceil(2 * window_mm / level.step_mm) + 3
+    # From the cell before the first place to the one after the last.
+    count = math.ceil(2 * window_mm / level.step_mm) + 2
     cells, shares = [], []
     for axis, own in enumerate(places):
         where = (own - level.origin[2 - axis]) / level.step_mm
