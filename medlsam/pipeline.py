@@ -101,8 +101,7 @@ class MedLSAM:
             on_progress: called with a short text after each template scan of a folder.
 
         Raises:
-            TemplateError: no usable templates there, an unknown structure or case, or templates that another
-                localizer made.
+            TemplateError: no usable templates there, an unknown structure or case, or another localizer's templates.
             UsageError: ``cases`` together with a file.
         """
         from medlsam.supports import find_supports, read_supports
@@ -215,8 +214,7 @@ class MedLSAM:
             watch: gets the seconds of each stage.
             case: see ``localize``.
             embedding: see ``localize``.
-            policy: what the segmenter is asked beside the boxes, and what is made of its answers; see
-                ``medlsam.options.Policy``.
+            policy: what is asked beside the boxes, and what is made of the answers: see ``medlsam.options.Policy``.
 
         Returns:
             The label map in the scan's own geometry, with where each structure was located.
@@ -226,9 +224,8 @@ class MedLSAM:
         """
         choice("prompts", prompts, PROMPTS)
         watch = watch or Stopwatch()
-        slabs = prompts == "spl"
         localization = self.localize(
-            image, templates, search, organs, seed, watch, case, slabs=slabs, embedding=embedding
+            image, templates, search, organs, seed, watch, case, slabs=prompts == "spl", embedding=embedding
         )
         assert localization.volume is not None
         values = {name: templates.values[name] for name in localization.organs}
@@ -286,16 +283,13 @@ def load(
         segmenter: a registered name or a weights file.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         weights: with the localizer ``published``: the checkpoint of the paper's network.
-        cache: a folder that keeps the embeddings of segmenters that see whole slices across runs; without it
-            they are kept in memory.
+        cache: a folder that keeps what whole-slice segmenters encoded across runs; None keeps it in memory.
         cache_gb: the most that the folder takes up, GB; the embeddings used longest ago go.
-        precision: of the networks: ``auto`` (bfloat16 where the machine is fast at it, else float32), ``float32`` or
-            ``bfloat16``.
+        precision: ``auto`` (bfloat16 where the machine is fast at it, else float32), ``float32`` or ``bfloat16``.
 
     Raises:
         WeightsError: an unknown name, or a file that is absent, damaged or of another kind.
-        UsageError: a device that this machine does not have, an unknown precision, or ``weights`` with another
-            localizer.
+        UsageError: no such device here, an unknown precision, or ``weights`` with another localizer.
     """
     choice("precision", precision, PRECISIONS)
     if str(segmenter) not in weight_names("segmenter"):

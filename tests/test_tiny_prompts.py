@@ -15,7 +15,8 @@ from medlsam.geometry import Grid
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.tiny import TinySegmenter
 from medlsam.segment.tiny_boxes import SamplingConfig, located_errors, move_box
-from medlsam.segment.tiny_net import TinySam, draw_boxes
+from medlsam.segment.tiny_crops import draw_boxes
+from medlsam.segment.tiny_net import TinySam
 from medlsam.segment.tiny_weights import start_weights
 from medlsam.volume import Volume
 from medlsam.weights.store import save_weights

@@ -15,8 +15,6 @@ from medlsam.segment import tune_train
 from medlsam.segment.registry import SEGMENTERS
 from medlsam.segment.sam import SamSlices, build_network
 from medlsam.segment.segmenters import load_segmenter
-from medlsam.segment.tiny import TinySegmenter
-from medlsam.segment.tiny_net import TinySam
 from medlsam.segment.tune_cache import EmbeddedScan, embed_cases
 from medlsam.segment.tune_crops import CropTuning
 from medlsam.segment.tune_judge import compare, judge
@@ -28,24 +26,19 @@ from medlsam.segment.tune_train import select_epochs, train
 from medlsam.segment.volume_segmenter import MaskBlock
 from medlsam.segment.whole_slices import WholeSliceSegmenter
 from medlsam.volume import Volume
-from tests.tuning_data import SMALL, scan, small_sam, write_cases
+from tests.tuning_data import crop_tuning, quiet, scan, slice_tuning, small_sam, write_cases
 
 CPU = torch.device("cpu")
 
 
-def quiet(text: str) -> None:
-    del text
-
-
 @pytest.fixture
 def tiny() -> CropTuning:
-    torch.manual_seed(0)
-    return CropTuning(TinySegmenter(TinySam(SMALL)))
+    return crop_tuning()
 
 
 @pytest.fixture
 def sam() -> SliceTuning:
-    return SliceTuning(SamSlices(small_sam(), SEGMENTERS["sam_vit_b"], CPU))
+    return slice_tuning()
 
 
 # training

@@ -14,34 +14,36 @@ from medlsam.segment.preprocess import restore
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.registry import SEGMENTERS
 from medlsam.segment.sam import SamSlices
-from medlsam.segment.tiny import TinySegmenter
 from medlsam.segment.tiny_crops import frame_around, paste
-from medlsam.segment.tiny_net import TinySam
 from medlsam.segment.tune_cache import EmbeddedScan, embed_cases
 from medlsam.segment.tune_crops import CropTuning
 from medlsam.segment.tune_options import TuneOptions
 from medlsam.segment.tune_protocol import Drawn, Tuning
 from medlsam.segment.tune_scans import Component, LabelledScan, components, find_labelled
 from medlsam.segment.tune_slices import SliceTuning
-from tests.tuning_data import SMALL, scan, small_sam, write_case, write_cases
+from tests.tuning_data import (
+    SMALL,
+    crop_tuning,
+    quiet,
+    scan,
+    slice_tuning,
+    small_sam,
+    write_case,
+    write_cases,
+)
 
 CPU = torch.device("cpu")
 RNG = np.random.default_rng
 
 
-def quiet(text: str) -> None:
-    del text
-
-
 @pytest.fixture
 def tiny() -> CropTuning:
-    torch.manual_seed(0)
-    return CropTuning(TinySegmenter(TinySam(SMALL)))
+    return crop_tuning()
 
 
 @pytest.fixture
 def sam() -> SliceTuning:
-    return SliceTuning(SamSlices(small_sam(), SEGMENTERS["sam_vit_b"], CPU))
+    return slice_tuning()
 
 
 class InMemory:

@@ -14,8 +14,13 @@ from torch import Tensor, nn
 from medlsam.files import write_json
 from medlsam.geometry import Grid
 from medlsam.segment._sam_import import sam_parts
+from medlsam.segment.registry import SEGMENTERS
+from medlsam.segment.sam import SamSlices
+from medlsam.segment.tiny import TinySegmenter
 from medlsam.segment.tiny_net import TinyConfig, TinySam
+from medlsam.segment.tune_crops import CropTuning
 from medlsam.segment.tune_scans import LabelledScan
+from medlsam.segment.tune_slices import SliceTuning
 from medlsam.volume import Volume, write_volume
 from medlsam.weights.store import save_weights
 
@@ -84,3 +89,19 @@ def small_sam(seed: int = 0) -> nn.Module:
     transformer = modeling.TwoWayTransformer(depth=1, embedding_dim=256, mlp_dim=64, num_heads=8)
     network.mask_decoder = modeling.MaskDecoder(transformer_dim=256, transformer=transformer)
     return network
+
+
+def quiet(text: str) -> None:
+    """Tells nobody."""
+    del text
+
+
+def crop_tuning() -> CropTuning:
+    """Of a sam-tiny with random weights."""
+    torch.manual_seed(0)
+    return CropTuning(TinySegmenter(TinySam(SMALL)))
+
+
+def slice_tuning() -> SliceTuning:
+    """Of a SAM with random weights."""
+    return SliceTuning(SamSlices(small_sam(), SEGMENTERS["sam_vit_b"], torch.device("cpu")))

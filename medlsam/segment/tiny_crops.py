@@ -177,3 +177,26 @@ def _pasting(frame: CropFrame, axis: int, size: int, low: int, count: int) -> Te
     mm = (np.arange(count) + low - frame.center_uv[axis]) * frame.spacing_uv[axis]
     place = np.clip((mm / frame.side_mm + 0.5) * size - 0.5, 0, size - 1)
     return _hats(place, size)
+
+
+def draw_boxes(boxes: Tensor, errors: Tensor, size: int) -> Tensor:
+    """(B, size, size) how surely every pixel lies in the box, 0 to 1.
+
+    A side whose error is uniform with the given standard deviation is a ramp; that of a sure box covers the pixel that
+    it cuts by its share.
+
+    Args:
+        boxes: (B, 4) x0, y0, x1, y1 in crop pixels, edges.
+        errors: (B,) standard deviation of the sides, crop pixels.
+        size: of the crop.
+    """
+    center = torch.arange(size, device=boxes.device, dtype=boxes.dtype) + 0.5
+    ramp = (2 * math.sqrt(3) * errors).clamp(min=1)[:, None]
+
+    def along(low: Tensor, high: Tensor) -> Tensor:
+        start = (center - low[:, None]) / ramp + 0.5
+        stop = (high[:, None] - center) / ramp + 0.5
+        return start.clamp(0, 1) * stop.clamp(0, 1)
+
+    x0, y0, x1, y1 = boxes.unbind(-1)
+    return along(y0, y1)[:, :, None] * along(x0, x1)[:, None, :]

@@ -7,7 +7,6 @@ every crop, and because fine detail from the encoder is added while it upsamples
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +14,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from medlsam.segment._sam_import import sam_parts
+from medlsam.segment.tiny_crops import draw_boxes
 
 #: Features at strides 8, 4, 2 and 1.
 Embedding = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -279,26 +279,3 @@ def stacked(one: Tensor, other: Tensor) -> Tensor:
     """(B, C + D, H, W) of (B, C, H, W) and (B, D, H, W), channels last in memory, in a third of ``cat``'s time."""
     rows = [rearrange(part, "b c h w -> b h w c") for part in (one, other)]
     return rearrange(torch.cat(rows, dim=-1), "b h w c -> b c h w")
-
-
-def draw_boxes(boxes: Tensor, errors: Tensor, size: int) -> Tensor:
-    """(B, size, size) how surely every pixel lies in the box, 0 to 1.
-
-    A side whose error is uniform with the given standard deviation is a ramp; that of a sure box covers the pixel that
-    it cuts by its share.
-
-    Args:
-        boxes: (B, 4) x0, y0, x1, y1 in crop pixels, edges.
-        errors: (B,) standard deviation of the sides, crop pixels.
-        size: of the crop.
-    """
-    center = torch.arange(size, device=boxes.device, dtype=boxes.dtype) + 0.5
-    ramp = (2 * math.sqrt(3) * errors).clamp(min=1)[:, None]
-
-    def along(low: Tensor, high: Tensor) -> Tensor:
-        start = (center - low[:, None]) / ramp + 0.5
-        stop = (high[:, None] - center) / ramp + 0.5
-        return start.clamp(0, 1) * stop.clamp(0, 1)
-
-    x0, y0, x1, y1 = boxes.unbind(-1)
-    return along(y0, y1)[:, :, None] * along(x0, x1)[:, None, :]
