@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
+from einops import rearrange
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -127,12 +128,8 @@ class Embedding:
 
         One axis after the other, which takes a fifth of the time of as many single places.
         """
-        found = torch.empty(math.prod(map(len, axes)), sum(len(level) for level in self.features))
-        start = 0
-        for sampled, length in self._along(axes):
-            torch.div(sampled, length[:, None], out=found[:, start : start + sampled.shape[1]])
-            start += sampled.shape[1]
-        return found
+        levels = [sampled / length[..., None] for sampled, length in self._along(axes)]
+        return rearrange(torch.cat(levels, dim=-1), "z y x c -> (x y z) c")
 
     def project_lattice(self, axes: Sequence[NDArray[np.float64]], direction: Tensor) -> Tensor:
         """(X * Y * Z,) products of what ``read_lattice`` gives with a direction (3 * C,), in half of its time."""
@@ -141,10 +138,10 @@ class Embedding:
             (sampled @ own).div_(length)
             for (sampled, length), own in zip(self._along(axes), parts, strict=True)
         ]
-        return torch.stack(found).sum(dim=0)
+        return rearrange(torch.stack(found).sum(dim=0), "z y x -> (x y z)")
 
     def _along(self, axes: Sequence[NDArray[np.float64]]) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each scale (X * Y * Z, C) interpolated features, and (X * Y * Z,) their lengths."""
+        """For each scale (Z, Y, X, C) interpolated features, and (Z, Y, X) their lengths."""
         voxels = [(axis - low) / self.spacing for axis, low in zip(axes, self.grid.origin_xyz, strict=True)]
         for level, stride in zip(self.features, self.strides, strict=True):
             sampled = sample_lattice(level, voxels, stride)

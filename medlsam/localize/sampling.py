@@ -79,7 +79,7 @@ def sample_lattice(values: Tensor, voxels: Sequence[NDArray[np.float64]], stride
         stride: input voxels per cell of the map.
 
     Returns:
-        (X * Y * Z, C) float32, z fastest.
+        (Z, Y, X, C) float32.
     """
     spans, weights = [], []
     for size, places in zip(values.shape[:0:-1], voxels, strict=True):
@@ -93,5 +93,5 @@ def sample_lattice(values: Tensor, voxels: Sequence[NDArray[np.float64]], stride
     part = values[:, spans[2], spans[1], spans[0]].permute(1, 2, 3, 0).float()
     along_z = (z @ part.flatten(1)).unflatten(1, part.shape[1:])
     along_y = (y @ along_z.flatten(2)).unflatten(2, part.shape[2:])
-    found: Tensor = (x @ along_y).permute(2, 1, 0, 3).flatten(0, 2)
+    found: Tensor = x @ along_y
     return found
