@@ -20,7 +20,7 @@ class Rates:
 
     Attributes:
         plan_s: seconds of one processor to plan a draw, (median, lowest, highest).
-        block_mb: megabytes that a draw takes to the device, four bytes a voxel.
+        block_mb: megabytes that a draw reads from the pool and takes to the device, a byte a voxel.
         render_s: seconds of this device to draw and augment a draw.
         step_s: seconds of this device of a training step for each of its draws, without drawing.
         flop: floating-point operations of a training step for each of its draws.
@@ -118,6 +118,5 @@ def projected(rates: Rates, assumed: Assumed, batch: int) -> Table:
     row("cost of the GPUs, USD", hours * assumed.price)
     row("draws a second that a GPU eats", eaten[None])
     row("loader processes that keep it busy", eaten[None] * rates.plan_s[0], ",.1f")
-    row("read from the pool for each GPU, MB/s", eaten[None] * rates.block_mb / 4)
-    row("copied to each GPU, MB/s", eaten[None] * rates.block_mb)
+    row("read from the pool and copied to each GPU, MB/s", eaten[None] * rates.block_mb)
     return table

@@ -46,7 +46,7 @@ def with_transforms(draws: PairDraws, *transforms: torchio.Transform) -> PairDra
 
 
 def blocks(draw: Draw) -> list[torch.Tensor]:
-    return [view.block for view in draw.pair.views]
+    return [view.hu for view in draw.pair.views]
 
 
 def test_only_the_values_change(draws: PairDraws) -> None:

@@ -78,8 +78,8 @@ def test_a_draw_from_a_shard_is_the_draw_from_the_unpacked_scan(tmp_path: Path, 
         for name in ("points", "places", "valid", "negatives", "negative_places"):
             assert torch.equal(getattr(one, name), getattr(other, name)), name
         for left, right in zip(one.views, other.views, strict=True):
-            assert left.block.dtype == right.block.dtype
-            assert torch.equal(left.block, right.block)
+            assert left.block.dtype == torch.uint8
+            assert torch.equal(left.hu, right.hu)
             assert torch.equal(left.draw(AIR_HU), right.draw(AIR_HU))
             assert (left.frame.centre == right.frame.centre).all()
     assert seen > 0
@@ -87,13 +87,13 @@ def test_a_draw_from_a_shard_is_the_draw_from_the_unpacked_scan(tmp_path: Path, 
 
 def test_planning_unpacks_no_scan(draws: PairDraws, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    crop = Shard.crop
+    codes = Shard._codes
 
-    def counted(self: Shard, start: Sequence[int], shape: Sequence[int]) -> NDArray[np.float32]:
-        sizes.append(int(np.prod(shape)))
-        return crop(self, start, shape)
+    def counted(self: Shard, low: Sequence[int], high: Sequence[int]) -> NDArray[np.uint8]:
+        sizes.append(int(np.prod(np.subtract(high, low))))
+        return codes(self, low, high)
 
-    monkeypatch.setattr(Shard, "crop", counted)
+    monkeypatch.setattr(Shard, "_codes", counted)
     draws[0]
     assert len(sizes) == 2  # a block for each view, and nothing for the points
     assert max(sizes) < 30 * 32 * 34
@@ -108,6 +108,23 @@ def test_a_draw_depends_on_its_number_alone(draws: PairDraws) -> None:
     for name, value in alone.items():
         assert torch.equal(value[0], among[name][1]), name
     assert not torch.equal(among["views"][0], among["views"][1])
+
+
+def test_a_batch_travels_as_codes_and_scans_of_other_tables_go_together(draws: PairDraws) -> None:
+    one, other = draws[1], draws[2]
+    together = gather([one, other])
+    assert together.values.dtype == torch.uint8
+    levels = one.pair.views[0].levels_hu
+    assert levels is not None
+    brighter = tuple(replace(view, levels_hu=levels + np.float32(100)) for view in other.pair.views)
+    mixed = gather([one, replace(other, pair=replace(other.pair, views=brighter))])
+    assert mixed.values.dtype == torch.float32
+    views, apart = (batch.render(EncoderConfig())["views"] for batch in (together, mixed))
+    assert torch.equal(views[0], apart[0])
+    assert not torch.equal(views[1], apart[1])
+    table = [view.hu for view in other.pair.views]
+    for view, hu in zip(brighter, table, strict=True):
+        assert torch.equal(view.hu, hu + 100)
 
 
 def test_loader_processes_change_nothing(draws: PairDraws) -> None:

@@ -68,6 +68,13 @@ def test_crops_are_parts_of_the_scan_wherever_they_lie(shard, seed):
     np.testing.assert_array_equal(crop, wanted)
 
 
+def test_what_is_stored_stands_for_the_crop(shard):
+    for start, size in (((0, 0, 0), shard.shape_zyx), ((3, 9, 1), (20, 7, 30))):
+        codes, levels_hu = shard.stored(start, size)
+        assert codes.dtype == np.uint8
+        np.testing.assert_array_equal(levels_hu[codes], shard.crop(start, size))
+
+
 def test_single_voxels_are_those_of_the_scan(shard):
     """In bricks of one value and others, in the cut bricks at the far border, and in the last corner."""
     array = shard.read().array

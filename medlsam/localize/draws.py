@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from medlsam.localize.augment import ValueTransform, change_values
 from medlsam.localize.encoder import EncoderConfig, normalise_hu
 from medlsam.localize.intensity import Intensity, change_intensity, draw_intensity
-from medlsam.localize.viewplan import ViewPlan
+from medlsam.localize.viewplan import ViewPlan, hu_of
 from medlsam.localize.views import AIR_HU, PairPlan, ViewOptions, plan_pair
 from medlsam.pool.opened import OpenShards
 
@@ -78,7 +78,9 @@ class PairDraws(Dataset[Draw]):
         if self.transforms:
             # Last, so that everything else is drawn as without them.
             one, other = (
-                replace(view, block=change_values(view.block, self.transforms, self.spacing_mm, rng))
+                replace(
+                    view, block=change_values(view.hu, self.transforms, self.spacing_mm, rng), levels_hu=None
+                )
                 for view in pair.views
             )
             pair = replace(pair, views=(one, other))
@@ -92,11 +94,12 @@ class DrawBatch:
     not many. No dataclass: Lightning takes those apart when it moves a batch, and this one moves itself.
 
     Args:
-        values: (N,) the voxels of all blocks, one after the other.
+        values: (N,) the voxels of all blocks, one after the other: HU, or codes, which are a quarter of that.
         plans: the views; their blocks are empty.
         shapes: (Z, Y, X) of their blocks.
         changes: what happens to their values.
         fields: what else there is, stacked.
+        levels_hu: (256,) HU of each code; None where the values are HU.
     """
 
     def __init__(
@@ -106,9 +109,10 @@ class DrawBatch:
         shapes: list[torch.Size],
         changes: list[Intensity],
         fields: dict[str, Tensor],
+        levels_hu: NDArray[np.float32] | None = None,
     ) -> None:
         self.values, self.plans, self.shapes = values, plans, shapes
-        self.changes, self.fields = changes, fields
+        self.changes, self.fields, self.levels_hu = changes, fields, levels_hu
 
     def to(self, device: torch.device, **_: Any) -> DrawBatch:
         """The same batch on a device."""
@@ -120,7 +124,7 @@ class DrawBatch:
 
     def _moved(self, move: Callable[[Tensor], Tensor]) -> DrawBatch:
         fields = {name: move(value) for name, value in self.fields.items()}
-        return DrawBatch(move(self.values), self.plans, self.shapes, self.changes, fields)
+        return DrawBatch(move(self.values), self.plans, self.shapes, self.changes, fields, self.levels_hu)
 
     def render(self, config: EncoderConfig) -> dict[str, Tensor]:
         """Draw and augment the views, where the batch is.
@@ -131,7 +135,8 @@ class DrawBatch:
         Returns:
             The fields of ``ViewPair`` and of ``Draw``, stacked; ``views`` (B, 2, Z, Y, X) are normalised HU.
         """
-        blocks = self.values.split([shape.numel() for shape in self.shapes])
+        hu = self.values if self.levels_hu is None else hu_of(self.values, self.levels_hu)
+        blocks = hu.split([shape.numel() for shape in self.shapes])
         views = []
         for block, shape, plan, how in zip(blocks, self.shapes, self.plans, self.changes, strict=True):
             drawn = normalise_hu(replace(plan, block=block.view(shape)).draw(AIR_HU), config)
@@ -140,19 +145,24 @@ class DrawBatch:
 
 
 def gather(draws: list[Draw]) -> DrawBatch:
-    """The batch of some draws."""
+    """The batch of some draws; what their scans are stored as travels as it is where it is the same for all of them."""
     names = ("points", "places", "valid", "negatives", "negative_places")
     fields = {name: torch.stack([getattr(draw.pair, name) for draw in draws]) for name in names}
     fields["window_chance"] = torch.stack([draw.window_chance for draw in draws])
     plans = [plan for draw in draws for plan in draw.pair.views]
+    tables = {None if plan.levels_hu is None else plan.levels_hu.tobytes() for plan in plans}
+    if len(tables) > 1:
+        plans = [replace(plan, block=plan.hu.float(), levels_hu=None) for plan in plans]
+    levels_hu = plans[0].levels_hu
     values = torch.cat([plan.block.flatten() for plan in plans])
     empty = values.new_empty(0)
     return DrawBatch(
         values,
-        [replace(plan, block=empty) for plan in plans],
+        [replace(plan, block=empty, levels_hu=None) for plan in plans],
         [plan.block.shape for plan in plans],
         [how for draw in draws for how in draw.intensity],
         fields,
+        levels_hu,
     )
 
 

@@ -22,8 +22,14 @@ class Scan(Protocol):
         """Voxels along each axis."""
         ...
 
-    def crop(self, start_zyx: Sequence[int], shape_zyx: Sequence[int]) -> NDArray[Any]:
-        """(Z, Y, X) HU of a block that lies in the scan; a copy, which outlives the scan."""
+    def stored(
+        self, start_zyx: Sequence[int], shape_zyx: Sequence[int]
+    ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+        """A block (Z, Y, X) that lies in the scan, as it is stored; a copy, which outlives the scan.
+
+        Returns:
+            HU and None; or uint8 codes and the HU (256,) of each.
+        """
         ...
 
     def values_at(self, voxels_zyx: NDArray[np.integer[Any]]) -> NDArray[Any]:
@@ -47,10 +53,10 @@ class ArrayScan:
         z, y, x = self.array.shape
         return z, y, x
 
-    def crop(self, start_zyx: Sequence[int], shape_zyx: Sequence[int]) -> NDArray[Any]:
+    def stored(self, start_zyx: Sequence[int], shape_zyx: Sequence[int]) -> tuple[NDArray[Any], None]:
         """See ``Scan``."""
         block = tuple(slice(first, first + n) for first, n in zip(start_zyx, shape_zyx, strict=True))
-        return self.array[block].copy()
+        return self.array[block].copy(), None
 
     def values_at(self, voxels_zyx: NDArray[np.integer[Any]]) -> NDArray[Any]:
         """See ``Scan``."""

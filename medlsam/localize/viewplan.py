@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from medlsam.localize.frames import Frame
@@ -21,18 +22,25 @@ class ViewPlan:
     """A view that can be drawn on any device.
 
     Attributes:
-        block: (Z, Y, X) the part of the scan that the view touches, values as stored.
+        block: (Z, Y, X) the part of the scan that the view touches, as stored: HU, or codes.
         frame: the map from view voxels to voxels of the block.
         keep: (start, stop) along z, y, x of the view: what lies beyond is cut off by the field of view.
+        levels_hu: (256,) HU of each code; None where the block holds HU. An array, for it travels between processes.
     """
 
     block: Tensor
     frame: Frame
     keep: tuple[tuple[int, int], ...]
+    levels_hu: NDArray[np.float32] | None = None
+
+    @property
+    def hu(self) -> Tensor:
+        """(Z, Y, X) HU of the block, where it is."""
+        return self.block if self.levels_hu is None else hu_of(self.block, self.levels_hu)
 
     def draw(self, fill: float) -> Tensor:
-        """(Z, Y, X) values of the view, where the block is; outside the scan and beyond the cuts ``fill``."""
-        drawn = self.frame.draw(self.block, fill)
+        """(Z, Y, X) HU of the view, where the block is; outside the scan and beyond the cuts ``fill``."""
+        drawn = self.frame.draw(self.hu, fill)
         (z0, z1), (y0, y1), (x0, x1) = self.keep
         view = torch.full_like(drawn, fill)
         view[z0:z1, y0:y1, x0:x1] = drawn[z0:z1, y0:y1, x0:x1]
@@ -59,5 +67,11 @@ def plan_view(scan: Scan, frame: Frame, keep: tuple[tuple[int, int], ...]) -> Vi
     start = np.clip(np.floor(low).astype(int) - 1, 0, size - 1)
     stop = np.clip(np.ceil(high).astype(int) + 2, start + 1, size)
     (x0, y0, z0), (x1, y1, z1) = start.tolist(), stop.tolist()
-    block = torch.from_numpy(scan.crop((z0, y0, x0), (z1 - z0, y1 - y0, x1 - x0)))
-    return ViewPlan(block, replace(frame, centre=frame.centre - start), keep)
+    block, levels_hu = scan.stored((z0, y0, x0), (z1 - z0, y1 - y0, x1 - x0))
+    return ViewPlan(torch.from_numpy(block), replace(frame, centre=frame.centre - start), keep, levels_hu)
+
+
+def hu_of(codes: Tensor, levels_hu: NDArray[np.float32]) -> Tensor:
+    """HU of codes of any shape, where they are."""
+    levels = torch.from_numpy(levels_hu).to(codes.device)
+    return levels.index_select(0, codes.flatten().int()).view(codes.shape)

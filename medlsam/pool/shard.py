@@ -102,6 +102,21 @@ class Shard:
         whole[tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start_zyx, strict=True))] = inside
         return whole
 
+    def stored(
+        self, start_zyx: Sequence[int], shape_zyx: Sequence[int]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """A block that lies in the scan, as it is stored: a quarter of what ``crop`` gives.
+
+        Args:
+            start_zyx: first voxel.
+            shape_zyx: voxels along each axis.
+
+        Returns:
+            (Z, Y, X) uint8 codes, and the HU (256,) of each.
+        """
+        ends = [first + n for first, n in zip(start_zyx, shape_zyx, strict=True)]
+        return np.ascontiguousarray(self._codes(start_zyx, ends)), self.levels_hu
+
     def values_at(self, voxels_zyx: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """HU of single voxels, wherever they lie; only their bricks are read, and nothing is unpacked.
 
