@@ -9,10 +9,9 @@ from functools import partial
 import torch
 
 from medlsam.batch.job import Job, died_on
-from medlsam.batch.one_scan import Item, Outcome, failed
+from medlsam.batch.one_scan import Item, Outcome, Outcomes, failed
 from medlsam.batch.output import OutputFolder
 from medlsam.batch.run import Run
-from medlsam.batch.spread import Outcomes
 from medlsam.batch.station import JobFile, check, work_on
 from medlsam.cluster import LOCAL
 from medlsam.cluster.client import Cluster, connected

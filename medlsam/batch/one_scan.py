@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -46,6 +46,10 @@ class Outcome:
     case: str
     record: CaseRecord
     done: DoneCase | None = None
+
+
+#: Works on the scans, in whatever order they end; called with what is to be told the name of a scan that begins.
+Outcomes = Callable[[Callable[[str], None]], Iterator[Outcome]]
 
 
 def one_scan(

@@ -17,11 +17,10 @@ from multiprocessing.connection import Connection, wait
 import torch
 
 from medlsam.batch.job import Job, died_on
-from medlsam.batch.one_scan import Item, Outcome, failed, one_scan
+from medlsam.batch.one_scan import Item, Outcome, Outcomes, failed, one_scan
 from medlsam.batch.output import OutputFolder
 from medlsam.batch.read_ahead import read_scan
 from medlsam.batch.run import Run
-from medlsam.batch.spread import Outcomes
 from medlsam.cluster.begun import TRIES
 from medlsam.errors import MedlsamError, WorkerError
 

@@ -7,14 +7,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
-from medlsam.batch.one_scan import Item, Outcome, one_scan
+from medlsam.batch.one_scan import Item, Outcome, Outcomes, one_scan
 from medlsam.batch.output import OutputFolder
 from medlsam.batch.read_ahead import read_ahead
 from medlsam.batch.run import Run
 from medlsam.cluster import check_processes
-
-#: Works on the scans, in whatever order they end; called with what is to be told the name of a scan that begins.
-Outcomes = Callable[[Callable[[str], None]], Iterator[Outcome]]
 
 
 @dataclass(frozen=True)
