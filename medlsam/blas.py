@@ -18,6 +18,9 @@ from typing import NamedTuple
 #: What pip's numpy, conda's and a distribution's call the same two functions.
 _AFFIXES = (("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", ""))
 
+# What ``openblas_get_parallel`` says of such a library.
+_OPENMP = 2
+
 # Of the whole process, as OpenBLAS' own number of threads is.
 _lock = threading.Lock()
 _inside = 0
@@ -36,7 +39,8 @@ def one_blas_thread() -> Iterator[None]:
     """Let numpy multiply on one thread while the block runs; also a decorator, ``@one_blas_thread()``.
 
     Blocks may be nested and may overlap in several threads: the usual number comes back with the last one's end.
-    torch's threads are its own (``torch.set_num_threads``). Nothing is done where numpy has another BLAS than OpenBLAS.
+    torch's threads are its own (``torch.set_num_threads``). Nothing is done where numpy has another BLAS than OpenBLAS,
+    or one that is built with OpenMP, whose threads torch may share.
     """
     global _inside, _usual
     library = numpy_blas()
@@ -69,6 +73,8 @@ def numpy_blas() -> OpenBlas | None:
     for prefix, suffix in _AFFIXES:
         try:
             get = linked[f"{prefix}openblas_get_num_threads{suffix}"]
+            if linked[f"{prefix}openblas_get_parallel{suffix}"]() == _OPENMP:
+                return None
             return OpenBlas(get, linked[f"{prefix}openblas_set_num_threads{suffix}"])
         except AttributeError:
             continue

@@ -30,7 +30,7 @@ class LocatedOrgan:
         slabs: boxes of consecutive slabs along z (SPL), low z first; empty where templates hold none.
         profile: (S, 5) rows ``t, x0, y0, x1, y1``: t in 0..1 from the low to the high z face, the rest as
             fractions of the box edges (0 = min face, 1 = max face).
-        shape_prior: (D, H, W) mean mask of the templates, 0 to 1, voxel centres at (i + 0.5) / n of the box.
+        shape_prior: (D, H, W) mean mask of the templates, 0 to 1, voxel centres at (i + 0.5) / n of the box; read-only.
         details: the numbers that led to status and confidence.
     """
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from medlsam.blas import OpenBlas, numpy_blas, one_blas_thread
 from medlsam.geometry import Grid
-from medlsam.localize.build import build_templates
+from medlsam.localize.build import Support, build_templates
 from medlsam.localize.locate import locate
 from medlsam.segmenting import segment_located
 from medlsam.volume import Volume, resample
@@ -43,10 +45,34 @@ def test_resampling_is_the_same_bytes_with_any_number_of_threads(openblas: OpenB
         pytest.skip("this OpenBLAS rounds the same with any number of threads, so nothing was shown")
 
 
-def test_what_makes_results_multiplies_on_one_thread() -> None:
-    # The decorator itself: arrays that are large enough to show its absence take long to make.
-    for function in (resample_parallel, locate, segment_located, build_templates):
-        assert hasattr(function, "__wrapped__"), function
+class SeenError(Exception):
+    """Tells how many threads numpy had where it was raised."""
+
+
+def test_what_makes_results_multiplies_on_one_thread(
+    openblas: OpenBlas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked inside of each of them; resampling is above."""
+
+    def look(*_: object, **__: object) -> None:
+        raise SeenError(openblas.get())
+
+    def supports() -> Iterator[Support]:
+        look()
+        yield from ()
+
+    monkeypatch.setattr("medlsam.localize.locate.consensus", look)
+    monkeypatch.setattr("medlsam.segmenting.to_canonical", look)
+    nothing: Any = SimpleNamespace(organs=("a",), supports={"a": ()})
+    calls: list[Callable[[], object]] = [
+        lambda: locate(nothing, nothing),
+        lambda: segment_located(nothing, nothing, nothing, {}),
+        lambda: build_templates(nothing, supports(), {}),
+    ]
+    for call in calls:
+        openblas.set(2)
+        with pytest.raises(SeenError, match="^1$"):
+            call()
 
 
 def test_the_usual_number_comes_back_with_the_last_block(openblas: OpenBlas) -> None:

@@ -8,8 +8,10 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from typer.testing import CliRunner
 
 from medlsam.cli import app
 from medlsam.cluster.begun import Begun, Room
-from medlsam.cluster.client import connected
+from medlsam.cluster.client import Cluster, connected
 from medlsam.errors import UsageError, WorkerError
 from medlsam.pool import BuildResult, Reason, build_pool
 from medlsam.pool.cluster import ClusterProcesses, Shared, check, on_cluster, work_on
@@ -161,9 +163,15 @@ def test_after_ctrl_c_the_same_call_goes_on(raw: Path, tmp_path: Path, address: 
     with pytest.raises(KeyboardInterrupt):
         build_pool([raw], tmp_path / "pool", spacing_mm=6.0, scheduler=address, on_progress=stop)
     assert not list((tmp_path / "pool").glob(".run-*"))
-    (tmp_path / "pool" / ".run-left").mkdir()  # of one that was killed
+    left, others = tmp_path / "pool" / ".run-left", tmp_path / "pool" / ".run-others"
+    left.mkdir()  # of one that was killed
+    others.mkdir()  # of one that may be at work
+    os.utime(left, (0, 0))
     resumed = build_pool([raw], tmp_path / "pool", scheduler=address)
     whole = build_pool([raw], tmp_path / "whole", spacing_mm=6.0, jobs=0)
+    assert others.exists()
+    assert not left.exists()
+    others.rmdir()
     assert content(resumed) == content(whole)
 
 
@@ -279,3 +287,39 @@ def test_a_pool_that_cannot_be_written_to_is_no_fault_of_a_scan(raw: Path, tmp_p
     with pytest.raises(WorkerError, match="cannot be written .*; what is done stays"):
         do_job(Job(candidate, tmp_path / "pool", 6.0))
     assert not (tmp_path / "pool" / "sources").exists()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "sources").touch()  # where the records go
+    with pytest.raises(WorkerError, match="cannot be written .*; what is done stays"):
+        do_job(Job(candidate, tmp_path / "other", 6.0))
+
+
+class Cut:
+    """A task that was done when the scheduler went, before its result was told."""
+
+    status = "finished"
+
+    def result(self) -> None:
+        raise CancelledError
+
+
+class Ended(list[Cut]):
+    """Dask's ``as_completed``."""
+
+    def __init__(self, futures: list[Cut], **_: object) -> None:
+        super().__init__(futures)
+
+    add = list.append
+
+
+def test_a_result_that_is_lost_with_the_scheduler_is_no_fault_of_its_item(tmp_path: Path) -> None:
+    distributed = SimpleNamespace(as_completed=Ended, KilledWorker=ZeroDivisionError)
+    client = SimpleNamespace(
+        loop=None, nthreads=lambda: {"worker": 1}, submit=lambda *_, **__: Cut(), cancel=lambda _: None
+    )
+    with pytest.raises(WorkerError, match="the scheduler is gone"):
+        list(Cluster(distributed, client).run(square, [1, 2], str, Begun(tmp_path)))
+
+
+def test_a_run_whose_shared_folder_is_gone_says_so(tmp_path: Path) -> None:
+    with pytest.raises(WorkerError, match="what the workers of this run share is gone"):
+        Begun(tmp_path / "gone").begin("1")

@@ -10,6 +10,8 @@ import torch
 from scipy import ndimage
 
 from medlsam.segment import tiny_crops
+from medlsam.segment.prompts import SlicePrompt
+from medlsam.segment.tiny_blocks import CropItem, empty_block, write
 from medlsam.segment.tiny_crops import CropFrame, frame_around
 from medlsam.segment.tiny_net import TinySam
 from tests.tiny_data import SMALL
@@ -66,6 +68,37 @@ def test_paste_is_bilinear_and_goes_on_at_the_border(rng: np.random.Generator) -
     at = frame.from_pixels(np.stack([columns, rows], axis=-1)) * 12 - 0.5
     expected = [ndimage.map_coordinates(c, [at[..., 1], at[..., 0]], order=1, mode="nearest") for c in crops]
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_of_a_crop_all_is_pasted_that_is_more_than_nothing(rng: np.random.Generator) -> None:
+    """Wherever the crop lies, also over the slice's border: what the window leaves out is below 2 %."""
+    for _ in range(200):
+        spacing = (float(rng.uniform(0.5, 3)), float(rng.uniform(0.5, 3)))
+        center = rng.uniform([-5, -5], [65, 45])
+        frame = CropFrame((float(center[0]), float(center[1])), float(rng.uniform(20, 90)), spacing)
+        corners = frame.to_pixels([[0, 0], [1, 1]])
+        low = np.clip(np.ceil(corners[0]), 0, [59, 39]).astype(int)
+        high = np.clip(np.floor(corners[1]) + 1, low + 1, [60, 40]).astype(int)
+        prompt = SlicePrompt(0, (10.0, 10.0, 20.0, 20.0))
+        item = CropItem("a", prompt, frame, (int(low[0]), int(low[1])), (int(high[0]), int(high[1])))
+        logits = torch.full((12, 12), -9.0)
+        x, y = rng.integers(0, 10, 2)
+        logits[y : y + int(rng.integers(1, 4)), x : x + int(rng.integers(1, 4))] = float(rng.uniform(-3, 9))
+        found = empty_block([item])
+        write(found, item, logits)
+        shape = found.probability.shape[1:]
+        whole = tiny_crops.paste(logits[None], frame, item.low_xy, (shape[0], shape[1]))[0].sigmoid().numpy()
+        said = (whole >= 0.02) | (found.probability[0] > 0)
+        np.testing.assert_allclose(found.probability[0][said], whole[said], atol=1e-6)
+
+
+def test_one_pixel_that_is_no_number_spoils_no_crop(rng: np.random.Generator) -> None:
+    plane = rng.normal(0, 100, (40, 40)).astype(np.float32)
+    clean = tiny_crops.sample([plane], CropFrame((20.0, 20.0), 30.0, (1.0, 1.0)), 32)
+    plane[20, 20] = np.nan
+    crop = tiny_crops.sample([plane], CropFrame((20.0, 20.0), 30.0, (1.0, 1.0)), 32)
+    assert bool(crop.isfinite().all())
+    assert int((crop != clean).sum()) <= 9
 
 
 def test_paste_undoes_the_crop() -> None:

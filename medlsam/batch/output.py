@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from medlsam.cluster.shared import PREFIX
+from medlsam.cluster.shared import clear_stale
 from medlsam.errors import UsageError, WorkerError
 from medlsam.files import write_json
 
@@ -132,9 +132,7 @@ class OutputFolder:
             for left in self.path.glob(".tmp-*"):
                 if left.stat().st_mtime < old:
                     left.unlink(missing_ok=True)
-            for left in self.path.glob(f"{PREFIX}*"):
-                if left.stat().st_mtime < old:
-                    shutil.rmtree(left, ignore_errors=True)
+            clear_stale(self.path)
             if _read_json(self.path / RUN_FILE).get("command") not in (None, self.command):
                 for name in SUMMARY_FILES:
                     (self.path / name).unlink(missing_ok=True)

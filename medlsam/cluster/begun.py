@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from medlsam.errors import WorkerError
+
 #: What its worker died over so often is given up.
 TRIES = 2
 
@@ -40,13 +42,22 @@ class Begun:
                 self._word(name, number).unlink(missing_ok=True)
 
     def begin(self, name: str) -> None:
-        """Leave word of a beginning."""
+        """Leave word of a beginning.
+
+        Raises:
+            WorkerError: the folder is gone.
+        """
         for number in range(1, TRIES + 1):
             try:
                 self._word(name, number).touch(exist_ok=False)
                 return
             except FileExistsError:
                 continue
+            except OSError as error:
+                raise WorkerError(
+                    f"{self.folder}: what the workers of this run share is gone ({error.strerror or error}); was its "
+                    "folder removed meanwhile? Run the same command again"
+                ) from error
 
     def _word(self, name: str, number: int) -> Path:
         return self.folder / f"{name}.{number}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ Result = TypeVar("Result")
 _SUBMISSIONS = 10
 # Tasks that lie with the scheduler for each thread of its workers: none waits for us, and few go over the wire early.
 _AHEAD = 3
+# But at least so many: workers that come while items take long find something to do.
+_LEAST = 32
 # Seconds after which it is looked whether a worker that is asked something is still there.
 _LOOK_AGAIN = 2.0
 # What Dask sets for its workers makes the C library give memory back at once: networks ran at half of their rate.
@@ -76,6 +79,13 @@ def _dask() -> tuple[Any, Any]:
             f"a scheduler needs Dask ({error}); install it with: pip install 'medlsam[cluster]'"
         ) from error
     return distributed, dask
+
+
+def _cut_off() -> WorkerError:
+    return WorkerError(
+        "the scheduler is gone, or its client was cut off; what is finished is on record, and the same command goes "
+        "on from there"
+    )
 
 
 class Cluster:
@@ -171,7 +181,7 @@ class Cluster:
             ended.add(future)
 
         def hand_out() -> None:
-            while waiting and len(futures) < _AHEAD * self._threads:
+            while waiting and len(futures) < max(_AHEAD * self._threads, _LEAST):
                 submit(waiting.popleft())
 
         try:
@@ -180,10 +190,7 @@ class Cluster:
             for future in ended:
                 item = futures.pop(future)
                 if future.status == "cancelled":
-                    raise WorkerError(
-                        "the scheduler is gone, or its client was cut off; what is finished is on record, and the "
-                        "same command goes on from there"
-                    )
+                    raise _cut_off()
                 # The next ones first: whoever takes this result may take its time.
                 self._count_threads()
                 hand_out()
@@ -196,7 +203,11 @@ class Cluster:
                         submit(item)
                         continue
                     answer = None
+                except CancelledError as error:  # it was done, but the scheduler went before it was told
+                    raise _cut_off() from error
                 except Exception as error:
+                    if future.status in ("cancelled", "lost"):
+                        raise _cut_off() from error
                     answer = error
                 yield item, answer
         finally:

@@ -26,7 +26,8 @@ Reaches = tuple[Reach, Reach, Reach]
 DEFAULT_REACH: Reaches = ("gentle", "gentle", "gentle")
 #: Voxels of a stored shape along (z, y, x) of the organ's box.
 SHAPE_SIZE = (32, 32, 32)
-#: What follows from a structure's supports alone is worked out once for so many structures, not for every scan.
+#: What follows from a structure's supports alone is worked out once, not for every scan; for the last so many sets of
+#: supports that were asked for, which stay in memory with it (some 0.1 MB a support).
 KEPT_STRUCTURES = 128
 
 _ARRAYS = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medlsam.cluster import check_processes
-from medlsam.cluster.shared import PREFIX
+from medlsam.cluster.shared import PREFIX, clear_stale
 from medlsam.errors import UsageError
 from medlsam.pool.find import Candidate, find_scans
 from medlsam.pool.manifest import Row, digest_of, read_rows, read_spacing, write_pool_file
@@ -202,8 +201,7 @@ def _clear(folder: Path) -> None:
         *folder.glob(f"{SHARDS}/*/.tmp-*"),
     ):
         left.unlink(missing_ok=True)
-    for place in folder.glob(f"{PREFIX}*"):
-        shutil.rmtree(place, ignore_errors=True)
+    clear_stale(folder)
 
 
 def _waiting(folder: Path, candidates: Sequence[Candidate], keep_doubles: bool) -> list[Candidate]:

@@ -63,7 +63,9 @@ def do_job(job: Job) -> Record:
         row = _refused(candidate, error)
     kept, left_out = (row, None) if isinstance(row, Row) else (None, row)
     record = Record(candidate.source, state, kept, left_out)
-    write_record(record_path(job.folder, candidate), record)
+    path = record_path(job.folder, candidate)
+    with _into_the_pool(path):
+        write_record(path, record)
     return record
 
 
@@ -85,7 +87,8 @@ def _store(job: Job) -> Row | LeftOut:
     key = hashlib.sha256(f"{pixels} {volume.grid}".encode()).hexdigest()
     shard = f"{SHARDS}/{key[:2]}/{key[:24]}{SUFFIX}"
     path = job.folder / shard
-    _write(path, scan)
+    with _into_the_pool(path):
+        write_shard(path, scan)
     collection, licence = provenance(candidate.files[0], candidate.root)
     return Row(
         name=f"{candidate.case}-{key[:8]}",
@@ -108,9 +111,11 @@ def _store(job: Job) -> Row | LeftOut:
     )
 
 
-def _write(path: Path, scan: Volume) -> None:
+@contextmanager
+def _into_the_pool(path: Path) -> Iterator[None]:
+    """What cannot be written there is the pool's fault, not the source's."""
     try:
-        write_shard(path, scan)
+        yield
     except OSError as error:
         raise WorkerError(
             f"{path}: cannot be written ({error.strerror or error}); what is done stays: make room, or end other "

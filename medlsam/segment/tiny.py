@@ -100,7 +100,8 @@ class TinySegmenter:
                 segment-anything's mask prompt; structures without one are segmented from their boxes alone.
 
         Returns:
-            Structure to a block that spans its prompts' slices and crops; one without prompts is left out.
+            Structure to a block that spans its prompts' slices and crops; one without prompts is left out. What is less
+            probable than 2 % counts as 0.
 
         Raises:
             GeometryError: the grid is not canonical, or a prompt lies outside of the scan.
