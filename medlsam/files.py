@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+# Younger leftovers may be those of a run that is at work.
+_STALE_SECONDS = 7 * 86400.0
 
 
 def suffix_of(path: Path) -> str:
@@ -38,6 +43,22 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_stale(folder: Path, *patterns: str) -> None:
+    """Remove files and folders of these patterns (``glob``) that nobody can be writing any more: a week old.
+
+    Raises:
+        OSError: a file cannot be removed.
+    """
+    old = time.time() - _STALE_SECONDS
+    for left in (left for pattern in patterns for left in folder.glob(pattern)):
+        if left.stat().st_mtime >= old:
+            continue
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def write_text(path: Path | str, text: str) -> None:

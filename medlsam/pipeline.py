@@ -16,7 +16,7 @@ from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
 from medlsam.localize.templates import TemplateSet
 from medlsam.model_source import ModelSource
-from medlsam.opening import case_generator, opened, read_one
+from medlsam.opening import case_generator, opened
 from medlsam.options import PRECISIONS, PROMPTS, SEARCHES, InferenceOptions, Policy, choice
 from medlsam.results import Localization, Segmentation
 from medlsam.segment.cache import EmbeddingCache
@@ -137,7 +137,7 @@ class MedLSAM:
 
     def embed(self, image: Volume | str | Path) -> Seen:
         """One pass of the localizer over a scan (HU, any geometry): the costly step of localization."""
-        return self.localizer.embed(image if isinstance(image, Volume) else read_one(image)[0])
+        return self.localizer.embed(opened(image, Stopwatch())[0])
 
     def localize(
         self,

@@ -31,6 +31,7 @@ from medlsam.model_source import ModelSource
 from medlsam.options import InferenceOptions
 from medlsam.pipeline import MedLSAM, load
 from medlsam.volume import write_volume
+from tests.dask_workers import two_workers
 from tests.fake_model import FakeModel, fake_model
 from tests.stub_model import draw_ct, template_set
 
@@ -40,11 +41,7 @@ GOOD = ("a", "b", "broken", "c", "d")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """Two workers of Dask that end with the module, as somebody's cluster would be found."""
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
-    ) as cluster:
+    with two_workers() as cluster:
         yield cluster.scheduler_address
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+import medlsam
+from medlsam.errors import VolumeError
 from medlsam.geometry import Grid
 from medlsam.localize import tiling
 from medlsam.localize.embedding import Embedding, embed, encoder_grid
@@ -168,3 +170,11 @@ def test_a_scan_of_2000_slices(monkeypatch):
     assert max(seen) <= 200_000 < sum(seen)
     assert np.abs(latents - wanted).max() < 0.06
     assert np.abs(features - wanted).max() < 0.5
+
+
+def test_a_volume_from_elsewhere_with_values_that_are_no_numbers_is_refused() -> None:
+    """Files with such values are refused where they are read; this one was made by a caller."""
+    array = np.zeros((16, 24, 28), np.float32)
+    array[3, 4, 5:7] = np.nan
+    with pytest.raises(VolumeError, match="volume: 2 values are NaN or infinite; replace them"):
+        medlsam.load(device="cpu").embed(Volume(array, Grid(array.shape, (4.0, 4.0, 4.0))))

@@ -25,6 +25,7 @@ from medlsam.pool import BuildResult, Reason, build_pool
 from medlsam.pool.cluster import ClusterProcesses, Shared, check, on_cluster, work_on
 from medlsam.pool.find import find_scans
 from medlsam.pool.work import Job, _notes, do_job
+from tests.dask_workers import two_workers
 from tests.pool_data import (
     GRID,
     bytes_of,
@@ -40,11 +41,7 @@ from tests.pool_data import (
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Two workers of Dask that end with the module, as somebody's cluster would be found."""
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
-    ) as cluster:
+    with two_workers() as cluster:
         yield cluster
 
 

@@ -92,15 +92,6 @@ def test_of_a_crop_all_is_pasted_that_is_more_than_nothing(rng: np.random.Genera
         np.testing.assert_allclose(found.probability[0][said], whole[said], atol=1e-6)
 
 
-def test_one_pixel_that_is_no_number_spoils_no_crop(rng: np.random.Generator) -> None:
-    plane = rng.normal(0, 100, (40, 40)).astype(np.float32)
-    clean = tiny_crops.sample([plane], CropFrame((20.0, 20.0), 30.0, (1.0, 1.0)), 32)
-    plane[20, 20] = np.nan
-    crop = tiny_crops.sample([plane], CropFrame((20.0, 20.0), 30.0, (1.0, 1.0)), 32)
-    assert bool(crop.isfinite().all())
-    assert int((crop != clean).sum()) <= 9
-
-
 def test_paste_undoes_the_crop() -> None:
     v, u = np.meshgrid(np.arange(40.0), np.arange(50.0), indexing="ij")
     frame = frame_around((10, 12, 30, 22), (1.5, 2.0), 1.0, 36.0)

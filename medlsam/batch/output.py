@@ -11,16 +11,15 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from medlsam.cluster.shared import clear_stale
+from medlsam.cluster.shared import PREFIX
 from medlsam.errors import UsageError, WorkerError
-from medlsam.files import write_json
+from medlsam.files import remove_stale, write_json
 
 RUN_FILE = "run.json"
 MARKER = ".done.json"
@@ -31,8 +30,6 @@ SUMMARY_FILES = ("labels.json", "statistics.csv", "report.html")
 
 # A hidden folder: the case's name and, where several processes work, the writer's.
 _PARTIAL = re.compile(r"\.(.+?)(@[^@]+-\d+)?\.partial")
-# Older leftovers of other runs over the same folder belong to nobody any more.
-_STALE_SECONDS = 7 * 86400.0
 
 CaseStatus = Literal["done", "failed"]
 
@@ -128,11 +125,7 @@ class OutputFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self.clear(cases)
             # Of other runs over this folder only what nobody can be writing any more.
-            old = time.time() - _STALE_SECONDS
-            for left in self.path.glob(".tmp-*"):
-                if left.stat().st_mtime < old:
-                    left.unlink(missing_ok=True)
-            clear_stale(self.path)
+            remove_stale(self.path, ".tmp-*", f"{PREFIX}*")
             if _read_json(self.path / RUN_FILE).get("command") not in (None, self.command):
                 for name in SUMMARY_FILES:
                     (self.path / name).unlink(missing_ok=True)

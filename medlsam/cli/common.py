@@ -15,6 +15,8 @@ from medlsam.errors import MedlsamError
 
 if TYPE_CHECKING:
     from medlsam.localize.templates import TemplateSet
+    from medlsam.options import InferenceOptions
+    from medlsam.pipeline import MedLSAM
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,6 +48,21 @@ def warn_of_misfits(console: Console, templates: TemplateSet) -> None:
     """Name every template that does not fit the others."""
     for finding in templates.findings:
         console.print(f"[bold yellow]warning:[/] {escape(finding.message)}", soft_wrap=True)
+
+
+def load_model(options: InferenceOptions) -> MedLSAM:
+    """The networks that a command's options name."""
+    from medlsam.pipeline import load
+
+    return load(
+        options.localizer,
+        options.segmenter,
+        options.device,
+        options.weights,
+        options.cache,
+        options.cache_gb,
+        options.precision,
+    )
 
 
 def print_json(document: Any) -> None:

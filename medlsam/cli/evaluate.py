@@ -9,7 +9,16 @@ import typer
 from rich.markup import escape
 
 from medlsam.cli import flags
-from medlsam.cli.common import SOME_FAILED, AsJson, answers, messages, print_json, told, warn_of_misfits
+from medlsam.cli.common import (
+    SOME_FAILED,
+    AsJson,
+    answers,
+    load_model,
+    messages,
+    print_json,
+    told,
+    warn_of_misfits,
+)
 from medlsam.cli.progress import case_bar
 from medlsam.errors import UsageError
 from medlsam.options import near, read_options
@@ -93,7 +102,6 @@ def evaluate(
     from medlsam.evaluate import evaluate as score
     from medlsam.evaluate_table import format_tables
     from medlsam.inputs import find_cases, read_case_list
-    from medlsam.pipeline import load
 
     flags.check_output_folder(output)
     chosen = find_cases(images)
@@ -107,15 +115,7 @@ def evaluate(
         chosen = [known[name] for name in dict.fromkeys(wanted)]
     console = messages()
     with case_bar(console) as bar:
-        model = load(
-            options.localizer,
-            options.segmenter,
-            options.device,
-            options.weights,
-            options.cache,
-            options.cache_gb,
-            options.precision,
-        )
+        model = load_model(options)
         bar.say("templates")
         templates = model.templates(support, options.organs, on_progress=bar.say)
         warn_of_misfits(console, templates)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from medlsam.cli import flags
-from medlsam.cli.common import AsJson, messages, print_json, told, warn_of_misfits
+from medlsam.cli.common import AsJson, load_model, messages, print_json, told, warn_of_misfits
 from medlsam.cli.progress import case_bar, tell_result
 from medlsam.options import read_options
 
@@ -74,20 +74,11 @@ def segment(
     options = read_options(config, given)
     from medlsam.batch import segment_folder
     from medlsam.inputs import find_cases, take_shard
-    from medlsam.pipeline import load
 
     cases = take_shard(find_cases(images), shard)
     console = messages()
     with case_bar(console) as bar:
-        model = load(
-            options.localizer,
-            options.segmenter,
-            options.device,
-            options.weights,
-            options.cache,
-            options.cache_gb,
-            options.precision,
-        )
+        model = load_model(options)
         bar.say("templates")
         templates = model.templates(support, options.organs, on_progress=bar.say)
         warn_of_misfits(console, templates)

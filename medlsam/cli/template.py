@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from medlsam.cli import flags
-from medlsam.cli.common import AsJson, answers, messages, print_json, told, warn_of_misfits
+from medlsam.cli.common import AsJson, answers, load_model, messages, print_json, told, warn_of_misfits
 from medlsam.cli.progress import case_bar
 from medlsam.errors import TemplateError, UsageError
 from medlsam.geometry import FACES
@@ -58,7 +58,6 @@ def build(
     options = read_options(config, given)
     choice("margin", margin, MARGINS)
     from medlsam.localize.calibrate import with_paper_margin
-    from medlsam.pipeline import load
 
     if output.is_dir():
         raise UsageError(f"{output}: this is a folder; name a file, such as {output / 'templates.medlsam'}")
@@ -66,13 +65,7 @@ def build(
         raise TemplateError(f"{path}: there is no such templates folder")
     console = messages()
     with case_bar(console) as bar:
-        model = load(
-            options.localizer,
-            options.segmenter,
-            options.device,
-            options.weights,
-            precision=options.precision,
-        )
+        model = load_model(options)
         bar.say("templates")
         templates = model.templates(path, options.organs, cases, on_progress=bar.say)
         if margin == "paper":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,15 +12,6 @@ from medlsam.errors import UsageError
 
 #: How its name begins; what a killed run left of them may be removed once it is old: a run may be using it.
 PREFIX = ".run-"
-_STALE_SECONDS = 7 * 86400.0
-
-
-def clear_stale(output: Path) -> None:
-    """Remove what killed runs left in an output folder, if nobody can be using it any more."""
-    old = time.time() - _STALE_SECONDS
-    for left in output.glob(f"{PREFIX}*"):
-        if left.stat().st_mtime < old:
-            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from medlsam.localize.patches import BATCH, see
 from medlsam.localize.published import PublishedNetwork, load_published
 from medlsam.localize.seen import Seen
 from medlsam.volume import Volume
+from medlsam.volume.checks import check_finite
 from medlsam.weights.registry import resolve, sha256_of
 from medlsam.weights.store import is_ours, load_weights
 
@@ -50,7 +51,12 @@ class Localizer:
         return "dense" if isinstance(self.network, Encoder) else "patches"
 
     def embed(self, volume: Volume) -> Seen:
-        """A scan (HU, any orientation) as the network sees it; a dense one makes its one pass here."""
+        """A scan (HU, any orientation) as the network sees it; a dense one makes its one pass here.
+
+        Raises:
+            VolumeError: the scan, which may have been read elsewhere, has values that are NaN or infinite.
+        """
+        check_finite(volume)
         if isinstance(self.network, Encoder):
             return embed(volume, self.network, self.device, self.precision)
         return see(volume, self.network, self.device, self.batch)

@@ -72,6 +72,6 @@ def plan_view(scan: Scan, frame: Frame, keep: tuple[tuple[int, int], ...]) -> Vi
 
 
 def hu_of(codes: Tensor, levels_hu: NDArray[np.float32]) -> Tensor:
-    """HU of codes of any shape, where they are."""
+    """HU of uint8 codes: float32 of their shape (any), on their device; ``levels_hu`` (256,) is that of each code."""
     levels = torch.from_numpy(levels_hu).to(codes.device)
     return levels.index_select(0, codes.flatten().int()).view(codes.shape)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from medlsam.cluster import check_processes
-from medlsam.cluster.shared import PREFIX, clear_stale
+from medlsam.cluster.shared import PREFIX
 from medlsam.errors import UsageError
+from medlsam.files import remove_stale
 from medlsam.pool.find import Candidate, find_scans
 from medlsam.pool.manifest import Row, digest_of, read_rows, read_spacing, write_pool_file
 from medlsam.pool.reasons import FAILURES, LeftOut, Reason
@@ -201,7 +202,7 @@ def _clear(folder: Path) -> None:
         *folder.glob(f"{SHARDS}/*/.tmp-*"),
     ):
         left.unlink(missing_ok=True)
-    clear_stale(folder)
+    remove_stale(folder, f"{PREFIX}*")
 
 
 def _waiting(folder: Path, candidates: Sequence[Candidate], keep_doubles: bool) -> list[Candidate]:

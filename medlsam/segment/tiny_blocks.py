@@ -20,7 +20,15 @@ _NOTHING = -4.0
 
 @dataclass(frozen=True)
 class CropItem:
-    """One crop to do: whose it is, its slice, where it lies, and which part of the slice it answers."""
+    """One crop to do.
+
+    Attributes:
+        organ: whose it is.
+        prompt: its slice and box.
+        frame: where it lies in the slice.
+        low_xy: first column and row, of the slice's pixels, that it answers for.
+        high_xy: the end of them: one column and row after the last.
+    """
 
     organ: str
     prompt: SlicePrompt
@@ -45,7 +53,13 @@ def empty_block(items: Sequence[CropItem]) -> MaskBlock:
 
 
 def write(block: MaskBlock, item: CropItem, logits: Tensor) -> None:
-    """Put one crop's answer into the structure's block; several prompts in one slice: the larger counts."""
+    """Put one crop's answer into the structure's block; several prompts in one slice: the larger counts.
+
+    Args:
+        block: (Z, Y, X) probabilities; changed.
+        item: the crop.
+        logits: (S, S) on the crop's pixels, rows first.
+    """
     window = _something(item, logits)
     if window is None:
         return
@@ -76,7 +90,7 @@ def _something(item: CropItem, logits: Tensor) -> tuple[tuple[int, int], tuple[i
 
 
 def hint(prior: MaskBlock | None, item: CropItem, size: int) -> Tensor:
-    """The prior's slice on the crop, (size, size); NaN where there is none."""
+    """The prior's slice on the crop: (size, size) probabilities, rows first; NaN where there is none."""
     index = -1 if prior is None else item.prompt.z - prior.origin_zyx[0]
     if prior is None or not 0 <= index < len(prior.probability):
         return torch.full((size, size), torch.nan)

@@ -86,7 +86,7 @@ def sample(
         planes: C planes of (rows, columns); only the crop's part of them is read.
         frame: where to read.
         size: of the crop in pixels.
-        fill: the value outside the planes, and, in upright crops, of pixels that are not finite.
+        fill: the value outside the planes.
 
     Returns:
         (C, size, size) float32.
@@ -108,12 +108,7 @@ def sample(
     if frame.upright:
         counts = tensor.shape[:1:-1]
         columns, rows = (_reading(frame, a, size, int(low[a]), counts[a], steps[a]) for a in (0, 1))
-        found = rows @ tensor[0] @ columns.T
-        if not bool(
-            found.isfinite().all()
-        ):  # a product spreads over the crop what interpolation keeps to a place
-            found = rows @ torch.nan_to_num_(tensor[0], nan=0.0, posinf=0.0, neginf=0.0) @ columns.T
-        return found + fill
+        return rows @ tensor[0] @ columns.T + fill
     # theta maps the crop's -1..1 to the part's -1..1 (edges at +-1); a pooled pixel covers several
     matrix = frame._matrix() * frame.side_mm / 2 / np.asarray(frame.spacing_uv)[:, None]
     extent = np.array([tensor.shape[3], tensor.shape[2]]) * np.asarray(steps) / 2

@@ -40,6 +40,26 @@ def check_grid(grid: Grid, path: Path) -> None:
         )
 
 
+def check_finite(volume: Volume) -> None:
+    """Refuse values that are NaN or infinite, in a scan that was not read here: they would spread over whole slices.
+
+    Raises:
+        VolumeError: with their number.
+    """
+    if volume.array.dtype.kind != "f":
+        return
+    bad = sum(int(plane.size - np.isfinite(plane).sum()) for plane in volume.array)
+    if bad:
+        raise not_finite(volume.path or "volume", bad)
+
+
+def not_finite(where: Path | str, count: int) -> VolumeError:
+    """The error of a scan with so many values that are NaN or infinite."""
+    return VolumeError(
+        f"{where}: {count} values are NaN or infinite; replace them before use (outside the field of view by -1024)"
+    )
+
+
 def check_same_grid(image: Volume, labels: Volume) -> None:
     """Refuse a label map that does not lie on its scan's grid.
 

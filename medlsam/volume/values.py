@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.errors import VolumeError
+from medlsam.volume.checks import not_finite
 
 _LOW, _HIGH = np.iinfo(np.int16).min, np.iinfo(np.int16).max
 
@@ -50,10 +51,7 @@ def collect(parts: Iterable[NDArray[Any]], shape: tuple[int, ...], path: Path) -
             f"{path}: the file holds {than} voxels than the {flat.size} of its header; copy it again"
         )
     if bad:
-        raise VolumeError(
-            f"{path}: {bad} values are NaN or infinite; replace them before use "
-            "(outside the field of view by -1024)"
-        )
+        raise not_finite(path, bad)
     return array
 
 
