@@ -25,12 +25,12 @@ from medlsam.localize.encoder import EncoderConfig
 from medlsam.localize.feed import PretrainFeed
 from medlsam.localize.frames import random_frame
 from medlsam.localize.intensity import Intensity, change_intensity, draw_intensity
-from medlsam.localize.scan import ArrayScan
 from medlsam.localize.shared_norm import SharedBatchNorm, SharedStatistics
 from medlsam.localize.viewplan import plan_view
 from medlsam.localize.views import AIR_HU, ViewOptions, plan_pair
 from medlsam.pool.shard import SUFFIX, Shard, write_shard
 from medlsam.volume import Volume
+from tests.array_scan import ArrayScan
 
 OPTIONS = ViewOptions(shape_zyx=(16, 16, 16), points=8, negatives=8, elastic_mm=2.0)
 

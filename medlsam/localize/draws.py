@@ -133,7 +133,7 @@ class DrawBatch:
             config: says how HU are normalised.
 
         Returns:
-            The fields of ``ViewPair`` and of ``Draw``, stacked; ``views`` (B, 2, Z, Y, X) are normalised HU.
+            The fields of ``PairPlan`` and of ``Draw``, stacked; ``views`` (B, 2, Z, Y, X) are normalised HU.
         """
         hu = self.values if self.levels_hu is None else hu_of(self.values, self.levels_hu)
         blocks = hu.split([shape.numel() for shape in self.shapes])

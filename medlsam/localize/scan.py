@@ -1,13 +1,12 @@
 """What planning a view asks of a scan: its size, one block, and the values of some voxels.
 
-A ``Shard`` of a pool answers from the pages that hold them, so that a draw does not unpack the whole scan; an array in
-memory answers by indexing. Both give the same views.
+A ``Shard`` of a pool answers from the pages that hold them, so that a draw does not unpack the whole scan. What answers
+otherwise, such as an array in memory, gives the same views.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,30 +34,3 @@ class Scan(Protocol):
     def values_at(self, voxels_zyx: NDArray[np.integer[Any]]) -> NDArray[Any]:
         """(N,) HU of (N, 3) voxels that lie in the scan."""
         ...
-
-
-@dataclass(frozen=True, eq=False)
-class ArrayScan:
-    """A scan in memory.
-
-    Attributes:
-        array: (Z, Y, X) HU of any type.
-    """
-
-    array: NDArray[Any]
-
-    @property
-    def shape_zyx(self) -> tuple[int, int, int]:
-        """Voxels along each axis."""
-        z, y, x = self.array.shape
-        return z, y, x
-
-    def stored(self, start_zyx: Sequence[int], shape_zyx: Sequence[int]) -> tuple[NDArray[Any], None]:
-        """See ``Scan``."""
-        block = tuple(slice(first, first + n) for first, n in zip(start_zyx, shape_zyx, strict=True))
-        return self.array[block].copy(), None
-
-    def values_at(self, voxels_zyx: NDArray[np.integer[Any]]) -> NDArray[Any]:
-        """See ``Scan``."""
-        z, y, x = voxels_zyx.T
-        return np.asarray(self.array[z, y, x])

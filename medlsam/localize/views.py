@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from medlsam.localize.frames import Frame, random_frame
-from medlsam.localize.scan import ArrayScan, Scan
+from medlsam.localize.scan import Scan
 from medlsam.localize.viewplan import ViewPlan, plan_view
 
 #: Below this a voxel is taken for air outside the body when points are drawn.
@@ -49,38 +49,17 @@ class ViewOptions:
     negatives: int = 512
 
 
-@dataclass(frozen=True)
-class ViewPair:
-    """Two views of one scan, and points common to both. Points are (x, y, z).
+@dataclass(frozen=True, eq=False)
+class PairPlan:
+    """Two views of one scan, still to be drawn, and points common to both. Points are (x, y, z).
 
     Attributes:
-        views: (2, Z, Y, X) HU.
+        views: the plans of the two views.
         points: (2, N, 3) view voxel indices of the common places.
         places: (N, 3) their places in the scan, mm (x, y, z from the scan's first voxel).
         valid: (N,) whether a point is real or only padding.
         negatives: (2, M, 3) view voxel indices of further places.
         negative_places: (2, M, 3) their places in the scan, mm.
-    """
-
-    views: Tensor
-    points: Tensor
-    places: Tensor
-    valid: Tensor
-    negatives: Tensor
-    negative_places: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class PairPlan:
-    """A ``ViewPair`` whose views are not drawn yet: everything about it that needs the scan or chance.
-
-    Attributes:
-        views: the plans of the two views.
-        points: see ``ViewPair``; so are the other fields.
-        places: see there.
-        valid: see there.
-        negatives: see there.
-        negative_places: see there.
     """
 
     views: tuple[ViewPlan, ViewPlan]
@@ -195,17 +174,3 @@ def plan_pair(scan: Scan, spacing_mm: float, options: ViewOptions, rng: np.rando
         negatives=tensor(np.stack([o[0] for o in others])),
         negative_places=tensor(np.stack([o[1] for o in others]) * spacing_mm),
     )
-
-
-def draw_pair(scan: Tensor, spacing_mm: float, options: ViewOptions, rng: np.random.Generator) -> ViewPair:
-    """Two overlapping augmented views of a scan: ``plan_pair``, and the views drawn where the scan is.
-
-    Args:
-        scan: (Z, Y, X) HU on an isotropic grid, in the processors' memory.
-        spacing_mm: of that grid.
-        options: how to draw.
-        rng: the only source of chance.
-    """
-    plan = plan_pair(ArrayScan(scan.numpy()), spacing_mm, options, rng)
-    views = torch.stack([view.draw(AIR_HU) for view in plan.views])
-    return ViewPair(views, plan.points, plan.places, plan.valid, plan.negatives, plan.negative_places)
