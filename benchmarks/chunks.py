@@ -19,9 +19,9 @@ from rich.table import Table
 import medlsam
 from benchmarks.common import answer, command, options, progress
 from benchmarks.published_schedule import random_vit_b
-from medlsam.device import autocast
-from medlsam.segment import sam
-from medlsam.segment.tiny import TinySegmenter
+from medlsam.runtime.device import autocast
+from medlsam.segment.sam import model as sam
+from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 
 SIDE = 512
 

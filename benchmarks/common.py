@@ -15,13 +15,14 @@ from rich.table import Table
 from scipy.ndimage import find_objects
 
 from medlsam.errors import MedlsamError, UsageError
-from medlsam.files import write_json
+from medlsam.evaluation.scores import summarize
 from medlsam.geometry import Box
-from medlsam.inputs import Case, find_cases, read_case_list
-from medlsam.localize.build import Support
+from medlsam.io.cases import Case, find_cases
+from medlsam.io.label_names import read_case_list
+from medlsam.localize.build_templates import Support
 from medlsam.localize.localizer import Localizer
-from medlsam.localize.seen import Seen
-from medlsam.scoring.scores import summarize
+from medlsam.localize.protocol import Seen
+from medlsam.runtime.atomic_files import write_json
 from medlsam.volume import Volume
 
 #: Where the real scans lie unless told; see its README for what may be used for what.

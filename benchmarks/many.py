@@ -31,11 +31,12 @@ from rich.table import Table
 import medlsam
 from benchmarks.common import answer, command, listed_cases, options, progress
 from medlsam.batch import Progress, segment_folder
-from medlsam.inputs import Case
-from medlsam.localize.build import Support, build_templates
-from medlsam.localize.templates import TemplateSet
-from medlsam.phantom import phantom
-from medlsam.volume import read_label_map, write_volume
+from medlsam.io.cases import Case
+from medlsam.io.read import read_label_map
+from medlsam.io.write import write_volume
+from medlsam.localize.build_templates import Support, build_templates
+from medlsam.localize.templates.template_set import TemplateSet
+from medlsam.phantoms import phantom
 
 SEEDS = (1, 2)
 #: Sizes differ as those of patients do: voxels of so many millimetres, in turn.

@@ -24,16 +24,18 @@ from rich.console import Console
 from rich.table import Table
 
 from medlsam.geometry import Grid
-from medlsam.localize import tiling
-from medlsam.localize.build import Support, build_templates
-from medlsam.localize.encoder import Encoder, EncoderConfig, fast_layout
+from medlsam.io.read import read_volume
+from medlsam.io.write import write_volume
+from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.localizer import Localizer, load_localizer
 from medlsam.localize.locate import locate
-from medlsam.localize.templates import TemplateSet
-from medlsam.phantom import phantom
-from medlsam.pipeline import MedLSAM
+from medlsam.localize.network import tiling
+from medlsam.localize.network.encoder import Encoder, EncoderConfig, fast_layout
+from medlsam.localize.templates.template_set import TemplateSet
+from medlsam.phantoms import phantom
+from medlsam.pipeline.model import MedLSAM
 from medlsam.results import Localization
-from medlsam.volume import Volume, read_volume, resample, write_volume
+from medlsam.volume import Volume, resample
 
 SEEDS, SCAN, REGION = (1, 2), 11, "body"
 STAGES = ("start", "read", "embed", "locate", "segment")

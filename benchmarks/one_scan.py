@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 import medlsam
-from medlsam.localize.build import Support, build_templates
-from medlsam.phantom import phantom
-from medlsam.stopwatch import Stopwatch
+from medlsam.localize.build_templates import Support, build_templates
+from medlsam.phantoms import phantom
+from medlsam.runtime.stopwatch import Stopwatch
 
 TEMPLATE_SEEDS = (1, 2, 3)
 SCAN_SEED = 11

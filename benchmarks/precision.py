@@ -18,13 +18,14 @@ from rich.table import Table
 
 import medlsam
 from benchmarks.common import answer, command, listed_cases, options, progress
-from medlsam.localize.templates import TemplateSet
-from medlsam.metrics import dice
-from medlsam.pipeline import MedLSAM
+from medlsam.evaluation.oracles import score_map
+from medlsam.evaluation.references import CaseReference, find_references
+from medlsam.io.read import read_volume
+from medlsam.localize.templates.template_set import TemplateSet
+from medlsam.measure.metrics import dice
+from medlsam.pipeline.model import MedLSAM
 from medlsam.results import Localization, Segmentation
-from medlsam.scoring.references import CaseReference, find_references
-from medlsam.scoring.rows import score_map
-from medlsam.volume import Volume, read_volume
+from medlsam.volume import Volume
 
 WAYS = ("float32", "bfloat16, templates of float32", "bfloat16")
 HEADS = (

@@ -30,17 +30,18 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import nn
 
-from medlsam.localize.encoder import Encoder, normalise_hu
-from medlsam.segment import tiny
-from medlsam.segment._sam_import import sam_parts
+from medlsam.io.write import write_volume
+from medlsam.localize.network.encoder import Encoder, normalise_hu
+from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.segment.label_map import MaskBlock
+from medlsam.segment.load import Segmenter
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.registry import SEGMENTERS
-from medlsam.segment.sam import SamSlices, build_network
-from medlsam.segment.segmenters import Segmenter
-from medlsam.segment.volume_segmenter import MaskBlock
-from medlsam.segment.whole_slices import WholeSliceSegmenter
-from medlsam.stopwatch import Stopwatch
-from medlsam.volume import Volume, write_volume
+from medlsam.segment.sam._import import sam_parts
+from medlsam.segment.sam.model import SamSlices, build_network
+from medlsam.segment.sam.segmenter import WholeSliceSegmenter
+from medlsam.segment.sam_tiny import segmenter as tiny
+from medlsam.volume import Volume
 
 CUBE = 64
 #: Cubes of the starts, and around the extreme points of one structure.

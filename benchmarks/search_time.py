@@ -33,16 +33,16 @@ from torch import Tensor
 from benchmarks.common import answer, command, options, progress
 from benchmarks.timing import Seconds, Times, counted, timed
 from medlsam.errors import UsageError
-from medlsam.localize.build import Support, build_templates
-from medlsam.localize.embedding import encoder_grid
-from medlsam.localize.encoder import Encoder, normalise_hu
-from medlsam.localize.kernels import CELLS
+from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.localizer import Localizer, load_localizer
 from medlsam.localize.locate import locate
-from medlsam.localize.published import PublishedNetwork
-from medlsam.localize.templates import OrganSupport, TemplateSet
+from medlsam.localize.medlam.kernels import CELLS
+from medlsam.localize.medlam.network import PublishedNetwork
+from medlsam.localize.network.embedding import encoder_grid
+from medlsam.localize.network.encoder import Encoder, normalise_hu
+from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
 from medlsam.options import SEARCHES
-from medlsam.phantom import phantom
+from medlsam.phantoms import phantom
 from medlsam.volume import Volume, resample
 
 TEMPLATES, SCAN = (1, 2, 3, 4, 5), 11

@@ -32,20 +32,22 @@ from benchmarks.common import answer, command, options, progress
 from benchmarks.meter import Meter, matmul_rate, peak_gb
 from benchmarks.published_schedule import seconds_of
 from benchmarks.speed_tables import Column, ratios_of, structures_of, table_of
-from medlsam.device import autocast_dtype
 from medlsam.geometry import Grid
-from medlsam.localize import embedding as embedding_module
-from medlsam.localize.build import Support, build_templates
+from medlsam.io.read import read_volume
+from medlsam.io.write import write_volume
+from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
-from medlsam.localize.templates import TemplateSet
-from medlsam.metrics import dice
+from medlsam.localize.network import embedding as embedding_module
+from medlsam.localize.templates.template_set import TemplateSet
+from medlsam.measure.metrics import dice
 from medlsam.options import Policy
-from medlsam.phantom import phantom
-from medlsam.prompting import all_asks
-from medlsam.segment.volume_segmenter import assemble
-from medlsam.stopwatch import Stopwatch
-from medlsam.volume import Volume, read_volume, resample, to_canonical, write_volume
+from medlsam.phantoms import phantom
+from medlsam.pipeline.prompts import all_asks
+from medlsam.runtime.device import autocast_dtype
+from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.segment.label_map import assemble
+from medlsam.volume import Volume, resample, to_canonical
 
 TEMPLATES, SCAN = (1, 2, 3, 4, 5), 11
 HEIGHTS, SHAPE, SPACING = (180.0, 670.0), (200, 512, 512), (0.8, 0.8, 2.45)

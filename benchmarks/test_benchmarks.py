@@ -12,36 +12,37 @@ import pytest
 import torch
 
 from benchmarks import (
-    abdomen,
-    absent,
-    answers,
-    body,
-    crops,
-    finetune_sarcoma,
-    lungs,
     meter,
-    pool_layouts,
-    pretrain_rate,
     published_schedule,
-    reach,
     search_time,
-    template_count,
     timing,
 )
 from benchmarks.common import SeenOnce, cut_structures, evenly, held, in_view, listed_cases
+from benchmarks.localize import (
+    abdomen,
+    absent,
+    answers,
+    crops,
+    lungs,
+    reach,
+    template_count,
+)
+from benchmarks.pretrain import pool_layouts, pretrain_rate
+from benchmarks.segment import body, finetune_sarcoma
 from medlsam.errors import UsageError
+from medlsam.evaluation.references import find_references
 from medlsam.geometry import Box, Grid
-from medlsam.inputs import find_cases
-from medlsam.localize.build import Support, build_templates
-from medlsam.localize.embedding import Embedding
-from medlsam.localize.encoder import Encoder, EncoderConfig
+from medlsam.io.cases import find_cases
+from medlsam.io.write import write_volume
+from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.localizer import Localizer
-from medlsam.localize.published import PublishedNetwork
+from medlsam.localize.medlam.network import PublishedNetwork
+from medlsam.localize.network.embedding import Embedding
+from medlsam.localize.network.encoder import Encoder, EncoderConfig
 from medlsam.results import LocatedOrgan
-from medlsam.scoring.references import find_references
 from medlsam.segment.prompts import SlicePrompt
-from medlsam.volume import Volume, write_volume
-from tests.fake_embedding import fake_embedding
+from medlsam.volume import Volume
+from tests.support.fake_embedding import fake_embedding
 
 NAMES = {1: "lung_left", 2: "lung_right"}
 #: Low and high corners in the reference anatomy, mm.

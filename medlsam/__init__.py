@@ -12,22 +12,22 @@ they are imported when they are first used, so that ``import medlsam`` is quick 
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medlsam.batch import localize_folder, segment_folder
     from medlsam.errors import MedlsamError
-    from medlsam.evaluate import evaluate
+    from medlsam.evaluation.run import evaluate
     from medlsam.geometry import Box, ExtremePoints, Grid
-    from medlsam.localize.templates import TemplateSet
-    from medlsam.phantom import phantom
-    from medlsam.pipeline import MedLSAM, load
+    from medlsam.io.read import read_volume
+    from medlsam.io.write import write_volume
+    from medlsam.localize.templates.template_set import TemplateSet
+    from medlsam.phantoms import phantom
+    from medlsam.pipeline.model import MedLSAM, load
     from medlsam.results import Localization, LocatedOrgan, Segmentation
-    from medlsam.segment.finetune import finetune
-    from medlsam.volume import Volume, read_volume, write_volume
+    from medlsam.segment.finetune.run import finetune
+    from medlsam.volume import Volume
 
 __version__ = "0.1.0"
 
@@ -59,19 +59,19 @@ _HOME = {
     "Grid": "medlsam.geometry",
     "Localization": "medlsam.results",
     "LocatedOrgan": "medlsam.results",
-    "MedLSAM": "medlsam.pipeline",
+    "MedLSAM": "medlsam.pipeline.model",
     "MedlsamError": "medlsam.errors",
     "Segmentation": "medlsam.results",
-    "TemplateSet": "medlsam.localize.templates",
+    "TemplateSet": "medlsam.localize.templates.template_set",
     "Volume": "medlsam.volume",
-    "evaluate": "medlsam.evaluate",
-    "finetune": "medlsam.segment.finetune",
-    "load": "medlsam.pipeline",
+    "evaluate": "medlsam.evaluation.run",
+    "finetune": "medlsam.segment.finetune.run",
+    "load": "medlsam.pipeline.model",
     "localize_folder": "medlsam.batch",
-    "phantom": "medlsam.phantom",
-    "read_volume": "medlsam.volume",
+    "phantom": "medlsam.phantoms",
+    "read_volume": "medlsam.io.read",
     "segment_folder": "medlsam.batch",
-    "write_volume": "medlsam.volume",
+    "write_volume": "medlsam.io.write",
 }
 
 
@@ -85,18 +85,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(ModuleType):
-    """Keeps ``medlsam.phantom`` and ``medlsam.evaluate`` the functions, whatever is imported first.
-
-    Both functions live in modules of their own name, and Python sets a module as an attribute of its package
-    when it is first imported. ``from medlsam.phantom import ...`` reaches into the module as usual.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

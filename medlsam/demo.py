@@ -16,15 +16,15 @@ from rich.table import Table
 from medlsam.batch import segment_folder
 from medlsam.demo_scans import write_demo_scans
 from medlsam.errors import UsageError
-from medlsam.figures import draw_organ, png
-from medlsam.files import atomic_path, write_json
-from medlsam.metrics import dice
+from medlsam.export.figures import draw_organ, png
+from medlsam.export.report import write_report
+from medlsam.export.scene import scene
+from medlsam.io.read import read_label_map, read_volume
+from medlsam.measure.metrics import dice
 from medlsam.options import InferenceOptions
-from medlsam.pipeline import MedLSAM, load
-from medlsam.report import write_report
+from medlsam.pipeline.model import MedLSAM, load
 from medlsam.results import Localization
-from medlsam.scene import scene
-from medlsam.volume import read_label_map, read_volume
+from medlsam.runtime.atomic_files import atomic_path, write_json
 
 #: What is looked for: structures of several kinds and sizes, all of which a reader can recognise.
 ORGANS = (

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from medlsam.files import write_json
-from medlsam.phantom import phantom
-from medlsam.volume import Volume, write_volume
+from medlsam.io.write import write_volume
+from medlsam.phantoms import phantom
+from medlsam.runtime.atomic_files import write_json
+from medlsam.volume import Volume
 
 
 def write_demo_scans(

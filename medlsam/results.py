@@ -95,7 +95,7 @@ class Localization:
     volume: Volume | None = None
 
     def _repr_html_(self) -> str:
-        from medlsam.notebook import localization_html
+        from medlsam.export.notebook import localization_html
 
         return localization_html(self)
 
@@ -138,6 +138,6 @@ class Segmentation:
     warnings: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
-        from medlsam.notebook import segmentation_html
+        from medlsam.export.notebook import segmentation_html
 
         return segmentation_html(self)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from medlsam.demo import DemoResult, demo_table, run_demo
 from medlsam.errors import UsageError
-from medlsam.volume import read_label_map, read_volume
+from medlsam.io.read import read_label_map, read_volume
 
 
 @pytest.fixture(scope="module")

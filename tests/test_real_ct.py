@@ -10,8 +10,8 @@ import pytest
 
 import medlsam
 from medlsam.geometry import mask_box
-from medlsam.metrics import dice
-from medlsam.volume import read_label_map, read_volume
+from medlsam.io.read import read_label_map, read_volume
+from medlsam.measure.metrics import dice
 
 CASE = "openkbp_030"
 SUPPORTS = ("openkbp_066", "openkbp_082")

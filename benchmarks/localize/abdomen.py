@@ -21,20 +21,21 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from benchmarks.absent import ABDOMEN_TEMPLATE, PELVIC
-from benchmarks.answers import STATUSES
 from benchmarks.common import SeenOnce, answer, command, held, in_view, options, progress, spread
-from medlsam.figures import draw_localization, draw_segmentation, png
-from medlsam.files import atomic_path
+from benchmarks.localize.absent import ABDOMEN_TEMPLATE, PELVIC
+from benchmarks.localize.answers import STATUSES
+from medlsam.export.figures import draw_localization, draw_segmentation, png
 from medlsam.geometry import mask_box
-from medlsam.localize.build import Support, build_templates
+from medlsam.io.read import read_volume
+from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
-from medlsam.localize.templates import TemplateSet
-from medlsam.metrics import box_iou, wall_distance
+from medlsam.localize.templates.template_set import TemplateSet
+from medlsam.measure.metrics import box_iou, wall_distance
+from medlsam.pipeline.templates import find_supports, read_supports
 from medlsam.results import Localization, LocatedOrgan, Segmentation
-from medlsam.supports import find_supports, read_supports
-from medlsam.volume import Volume, read_volume
+from medlsam.runtime.atomic_files import atomic_path
+from medlsam.volume import Volume
 
 SLAB = "ts_example_dicom"
 UNLABELLED = ("crlm_1004", "crlm_1006", "acrin_flt_breast_001_b")

@@ -18,18 +18,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import lungs
-from benchmarks.answers import Answer, ask, summary, tables
 from benchmarks.common import SeenOnce, answer, command, cut_structures, held, listed_cases, options, progress
-from benchmarks.crops import crops, keep_heights
-from medlsam.inputs import Case
-from medlsam.localize.build import Support, build_templates
+from benchmarks.localize import lungs
+from benchmarks.localize.answers import (
+    Answer,
+    ask,
+    summary,
+    tables,
+)
+from benchmarks.localize.crops import crops, keep_heights
+from medlsam.evaluation.references import CaseReference, References, find_references
+from medlsam.io.cases import Case
+from medlsam.io.read import read_volume
+from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.localizer import load_localizer
-from medlsam.localize.templates import TemplateSet
-from medlsam.phantom import phantom
-from medlsam.scoring.references import CaseReference, References, find_references
-from medlsam.supports import find_supports, read_supports
-from medlsam.volume import Volume, read_volume, to_canonical
+from medlsam.localize.templates.template_set import TemplateSet
+from medlsam.phantoms import phantom
+from medlsam.pipeline.templates import find_supports, read_supports
+from medlsam.volume import Volume, to_canonical
 
 #: Head-neck structures with ends of their own; contours of cord and oesophagus end somewhere along one that goes on.
 BOUNDED = ("Brainstem", "RightParotid", "LeftParotid", "Larynx", "Mandible")

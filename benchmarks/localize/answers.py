@@ -10,9 +10,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks.common import SeenOnce
+from medlsam.evaluation.reliability import NOT_THERE
 from medlsam.localize.locate import locate
-from medlsam.localize.templates import TemplateSet
-from medlsam.scoring.trust import NOT_THERE
+from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.volume import Volume
 
 STATUSES = ("found", "uncertain", "missing", "out_of_view")

@@ -23,16 +23,16 @@ from rich.table import Table
 from scipy import ndimage
 
 from benchmarks.common import SeenOnce, answer, command, evenly, options, progress
-from medlsam.inputs import read_case_list
-from medlsam.localize.answer import Answer
-from medlsam.localize.build import Support, build_templates
-from medlsam.localize.calibrate import CrossAnswers, cross_table
-from medlsam.localize.consensus import SearchOptions, consensus
-from medlsam.localize.diagnose import Diagnosis, diagnose
+from medlsam.evaluation.references import find_references
+from medlsam.io.label_names import read_case_list
+from medlsam.localize.build_templates import Support, build_templates
+from medlsam.localize.confidence.leave_one_out import CrossAnswers, cross_table
+from medlsam.localize.confidence.outliers import Diagnosis, diagnose
 from medlsam.localize.localizer import load_localizer
-from medlsam.localize.templates import OrganSupport, TemplateSet
-from medlsam.scoring.references import find_references
-from medlsam.supports import find_supports, read_supports
+from medlsam.localize.search.candidate import Answer
+from medlsam.localize.search.consensus import SearchOptions, consensus
+from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
+from medlsam.pipeline.templates import find_supports, read_supports
 from medlsam.volume import Volume, to_canonical
 
 PAIR = ("LeftParotid", "RightParotid")

@@ -27,11 +27,17 @@ from scipy.optimize import minimize
 from scipy.stats import spearmanr
 
 from benchmarks.common import SeenOnce, answer, command, listed_cases, options, progress
-from benchmarks.status_rows import Collected, Row, Trial, collect
-from medlsam.files import write_json
-from medlsam.inputs import read_case_list
-from medlsam.localize import calibrate, status
+from benchmarks.localize.status_rows import (
+    Collected,
+    Row,
+    Trial,
+    collect,
+)
+from medlsam.io.label_names import read_case_list
+from medlsam.localize.confidence import leave_one_out as calibrate
+from medlsam.localize.confidence import status
 from medlsam.localize.localizer import load_localizer
+from medlsam.runtime.atomic_files import write_json
 
 TARGET = Path(status.__file__).with_suffix(".json")
 CACHE = Path(".pool/status")

@@ -33,11 +33,11 @@ from benchmarks.common import (
     spread,
 )
 from medlsam.geometry import mask_box
-from medlsam.localize.build import Support, build_templates
+from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
-from medlsam.metrics import box_iou, wall_distance
-from medlsam.supports import find_supports, read_supports
+from medlsam.measure.metrics import box_iou, wall_distance
+from medlsam.pipeline.templates import find_supports, read_supports
 
 LUNGS = ("lung_left", "lung_right")
 CHEST = ("acrin_flt_breast_013", "cmb_crc_01068", "lidc_0001", "lidc_0314", "nsclc_lung1_001")

@@ -19,19 +19,19 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from benchmarks import lungs
 from benchmarks.common import SeenOnce, answer, command, listed_cases, options, progress
+from benchmarks.localize import lungs
+from medlsam.evaluation.references import find_references
 from medlsam.geometry import Box, mask_box
-from medlsam.inputs import read_case_list
-from medlsam.localize.build import Support, build_templates
+from medlsam.io.label_names import read_case_list
+from medlsam.io.read import read_volume
+from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
-from medlsam.localize.seen import Seen
-from medlsam.localize.templates import Reaches, TemplateSet
-from medlsam.metrics import box_iou, wall_distance
-from medlsam.scoring.references import find_references
-from medlsam.supports import find_supports, read_supports
-from medlsam.volume import read_volume
+from medlsam.localize.protocol import Seen
+from medlsam.localize.templates.template_set import Reaches, TemplateSet
+from medlsam.measure.metrics import box_iou, wall_distance
+from medlsam.pipeline.templates import find_supports, read_supports
 
 CHOOSE, TRAIN = "configs/trials/cases.json:choose", "configs/trials/cases.json:train"
 #: Sizes of the template sets that are drawn, and the complete cases that they are drawn from.

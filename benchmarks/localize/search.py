@@ -19,15 +19,16 @@ from rich.console import Console
 from rich.table import Table
 
 import medlsam
-from medlsam.inputs import find_cases, read_case_list
-from medlsam.localize.consensus import SearchOptions
+from medlsam.evaluation.references import find_references
+from medlsam.io.cases import find_cases
+from medlsam.io.label_names import read_case_list
+from medlsam.io.read import read_volume
 from medlsam.localize.locate import locate
-from medlsam.localize.seen import Seen
-from medlsam.localize.templates import TemplateSet
-from medlsam.metrics import box_iou, wall_distance
-from medlsam.opening import case_generator
-from medlsam.scoring.references import find_references
-from medlsam.volume import read_volume
+from medlsam.localize.protocol import Seen
+from medlsam.localize.search.consensus import SearchOptions
+from medlsam.localize.templates.template_set import TemplateSet
+from medlsam.measure.metrics import box_iou, wall_distance
+from medlsam.pipeline.opening import case_generator
 
 SHARED = "../shared/ct/openkbp"
 #: Name to (search, options).

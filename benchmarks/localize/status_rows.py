@@ -13,20 +13,21 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import absent, lungs
-from benchmarks.answers import Answer
 from benchmarks.common import SeenOnce, evenly, progress
-from medlsam.files import write_json
-from medlsam.inputs import Case
-from medlsam.localize.build import Support, build_templates
-from medlsam.localize.calibrate import leave_one_out, locate_each_other
-from medlsam.localize.consensus import SearchOptions
+from benchmarks.localize import absent, lungs
+from benchmarks.localize.answers import Answer
+from medlsam.evaluation.references import References, find_references
+from medlsam.io.cases import Case
+from medlsam.io.read import read_volume
+from medlsam.localize.build_templates import Support, build_templates
+from medlsam.localize.confidence.leave_one_out import leave_one_out, locate_each_other
 from medlsam.localize.locate import locate
-from medlsam.localize.templates import TemplateSet
-from medlsam.metrics import box_iou
-from medlsam.scoring.references import References, find_references
-from medlsam.supports import find_supports, read_supports
-from medlsam.volume import read_volume, to_canonical
+from medlsam.localize.search.consensus import SearchOptions
+from medlsam.localize.templates.template_set import TemplateSet
+from medlsam.measure.metrics import box_iou
+from medlsam.pipeline.templates import find_supports, read_supports
+from medlsam.runtime.atomic_files import write_json
+from medlsam.volume import to_canonical
 
 #: So many template sets of each size, drawn from so many cases that have all structures.
 SETS = {5: 3, 3: 2, 2: 2, 1: 3}

@@ -20,15 +20,20 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks.common import SeenOnce, answer, command, listed_cases, options, progress
-from medlsam.inputs import Case
-from medlsam.localize.build import Support, build_templates
+from medlsam.evaluation.references import References, find_references
+from medlsam.evaluation.scores import (
+    OrganScore,
+    aggregate_boxes,
+    score_box,
+    summarize,
+)
+from medlsam.io.cases import Case
+from medlsam.io.read import read_volume
+from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
-from medlsam.localize.templates import TemplateSet
-from medlsam.scoring.references import References, find_references
-from medlsam.scoring.scores import OrganScore, aggregate_boxes, score_box, summarize
-from medlsam.supports import find_supports, read_supports
-from medlsam.volume import read_volume
+from medlsam.localize.templates.template_set import TemplateSet
+from medlsam.pipeline.templates import find_supports, read_supports
 
 Sets = dict[int, list[TemplateSet]]
 

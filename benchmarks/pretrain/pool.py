@@ -22,13 +22,14 @@ import numpy as np
 from rich.table import Table
 
 from benchmarks.common import answer, command, evenly, options, progress
-from benchmarks.pool_layouts import Layout, hu_of, layouts
+from benchmarks.pretrain.pool_layouts import Layout, hu_of, layouts
 from medlsam.errors import MedlsamError
-from medlsam.phantom import phantom
+from medlsam.io.read import read_volume
+from medlsam.phantoms import phantom
 from medlsam.pool.find import find_scans
-from medlsam.pool.prepare import prepare
+from medlsam.pool.preprocess import prepare
 from medlsam.pool.table import to_codes
-from medlsam.volume import Volume, read_volume
+from medlsam.volume import Volume
 
 SIZE = (64, 64, 64)
 PROCESSES = 2

@@ -18,10 +18,10 @@ import numpy as np
 from rich.table import Table
 
 from benchmarks.common import answer, command, options, progress
-from medlsam.phantom import phantom
+from medlsam.io.write import write_volume
+from medlsam.phantoms import phantom
 from medlsam.pool.build import build_pool
 from medlsam.pool.find import find_scans
-from medlsam.volume import write_volume
 
 
 def kills(raw: Path, folder: Path, count: int) -> dict[str, Any]:

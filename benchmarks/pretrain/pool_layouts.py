@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.common import progress
-from medlsam.pool.shard import Shard, write_shard
+from medlsam.pool.packed_scan import Shard, write_shard
 from medlsam.pool.table import LEVELS_HU, to_codes
 from medlsam.volume import Volume
 

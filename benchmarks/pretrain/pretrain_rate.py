@@ -25,14 +25,22 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import CT, answer, command, evenly, progress
-from benchmarks.pretrain_tables import Assumed, Rates, Spread, measured, projected
-from medlsam.device import resolve_device
-from medlsam.inputs import find_cases
-from medlsam.localize.draws import PairDraws, gather
-from medlsam.localize.feed import PretrainFeed
-from medlsam.localize.pretrain import MedLAMPretraining, PretrainCLI
-from medlsam.localize.views import AIR_HU
-from medlsam.volume import Volume, lps_grid, read_volume, resample, write_volume
+from benchmarks.pretrain.pretrain_tables import (
+    Assumed,
+    Rates,
+    Spread,
+    measured,
+    projected,
+)
+from medlsam.io.cases import find_cases
+from medlsam.io.read import read_volume
+from medlsam.io.write import write_volume
+from medlsam.localize.pretrain.dataset import PairDraws, gather
+from medlsam.localize.pretrain.feed import PretrainFeed
+from medlsam.localize.pretrain.module import MedLAMPretraining, PretrainCLI
+from medlsam.localize.pretrain.view_pairs import AIR_HU
+from medlsam.runtime.device import resolve_device
+from medlsam.volume import Volume, lps_grid, resample
 
 #: Folders of real scans whose headers are read; one of the last is resampled.
 SCANS = ("openkbp/imagesTr", "body")

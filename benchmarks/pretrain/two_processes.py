@@ -22,8 +22,8 @@ import yaml
 from rich.table import Table
 
 from benchmarks.common import answer, command, options, progress
-from medlsam.phantom import phantom
-from medlsam.volume import write_volume
+from medlsam.io.write import write_volume
+from medlsam.phantoms import phantom
 
 SEEDS = (1, 2, 3, 4)
 
@@ -57,7 +57,7 @@ def curve(config: Path, place: Path, processes: int, threads: int) -> np.ndarray
     more += ["--trainer.devices", str(processes)]
     if processes > 1:
         more += ["--trainer.strategy", "ddp"]
-    words = [sys.executable, "-m", "medlsam.localize.pretrain", "fit", "--config", str(config), *more]
+    words = [sys.executable, "-m", "medlsam.localize.pretrain.module", "fit", "--config", str(config), *more]
     subprocess.run(
         words, check=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)}, stdout=subprocess.DEVNULL
     )

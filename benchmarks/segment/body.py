@@ -24,15 +24,15 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 import medlsam
-from benchmarks.abdomen import SLAB
-from benchmarks.absent import ABDOMEN_TEMPLATE
 from benchmarks.common import answer, command, held, options, progress, spread
-from benchmarks.lungs import CHEST, LUNGS, whole_structures
-from medlsam.evaluate import evaluate
-from medlsam.inputs import Case
-from medlsam.pipeline import MedLSAM
-from medlsam.scoring.scores import ROWS
-from medlsam.supports import find_supports, read_supports
+from benchmarks.localize.abdomen import SLAB
+from benchmarks.localize.absent import ABDOMEN_TEMPLATE
+from benchmarks.localize.lungs import CHEST, LUNGS, whole_structures
+from medlsam.evaluation.run import evaluate
+from medlsam.evaluation.scores import ROWS
+from medlsam.io.cases import Case
+from medlsam.pipeline.model import MedLSAM
+from medlsam.pipeline.templates import find_supports, read_supports
 
 Row = dict[str, str]
 

@@ -15,17 +15,17 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from benchmarks import lungs
 from benchmarks.common import SeenOnce, answer, command, listed_cases, options, progress
-from medlsam.files import write_json
+from benchmarks.localize import lungs
+from medlsam.evaluation.references import find_references
 from medlsam.geometry import mask_box
-from medlsam.inputs import read_case_list
-from medlsam.localize.build import build_templates
+from medlsam.io.label_names import read_case_list
+from medlsam.io.read import read_volume
+from medlsam.localize.build_templates import build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
-from medlsam.scoring.references import find_references
-from medlsam.supports import find_supports, read_supports
-from medlsam.volume import read_volume
+from medlsam.pipeline.templates import find_supports, read_supports
+from medlsam.runtime.atomic_files import write_json
 
 TARGET = Path("configs/box_errors.json")
 TEMPLATES, SETS, CANDIDATES = 5, 3, 13

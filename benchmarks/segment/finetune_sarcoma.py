@@ -23,8 +23,8 @@ from rich.table import Table
 
 from benchmarks.common import CT, answer, command, progress
 from medlsam.cli.finetune import to_table
-from medlsam.segment.finetune import finetune
-from medlsam.segment.tune_options import TuneOptions
+from medlsam.segment.finetune.options import TuneOptions
+from medlsam.segment.finetune.run import finetune
 
 TRAIN = tuple(f"sts_{number:03d}" for number in range(1, 9))
 JUDGE = tuple(f"sts_{number:03d}" for number in range(9, 15))

@@ -25,18 +25,19 @@ from rich.table import Table
 
 import medlsam
 from benchmarks.common import answer, command, evenly, listed_cases, options, progress, spread
-from medlsam.files import write_json
+from medlsam.evaluation.oracles import score_map
+from medlsam.evaluation.references import CaseReference, find_references
+from medlsam.io.read import read_volume
 from medlsam.options import Policy
-from medlsam.pipeline import MedLSAM
+from medlsam.pipeline.model import MedLSAM
+from medlsam.pipeline.segment import segment_located
 from medlsam.results import Localization
-from medlsam.scoring.references import CaseReference, find_references
-from medlsam.scoring.rows import score_map
+from medlsam.runtime.atomic_files import write_json
+from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.segment.label_map import MaskBlock
+from medlsam.segment.load import Segmenter
 from medlsam.segment.prompts import SlicePrompt
-from medlsam.segment.segmenters import Segmenter
-from medlsam.segment.volume_segmenter import MaskBlock
-from medlsam.segmenting import segment_located
-from medlsam.stopwatch import Stopwatch
-from medlsam.volume import Volume, read_volume
+from medlsam.volume import Volume
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,29 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import prompt_policies
-from benchmarks.prompt_policies import AskedOnce, Way, by_organ, gain, score_case, table
+from benchmarks.segment import prompt_policies
+from benchmarks.segment.prompt_policies import (
+    AskedOnce,
+    Way,
+    by_organ,
+    gain,
+    score_case,
+    table,
+)
+from medlsam.evaluation.references import CaseReference
 from medlsam.geometry import Grid
 from medlsam.options import Policy
-from medlsam.scoring.references import CaseReference
+from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
-from medlsam.segment.volume_segmenter import MaskBlock
-from medlsam.stopwatch import Stopwatch
 from medlsam.volume import Volume
-from tests.stub_model import StubSegmenter, draw_ct, stub_model, template_set, true_mask
+from tests.support.stub_model import (
+    StubSegmenter,
+    draw_ct,
+    stub_model,
+    template_set,
+    true_mask,
+)
 
 GRID = Grid((16, 24, 28), (1.5, 2.0, 2.5), (10.0, -20.0, 5.0))
 

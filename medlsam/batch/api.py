@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from medlsam.batch.run import Answer, Run
-from medlsam.batch.scans import run_scans
+from medlsam.batch.loop import run_scans
 from medlsam.batch.spread import Spread
 from medlsam.batch.summary import BatchResult, Progress
-from medlsam.files import write_json
-from medlsam.inputs import Case
-from medlsam.localize.templates import TemplateSet
+from medlsam.batch.task import Answer, Run
+from medlsam.io.cases import Case
+from medlsam.io.write import write_volume
+from medlsam.localize.templates.template_set import TemplateSet
+from medlsam.measure.statistics import organ_statistics
 from medlsam.options import InferenceOptions
-from medlsam.pipeline import MedLSAM
-from medlsam.statistics import organ_statistics
-from medlsam.stopwatch import Stopwatch
-from medlsam.volume import Volume, write_volume
+from medlsam.pipeline.model import MedLSAM
+from medlsam.runtime.atomic_files import write_json
+from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.volume import Volume
 
 
 def segment_folder(

@@ -11,11 +11,11 @@ import torch
 from medlsam.batch.job import Job, died_on
 from medlsam.batch.one_scan import Item, Outcome, Outcomes, failed
 from medlsam.batch.output import OutputFolder
-from medlsam.batch.run import Run
-from medlsam.batch.station import JobFile, check, work_on
-from medlsam.cluster import LOCAL
-from medlsam.cluster.client import Cluster, connected
-from medlsam.cluster.shared import shared_folder
+from medlsam.batch.task import Run
+from medlsam.batch.worker import JobFile, check, work_on
+from medlsam.parallel import LOCAL
+from medlsam.parallel.dask import Cluster, connected
+from medlsam.parallel.shared_folder import shared_folder
 
 #: A task that raises is begun so often again: a scan that fails does not raise, so the fault is the worker's.
 RETRIES = 2

@@ -9,15 +9,15 @@ from typing import Literal
 
 from medlsam import __version__
 from medlsam.batch.output import OutputFolder
-from medlsam.batch.run import Run, Work
-from medlsam.cluster.begun import TRIES
-from medlsam.cluster.worker import check_version, here
-from medlsam.device import limit_threads
+from medlsam.batch.task import Run, Work
 from medlsam.errors import UsageError, WorkerError
-from medlsam.localize.templates import TemplateSet
-from medlsam.model_source import ModelSource
+from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.options import InferenceOptions
-from medlsam.pipeline import MedLSAM
+from medlsam.parallel.attempts import TRIES
+from medlsam.parallel.worker import check_version, here
+from medlsam.pipeline.model import MedLSAM
+from medlsam.pipeline.model_source import ModelSource
+from medlsam.runtime.device import limit_threads
 
 
 @dataclass(frozen=True)

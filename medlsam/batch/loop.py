@@ -8,12 +8,12 @@ from pathlib import Path
 
 from medlsam.batch.one_scan import Item
 from medlsam.batch.output import OutputFolder, digest, input_state
-from medlsam.batch.run import Run
 from medlsam.batch.spread import Spread
 from medlsam.batch.summary import BatchResult, Progress, RunSummary, told
+from medlsam.batch.task import Run
 from medlsam.errors import UsageError
-from medlsam.files import write_json
-from medlsam.inputs import Case, find_cases
+from medlsam.io.cases import Case, find_cases
+from medlsam.runtime.atomic_files import write_json
 
 #: run.json and statistics.csv are brought up to date after a case, but not more often than this.
 SUMMARY_SECONDS = 5.0
@@ -119,7 +119,7 @@ def _fingerprint(shared: str, case: Case) -> str:
 def _report(summary: RunSummary) -> None:
     """Write the report; the results are there without it, so that it fails is a warning only."""
     try:
-        from medlsam.report import write_report
+        from medlsam.export.report import write_report
 
         write_report(summary.folder.path)
     except Exception as error:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from medlsam.batch.output import CaseRecord, DoneCase, OutputFolder
 from medlsam.batch.read_ahead import Scan, noted
-from medlsam.batch.run import Run
+from medlsam.batch.task import Run
 from medlsam.errors import MedlsamError
-from medlsam.inputs import Case
-from medlsam.stopwatch import Stopwatch
+from medlsam.io.cases import Case
+from medlsam.runtime.stopwatch import Stopwatch
 
 _log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from medlsam.cluster.shared import PREFIX
 from medlsam.errors import UsageError, WorkerError
-from medlsam.files import remove_stale, write_json
+from medlsam.parallel.shared_folder import PREFIX
+from medlsam.runtime.atomic_files import remove_stale, write_json
 
 RUN_FILE = "run.json"
 MARKER = ".done.json"

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from medlsam.inputs import Case
-from medlsam.volume import Volume, read_volume
+from medlsam.io.cases import Case
+from medlsam.io.read import read_volume
+from medlsam.volume import Volume
 
 
 @dataclass(frozen=True, eq=False)

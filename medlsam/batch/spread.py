@@ -10,8 +10,8 @@ from functools import partial
 from medlsam.batch.one_scan import Item, Outcome, Outcomes, one_scan
 from medlsam.batch.output import OutputFolder
 from medlsam.batch.read_ahead import read_ahead
-from medlsam.batch.run import Run
-from medlsam.cluster import check_processes
+from medlsam.batch.task import Run
+from medlsam.parallel import check_processes
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Spread:
 
             return on_cluster(run, folder, items, self.scheduler, jobs)
         if jobs > 1:
-            from medlsam.batch.processes import in_processes
+            from medlsam.parallel.local import in_processes
 
             return in_processes(run, folder, items, jobs)
         run.load()

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from medlsam.batch.one_scan import Outcome
 from medlsam.batch.output import RUN_FILE, CaseRecord, DoneCase, OutputFolder
-from medlsam.files import write_json
-from medlsam.statistics import write_statistics
+from medlsam.measure.statistics import write_statistics
+from medlsam.runtime.atomic_files import write_json
 
 Status = Literal["running", "done", "skipped", "failed"]
 

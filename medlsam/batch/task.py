@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from medlsam import __version__
 from medlsam.batch.output import digest
-from medlsam.localize.templates import TemplateSet
+from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.options import InferenceOptions, Policy
-from medlsam.pipeline import MedLSAM
-from medlsam.stopwatch import Stopwatch
+from medlsam.pipeline.model import MedLSAM
+from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.volume import Volume
 from medlsam.weights import sha256_of
 

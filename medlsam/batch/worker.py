@@ -13,9 +13,9 @@ from pathlib import Path
 from medlsam.batch.job import Job, died_on
 from medlsam.batch.one_scan import Item, Outcome, failed, one_scan
 from medlsam.batch.read_ahead import read_scan
-from medlsam.cluster.begun import TRIES, Begun, Room
-from medlsam.cluster.worker import not_seen
 from medlsam.errors import WorkerError
+from medlsam.parallel.attempts import TRIES, Begun, Room
+from medlsam.parallel.worker import not_seen
 
 #: Scans that a worker of several threads holds at most: one is read while another one is computed.
 SCANS_HELD = 2

@@ -14,9 +14,9 @@ from rich.markup import escape
 from medlsam.errors import MedlsamError
 
 if TYPE_CHECKING:
-    from medlsam.localize.templates import TemplateSet
+    from medlsam.localize.templates.template_set import TemplateSet
     from medlsam.options import InferenceOptions
-    from medlsam.pipeline import MedLSAM
+    from medlsam.pipeline.model import MedLSAM
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,7 +52,7 @@ def warn_of_misfits(console: Console, templates: TemplateSet) -> None:
 
 def load_model(options: InferenceOptions) -> MedLSAM:
     """The networks that a command's options name."""
-    from medlsam.pipeline import load
+    from medlsam.pipeline.model import load
 
     return load(
         options.localizer,

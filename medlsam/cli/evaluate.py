@@ -99,9 +99,10 @@ def evaluate(
         "precision": precision,
     }
     options = read_options(config, given)
-    from medlsam.evaluate import evaluate as score
-    from medlsam.evaluate_table import format_tables
-    from medlsam.inputs import find_cases, read_case_list
+    from medlsam.evaluation.run import evaluate as score
+    from medlsam.evaluation.tables import format_tables
+    from medlsam.io.cases import find_cases
+    from medlsam.io.label_names import read_case_list
 
     flags.check_output_folder(output)
     chosen = find_cases(images)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from medlsam.cli.common import AsJson, answers, messages, print_json, told
 from medlsam.cli.progress import case_bar
-from medlsam.segment.tune_options import TuneOptions
+from medlsam.segment.finetune.options import TuneOptions
 
 _DEFAULT = TuneOptions()
 _HELP = {item.name: item.metadata["help"] for item in fields(TuneOptions)}
@@ -93,7 +93,7 @@ def finetune(
     result is one file for `--segmenter FILE`; FILE.history.json beside it tells how it came about.
     """
     options = TuneOptions(epochs, batch_size, learning_rate, weight_decay, jitter, views, slices, folds, seed)
-    from medlsam.segment.finetune import finetune as tune
+    from medlsam.segment.finetune.run import finetune as tune
 
     console = messages()
     with case_bar(console) as bar:

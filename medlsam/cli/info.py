@@ -39,7 +39,7 @@ def collect() -> dict[str, Any]:
     import torch
 
     from medlsam import __version__
-    from medlsam.device import autocast_dtype, resolve_device
+    from medlsam.runtime.device import autocast_dtype, resolve_device
     from medlsam.weights.registry import ENTRIES, cache_dir, state
 
     device = resolve_device("auto")

@@ -170,7 +170,7 @@ def verify(folder: PoolFolder, as_json: AsJson = False) -> None:
 
 def _usual_jobs(scheduler: str | None) -> int:
     """Processes of this machine where none are given: a cluster elsewhere has its own."""
-    from medlsam.cluster import LOCAL
+    from medlsam.parallel import LOCAL
 
     return min(os.cpu_count() or 1, _MOST_JOBS) if scheduler in (None, LOCAL) else 1
 

@@ -18,6 +18,6 @@ def pretrain(context: typer.Context) -> None:
     if not context.args:
         messages().print("error: say what to do: medlsam pretrain fit --config configs/pretrain_tiny.yaml")
         raise typer.Exit(WRONG_CALL)
-    from medlsam.localize.pretrain import cli
+    from medlsam.localize.pretrain.module import cli
 
     cli(list(context.args))

@@ -18,7 +18,7 @@ from medlsam.geometry import FACES
 from medlsam.options import choice, read_options
 
 if TYPE_CHECKING:
-    from medlsam.localize.templates import OrganCalibration, TemplateSet
+    from medlsam.localize.templates.template_set import OrganCalibration, TemplateSet
 
 #: Which margin a template file promises.
 MARGINS = ("calibrated", "paper")
@@ -57,7 +57,7 @@ def build(
     }
     options = read_options(config, given)
     choice("margin", margin, MARGINS)
-    from medlsam.localize.calibrate import with_paper_margin
+    from medlsam.localize.confidence.leave_one_out import with_paper_margin
 
     if output.is_dir():
         raise UsageError(f"{output}: this is a folder; name a file, such as {output / 'templates.medlsam'}")
@@ -87,7 +87,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show what a template file holds."""
-    from medlsam.localize.templates import TemplateSet
+    from medlsam.localize.templates.template_set import TemplateSet
 
     _answer(TemplateSet.load(file), as_json)
 

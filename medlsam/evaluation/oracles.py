@@ -14,18 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
+from medlsam.evaluation.references import Bounds, CaseReference
+from medlsam.evaluation.scores import NOT_OFFERED
 from medlsam.geometry import Box
-from medlsam.metrics import NSD_TOLERANCE_MM, MaskScores, mask_scores
+from medlsam.measure.metrics import NSD_TOLERANCE_MM, MaskScores, mask_scores
 from medlsam.options import Policy
 from medlsam.results import LocatedOrgan, Segmentation
-from medlsam.scoring.references import Bounds, CaseReference
-from medlsam.scoring.scores import NOT_OFFERED
 from medlsam.volume import Volume, from_canonical, to_canonical
 
 if TYPE_CHECKING:
-    from medlsam.pipeline import MedLSAM
-    from medlsam.segment.ask import Ask
-    from medlsam.segment.volume_segmenter import MaskBlock
+    from medlsam.pipeline.model import MedLSAM
+    from medlsam.segment.label_map import MaskBlock
+    from medlsam.segment.request import Ask
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def in_true_slices(question: Ask, mask: NDArray[np.bool_], policy: Policy) -> As
         mask: (Z, Y, X) the truth in the canonical scan.
         policy: of the boxes.
     """
-    from medlsam.prompting import refined
-    from medlsam.segment.axes import SIDES
+    from medlsam.pipeline.prompts import refined
+    from medlsam.segment.planes import SIDES
     from medlsam.segment.prompts import oracle_slices
 
     turned = {turn.name: turn.array(mask) for turn in SIDES if turn.name in question.sides}
@@ -155,9 +155,9 @@ def _other_maps(
     options: RowOptions,
 ) -> dict[str, NDArray[Any]]:
     """Label maps of the three other rows, on the scan's grid."""
-    from medlsam.prompting import ask
-    from medlsam.segment.ask import answer
-    from medlsam.segment.volume_segmenter import assemble, shape_prior_block
+    from medlsam.pipeline.prompts import ask
+    from medlsam.segment.label_map import assemble, shape_prior_block
+    from medlsam.segment.request import answer
 
     canonical = to_canonical(volume)
     truth = to_canonical(reference.labels)

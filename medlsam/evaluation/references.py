@@ -13,9 +13,10 @@ from scipy.ndimage import find_objects
 
 from medlsam.errors import UsageError
 from medlsam.geometry import Box, Grid, mask_box
-from medlsam.inputs import read_label_names
-from medlsam.inputs.tables import read_json
-from medlsam.volume import Volume, check_same_grid, read_label_map
+from medlsam.io.checks import check_same_grid
+from medlsam.io.label_names import read_json, read_label_names
+from medlsam.io.read import read_label_map
+from medlsam.volume import Volume
 
 Bounds = tuple[slice, slice, slice]
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from medlsam.evaluation.scores import OrganScore, summarize
 from medlsam.geometry import FACES
-from medlsam.scoring.scores import OrganScore, summarize
 
 STATUSES = ("found", "uncertain", "missing", "out_of_view", "failed")
 #: Statuses that say of a structure that it is not there.

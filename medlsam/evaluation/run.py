@@ -8,29 +8,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medlsam.errors import UsageError
-from medlsam.files import write_json, write_text
-from medlsam.metrics import NSD_TOLERANCE_MM
-from medlsam.options import PROMPTS, SEARCHES, InferenceOptions, Policy, choice
-from medlsam.results import Localization, Segmentation
-from medlsam.scoring.comparison import OTHERS, add_comparison, locate_others, score_others
-from medlsam.scoring.references import References, find_references
-from medlsam.scoring.rows import RowOptions, score_rows
-from medlsam.scoring.scores import (
+from medlsam.evaluation.oracles import RowOptions, score_rows
+from medlsam.evaluation.references import References, find_references
+from medlsam.evaluation.reliability import add_trust
+from medlsam.evaluation.scores import (
     OrganScore,
     aggregate,
     aggregate_seconds,
     score_box,
     to_csv,
 )
-from medlsam.scoring.trust import add_trust
-from medlsam.stopwatch import Stopwatch
-from medlsam.volume import Volume, read_volume, write_volume
+from medlsam.evaluation.searches import (
+    OTHERS,
+    add_comparison,
+    locate_others,
+    score_others,
+)
+from medlsam.io.read import read_volume
+from medlsam.io.write import write_volume
+from medlsam.measure.metrics import NSD_TOLERANCE_MM
+from medlsam.options import PROMPTS, SEARCHES, InferenceOptions, Policy, choice
+from medlsam.results import Localization, Segmentation
+from medlsam.runtime.atomic_files import write_json, write_text
+from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.volume import Volume
 
 if TYPE_CHECKING:
-    from medlsam.inputs import Case
-    from medlsam.localize.seen import Seen
-    from medlsam.localize.templates import TemplateSet
-    from medlsam.pipeline import MedLSAM
+    from medlsam.io.cases import Case
+    from medlsam.localize.protocol import Seen
+    from medlsam.localize.templates.template_set import TemplateSet
+    from medlsam.pipeline.model import MedLSAM
 
 _DEFAULT = InferenceOptions()
 

@@ -12,7 +12,12 @@ from typing import Any
 import numpy as np
 
 from medlsam.geometry import Box
-from medlsam.metrics import MaskOutcome, MaskScores, box_iou, wall_distance
+from medlsam.measure.metrics import (
+    MaskOutcome,
+    MaskScores,
+    box_iou,
+    wall_distance,
+)
 from medlsam.results import LocatedOrgan
 
 ROWS = ("located", "oracle_box", "oracle_slices", "shape_prior")

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from medlsam.evaluation.scores import OrganScore, aggregate_boxes, score_box
 from medlsam.geometry import Box
-from medlsam.localize.consensus import SearchOptions
+from medlsam.localize.search.consensus import SearchOptions
 from medlsam.results import Localization
-from medlsam.scoring.scores import OrganScore, aggregate_boxes, score_box
-from medlsam.stopwatch import Stopwatch
+from medlsam.runtime.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from medlsam.localize.seen import Seen
-    from medlsam.localize.templates import TemplateSet
-    from medlsam.pipeline import MedLSAM
+    from medlsam.localize.protocol import Seen
+    from medlsam.localize.templates.template_set import TemplateSet
+    from medlsam.pipeline.model import MedLSAM
 
 #: What the position votes say before any feature is matched.
 COARSE = SearchOptions(windows_mm=(), paper_window_mm=0)

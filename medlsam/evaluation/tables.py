@@ -8,10 +8,15 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from medlsam.evaluation.reliability import STATUSES
+from medlsam.evaluation.scores import ROWS
+from medlsam.evaluation.searches import (
+    OTHER_STAGES,
+    OWN_COARSE,
+    PAPER,
+    PAPER_COARSE,
+)
 from medlsam.geometry import FACES
-from medlsam.scoring.comparison import OTHER_STAGES, OWN_COARSE, PAPER, PAPER_COARSE
-from medlsam.scoring.scores import ROWS
-from medlsam.scoring.trust import STATUSES
 
 _HEADS = {
     "located": "located",

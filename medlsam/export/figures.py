@@ -20,8 +20,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from medlsam.errors import UsageError
-from medlsam.geometry import Box, Grid, mask_box
-from medlsam.planes import (
+from medlsam.export.planes import (
     BOX,
     CYCLE,
     INK,
@@ -37,8 +36,9 @@ from medlsam.planes import (
     scale_bar,
     show,
 )
+from medlsam.export.scene import Scene, scene
+from medlsam.geometry import Box, Grid, mask_box
 from medlsam.results import Localization, LocatedOrgan, Segmentation
-from medlsam.scene import Scene, scene
 from medlsam.volume import Volume, to_canonical
 
 

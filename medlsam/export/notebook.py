@@ -25,7 +25,7 @@ def localization_html(localization: Localization) -> str:
     table = _table(localization.case, heads, rows)
     if localization.volume is None:
         return table
-    from medlsam.figures import draw_localization
+    from medlsam.export.figures import draw_localization
 
     return table + _picture(draw_localization(localization, localization.volume))
 
@@ -41,7 +41,7 @@ def segmentation_html(segmentation: Segmentation) -> str:
     table = _table(segmentation.case, ("structure", "status", "confidence", "volume, ml"), rows)
     if segmentation.volume is None:
         return table
-    from medlsam.figures import draw_segmentation
+    from medlsam.export.figures import draw_segmentation
 
     try:
         return table + _picture(draw_segmentation(segmentation))
@@ -62,7 +62,7 @@ def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> s
 
 
 def _picture(figure: Figure) -> str:
-    from medlsam.figures import png
+    from medlsam.export.figures import png
 
     data = base64.b64encode(png(figure)).decode("ascii")
     return f'<img alt="what was found, drawn on the scan" src="data:image/png;base64,{data}">'

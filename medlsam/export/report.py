@@ -17,12 +17,12 @@ from string import Template
 from typing import Any
 
 from medlsam.errors import MedlsamError, UsageError
-from medlsam.figures import draw_localization, draw_organ, png
-from medlsam.files import write_text
-from medlsam.planes import CONVENTION
+from medlsam.export.figures import draw_localization, draw_organ, png
+from medlsam.export.planes import CONVENTION
+from medlsam.export.scene import Scene, scene
+from medlsam.io.read import read_label_map, read_volume
 from medlsam.results import Localization, LocatedOrgan
-from medlsam.scene import Scene, scene
-from medlsam.volume import read_label_map, read_volume
+from medlsam.runtime.atomic_files import write_text
 
 #: Scans whose structures are drawn; the doubtful ones first. More would make a page of 100 MB.
 MOST_CASES_DRAWN = 12
@@ -87,7 +87,7 @@ def write_report(
     if len(drawn) > len(chosen):
         note += f" Drawn are {len(chosen)} of {len(drawn)} scans, those with the least confidence."
     when = str(run.get("finished") or run.get("started") or "").replace("T", " ").replace("+00:00", " UTC")
-    page = Template(files("medlsam").joinpath("report_page.html").read_text(encoding="utf-8")).substitute(
+    page = Template(files("medlsam.export").joinpath("report.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
         subtitle=escape(f"medlsam {run.get('version', '?')}, {when}"),
         figures=_figures(cases),

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medlsam.errors import UsageError
-from medlsam.files import suffix_of
-from medlsam.inputs.tables import read_json
-from medlsam.volume.dicom import holds_series, is_dicom, series_folders
-from medlsam.volume.read import IMAGE_SUFFIXES
+from medlsam.io.dicom import holds_series, is_dicom, series_folders
+from medlsam.io.label_names import read_json
+from medlsam.io.read import IMAGE_SUFFIXES
+from medlsam.runtime.atomic_files import suffix_of
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from medlsam.errors import GeometryError, TemplateError, VolumeError
 from medlsam.geometry import Grid
-from medlsam.volume.model import Volume
+from medlsam.volume.volume import Volume
 
 SPACING_MM = (0.1, 20.0)
 LONGEST_MM = 3000.0

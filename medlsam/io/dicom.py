@@ -11,7 +11,7 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from medlsam.errors import VolumeError
-from medlsam.volume.tilt import straighten
+from medlsam.io.gantry_tilt import straighten
 
 _log = logging.getLogger(__name__)
 #: Degrees; gantries tilt by 30 at most.

@@ -7,7 +7,7 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medlsam.volume.model import AIR_HU
+from medlsam.volume.volume import AIR_HU
 
 
 def straighten(image: sitk.Image, step: NDArray[np.float64]) -> sitk.Image:

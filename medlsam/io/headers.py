@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medlsam.errors import VolumeError
-from medlsam.files import suffix_of
+from medlsam.runtime.atomic_files import suffix_of
 
 
 def check_header(path: Path) -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medlsam.errors import TemplateError, UsageError
-from medlsam.files import suffix_of
-from medlsam.inputs.cases import (
+from medlsam.io.cases import (
     Case,
     case_name,
     check_channels,
@@ -20,10 +19,12 @@ from medlsam.inputs.cases import (
     one_image,
     visible,
 )
-from medlsam.inputs.markups import read_markups
-from medlsam.inputs.tables import read_label_names
-from medlsam.volume import Volume, check_labels, read_label_map
-from medlsam.volume.read import IMAGE_SUFFIXES
+from medlsam.io.checks import check_labels
+from medlsam.io.label_names import read_label_names
+from medlsam.io.read import IMAGE_SUFFIXES, read_label_map
+from medlsam.io.slicer_markups import read_markups
+from medlsam.runtime.atomic_files import suffix_of
+from medlsam.volume import Volume
 
 POINTS_FILE = "extreme_points.mrk.json"
 

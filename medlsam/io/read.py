@@ -14,15 +14,20 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from medlsam.errors import GeometryError, VolumeError
-from medlsam.files import suffix_of
 from medlsam.geometry import Grid
-from medlsam.volume.checks import check_grid
-from medlsam.volume.dicom import is_dicom, read_series, read_slices, series_folders
-from medlsam.volume.headers import check_header
-from medlsam.volume.hounsfield import check_ct
-from medlsam.volume.model import AIR_HU, Volume
-from medlsam.volume.nifti import nifti_header, nifti_parts
-from medlsam.volume.values import collect
+from medlsam.io.checks import check_grid
+from medlsam.io.dicom import (
+    is_dicom,
+    read_series,
+    read_slices,
+    series_folders,
+)
+from medlsam.io.headers import check_header
+from medlsam.io.hounsfield import check_ct
+from medlsam.io.nifti import nifti_header, nifti_parts
+from medlsam.io.values import collect
+from medlsam.runtime.atomic_files import suffix_of
+from medlsam.volume.volume import AIR_HU, Volume
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _ZIP_LIMIT = 16 * 2**30

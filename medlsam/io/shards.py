@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from medlsam.errors import UsageError
-from medlsam.inputs.cases import Case
+from medlsam.io.cases import Case
 
 
 def take_shard(cases: Sequence[Case], shard: str | None) -> list[Case]:

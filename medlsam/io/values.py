@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.errors import VolumeError
-from medlsam.volume.checks import not_finite
+from medlsam.io.checks import not_finite
 
 _LOW, _HIGH = np.iinfo(np.int16).min, np.iinfo(np.int16).max
 

@@ -12,8 +12,8 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from medlsam.errors import UsageError, VolumeError
-from medlsam.files import atomic_path, suffix_of
-from medlsam.volume.model import Volume, to_sitk
+from medlsam.runtime.atomic_files import atomic_path, suffix_of
+from medlsam.volume.volume import Volume, to_sitk
 
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medlsam.blas import one_blas_thread
 from medlsam.errors import TemplateError
 from medlsam.geometry import ExtremePoints, Grid
-from medlsam.localize.calibrate import calibrated
-from medlsam.localize.inside import spread_inside
-from medlsam.localize.landmarks import places
+from medlsam.io.checks import check_same_grid
+from medlsam.localize.confidence.intensity import spread_inside
+from medlsam.localize.confidence.leave_one_out import calibrated
 from medlsam.localize.localizer import Localizer
-from medlsam.localize.probe import probe_sums
-from medlsam.localize.seen import Seen
-from medlsam.localize.shape import shape_in_box, slice_profile
-from medlsam.localize.templates import OrganSupport, TemplateSet
-from medlsam.volume import Volume, check_same_grid, to_canonical
+from medlsam.localize.protocol import Seen
+from medlsam.localize.search.boundary_probe import probe_sums
+from medlsam.localize.templates.landmarks import places
+from medlsam.localize.templates.shape import shape_in_box, slice_profile
+from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
+from medlsam.runtime.blas_threads import one_blas_thread
+from medlsam.volume import Volume, to_canonical
 
 #: SPL: a slab is at least this thick, and there are at most six (as published).
 SLAB_MM = 15.0

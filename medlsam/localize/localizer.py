@@ -8,16 +8,16 @@ from typing import Literal
 
 import torch
 
-from medlsam.device import resolve_device
 from medlsam.errors import UsageError, WeightsError
-from medlsam.folding import folded
-from medlsam.localize.embedding import embed
-from medlsam.localize.encoder import Encoder, EncoderConfig, fast_layout
-from medlsam.localize.patches import BATCH, see
-from medlsam.localize.published import PublishedNetwork, load_published
-from medlsam.localize.seen import Seen
+from medlsam.io.checks import check_finite
+from medlsam.localize.medlam.embedding import BATCH, see
+from medlsam.localize.medlam.network import PublishedNetwork, load_published
+from medlsam.localize.network.embedding import embed
+from medlsam.localize.network.encoder import Encoder, EncoderConfig, fast_layout
+from medlsam.localize.protocol import Seen
+from medlsam.runtime.device import resolve_device
+from medlsam.runtime.fold_batchnorm import folded
 from medlsam.volume import Volume
-from medlsam.volume.checks import check_finite
 from medlsam.weights.registry import resolve, sha256_of
 from medlsam.weights.store import is_ours, load_weights
 

@@ -9,20 +9,25 @@ from typing import Literal
 import numpy as np
 import torch
 
-from medlsam.blas import one_blas_thread
 from medlsam.errors import TemplateError, UsageError
 from medlsam.geometry import Box, ExtremePoints
-from medlsam.localize.answer import Answer
-from medlsam.localize.averaged import averaged_answers, averaged_slabs
-from medlsam.localize.consensus import SearchOptions, consensus, consensus_slabs
-from medlsam.localize.evidence import weigh
-from medlsam.localize.match import random_starts
-from medlsam.localize.reach import along_axes, follow
-from medlsam.localize.seen import Seen
-from medlsam.localize.shape import mean_profile, mean_shape
-from medlsam.localize.status import judge
-from medlsam.localize.templates import DEFAULT_REACH, OrganCalibration, OrganSupport, TemplateSet
+from medlsam.localize.confidence.evidence import weigh
+from medlsam.localize.confidence.status import judge
+from medlsam.localize.medlam.search import averaged_answers, averaged_slabs
+from medlsam.localize.protocol import Seen
+from medlsam.localize.search.candidate import Answer
+from medlsam.localize.search.consensus import SearchOptions, consensus, consensus_slabs
+from medlsam.localize.search.probe_trust import along_axes, follow
+from medlsam.localize.search.votes import random_starts
+from medlsam.localize.templates.shape import mean_profile, mean_shape
+from medlsam.localize.templates.template_set import (
+    DEFAULT_REACH,
+    OrganCalibration,
+    OrganSupport,
+    TemplateSet,
+)
 from medlsam.results import LocatedOrgan
+from medlsam.runtime.blas_threads import one_blas_thread
 
 Search = Literal["consensus", "random-start"]
 

@@ -15,9 +15,9 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import cdist
 
 from medlsam.errors import GeometryError, UsageError
-from medlsam.files import write_text
 from medlsam.geometry import Grid
 from medlsam.results import Segmentation
+from medlsam.runtime.atomic_files import write_text
 from medlsam.volume import Volume
 
 COLUMNS = (

@@ -9,9 +9,9 @@ from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
-from medlsam.cluster import LOCAL
-from medlsam.cluster.begun import TRIES, Begun
 from medlsam.errors import MedlsamError, UsageError, WorkerError
+from medlsam.parallel import LOCAL
+from medlsam.parallel.attempts import TRIES, Begun
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -20,9 +20,9 @@ from medlsam.batch.job import Job, died_on
 from medlsam.batch.one_scan import Item, Outcome, Outcomes, failed, one_scan
 from medlsam.batch.output import OutputFolder
 from medlsam.batch.read_ahead import read_scan
-from medlsam.batch.run import Run
-from medlsam.cluster.begun import TRIES
+from medlsam.batch.task import Run
 from medlsam.errors import MedlsamError, WorkerError
+from medlsam.parallel.attempts import TRIES
 
 # A process that was told to end is killed after so many seconds.
 _PATIENCE = 5.0

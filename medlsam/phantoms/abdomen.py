@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from medlsam.phantom.canvas import Block
-from medlsam.phantom.shapes import curve, ellipsoid, smooth_union, tube
+from medlsam.phantoms.canvas import Block
+from medlsam.phantoms.shapes import (
+    curve,
+    ellipsoid,
+    smooth_union,
+    tube,
+)
 
 _STOMACH = (
     (62.0, 28.0, 418.0, 26.0), (62.0, 8.0, 400.0, 32.0), (64.0, -28.0, 372.0, 30.0),

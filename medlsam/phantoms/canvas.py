@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.geometry import Grid
-from medlsam.phantom.layout import CAGE, CAVITY, diaphragm
-from medlsam.phantom.person import Person, rotation
-from medlsam.phantom.shapes import Array, Coordinates
+from medlsam.phantoms.layout import CAGE, CAVITY, diaphragm
+from medlsam.phantoms.person import Person, rotation
+from medlsam.phantoms.shapes import Array, Coordinates
 
 # Organs move by their own pose, the body by its warp: both must stay inside this margin of a box.
 _MARGIN_MM = 28.0

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from medlsam.phantom.canvas import Block
-from medlsam.phantom.layout import spine_y
-from medlsam.phantom.shapes import Array, curve, ellipsoid, smooth_union, tube
+from medlsam.phantoms.canvas import Block
+from medlsam.phantoms.layout import spine_y
+from medlsam.phantoms.shapes import (
+    Array,
+    curve,
+    ellipsoid,
+    smooth_union,
+    tube,
+)
 
 _AORTA = (
     (6.0, -32.0, 512.0, 15.0), (-12.0, -36.0, 535.0, 15.0), (-16.0, -34.0, 562.0, 14.5),

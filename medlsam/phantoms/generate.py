@@ -12,11 +12,17 @@ from scipy import ndimage
 
 from medlsam.errors import GeometryError, UsageError
 from medlsam.geometry import Grid
-from medlsam.phantom import abdomen, chest, head, skeleton, trunk_layers
-from medlsam.phantom.canvas import Block, Canvas
-from medlsam.phantom.layout import NAMES, REGIONS, VALUES
-from medlsam.phantom.person import Person
-from medlsam.phantom.scanner import metal_artefact, physical_axis, table_hu
+from medlsam.phantoms import (
+    abdomen,
+    chest,
+    head,
+    skeleton,
+    trunk_layers,
+)
+from medlsam.phantoms.canvas import Block, Canvas
+from medlsam.phantoms.layout import NAMES, REGIONS, VALUES
+from medlsam.phantoms.person import Person
+from medlsam.phantoms.scanner import metal_artefact, physical_axis, table_hu
 from medlsam.volume import Volume
 
 _SLAB_VOXELS = 900_000

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from medlsam.phantom.canvas import Block
-from medlsam.phantom.layout import FACE, canal_y
-from medlsam.phantom.shapes import Coordinates, curve, ellipsoid, smooth_union, tube
+from medlsam.phantoms.canvas import Block
+from medlsam.phantoms.layout import FACE, canal_y
+from medlsam.phantoms.shapes import (
+    Coordinates,
+    curve,
+    ellipsoid,
+    smooth_union,
+    tube,
+)
 
 _VAULT = (0.0, -8.0, 836.0)
 

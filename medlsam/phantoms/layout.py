@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medlsam.phantom.shapes import Array, Coordinates, Profile
+from medlsam.phantoms.shapes import Array, Coordinates, Profile
 
 NAMES = (
     "brain", "brainstem", "spinal_cord", "skull", "mandible", "eye_left", "eye_right",

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.geometry import Grid
-from medlsam.phantom.person import Person
+from medlsam.phantoms.person import Person
 
 
 def physical_axis(grid: Grid, axis: int) -> NDArray[np.float32]:

@@ -5,9 +5,23 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medlsam.phantom.canvas import Block
-from medlsam.phantom.layout import CAGE, EDGES, body_radii, canal_y, level, spine_y
-from medlsam.phantom.shapes import Nodes, curve, ellipsoid, plate, smooth_union, tube
+from medlsam.phantoms.canvas import Block
+from medlsam.phantoms.layout import (
+    CAGE,
+    EDGES,
+    body_radii,
+    canal_y,
+    level,
+    spine_y,
+)
+from medlsam.phantoms.shapes import (
+    Nodes,
+    curve,
+    ellipsoid,
+    plate,
+    smooth_union,
+    tube,
+)
 
 
 def spine(block: Block) -> None:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from medlsam.phantom.canvas import Block
-from medlsam.phantom.layout import FACE, FAT, SKIN
-from medlsam.phantom.shapes import Array, curve, ellipsoid, smooth_union, tube
+from medlsam.phantoms.canvas import Block
+from medlsam.phantoms.layout import FACE, FAT, SKIN
+from medlsam.phantoms.shapes import (
+    Array,
+    curve,
+    ellipsoid,
+    smooth_union,
+    tube,
+)
 
 ARM = (
     (172.0, 5.0, 590.0, 44.0), (200.0, 5.0, 540.0, 48.0), (214.0, 6.0, 460.0, 45.0),

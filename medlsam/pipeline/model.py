@@ -11,27 +11,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medlsam.errors import TemplateError, UsageError
-from medlsam.localize.build import build_templates
+from medlsam.localize.build_templates import build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
-from medlsam.localize.templates import TemplateSet
-from medlsam.model_source import ModelSource
-from medlsam.opening import case_generator, opened
+from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.options import PRECISIONS, PROMPTS, SEARCHES, InferenceOptions, Policy, choice
+from medlsam.pipeline.model_source import ModelSource
+from medlsam.pipeline.opening import case_generator, opened
+from medlsam.pipeline.segment import segment_located
 from medlsam.results import Localization, Segmentation
-from medlsam.segment.cache import EmbeddingCache
-from medlsam.segment.segmenters import Segmenter, load_segmenter
-from medlsam.segment.whole_slices import keep_embeddings
-from medlsam.segmenting import segment_located
-from medlsam.stopwatch import Stopwatch
+from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.segment.load import Segmenter, load_segmenter
+from medlsam.segment.sam.embedding_cache import EmbeddingCache
+from medlsam.segment.sam.segmenter import keep_embeddings
 from medlsam.volume import Volume
 from medlsam.weights import names as weight_names
 from medlsam.weights import resolve, sha256_of
 
 if TYPE_CHECKING:
-    from medlsam.localize.consensus import SearchOptions
     from medlsam.localize.localizer import Localizer
-    from medlsam.localize.seen import Seen
+    from medlsam.localize.protocol import Seen
+    from medlsam.localize.search.consensus import SearchOptions
 
 _DEFAULT = InferenceOptions()
 
@@ -104,7 +104,7 @@ class MedLSAM:
             TemplateError: no usable templates there, an unknown structure or case, or another localizer's templates.
             UsageError: ``cases`` together with a file.
         """
-        from medlsam.supports import find_supports, read_supports
+        from medlsam.pipeline.templates import find_supports, read_supports
 
         path = Path(path)
         if path.is_dir():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from medlsam.weights import names as weight_names
 
 if TYPE_CHECKING:
-    from medlsam.pipeline import MedLSAM
+    from medlsam.pipeline.model import MedLSAM
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class ModelSource:
         Raises:
             MedlsamError: as ``medlsam.load``.
         """
-        from medlsam.pipeline import load
+        from medlsam.pipeline.model import load
 
         return load(**{field.name: getattr(self, field.name) for field in fields(self)})
 

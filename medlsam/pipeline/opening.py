@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 
 from medlsam.errors import UsageError
-from medlsam.inputs import case_name, find_cases
-from medlsam.stopwatch import Stopwatch
-from medlsam.volume import Volume, read_volume
+from medlsam.io.cases import case_name, find_cases
+from medlsam.io.read import read_volume
+from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.volume import Volume
 
 
 def opened(image: Volume | str | Path, watch: Stopwatch) -> tuple[Volume, str]:

@@ -6,11 +6,11 @@ from medlsam.errors import UsageError
 from medlsam.geometry import Grid
 from medlsam.options import PROMPTS, InferenceOptions, Policy, choice
 from medlsam.results import Localization, LocatedOrgan
-from medlsam.segment.ask import Ask
-from medlsam.segment.axes import SIDES, side_prompts
+from medlsam.segment.label_map import shape_prior_block
+from medlsam.segment.planes import SIDES, side_prompts
 from medlsam.segment.prompts import SlicePrompt, profile, shrink, spl, with_center_point, wpl, zoomed
 from medlsam.segment.propagate import Propagation
-from medlsam.segment.volume_segmenter import shape_prior_block
+from medlsam.segment.request import Ask
 
 _DEFAULT = InferenceOptions()
 

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medlsam.blas import one_blas_thread
 from medlsam.options import PROMPTS, InferenceOptions, Policy, choice
-from medlsam.prompting import all_asks
+from medlsam.pipeline.prompts import all_asks
 from medlsam.results import Localization, Segmentation
-from medlsam.segment.ask import answer
-from medlsam.segment.volume_segmenter import assemble
-from medlsam.stopwatch import Stopwatch
+from medlsam.runtime.blas_threads import one_blas_thread
+from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.segment.label_map import assemble
+from medlsam.segment.request import answer
 from medlsam.volume import Volume, from_canonical, to_canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from medlsam.segment.segmenters import Segmenter
+    from medlsam.segment.load import Segmenter
 
 _DEFAULT = InferenceOptions()
 

@@ -9,10 +9,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from medlsam.errors import TemplateError
-from medlsam.inputs import TemplateCase, find_templates, read_case_list, read_markups, read_template_labels
-from medlsam.localize.build import Support
+from medlsam.io.checks import check_same_grid
+from medlsam.io.label_names import read_case_list
+from medlsam.io.labelled_scans import TemplateCase, find_templates, read_template_labels
+from medlsam.io.read import read_volume
+from medlsam.io.slicer_markups import read_markups
+from medlsam.localize.build_templates import Support
 from medlsam.options import near
-from medlsam.volume import check_same_grid, read_volume
 
 
 def find_supports(

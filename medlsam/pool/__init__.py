@@ -6,9 +6,9 @@
 
 from medlsam.pool.build import BuildResult, Progress, build_pool
 from medlsam.pool.manifest import Row
+from medlsam.pool.packed_scan import Shard, write_shard
 from medlsam.pool.reader import Pool, is_pool
 from medlsam.pool.reasons import LeftOut, Reason
-from medlsam.pool.shard import Shard, write_shard
 
 __all__ = [
     "BuildResult",

@@ -10,17 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from medlsam.cluster import check_processes
-from medlsam.cluster.shared import PREFIX
 from medlsam.errors import UsageError
-from medlsam.files import remove_stale
+from medlsam.parallel import check_processes
+from medlsam.parallel.shared_folder import PREFIX
+from medlsam.pool.deduplicate import settle
 from medlsam.pool.find import Candidate, find_scans
+from medlsam.pool.ingest import SHARDS, Job, do_job
 from medlsam.pool.manifest import Row, digest_of, read_rows, read_spacing, write_pool_file
 from medlsam.pool.reasons import FAILURES, LeftOut, Reason
 from medlsam.pool.record import RECORDS, read_record, record_path
 from medlsam.pool.run import LocalProcesses, Runner
-from medlsam.pool.settle import settle
-from medlsam.pool.work import SHARDS, Job, do_job
+from medlsam.runtime.atomic_files import remove_stale
 
 #: mm; what the encoder that ships is trained at.
 SPACING_MM = 4.0

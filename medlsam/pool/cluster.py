@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from medlsam import __version__
-from medlsam.cluster.begun import TRIES, Begun, Room
-from medlsam.cluster.client import Cluster, connected
-from medlsam.cluster.shared import shared_folder
-from medlsam.cluster.worker import check_version, here, not_seen
+from medlsam.parallel.attempts import TRIES, Begun, Room
+from medlsam.parallel.dask import Cluster, connected
+from medlsam.parallel.shared_folder import shared_folder
+from medlsam.parallel.worker import check_version, here, not_seen
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medlsam.errors import UsageError
-from medlsam.files import suffix_of
-from medlsam.inputs.cases import case_name, is_scan
+from medlsam.io.cases import case_name, is_scan
+from medlsam.io.dicom import is_dicom
+from medlsam.io.dicom_header import DicomHeader, read_dicom_header
 from medlsam.pool.reasons import LeftOut, Reason
 from medlsam.pool.series import Series, sort_slices
-from medlsam.volume.dicom import is_dicom
-from medlsam.volume.dicom_header import DicomHeader, read_dicom_header
+from medlsam.runtime.atomic_files import suffix_of
 
 _LABEL_FOLDERS = ("labels", "labelstr", "labelsts", "masks", "segmentations", "annotations")
 _LABEL_NAMES = ("label", "labels", "mask", "masks", "seg", "segmentation", "segmentations", "annotation")

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medlsam.errors import HounsfieldError, MedlsamError, WorkerError
+from medlsam.io.read import read_dicom_slices, read_volume
+from medlsam.pool.body_region import regions
 from medlsam.pool.find import Candidate
 from medlsam.pool.licence import provenance
 from medlsam.pool.manifest import Row
-from medlsam.pool.prepare import LEAST_MM, pixel_hash, prepare
+from medlsam.pool.packed_scan import SUFFIX, write_shard
+from medlsam.pool.preprocess import LEAST_MM, pixel_hash, prepare
 from medlsam.pool.reasons import LeftOut, Reason
 from medlsam.pool.record import Record, record_path, state_of, write_record
-from medlsam.pool.region import regions
-from medlsam.pool.shard import SUFFIX, write_shard
-from medlsam.volume import Volume, read_dicom_slices, read_volume
+from medlsam.volume import Volume
 from medlsam.weights.sums import sha256_of
 
 SHARDS = "scans"
@@ -160,7 +161,7 @@ _readers: list[bool] = []
 
 @contextmanager
 def _notes() -> Iterator[list[str]]:
-    logger, handler = logging.getLogger("medlsam.volume"), _Collect()
+    logger, handler = logging.getLogger("medlsam.io"), _Collect()
     with _reading:
         _readers.append(_readers[0] if _readers else logger.propagate)
         logger.propagate = False

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from medlsam.errors import UsageError
-from medlsam.files import write_json, write_text
 from medlsam.pool.reasons import LeftOut, Reason
+from medlsam.runtime.atomic_files import write_json, write_text
 
 POOL_FILE, MANIFEST, LEFT_OUT = "pool.json", "manifest.jsonl", "left_out.jsonl"
 FORMAT = "medlsam pool 1"

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from medlsam.pool.shard import Shard
+from medlsam.pool.packed_scan import Shard
 
 #: Of each loader process.
 MOST_OPEN = 64

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.errors import VolumeError
-from medlsam.files import atomic_path
 from medlsam.geometry import Grid
 from medlsam.pool.table import LEVELS_HU, LOWEST, to_codes
+from medlsam.runtime.atomic_files import atomic_path
 from medlsam.volume import Volume
 
 SUFFIX = ".ctshard"

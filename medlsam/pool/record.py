@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from medlsam.files import write_json
 from medlsam.pool.find import Candidate
 from medlsam.pool.manifest import Row
 from medlsam.pool.reasons import LeftOut, Reason
+from medlsam.runtime.atomic_files import write_json
 
 RECORDS = "sources"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from medlsam.io.dicom import twice, worst_gap
+from medlsam.io.dicom_header import DicomHeader
 from medlsam.pool.reasons import Reason
-from medlsam.volume.dicom import twice, worst_gap
-from medlsam.volume.dicom_header import DicomHeader
 
 #: Fewer slices are a scout view or a sample, not a scan.
 LEAST_SLICES = 4

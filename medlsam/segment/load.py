@@ -8,13 +8,13 @@ from typing import Protocol
 
 import torch
 
-from medlsam.device import resolve_device
 from medlsam.errors import WeightsError
+from medlsam.runtime.device import resolve_device
+from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.registry import SEGMENTERS, SegmenterSpec
-from medlsam.segment.volume_segmenter import MaskBlock
-from medlsam.segment.whole_slices import WholeSliceSegmenter
-from medlsam.stopwatch import Stopwatch
+from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.volume import Volume
 from medlsam.weights.registry import ENTRIES, resolve, sha256_of
 from medlsam.weights.store import is_ours
@@ -81,13 +81,13 @@ def load_segmenter(
             f"{path} was written by medlsam and is not {spec.name}; leave the model's name out"
         )
     if ours or (spec and spec.kind == "crop"):
-        from medlsam.segment.tiny import TinySegmenter
+        from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 
         tiny: Segmenter = TinySegmenter.load(path, where, precision)
         return tiny
 
-    from medlsam.segment.sam import load_sam
-    from medlsam.segment.sam_checkpoint import read_checkpoint, recognise
+    from medlsam.segment.sam.checkpoint import read_checkpoint, recognise
+    from medlsam.segment.sam.model import load_sam
 
     checkpoint = read_checkpoint(path)
     digest = sha256_of(path)

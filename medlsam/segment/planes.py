@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.geometry import Box, Grid
+from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt, profile, wpl
-from medlsam.segment.volume_segmenter import MaskBlock
 from medlsam.volume import Volume
 
 # The outline of a mean mask is where half of the templates have the structure, or more.

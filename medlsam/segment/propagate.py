@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt, oracle_slices
-from medlsam.segment.volume_segmenter import MaskBlock
-from medlsam.stopwatch import Stopwatch
 from medlsam.volume import Volume
 
 if TYPE_CHECKING:
-    from medlsam.segment.segmenters import Segmenter
+    from medlsam.segment.load import Segmenter
 
 # A mask of fewer pixels is the end of a structure.
 _MIN_PIXELS = 3

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from medlsam.segment.axes import SIDES, vote
+from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.segment.label_map import MaskBlock
+from medlsam.segment.planes import SIDES, vote
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.propagate import Propagation, propagate
-from medlsam.segment.volume_segmenter import MaskBlock
-from medlsam.stopwatch import Stopwatch
 from medlsam.volume import Volume
 
 if TYPE_CHECKING:
-    from medlsam.segment.segmenters import Segmenter
+    from medlsam.segment.load import Segmenter
 
 # The axial plane is the one that clinical contours are drawn in; the other two together count as much.
 _AXIAL, _SIDE = 2.0, 1.0

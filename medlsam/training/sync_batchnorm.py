@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from medlsam.localize.processes import process_count
+from medlsam.training.distributed import process_count
 
 
 class _Total(torch.autograd.Function):

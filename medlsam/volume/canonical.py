@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from medlsam.errors import GeometryError
 from medlsam.geometry import Grid
-from medlsam.volume.model import Volume
 from medlsam.volume.resample import Interpolation, resample
+from medlsam.volume.volume import Volume
 
 
 def lps_grid(grid: Grid, spacing_xyz: tuple[float, float, float]) -> Grid:

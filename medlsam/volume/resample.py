@@ -10,8 +10,8 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from medlsam.geometry import Grid
-from medlsam.volume.model import AIR_HU, Volume, to_sitk
-from medlsam.volume.separable import parallel_axes, resample_parallel
+from medlsam.volume.resample_separable import parallel_axes, resample_parallel
+from medlsam.volume.volume import AIR_HU, Volume, to_sitk
 
 Interpolation = Literal["linear", "nearest"]
 

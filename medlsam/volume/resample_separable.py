@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medlsam.blas import one_blas_thread
 from medlsam.geometry import Grid
-from medlsam.volume.model import AIR_HU
+from medlsam.runtime.blas_threads import one_blas_thread
+from medlsam.volume.volume import AIR_HU
 
 _TRUNCATE = 4.0
 

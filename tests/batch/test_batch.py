@@ -23,15 +23,23 @@ from medlsam.batch import BatchResult, Progress, localize_folder, segment_folder
 from medlsam.batch.read_ahead import noted
 from medlsam.errors import TemplateError, UsageError, WeightsError
 from medlsam.geometry import Grid
-from medlsam.inputs import Case
+from medlsam.io.cases import Case
+from medlsam.io.read import read_label_map, read_volume
+from medlsam.io.write import write_volume
 from medlsam.options import InferenceOptions
-from medlsam.pipeline import MedLSAM
+from medlsam.pipeline.model import MedLSAM
 from medlsam.results import Localization
-from medlsam.volume import read_label_map, read_volume, write_volume
-from tests.stub_model import SIGNATURE, VALUES, draw_ct, stub_model, template_set, true_mask
+from tests.support.paths import ROOT
+from tests.support.stub_model import (
+    SIGNATURE,
+    VALUES,
+    draw_ct,
+    stub_model,
+    template_set,
+    true_mask,
+)
 
 GRID = Grid((16, 24, 28), (1.5, 2.0, 2.5), (10.0, -20.0, 5.0), (-1, 0, 0, 0, -1, 0, 0, 0, 1))
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -270,7 +278,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 import medlsam.batch.folders as folders
-from tests.stub_model import stub_model, template_set
+from tests.support.stub_model import stub_model, template_set
 
 write = folders.write_json
 def hang(path, data):
@@ -403,9 +411,9 @@ def test_a_report_that_fails_is_a_warning(
     model: MedLSAM, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[Path] = []
-    module = ModuleType("medlsam.report")
+    module = ModuleType("medlsam.export.report")
     module.write_report = written.append  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "medlsam.report", module)
+    monkeypatch.setitem(sys.modules, "medlsam.export.report", module)
     assert segment(model, scans, tmp_path / "out", report=True).warnings == ()
     assert written == [tmp_path / "out"]
 
@@ -423,7 +431,7 @@ def test_what_the_reader_warns_of_is_on_record(
     model: MedLSAM, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def warn(path: Path) -> Any:
-        logging.getLogger("medlsam.volume.dicom").warning("%s: a slice is missing", path.name[0])
+        logging.getLogger("medlsam.io.dicom").warning("%s: a slice is missing", path.name[0])
         return read_volume(path)
 
     monkeypatch.setattr("medlsam.batch.read_ahead.read_volume", warn)

@@ -16,24 +16,24 @@ import pytest
 
 import medlsam
 from medlsam.batch import BatchResult, Progress, localize_folder, segment_folder
-from medlsam.batch.folders import _localize, _segment
+from medlsam.batch.api import _localize, _segment
 from medlsam.batch.job import Job
 from medlsam.batch.one_scan import Item
 from medlsam.batch.output import OutputFolder
-from medlsam.batch.run import Run
 from medlsam.batch.spread import Spread
-from medlsam.batch.station import JobFile, Station, check
-from medlsam.cluster.client import Cluster
+from medlsam.batch.task import Run
+from medlsam.batch.worker import JobFile, Station, check
 from medlsam.errors import UsageError, WorkerError
 from medlsam.geometry import Grid
-from medlsam.inputs import Case
-from medlsam.model_source import ModelSource
+from medlsam.io.cases import Case
+from medlsam.io.write import write_volume
 from medlsam.options import InferenceOptions
-from medlsam.pipeline import MedLSAM, load
-from medlsam.volume import write_volume
-from tests.dask_workers import two_workers
-from tests.fake_model import FakeModel, fake_model
-from tests.stub_model import draw_ct, template_set
+from medlsam.parallel.dask import Cluster
+from medlsam.pipeline.model import MedLSAM, load
+from medlsam.pipeline.model_source import ModelSource
+from tests.support.dask_workers import two_workers
+from tests.support.fake_model import FakeModel, fake_model
+from tests.support.stub_model import draw_ct, template_set
 
 GRID = Grid((16, 24, 28), (1.5, 2.0, 2.5), (10.0, -20.0, 5.0), (-1, 0, 0, 0, -1, 0, 0, 0, 1))
 GOOD = ("a", "b", "broken", "c", "d")

@@ -15,9 +15,10 @@ from medlsam.batch.output import OutputFolder
 from medlsam.cli import app
 from medlsam.errors import UsageError
 from medlsam.geometry import Grid
-from medlsam.inputs import Case, find_cases, take_shard
-from medlsam.volume import write_volume
-from tests.stub_model import draw_ct, stub_model, template_set
+from medlsam.io.cases import Case, find_cases
+from medlsam.io.shards import take_shard
+from medlsam.io.write import write_volume
+from tests.support.stub_model import draw_ct, stub_model, template_set
 
 CASES = [Case(name, Path(name)) for name in "abcdefg"]
 
@@ -75,7 +76,7 @@ def test_a_report_is_outdated_by_a_newer_result(tmp_path: Path) -> None:
 def test_the_commands_take_a_shard_and_refuse_what_cannot_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medlsam.pipeline.load", lambda *arguments, **named: stub_model(monkeypatch))
+    monkeypatch.setattr("medlsam.pipeline.model.load", lambda *arguments, **named: stub_model(monkeypatch))
     template_set().save(tmp_path / "support.medlsam")
     for name in "abc":
         write_volume(draw_ct(Grid((16, 24, 28), (1.5, 2.0, 2.5))), tmp_path / "scans" / f"{name}.nii.gz")

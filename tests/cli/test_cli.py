@@ -14,12 +14,19 @@ from typer.testing import CliRunner
 
 from medlsam.cli import app
 from medlsam.geometry import Grid
-from medlsam.localize.templates import OrganCalibration, TemplateSet
-from medlsam.pipeline import MedLSAM
-from medlsam.stopwatch import Stopwatch
-from medlsam.volume import Volume, write_volume
+from medlsam.io.write import write_volume
+from medlsam.localize.templates.template_set import OrganCalibration, TemplateSet
+from medlsam.pipeline.model import MedLSAM
+from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.volume import Volume
 from medlsam.weights.registry import ENTRIES
-from tests.stub_model import VALUES, draw_ct, stub_model, template_set, true_mask
+from tests.support.stub_model import (
+    VALUES,
+    draw_ct,
+    stub_model,
+    template_set,
+    true_mask,
+)
 
 GRID = Grid((16, 24, 28), (1.5, 2.0, 2.5), (10.0, -20.0, 5.0))
 COMMANDS = (
@@ -52,9 +59,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
         calls.append((localizer, segmenter, device))
         return model
 
-    monkeypatch.setattr("medlsam.pipeline.load", load)
+    monkeypatch.setattr("medlsam.pipeline.model.load", load)
     # Drawn pictures are tests/test_report.py's; here it is enough that a report is asked for.
-    monkeypatch.setattr("medlsam.report.MOST_CASES_DRAWN", 0)
+    monkeypatch.setattr("medlsam.export.report.MOST_CASES_DRAWN", 0)
     return calls
 
 
@@ -312,7 +319,7 @@ def test_template_build_of_a_missing_folder(asked: Any, tmp_path: Path) -> None:
 def test_pretrain_passes_everything_on(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
     # A stand-in for the module: importing Lightning takes longer than all other tests here.
-    monkeypatch.setitem(sys.modules, "medlsam.localize.pretrain", SimpleNamespace(cli=seen.append))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "medlsam.localize.pretrain.module", SimpleNamespace(cli=seen.append))  # type: ignore[arg-type]
     arguments = ["fit", "--config", "c.yaml", "--trainer.max_steps=3", "--help"]
     assert call("pretrain", *arguments).exit_code == 0
     assert seen == [arguments]

@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from medlsam.cli import app
-from medlsam.localize.findings import Finding
-from medlsam.localize.status import uncalibrated
-from medlsam.localize.templates import OrganCalibration, TemplateSet
-from tests.stub_model import template_set
+from medlsam.localize.confidence.status import uncalibrated
+from medlsam.localize.templates.issues import Finding
+from medlsam.localize.templates.template_set import OrganCalibration, TemplateSet
+from tests.support.stub_model import template_set
 
 FINDING = Finding(("patient [7]",), ("plate",), "shifted", 2.5, shift_mm=(0.0, 0.0, 31.0))
 

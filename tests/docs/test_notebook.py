@@ -8,8 +8,9 @@ import nbformat
 import pytest
 
 from medlsam.weights.registry import entry, state
+from tests.support.paths import ROOT
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "quickstart.ipynb"
+NOTEBOOK = ROOT / "notebooks" / "quickstart.ipynb"
 
 
 def test_committed_without_outputs() -> None:

@@ -17,18 +17,20 @@ import pytest
 from rich.console import Console
 
 from medlsam.errors import UsageError, VolumeError
-from medlsam.evaluate import evaluate
-from medlsam.evaluate_table import format_tables
+from medlsam.evaluation.oracles import in_true_box, map_box
+from medlsam.evaluation.references import find_references
+from medlsam.evaluation.run import evaluate
+from medlsam.evaluation.scores import FIGURES, ROWS, STAGES
+from medlsam.evaluation.tables import format_tables
 from medlsam.geometry import Box, Grid
-from medlsam.inputs import Case, find_cases
+from medlsam.io.cases import Case, find_cases
+from medlsam.io.read import read_label_map
+from medlsam.io.write import write_volume
 from medlsam.results import Localization, LocatedOrgan, Segmentation
-from medlsam.scoring.references import find_references
-from medlsam.scoring.rows import in_true_box, map_box
-from medlsam.scoring.scores import FIGURES, ROWS, STAGES
+from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
-from medlsam.segment.volume_segmenter import MaskBlock
-from medlsam.stopwatch import Stopwatch
-from medlsam.volume import Volume, read_label_map, write_volume
+from medlsam.volume import Volume
 
 SHAPE = (16, 24, 28)
 SPACING = (2.0, 2.0, 3.0)
@@ -127,7 +129,7 @@ class StubModel:
 
     def segment(self, image: Volume, templates: Any, **options: Any) -> Segmentation:
         """The located boxes filled, in the image's own geometry."""
-        from medlsam.pipeline import MedLSAM
+        from medlsam.pipeline.model import MedLSAM
 
         located = self.localize(
             image, templates, options["search"], options["seed"], embedding=options["embedding"]
@@ -241,7 +243,7 @@ def test_labels_are_opened_only_after_the_case_is_segmented(
         model.events.append(f"labels {path.name} {'after' if written else 'BEFORE'}")
         return read_label_map(path)
 
-    monkeypatch.setattr("medlsam.scoring.references.read_label_map", spy)
+    monkeypatch.setattr("medlsam.evaluation.references.read_label_map", spy)
     run(model, cases, tmp_path)
     assert model.events == [
         *("embed a", "segment a", "labels a.nii.gz after"),

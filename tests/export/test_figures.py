@@ -11,11 +11,17 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from medlsam.errors import UsageError
-from medlsam.figures import Picture, draw_localization, draw_organ, draw_segmentation, png
+from medlsam.export.figures import (
+    Picture,
+    draw_localization,
+    draw_organ,
+    draw_segmentation,
+    png,
+)
+from medlsam.export.planes import BOX, MASK, REFERENCE
+from medlsam.export.scene import scene
 from medlsam.geometry import Box, Grid, mask_box
-from medlsam.planes import BOX, MASK, REFERENCE
 from medlsam.results import Localization, LocatedOrgan, Segmentation
-from medlsam.scene import scene
 from medlsam.volume import Volume
 
 GRID = Grid((30, 60, 50), (2.0, 1.0, 4.0), (-50.0, -30.0, 100.0))

@@ -11,10 +11,10 @@ import pytest
 
 from medlsam.batch import segment_folder
 from medlsam.errors import UsageError
+from medlsam.export.report import write_report
 from medlsam.geometry import Grid
-from medlsam.report import write_report
-from medlsam.volume import write_volume
-from tests.stub_model import draw_ct, stub_model, template_set
+from medlsam.io.write import write_volume
+from tests.support.stub_model import draw_ct, stub_model, template_set
 
 GRID = Grid((16, 24, 28), (1.5, 2.0, 2.5), (10.0, -20.0, 5.0))
 NASTY = "<script>alert(1)</script>"
@@ -114,7 +114,7 @@ def test_only_the_doubtful_scans_are_drawn(output: Path, monkeypatch: pytest.Mon
     found = json.loads(path.read_text())
     found["organs"]["block"]["confidence"] = 0.2
     path.write_text(json.dumps(found))
-    monkeypatch.setattr("medlsam.report.MOST_CASES_DRAWN", 1)
+    monkeypatch.setattr("medlsam.export.report.MOST_CASES_DRAWN", 1)
     _, parsed = page(output)
     alts = [value for tag, name, value in parsed.attributes if (tag, name) == ("img", "alt")]
     assert [alt for alt in alts if " in a" not in alt] == []

@@ -10,7 +10,9 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from medlsam.errors import VolumeError
-from medlsam.volume import Volume, read_volume, write_volume
+from medlsam.io.read import read_volume
+from medlsam.io.write import write_volume
+from medlsam.volume import Volume
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ from scipy import ndimage
 
 from medlsam.errors import UsageError, VolumeError
 from medlsam.geometry import Grid
-from medlsam.volume import Volume, read_volume, write_volume
+from medlsam.io.read import read_volume
+from medlsam.io.write import write_volume
+from medlsam.volume import Volume
 
 KINDS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 # Turned about all three axes.

@@ -8,17 +8,14 @@ import numpy as np
 import pytest
 
 from medlsam.errors import TemplateError, UsageError, VolumeError
-from medlsam.files import atomic_path, write_json
 from medlsam.geometry import Box, Grid
-from medlsam.inputs import (
-    find_cases,
-    find_templates,
-    read_case_list,
-    read_label_names,
-    read_markups,
-    read_template_labels,
-)
-from medlsam.volume import Volume, write_volume
+from medlsam.io.cases import find_cases
+from medlsam.io.label_names import read_case_list, read_label_names
+from medlsam.io.labelled_scans import find_templates, read_template_labels
+from medlsam.io.slicer_markups import read_markups
+from medlsam.io.write import write_volume
+from medlsam.runtime.atomic_files import atomic_path, write_json
+from medlsam.volume import Volume
 
 
 def touch(*paths, content=b""):

@@ -12,11 +12,12 @@ from scipy import ndimage
 
 from medlsam.errors import VolumeError
 from medlsam.geometry import Grid
-from medlsam.phantom import phantom
-from medlsam.volume import read_label_map, read_volume, write_volume
-from medlsam.volume.hounsfield import recognised_shift
-from medlsam.volume.nifti import nifti_header, nifti_parts
-from medlsam.volume.values import collect
+from medlsam.io.hounsfield import recognised_shift
+from medlsam.io.nifti import nifti_header, nifti_parts
+from medlsam.io.read import read_label_map, read_volume
+from medlsam.io.values import collect
+from medlsam.io.write import write_volume
+from medlsam.phantoms import phantom
 
 # Reading
 
@@ -87,8 +88,8 @@ def test_a_scan_is_read_a_part_at_a_time(tmp_path, make_ct, monkeypatch, suffix)
     def watched(parts, shape, path):
         return collect((sizes.append(part.size) or part for part in parts), shape, path)
 
-    monkeypatch.setattr("medlsam.volume.read.collect", watched)
-    monkeypatch.setattr("medlsam.volume.nifti._CHUNK", 1 << 18)
+    monkeypatch.setattr("medlsam.io.read.collect", watched)
+    monkeypatch.setattr("medlsam.io.nifti._CHUNK", 1 << 18)
     np.testing.assert_array_equal(read_volume(tmp_path / f"scan{suffix}").array, scan.array)
     assert sum(sizes) == scan.array.size
     assert max(sizes) <= 1 << 17

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from medlsam.errors import TemplateError, UsageError
 from medlsam.geometry import Box, ExtremePoints, Grid
-from medlsam.localize.consensus import fit_axes
-from medlsam.localize.embedding import Embedding
-from medlsam.localize.landmarks import places
 from medlsam.localize.locate import locate
-from medlsam.localize.templates import OrganSupport, TemplateSet
-from tests.fake_embedding import fake_embedding
+from medlsam.localize.network.embedding import Embedding
+from medlsam.localize.search.consensus import fit_axes
+from medlsam.localize.templates.landmarks import places
+from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
+from tests.support.fake_embedding import fake_embedding
 
 ORGANS = {"left": Box((20, -30, -40), (70, 20, 10)), "right": Box((-70, -30, -40), (-20, 20, 10))}
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from medlsam.errors import GeometryError
 from medlsam.geometry import Box
-from medlsam.metrics import (
+from medlsam.measure.metrics import (
     MaskOutcome,
     box_iou,
     dice,

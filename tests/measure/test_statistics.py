@@ -9,8 +9,13 @@ from hypothesis import strategies as st
 
 from medlsam.errors import GeometryError, UsageError
 from medlsam.geometry import Grid
+from medlsam.measure.statistics import (
+    COLUMNS,
+    axial_diameters,
+    organ_statistics,
+    write_statistics,
+)
 from medlsam.results import Localization, LocatedOrgan, Segmentation
-from medlsam.statistics import COLUMNS, axial_diameters, organ_statistics, write_statistics
 from medlsam.volume import Volume
 
 LPS_TO_COLUMNS = (0, -1, 0, 0, 0, 1, 1, 0, 0)  # i runs along z, j along -x, k along y

@@ -7,7 +7,7 @@ import pytest
 
 from medlsam.errors import GeometryError, UsageError
 from medlsam.geometry import mask_box
-from medlsam.phantom import NAMES, Phantom, phantom
+from medlsam.phantoms import NAMES, Phantom, phantom
 
 SOFT_HU = {
     "brain": (15, 55), "liver": (20, 140), "spleen": (30, 140), "kidney_left": (10, 220), "heart": (25, 190),

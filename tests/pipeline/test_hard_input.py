@@ -15,10 +15,15 @@ import torch
 import medlsam
 from medlsam.errors import VolumeError
 from medlsam.geometry import Grid
-from medlsam.localize import tiling
-from medlsam.localize.embedding import Embedding, embed, encoder_grid
+from medlsam.localize.network import tiling
+from medlsam.localize.network.embedding import Embedding, embed, encoder_grid
 from medlsam.volume import Volume, resample
-from tests.ramp_encoder import RampEncoder, hu_of, ramp, ramp_scan
+from tests.support.ramp_encoder import (
+    RampEncoder,
+    hu_of,
+    ramp,
+    ramp_scan,
+)
 
 ORIENTATIONS = [
     (order, signs)

@@ -14,15 +14,17 @@ import numpy as np
 import pytest
 
 from medlsam.geometry import Box, mask_box
-from medlsam.localize import tiling
-from medlsam.localize.build import Support, build_templates
-from medlsam.localize.embedding import encoder_grid
+from medlsam.io.read import read_volume
+from medlsam.io.write import write_volume
+from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.localizer import Localizer, load_localizer
 from medlsam.localize.locate import locate
-from medlsam.localize.templates import TemplateSet
-from medlsam.phantom import Phantom, phantom
-from medlsam.volume import Volume, read_volume, write_volume
-from tests.test_hard_input import stored_as, turned_by
+from medlsam.localize.network import tiling
+from medlsam.localize.network.embedding import encoder_grid
+from medlsam.localize.templates.template_set import TemplateSet
+from medlsam.phantoms import Phantom, phantom
+from medlsam.volume import Volume
+from tests.pipeline.test_hard_input import stored_as, turned_by
 
 ORGANS = ("liver", "spleen", "kidney_left", "kidney_right")
 #: Heights of the phantom, with some centimetres around the structures.

@@ -17,18 +17,26 @@ import pytest
 import torch
 
 import medlsam.batch
-import medlsam.pipeline
+import medlsam.pipeline.model
 from medlsam.errors import TemplateError, UsageError, WeightsError
 from medlsam.geometry import Box, Grid
-from medlsam.localize.build import Support
-from medlsam.opening import case_generator
+from medlsam.io.write import write_volume
+from medlsam.localize.build_templates import Support
 from medlsam.options import Policy
-from medlsam.pipeline import MedLSAM, load
-from medlsam.prompting import effective_prompts, slice_prompts
+from medlsam.pipeline.model import MedLSAM, load
+from medlsam.pipeline.opening import case_generator
+from medlsam.pipeline.prompts import effective_prompts, slice_prompts
 from medlsam.results import Localization, LocatedOrgan
-from medlsam.stopwatch import Stopwatch
-from medlsam.volume import Volume, write_volume
-from tests.stub_model import SIGNATURE, VALUES, draw_ct, stub_model, template_set, true_mask
+from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.volume import Volume
+from tests.support.stub_model import (
+    SIGNATURE,
+    VALUES,
+    draw_ct,
+    stub_model,
+    template_set,
+    true_mask,
+)
 
 GRID = Grid((16, 24, 28), (1.5, 2.0, 2.5), (10.0, -20.0, 5.0))
 OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)
@@ -287,25 +295,33 @@ def names_used(module: Any) -> set[str]:
 
 def test_segment_cannot_see_a_label(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from medlsam.batch import (
-        folders,
+        api as folders,
+    )
+    from medlsam.batch import (
         job,
         one_scan,
         output,
-        processes,
         read_ahead,
-        run,
-        scans,
-        station,
         summary,
     )
+    from medlsam.batch import (
+        loop as scans,
+    )
+    from medlsam.batch import (
+        task as run,
+    )
+    from medlsam.batch import (
+        worker as station,
+    )
+    from medlsam.parallel import local as processes
 
     modules = (folders, job, one_scan, output, processes, read_ahead, run, scans, station, summary)
-    for module in (medlsam.pipeline, *modules):
+    for module in (medlsam.pipeline.model, *modules):
         assert not names_used(module) & {"read_label_map", "read_template_labels", "find_templates"}
     # What reads template labels is imported by `templates` alone, inside of it.
-    source = inspect.getsource(medlsam.pipeline)
-    assert source.count("medlsam.supports") == 1
-    assert "medlsam.supports" in inspect.getsource(MedLSAM.templates)
+    source = inspect.getsource(medlsam.pipeline.model)
+    assert source.count("medlsam.pipeline.templates") == 1
+    assert "medlsam.pipeline.templates" in inspect.getsource(MedLSAM.templates)
     for function in (MedLSAM.segment, MedLSAM.localize, medlsam.segment_folder, medlsam.localize_folder):
         parameters = inspect.signature(function).parameters
         assert not [p for p in parameters if re.search("label|mask|truth|reference|annot", p)]
@@ -313,7 +329,7 @@ def test_segment_cannot_see_a_label(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     def forbidden(*_: object) -> None:
         raise AssertionError("a label map was read")
 
-    for place in ("medlsam.volume.read_label_map", "medlsam.inputs.templates.read_label_map"):
+    for place in ("medlsam.io.read.read_label_map", "medlsam.io.labelled_scans.read_label_map"):
         monkeypatch.setattr(place, forbidden)
     image = draw_ct(GRID)
     for folder, volume in (("imagesTr", image), ("labelsTr", Volume((image.array > 200) * 1, image.grid))):
@@ -350,7 +366,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         seen.update(supports=list(supports), names=names, **more)
         return template_set(["block"])
 
-    monkeypatch.setattr("medlsam.pipeline.build_templates", build)
+    monkeypatch.setattr("medlsam.pipeline.model.build_templates", build)
     return seen
 
 
@@ -395,7 +411,7 @@ def test_a_wrong_segmenter_is_told_when_the_model_is_loaded(monkeypatch: pytest.
     def no_localizer(*_: object) -> None:
         raise AssertionError("the localizer is loaded before the names are checked")
 
-    monkeypatch.setattr("medlsam.pipeline.load_localizer", no_localizer)
+    monkeypatch.setattr("medlsam.pipeline.model.load_localizer", no_localizer)
     with pytest.raises(WeightsError, match="sam-tinny"):
         load(segmenter="sam-tinny")
     with pytest.raises(WeightsError, match="medlam-tiny is a localizer"):
@@ -410,7 +426,7 @@ def test_the_segmenter_is_loaded_when_it_is_needed(monkeypatch: pytest.MonkeyPat
         loaded.append((name, device))
         return stub.segmenter
 
-    monkeypatch.setattr("medlsam.pipeline.load_segmenter", load_segmenter)
+    monkeypatch.setattr("medlsam.pipeline.model.load_segmenter", load_segmenter)
     model = MedLSAM(stub.localizer, "sam-tiny")
     model.localize(draw_ct(GRID), template_set())
     assert loaded == []

@@ -14,14 +14,21 @@ from typer.testing import CliRunner
 from medlsam.cli import app
 from medlsam.errors import UsageError
 from medlsam.geometry import Grid
-from medlsam.phantom import phantom
+from medlsam.io.read import read_volume
+from medlsam.phantoms import phantom
 from medlsam.pool import Pool, Reason, build_pool
-from medlsam.pool.prepare import prepare
-from medlsam.pool.region import regions
+from medlsam.pool.body_region import regions
+from medlsam.pool.preprocess import prepare
 from medlsam.pool.run import LocalProcesses
 from medlsam.pool.table import LEVELS_HU, to_codes
-from medlsam.volume import Volume, read_volume, resample
-from tests.pool_data import GRID, bytes_of, die_at_two, left_out, write_raw
+from medlsam.volume import Volume, resample
+from tests.support.pool_data import (
+    GRID,
+    bytes_of,
+    die_at_two,
+    left_out,
+    write_raw,
+)
 
 
 @pytest.fixture

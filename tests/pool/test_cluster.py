@@ -18,15 +18,15 @@ import pytest
 from typer.testing import CliRunner
 
 from medlsam.cli import app
-from medlsam.cluster.begun import Begun, Room
-from medlsam.cluster.client import Cluster, connected
 from medlsam.errors import UsageError, WorkerError
+from medlsam.parallel.attempts import Begun, Room
+from medlsam.parallel.dask import Cluster, connected
 from medlsam.pool import BuildResult, Reason, build_pool
 from medlsam.pool.cluster import ClusterProcesses, Shared, check, on_cluster, work_on
 from medlsam.pool.find import find_scans
-from medlsam.pool.work import Job, _notes, do_job
-from tests.dask_workers import two_workers
-from tests.pool_data import (
+from medlsam.pool.ingest import Job, _notes, do_job
+from tests.support.dask_workers import two_workers
+from tests.support.pool_data import (
     GRID,
     bytes_of,
     die_at_two,
@@ -258,7 +258,7 @@ def test_what_may_kill_has_the_worker_for_itself() -> None:
 def test_notes_are_those_of_the_own_thread(caplog: pytest.LogCaptureFixture) -> None:
     import logging
 
-    logger = logging.getLogger("medlsam.volume")
+    logger = logging.getLogger("medlsam.io")
     heard: list[str] = []
 
     def other() -> None:

@@ -9,11 +9,18 @@ import pytest
 
 from medlsam.errors import UsageError
 from medlsam.geometry import Grid
+from medlsam.io.dicom_header import read_dicom_header
+from medlsam.io.write import write_volume
 from medlsam.pool.find import find_scans
 from medlsam.pool.reasons import Reason
-from medlsam.volume import Volume, write_volume
-from medlsam.volume.dicom_header import read_dicom_header
-from tests.dicom_files import CAPTURE, REPORT, STRUCTURES, write_ct, write_object
+from medlsam.volume import Volume
+from tests.support.dicom_files import (
+    CAPTURE,
+    REPORT,
+    STRUCTURES,
+    write_ct,
+    write_object,
+)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from medlsam.errors import VolumeError
 from medlsam.geometry import Grid
 from medlsam.pool.opened import OpenShards
-from medlsam.pool.shard import BRICK, Shard, write_shard
+from medlsam.pool.packed_scan import BRICK, Shard, write_shard
 from medlsam.pool.table import LEVELS_HU, to_codes
 from medlsam.volume import Volume
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medlsam.blas import OpenBlas, numpy_blas, one_blas_thread
 from medlsam.geometry import Grid
-from medlsam.localize.build import Support, build_templates
+from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.locate import locate
-from medlsam.segmenting import segment_located
+from medlsam.pipeline.segment import segment_located
+from medlsam.runtime.blas_threads import OpenBlas, numpy_blas, one_blas_thread
 from medlsam.volume import Volume, resample
-from medlsam.volume.separable import resample_parallel
+from medlsam.volume.resample_separable import resample_parallel
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_what_makes_results_multiplies_on_one_thread(
         yield from ()
 
     monkeypatch.setattr("medlsam.localize.locate.consensus", look)
-    monkeypatch.setattr("medlsam.segmenting.to_canonical", look)
+    monkeypatch.setattr("medlsam.pipeline.segment.to_canonical", look)
     nothing: Any = SimpleNamespace(organs=("a",), supports={"a": ()})
     calls: list[Callable[[], object]] = [
         lambda: locate(nothing, nothing),

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from medlsam import device
 from medlsam.errors import UsageError
+from medlsam.runtime import device
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from medlsam.folding import folded
-from medlsam.localize.encoder import Encoder
-from medlsam.segment.tiny_net import TinySam
-from tests.tiny_data import SMALL
+from medlsam.localize.network.encoder import Encoder
+from medlsam.runtime.fold_batchnorm import folded
+from medlsam.segment.sam_tiny.network import TinySam
+from tests.support.tiny_data import SMALL
 
 
 def lived_in(network: nn.Module) -> nn.Module:

@@ -7,7 +7,12 @@ import pytest
 
 from medlsam.errors import GeometryError, UsageError
 from medlsam.geometry import Box, Grid, mask_box
-from medlsam.segment.volume_segmenter import MaskBlock, assemble, largest_component, shape_prior_block
+from medlsam.segment.label_map import (
+    MaskBlock,
+    assemble,
+    largest_component,
+    shape_prior_block,
+)
 
 SHAPE = (6, 8, 10)
 

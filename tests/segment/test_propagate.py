@@ -8,14 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from medlsam.evaluation.oracles import in_true_slices
 from medlsam.geometry import Box, Grid, mask_box
 from medlsam.options import Policy
-from medlsam.scoring.rows import in_true_slices
-from medlsam.segment.ask import Ask, answer
-from medlsam.segment.axes import SIDES, outline, side_prompts, vote
+from medlsam.segment.label_map import MaskBlock
+from medlsam.segment.planes import (
+    SIDES,
+    outline,
+    side_prompts,
+    vote,
+)
 from medlsam.segment.prompts import SlicePrompt, oracle_slices, wpl
 from medlsam.segment.propagate import Propagation, most_certain, propagate
-from medlsam.segment.volume_segmenter import MaskBlock
+from medlsam.segment.request import Ask, answer
 from medlsam.volume import Volume
 
 

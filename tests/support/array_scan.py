@@ -11,7 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medlsam.localize.views import AIR_HU, PairPlan, ViewOptions, plan_pair
+from medlsam.localize.pretrain.view_pairs import (
+    AIR_HU,
+    PairPlan,
+    ViewOptions,
+    plan_pair,
+)
 
 
 @dataclass(frozen=True, eq=False)

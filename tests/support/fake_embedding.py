@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from medlsam.geometry import Grid
-from medlsam.localize.embedding import Embedding
-from medlsam.localize.sampling import cell_centres
+from medlsam.localize.network.embedding import Embedding
+from medlsam.localize.network.sampling import cell_centres
 
 RANGE = torch.tensor([600.0, 600.0, 1500.0])
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from medlsam.pipeline import MedLSAM
-from tests.stub_model import stub_model
+from medlsam.pipeline.model import MedLSAM
+from tests.support.stub_model import stub_model
 
 
 class FakeModel(MedLSAM):

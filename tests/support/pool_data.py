@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from medlsam.geometry import Grid
+from medlsam.io.write import write_volume
 from medlsam.pool import BuildResult, Reason
+from medlsam.pool.ingest import Job, do_job
 from medlsam.pool.record import Record
-from medlsam.pool.work import Job, do_job
-from medlsam.volume import Volume, write_volume
-from tests.dicom_files import write_ct
+from medlsam.volume import Volume
+from tests.support.dicom_files import write_ct
 
 GRID = Grid((20, 24, 28), (7.0, 7.0, 6.0), (-90.0, -80.0, 100.0))
 

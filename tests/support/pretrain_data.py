@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
-from medlsam.phantom import phantom
-from medlsam.volume import Volume, write_volume
+from medlsam.io.write import write_volume
+from medlsam.phantoms import phantom
+from medlsam.volume import Volume
 
 SMALL = {"channels": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "fine_channels": 8, "feature_dim": 8}
 VIEWS = {"shape_zyx": [32, 32, 32], "points": 32, "negatives": 32, "shift_mm": 30.0}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from medlsam.localize.published import PublishedNetwork
+from medlsam.localize.medlam.network import PublishedNetwork
 
 
 def small_network(seed: int = 0, base: int = 2) -> PublishedNetwork:

@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor
 
 from medlsam.geometry import Grid
-from medlsam.localize.encoder import Encoder, EncoderConfig
+from medlsam.localize.network.encoder import Encoder, EncoderConfig
 from medlsam.volume import Volume
 
 #: HU per mm along x, y and z (LPS); HU stay within -200 to 200, where the encoder's input is linear in them.

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from medlsam.geometry import Grid, mask_box
-from medlsam.localize.templates import OrganSupport, TemplateSet
-from medlsam.pipeline import MedLSAM
+from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
+from medlsam.pipeline.model import MedLSAM
 from medlsam.results import LocatedOrgan
+from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
-from medlsam.segment.volume_segmenter import MaskBlock
 from medlsam.volume import Volume, to_canonical
 
 #: HU of each structure; and its label value.
@@ -131,9 +131,9 @@ class StubSegmenter:
 def stub_model(monkeypatch: pytest.MonkeyPatch | None = None) -> MedLSAM:
     """A model of both stubs; without ``monkeypatch`` the stub stays for the whole process."""
     if monkeypatch is None:
-        import medlsam.pipeline
+        import medlsam.pipeline.model
 
-        medlsam.pipeline.locate = stub_locate  # type: ignore[assignment]
+        medlsam.pipeline.model.locate = stub_locate  # type: ignore[assignment]
     else:
-        monkeypatch.setattr("medlsam.pipeline.locate", stub_locate)
+        monkeypatch.setattr("medlsam.pipeline.model.locate", stub_locate)
     return MedLSAM(StubLocalizer(), StubSegmenter())  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medlsam.geometry import Grid
-from medlsam.segment.tiny_net import TinyConfig
+from medlsam.segment.sam_tiny.network import TinyConfig
 from medlsam.volume import Volume
 
 SMALL = TinyConfig(size=64, detail=4, stem=8, quarter=8, eighth=16, sixteenth=16, dim=32, heads=4, mlp=32)

@@ -11,17 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medlsam.files import write_json
 from medlsam.geometry import Grid
-from medlsam.segment._sam_import import sam_parts
+from medlsam.io.write import write_volume
+from medlsam.runtime.atomic_files import write_json
+from medlsam.segment.finetune.components import LabelledScan
+from medlsam.segment.finetune.crop_tuner import CropTuning
+from medlsam.segment.finetune.slice_tuner import SliceTuning
 from medlsam.segment.registry import SEGMENTERS
-from medlsam.segment.sam import SamSlices
-from medlsam.segment.tiny import TinySegmenter
-from medlsam.segment.tiny_net import TinyConfig, TinySam
-from medlsam.segment.tune_crops import CropTuning
-from medlsam.segment.tune_scans import LabelledScan
-from medlsam.segment.tune_slices import SliceTuning
-from medlsam.volume import Volume, write_volume
+from medlsam.segment.sam._import import sam_parts
+from medlsam.segment.sam.model import SamSlices
+from medlsam.segment.sam_tiny.network import TinyConfig, TinySam
+from medlsam.segment.sam_tiny.segmenter import TinySegmenter
+from medlsam.volume import Volume
 from medlsam.weights.store import save_weights
 
 SMALL = TinyConfig(

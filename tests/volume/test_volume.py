@@ -10,17 +10,15 @@ import SimpleITK as sitk  # noqa: N813
 
 from medlsam.errors import GeometryError, TemplateError, VolumeError
 from medlsam.geometry import Grid, mask_box
+from medlsam.io.checks import check_labels, check_same_grid
+from medlsam.io.read import read_label_map, read_volume
+from medlsam.io.write import write_volume
 from medlsam.volume import (
     Volume,
-    check_labels,
-    check_same_grid,
     from_canonical,
     lps_grid,
-    read_label_map,
-    read_volume,
     resample,
     to_canonical,
-    write_volume,
 )
 
 ORIENTATIONS = [

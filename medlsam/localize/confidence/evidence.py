@@ -16,12 +16,12 @@ from torch import Tensor
 
 from medlsam.errors import GeometryError
 from medlsam.geometry import Box
-from medlsam.localize.answer import Answer
-from medlsam.localize.inside import unlike
-from medlsam.localize.landmarks import FACES, LATTICE
-from medlsam.localize.losses import predicted_offset
-from medlsam.localize.seen import Seen
-from medlsam.localize.templates import OrganSupport
+from medlsam.localize.confidence.intensity import unlike
+from medlsam.localize.pretrain.losses import predicted_offset
+from medlsam.localize.protocol import Seen
+from medlsam.localize.search.candidate import Answer
+from medlsam.localize.templates.landmarks import FACES, LATTICE
+from medlsam.localize.templates.template_set import OrganSupport
 
 View = tuple[NDArray[np.float64], NDArray[np.float64]]
 #: Temperature at which an answer's features choose among the landmarks of a support.

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medlsam.geometry import Box
-from medlsam.localize.seen import Seen
-from medlsam.localize.shape import mean_shape
-from medlsam.localize.templates import KEPT_STRUCTURES, SHAPE_SIZE, OrganSupport
+from medlsam.localize.protocol import Seen
+from medlsam.localize.templates.shape import mean_shape
+from medlsam.localize.templates.template_set import KEPT_STRUCTURES, SHAPE_SIZE, OrganSupport
 
 #: Of the normalised intensities; the ends are left out, where neighbours and metal are.
 QUANTILES = np.linspace(0.1, 0.9, 9)

@@ -14,14 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.geometry import Box
-from medlsam.localize.answer import Answer, together
-from medlsam.localize.consensus import SearchOptions, consensus
-from medlsam.localize.diagnose import CrossTable, diagnose
-from medlsam.localize.evidence import Evidence, weigh
-from medlsam.localize.reach import REACHES, along_axes, choose, follow
-from medlsam.localize.seen import Seen
-from medlsam.localize.status import status_model, uncalibrated
-from medlsam.localize.templates import (
+from medlsam.localize.confidence.evidence import Evidence, weigh
+from medlsam.localize.confidence.outliers import CrossTable, diagnose
+from medlsam.localize.confidence.status import status_model, uncalibrated
+from medlsam.localize.protocol import Seen
+from medlsam.localize.search.candidate import Answer, together
+from medlsam.localize.search.consensus import SearchOptions, consensus
+from medlsam.localize.search.probe_trust import (
+    REACHES,
+    along_axes,
+    choose,
+    follow,
+)
+from medlsam.localize.templates.template_set import (
     DEFAULT_REACH,
     OrganCalibration,
     OrganSupport,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.geometry import Box
-from medlsam.localize.findings import Finding
+from medlsam.localize.templates.issues import Finding
 
 Array = NDArray[np.float64]
 

@@ -16,8 +16,8 @@ from importlib import resources
 import numpy as np
 
 from medlsam.geometry import Box
-from medlsam.localize.evidence import Evidence
-from medlsam.localize.templates import OrganCalibration
+from medlsam.localize.confidence.evidence import Evidence
+from medlsam.localize.templates.template_set import OrganCalibration
 from medlsam.results import Status
 
 #: A structure that is not found is out of view, not missing, if less of its box or of its votes was scanned.
@@ -68,7 +68,7 @@ class StatusModel:
 @lru_cache(maxsize=1)
 def status_model() -> StatusModel:
     """The constants that ship with the package."""
-    text = (resources.files("medlsam.localize") / "status.json").read_text(encoding="utf-8")
+    text = (resources.files("medlsam.localize.confidence") / "status.json").read_text(encoding="utf-8")
     return StatusModel(**json.loads(text)["model"])
 
 

@@ -13,10 +13,21 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from medlsam.geometry import Grid
-from medlsam.localize.kernels import CELLS, KERNEL, cut_kernels, fit_kernels
-from medlsam.localize.landmarks import EXTREMES
-from medlsam.localize.published import PATCH, RANGE_MM, SPACING_MM, PublishedNetwork, normalise
-from medlsam.localize.seen import Matches
+from medlsam.localize.medlam.kernels import (
+    CELLS,
+    KERNEL,
+    cut_kernels,
+    fit_kernels,
+)
+from medlsam.localize.medlam.network import (
+    PATCH,
+    RANGE_MM,
+    SPACING_MM,
+    PublishedNetwork,
+    normalise,
+)
+from medlsam.localize.protocol import Matches
+from medlsam.localize.templates.landmarks import EXTREMES
 from medlsam.volume import Volume, lps_grid, resample
 
 #: Cubes that pass through the network together; each takes about half a gigabyte with the decoder.

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor
 
-from medlsam.localize.published import PATCH, STRIDES
+from medlsam.localize.medlam.network import PATCH, STRIDES
 
 #: Input voxels that a kernel covers at each scale.
 KERNEL = 8

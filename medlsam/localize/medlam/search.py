@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medlsam.geometry import Box
-from medlsam.localize.answer import Answer
-from medlsam.localize.landmarks import EXTREMES
-from medlsam.localize.match import Starts
-from medlsam.localize.seen import Seen
-from medlsam.localize.templates import OrganSupport
+from medlsam.localize.protocol import Seen
+from medlsam.localize.search.candidate import Answer
+from medlsam.localize.search.votes import Starts
+from medlsam.localize.templates.landmarks import EXTREMES
+from medlsam.localize.templates.template_set import OrganSupport
 
 
 def averaged_answers(

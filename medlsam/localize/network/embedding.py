@@ -14,20 +14,20 @@ from einops import rearrange
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from medlsam.device import autocast
 from medlsam.geometry import Grid
-from medlsam.localize.encoder import (
+from medlsam.localize.network.encoder import (
     POSITION_STRIDE,
     SIZE_MULTIPLE,
     Encoder,
     EncoderConfig,
     normalise_hu,
 )
-from medlsam.localize.sampling import cell_centres, sample_lattice, sample_places
-from medlsam.localize.seen import Matches
-from medlsam.localize.tiling import encode
-from medlsam.localize.views import AIR_HU, BODY_HU
-from medlsam.localize.window import FeatureMap, search_window
+from medlsam.localize.network.sampling import cell_centres, sample_lattice, sample_places
+from medlsam.localize.network.similarity import FeatureMap, search_window
+from medlsam.localize.network.tiling import encode
+from medlsam.localize.pretrain.view_pairs import AIR_HU, BODY_HU
+from medlsam.localize.protocol import Matches
+from medlsam.runtime.device import autocast
 from medlsam.volume import Volume, lps_grid, resample
 
 #: A scan gets at least this margin of air, in voxels, so that border cells see what they saw in training.

@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from medlsam.localize.seen import Matches
+from medlsam.localize.protocol import Matches
 
 #: A window is searched on the finest map of which it spans no more than this many cells to a side.
 MOST_CELLS = 12

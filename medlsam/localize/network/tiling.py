@@ -16,7 +16,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from medlsam.localize.encoder import SIZE_MULTIPLE, Encoder, EncoderOutput
+from medlsam.localize.network.encoder import SIZE_MULTIPLE, Encoder, EncoderOutput
 
 #: Input voxels of a tile with its halo: about a gigabyte of maps. A scan of the trunk passes whole, twice as fast.
 BUDGET = 2_200_000

@@ -10,14 +10,15 @@ import numpy as np
 from lightning import LightningDataModule
 
 from medlsam.errors import UsageError, VolumeError
-from medlsam.inputs import find_cases, read_case_list
-from medlsam.localize.balance import Group
-from medlsam.localize.views import ViewOptions
-from medlsam.phantom import phantom
-from medlsam.pool.prepare import prepare
+from medlsam.io.cases import find_cases
+from medlsam.io.label_names import read_case_list
+from medlsam.io.read import read_volume
+from medlsam.localize.pretrain.balance import Group
+from medlsam.localize.pretrain.view_pairs import ViewOptions
+from medlsam.phantoms import phantom
+from medlsam.pool.packed_scan import SUFFIX, write_shard
+from medlsam.pool.preprocess import prepare
 from medlsam.pool.reader import Pool, is_pool
-from medlsam.pool.shard import SUFFIX, write_shard
-from medlsam.volume import read_volume
 
 #: Phantoms of the pool have seeds from here on; validation phantoms from the other. Tests and the demo stay below.
 POOL_PHANTOM_SEED = 100_000

@@ -17,11 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from medlsam.localize.augment import ValueTransform, change_values
-from medlsam.localize.encoder import EncoderConfig, normalise_hu
-from medlsam.localize.intensity import Intensity, change_intensity, draw_intensity
-from medlsam.localize.viewplan import ViewPlan, hu_of
-from medlsam.localize.views import AIR_HU, PairPlan, ViewOptions, plan_pair
+from medlsam.localize.network.encoder import EncoderConfig, normalise_hu
+from medlsam.localize.pretrain.intensity import Intensity, change_intensity, draw_intensity
+from medlsam.localize.pretrain.torchio import ValueTransform, change_values
+from medlsam.localize.pretrain.view_pairs import (
+    AIR_HU,
+    PairPlan,
+    ViewOptions,
+    plan_pair,
+)
+from medlsam.localize.pretrain.viewplan import ViewPlan, hu_of
 from medlsam.pool.opened import OpenShards
 
 

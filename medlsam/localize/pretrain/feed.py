@@ -9,11 +9,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medlsam.errors import UsageError
-from medlsam.localize.augment import ValueTransform, check_transforms
-from medlsam.localize.balance import balanced_weights
-from medlsam.localize.draws import DrawBatch, DrawLoader, PairDraws, StepBatches
-from medlsam.localize.encoder import Encoder
-from medlsam.localize.pool import CTPool
+from medlsam.localize.network.encoder import Encoder
+from medlsam.localize.pretrain.balance import balanced_weights
+from medlsam.localize.pretrain.datamodule import CTPool
+from medlsam.localize.pretrain.dataset import (
+    DrawBatch,
+    DrawLoader,
+    PairDraws,
+    StepBatches,
+)
+from medlsam.localize.pretrain.torchio import ValueTransform, check_transforms
 
 #: Validation draws per held-out scan.
 VALIDATION_DRAWS = 4

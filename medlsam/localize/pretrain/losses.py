@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor
 
-from medlsam.localize.processes import process_count, total_over_processes
+from medlsam.training.distributed import process_count, total_over_processes
 
 #: Offsets are divided by this before the loss, so that its bend (smooth L1 at 1) lies at 100 mm.
 OFFSET_UNIT_MM = 100.0

@@ -15,15 +15,16 @@ from lightning.fabric.plugins import ClusterEnvironment
 from lightning.pytorch.cli import ArgsType, LightningCLI
 from torch import Tensor
 
-from medlsam.localize.encoder import (
+from medlsam.localize.network.encoder import (
     POSITION_STRIDE,
     Encoder,
     EncoderConfig,
     EncoderOutput,
     fast_layout,
 )
-from medlsam.localize.feed import PretrainFeed
-from medlsam.localize.losses import (
+from medlsam.localize.network.sampling import sample_map
+from medlsam.localize.pretrain.feed import PretrainFeed
+from medlsam.localize.pretrain.losses import (
     mss_loss,
     predicted_offset,
     rdr_loss,
@@ -31,11 +32,10 @@ from medlsam.localize.losses import (
     vote_error_loss,
     window_loss,
 )
-from medlsam.localize.processes import mean_over_processes
-from medlsam.localize.requeue import RequeueBetweenSteps, slurm_environment
-from medlsam.localize.sampling import sample_map
-from medlsam.localize.shared_norm import SharedStatistics
-from medlsam.localize.watch import MarkedPhantom, landmark_errors, marked_phantoms
+from medlsam.localize.pretrain.validation import MarkedPhantom, landmark_errors, marked_phantoms
+from medlsam.training.distributed import mean_over_processes
+from medlsam.training.slurm import RequeueBetweenSteps, slurm_environment
+from medlsam.training.sync_batchnorm import SharedStatistics
 from medlsam.weights.store import load_weights, save_weights
 
 
@@ -250,7 +250,7 @@ class PretrainCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Fill in ``trainer.precision`` when the configuration leaves it open."""
-        from medlsam.device import lightning_precision, resolve_device
+        from medlsam.runtime.device import lightning_precision, resolve_device
 
         trainer = self.config[self.subcommand].trainer if self.subcommand else self.config.trainer
         if trainer.precision is None:

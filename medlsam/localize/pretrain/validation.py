@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from medlsam.geometry import ExtremePoints
-from medlsam.localize.embedding import Embedding, embed
-from medlsam.localize.encoder import Encoder
-from medlsam.localize.match import coarse_consensus
-from medlsam.localize.pool import VALIDATION_PHANTOM_SEED
-from medlsam.phantom import phantom
+from medlsam.localize.network.embedding import Embedding, embed
+from medlsam.localize.network.encoder import Encoder
+from medlsam.localize.pretrain.datamodule import VALIDATION_PHANTOM_SEED
+from medlsam.localize.search.votes import coarse_consensus
+from medlsam.phantoms import phantom
 from medlsam.volume import Volume
 
 #: A phantom, and the extreme points (6, 3) of its structures by name, LPS mm.

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medlsam.localize.frames import Frame
-from medlsam.localize.scan import Scan
+from medlsam.localize.pretrain.scan import Scan
+from medlsam.localize.pretrain.view_transform import Frame
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medlsam.geometry import Box, Grid
-from medlsam.localize.seen import Seen
-from medlsam.localize.templates import KEPT_STRUCTURES, OrganSupport
+from medlsam.localize.protocol import Seen
+from medlsam.localize.templates.template_set import KEPT_STRUCTURES, OrganSupport
 
 #: The probe looks at a lattice over the box grown by this much, this far apart, of at most so many places.
 GROWTH_MM = 20.0

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medlsam.geometry import Box
-from medlsam.localize.answer import Answer
-from medlsam.localize.landmarks import FACE_POINTS, FACES
-from medlsam.localize.match import coarse_consensus
-from medlsam.localize.seen import Seen
-from medlsam.localize.templates import OrganSupport
+from medlsam.localize.protocol import Seen
+from medlsam.localize.search.candidate import Answer
+from medlsam.localize.search.votes import coarse_consensus
+from medlsam.localize.templates.landmarks import FACE_POINTS, FACES
+from medlsam.localize.templates.template_set import OrganSupport
 
 #: The six faces, and the axis of each.
 _FACE, _AXIS = np.arange(6), np.arange(6) // 2

@@ -15,10 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.geometry import Box
-from medlsam.localize.probe import GROWTH_MM, Probe, Probed, fit_probe
-from medlsam.localize.seen import Seen
-from medlsam.localize.shape import mean_shape
-from medlsam.localize.templates import DEFAULT_REACH, OrganSupport, Reach, Reaches
+from medlsam.localize.protocol import Seen
+from medlsam.localize.search.boundary_probe import (
+    GROWTH_MM,
+    Probe,
+    Probed,
+    fit_probe,
+)
+from medlsam.localize.templates.shape import mean_shape
+from medlsam.localize.templates.template_set import (
+    DEFAULT_REACH,
+    OrganSupport,
+    Reach,
+    Reaches,
+)
 
 Array = NDArray[np.float64]
 REACHES: tuple[Reach, ...] = get_args(Reach)

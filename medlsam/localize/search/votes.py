@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from medlsam.localize.losses import predicted_offset
-from medlsam.localize.seen import Seen
+from medlsam.localize.pretrain.losses import predicted_offset
+from medlsam.localize.protocol import Seen
 
 #: The authors' code starts within ten voxels of 3 mm of the scan's middle.
 START_JITTER_MM = 30.0

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medlsam.geometry import Box, Grid
-from medlsam.localize.templates import KEPT_STRUCTURES, SHAPE_SIZE, OrganSupport
+from medlsam.localize.templates.template_set import KEPT_STRUCTURES, SHAPE_SIZE, OrganSupport
 
 
 def shape_in_box(mask: NDArray[np.bool_], grid: Grid, box: Box) -> NDArray[np.uint8]:

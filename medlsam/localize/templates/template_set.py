@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from medlsam.errors import TemplateError
-from medlsam.files import atomic_path
 from medlsam.geometry import Box, ExtremePoints
-from medlsam.localize.findings import Finding
+from medlsam.localize.templates.issues import Finding
+from medlsam.runtime.atomic_files import atomic_path
 
 FORMAT = 3
 #: How far the faces of a box follow the probe (see ``reach``); one for each axis (x, y, z).

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medlsam.errors import TemplateError, UsageError
-from medlsam.inputs import TemplateCase, find_templates, read_case_list, read_template_labels
-from medlsam.inputs.tables import read_json
+from medlsam.io.checks import check_same_grid
+from medlsam.io.label_names import read_case_list, read_json
+from medlsam.io.labelled_scans import TemplateCase, find_templates, read_template_labels
+from medlsam.io.read import read_volume
 from medlsam.options import near
-from medlsam.volume import Volume, check_same_grid, read_volume, to_canonical
+from medlsam.volume import Volume, to_canonical
 from medlsam.weights.sums import sha256_of
 
 #: Smaller 2D components are left out, in training and in judging (as in the HCUCH paper, table 4).

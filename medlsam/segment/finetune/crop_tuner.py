@@ -12,11 +12,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from medlsam.segment.finetune.components import Component, LabelledScan
+from medlsam.segment.finetune.protocol import (
+    Drawn,
+    Embedded,
+    Stored,
+    jittered,
+)
 from medlsam.segment.registry import SegmenterSpec
-from medlsam.segment.tiny import BATCH, TinySegmenter
-from medlsam.segment.tiny_crops import AIR, channels, frame_around, neighbour_step, planes_at, sample
-from medlsam.segment.tune_protocol import Drawn, Embedded, Stored, jittered
-from medlsam.segment.tune_scans import Component, LabelledScan
+from medlsam.segment.sam_tiny.crops import (
+    AIR,
+    channels,
+    frame_around,
+    neighbour_step,
+    planes_at,
+    sample,
+)
+from medlsam.segment.sam_tiny.segmenter import BATCH, TinySegmenter
 from medlsam.weights.store import save_weights
 
 #: An embedding has tensors at strides 8, 4, 2 and 1.

@@ -20,10 +20,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from medlsam.errors import TemplateError, WeightsError
-from medlsam.files import atomic_path
-from medlsam.segment.tune_options import TuneOptions
-from medlsam.segment.tune_protocol import Drawn, Embedded, Tuning
-from medlsam.segment.tune_scans import Component, LabelledCase, LabelledScan, components
+from medlsam.runtime.atomic_files import atomic_path
+from medlsam.segment.finetune.components import (
+    Component,
+    LabelledCase,
+    LabelledScan,
+    components,
+)
+from medlsam.segment.finetune.options import TuneOptions
+from medlsam.segment.finetune.protocol import Drawn, Embedded, Tuning
 
 #: Changes when the content of the files changes.
 _LAYOUT = 1

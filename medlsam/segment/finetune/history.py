@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from medlsam.errors import UsageError
-from medlsam.files import write_json
-from medlsam.inputs.tables import read_json
-from medlsam.segment.tune_scans import LabelledCase
+from medlsam.io.label_names import read_json
+from medlsam.runtime.atomic_files import write_json
+from medlsam.segment.finetune.components import LabelledCase
 from medlsam.weights.sums import sha256_of
 
 _FORMAT = 1

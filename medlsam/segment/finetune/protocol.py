@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor, nn
 
+from medlsam.segment.finetune.components import Component, LabelledScan
 from medlsam.segment.registry import SegmenterSpec
-from medlsam.segment.tune_scans import Component, LabelledScan
 
 Embedded = dict[str, Tensor]
 Drawn = dict[str, Tensor]

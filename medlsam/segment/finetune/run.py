@@ -17,21 +17,37 @@ from pathlib import Path
 from typing import Any
 
 from medlsam import __version__
-from medlsam.device import resolve_device
 from medlsam.errors import UsageError
-from medlsam.segment.sam import SamSlices
-from medlsam.segment.segmenters import Segmenter, load_segmenter
-from medlsam.segment.tiny import TinySegmenter
-from medlsam.segment.tune_cache import EmbeddedScan, embed_cases
-from medlsam.segment.tune_crops import CropTuning
-from medlsam.segment.tune_history import History, new_since, read_history, told_cases, write_history
-from medlsam.segment.tune_judge import Comparison, Judgement, compare, judge
-from medlsam.segment.tune_options import TuneOptions
-from medlsam.segment.tune_protocol import Tuning
-from medlsam.segment.tune_scans import LabelledCase, Names, chosen_names, find_labelled
-from medlsam.segment.tune_slices import SliceTuning
-from medlsam.segment.tune_train import Selection, select_epochs, train
-from medlsam.segment.whole_slices import WholeSliceSegmenter
+from medlsam.runtime.device import resolve_device
+from medlsam.segment.finetune.components import (
+    LabelledCase,
+    Names,
+    chosen_names,
+    find_labelled,
+)
+from medlsam.segment.finetune.crop_tuner import CropTuning
+from medlsam.segment.finetune.embeddings import EmbeddedScan, embed_cases
+from medlsam.segment.finetune.history import (
+    History,
+    new_since,
+    read_history,
+    told_cases,
+    write_history,
+)
+from medlsam.segment.finetune.options import TuneOptions
+from medlsam.segment.finetune.protocol import Tuning
+from medlsam.segment.finetune.score import (
+    Comparison,
+    Judgement,
+    compare,
+    judge,
+)
+from medlsam.segment.finetune.slice_tuner import SliceTuning
+from medlsam.segment.finetune.train import Selection, select_epochs, train
+from medlsam.segment.load import Segmenter, load_segmenter
+from medlsam.segment.sam.model import SamSlices
+from medlsam.segment.sam.segmenter import WholeSliceSegmenter
+from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 from medlsam.weights.sums import sha256_of
 
 _DEFAULT = TuneOptions()

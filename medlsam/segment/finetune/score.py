@@ -12,10 +12,10 @@ import numpy as np
 from scipy.stats import wilcoxon
 
 from medlsam.errors import TemplateError
-from medlsam.metrics import dice
+from medlsam.measure.metrics import dice
+from medlsam.segment.finetune.components import Component, LabelledScan, components
+from medlsam.segment.load import Segmenter
 from medlsam.segment.prompts import SlicePrompt
-from medlsam.segment.segmenters import Segmenter
-from medlsam.segment.tune_scans import Component, LabelledScan, components
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medlsam.errors import UsageError
-from medlsam.files import atomic_path
-from medlsam.segment.preprocess import scale_boxes
+from medlsam.runtime.atomic_files import atomic_path
+from medlsam.segment.finetune.components import Component, LabelledScan
+from medlsam.segment.finetune.protocol import (
+    Drawn,
+    Embedded,
+    Stored,
+    jittered,
+)
 from medlsam.segment.registry import SEGMENTERS, SegmenterSpec
-from medlsam.segment.sam import SamSlices
-from medlsam.segment.tune_protocol import Drawn, Embedded, Stored, jittered
-from medlsam.segment.tune_scans import Component, LabelledScan
+from medlsam.segment.sam.model import SamSlices
+from medlsam.segment.sam.preprocess import scale_boxes
 
 
 class _Decoding(nn.Module):

@@ -16,10 +16,10 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from medlsam.errors import MedlsamError, UsageError
-from medlsam.segment.tiny_train import hard_dice, soft_dice_loss
-from medlsam.segment.tune_cache import ComponentsToScore, EmbeddedScan, SlicesToTrain
-from medlsam.segment.tune_options import TuneOptions
-from medlsam.segment.tune_protocol import Drawn, Tuning
+from medlsam.segment.finetune.embeddings import ComponentsToScore, EmbeddedScan, SlicesToTrain
+from medlsam.segment.finetune.options import TuneOptions
+from medlsam.segment.finetune.protocol import Drawn, Tuning
+from medlsam.segment.sam_tiny.train import hard_dice, soft_dice_loss
 
 _SCORED_TOGETHER = 16
 

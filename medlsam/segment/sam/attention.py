@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor, nn
 
-from medlsam.segment._sam_import import sam_parts
+from medlsam.segment.sam._import import sam_parts
 
 #: Entries of the bias that are held at a time: 128 MB in float32, two heads of a global layer.
 MOST_BIAS = 2**25

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from medlsam.errors import UsageError
-from medlsam.files import atomic_path
+from medlsam.runtime.atomic_files import atomic_path
 
 #: A ViT-B's embedding has 4 MB: this is a scan of some 250 slices.
 MEMORY_BYTES = 1 << 30

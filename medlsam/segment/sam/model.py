@@ -11,14 +11,19 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from medlsam.device import autocast
 from medlsam.errors import WeightsError
-from medlsam.segment._sam_import import sam_parts
-from medlsam.segment.preprocess import prepare, restore, scale_boxes, scale_masks
+from medlsam.runtime.device import autocast
 from medlsam.segment.registry import Architecture, SegmenterSpec
-from medlsam.segment.sam_attention import fuse_attention
-from medlsam.segment.sam_checkpoint import read_checkpoint, recognise, without_classifier
-from medlsam.segment.tiny_vit import EMBEDDING, GRID, TinyVit
+from medlsam.segment.sam._import import sam_parts
+from medlsam.segment.sam.attention import fuse_attention
+from medlsam.segment.sam.checkpoint import read_checkpoint, recognise, without_classifier
+from medlsam.segment.sam.preprocess import (
+    prepare,
+    restore,
+    scale_boxes,
+    scale_masks,
+)
+from medlsam.segment.sam.tiny_vit import EMBEDDING, GRID, TinyVit
 from medlsam.weights.checkpoint import Checkpoint, check_fit
 
 # On a CPU a box in a large batch costs more than one in a small batch; a GPU wants them together.

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from medlsam.segment.registry import SegmenterSpec
-from medlsam.segment.resize import area, bilinear, spline
+from medlsam.segment.sam.resize import area, bilinear, spline
 
 _RESIZED = MappingProxyType({"bilinear": bilinear, "area": area, "spline": spline})
 

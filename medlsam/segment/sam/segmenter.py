@@ -12,17 +12,17 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from medlsam.device import autocast_dtype
 from medlsam.errors import GeometryError, UsageError
-from medlsam.segment.cache import EmbeddingCache, embedding_key
+from medlsam.runtime.device import autocast_dtype
+from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.registry import SegmenterSpec
-from medlsam.segment.volume_segmenter import MaskBlock
-from medlsam.stopwatch import Stopwatch
+from medlsam.segment.sam.embedding_cache import EmbeddingCache, embedding_key
 from medlsam.volume import Volume
 
 if TYPE_CHECKING:
-    from medlsam.segment.segmenters import Segmenter
+    from medlsam.segment.load import Segmenter
 
 # A mask may leave its box a little; what it claims farther away is not believed.
 _MARGIN, _MARGIN_PIXELS = 0.1, 2

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
-from medlsam.segment.tiny_crops import CropFrame, paste, sample
-from medlsam.segment.volume_segmenter import MaskBlock
+from medlsam.segment.sam_tiny.crops import CropFrame, paste, sample
 
 # Logits below this (a probability of 2 %) count as 0: most of a crop, which need not be brought to the slice's pixels.
 _NOTHING = -4.0

@@ -13,8 +13,8 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from medlsam.segment._sam_import import sam_parts
-from medlsam.segment.tiny_crops import draw_boxes
+from medlsam.segment.sam._import import sam_parts
+from medlsam.segment.sam_tiny.crops import draw_boxes
 
 #: Features at strides 8, 4, 2 and 1.
 Embedding = tuple[Tensor, Tensor, Tensor, Tensor]

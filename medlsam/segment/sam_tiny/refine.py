@@ -13,8 +13,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from medlsam.segment.label_map import MaskBlock, largest_component
 from medlsam.segment.prompts import SlicePrompt
-from medlsam.segment.volume_segmenter import MaskBlock, largest_component
 
 _MIN_PIXELS = 3
 

@@ -12,24 +12,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medlsam.device import autocast
 from medlsam.errors import GeometryError, WeightsError
-from medlsam.folding import folded
 from medlsam.geometry import IDENTITY_DIRECTION
+from medlsam.runtime.device import autocast
+from medlsam.runtime.fold_batchnorm import folded
+from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.registry import SEGMENTERS, SegmenterSpec
-from medlsam.segment.tiny_blocks import CropItem, empty_block, hint, write
-from medlsam.segment.tiny_crops import (
+from medlsam.segment.sam_tiny.blocks import (
+    CropItem,
+    empty_block,
+    hint,
+    write,
+)
+from medlsam.segment.sam_tiny.crops import (
     channels,
     frame_around,
     neighbour_step,
     planes_at,
     sample,
 )
-from medlsam.segment.tiny_net import Embedding, TinyConfig, TinySam, channels_last
-from medlsam.segment.tiny_refine import refit
-from medlsam.segment.volume_segmenter import MaskBlock
-from medlsam.stopwatch import Stopwatch
+from medlsam.segment.sam_tiny.network import (
+    Embedding,
+    TinyConfig,
+    TinySam,
+    channels_last,
+)
+from medlsam.segment.sam_tiny.refine import refit
 from medlsam.volume import Volume
 from medlsam.weights.registry import sha256_of
 from medlsam.weights.store import load_weights

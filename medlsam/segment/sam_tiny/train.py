@@ -23,12 +23,17 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from medlsam.device import lightning_precision, resolve_device
-from medlsam.segment.tiny_boxes import SamplingConfig
-from medlsam.segment.tiny_data import Sample, SampleSource, SampleStream, collect_shapes
-from medlsam.segment.tiny_net import TinyConfig, TinySam
-from medlsam.segment.tiny_pool import build_pool, load_pool
-from medlsam.segment.tiny_weights import export, start_weights
+from medlsam.runtime.device import lightning_precision, resolve_device
+from medlsam.segment.sam_tiny.network import TinyConfig, TinySam
+from medlsam.segment.sam_tiny.train_arrays import build_pool, load_pool
+from medlsam.segment.sam_tiny.train_boxes import SamplingConfig
+from medlsam.segment.sam_tiny.train_samples import (
+    Sample,
+    SampleSource,
+    SampleStream,
+    collect_shapes,
+)
+from medlsam.segment.sam_tiny.train_weights import export, start_weights
 
 # true slice boxes, jittered ones, ones as wrong as located ones, and these with other patients' mean shape or with
 # a point inside or outside (as shares of exact boxes, of jittered ones, and of samples with points)

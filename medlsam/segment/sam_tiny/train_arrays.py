@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.errors import UsageError
-from medlsam.files import write_json
-from medlsam.volume import Volume, read_label_map, read_volume, to_canonical
+from medlsam.io.read import read_label_map, read_volume
+from medlsam.runtime.atomic_files import write_json
+from medlsam.volume import Volume, to_canonical
 
 INDEX = "pool.json"
 EVALUATE_ONLY = ("nsclc_lung1_001",)
@@ -128,7 +129,7 @@ def _body(ct: Path) -> Iterator[tuple[str, str, Path, Path | None, dict[str, str
 
 
 def _phantom(folder: Path, seed: int) -> dict[str, Any]:
-    from medlsam.phantom import phantom
+    from medlsam.phantoms import phantom
 
     rng = np.random.default_rng(seed)
     in_plane = float(rng.choice([1.5, 2.0, 3.0]))

@@ -15,11 +15,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from medlsam.segment.tiny_augment import disturb, flood, warp
-from medlsam.segment.tiny_boxes import SamplingConfig, jitter, map_box, move_box
-from medlsam.segment.tiny_crops import AIR, CropFrame, channels, neighbour_step, planes_at, sample
-from medlsam.segment.tiny_net import TinyConfig
-from medlsam.segment.tiny_pool import PoolCase, Structure
+from medlsam.segment.sam_tiny.crops import (
+    AIR,
+    CropFrame,
+    channels,
+    neighbour_step,
+    planes_at,
+    sample,
+)
+from medlsam.segment.sam_tiny.network import TinyConfig
+from medlsam.segment.sam_tiny.train_arrays import PoolCase, Structure
+from medlsam.segment.sam_tiny.train_augment import disturb, flood, warp
+from medlsam.segment.sam_tiny.train_boxes import (
+    SamplingConfig,
+    jitter,
+    map_box,
+    move_box,
+)
 
 Sample = dict[str, Tensor]
 SHAPE_ZYX = (24, 32, 32)

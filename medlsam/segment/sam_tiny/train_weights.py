@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medlsam.segment.tiny_net import TinySam
+from medlsam.segment.sam_tiny.network import TinySam
 from medlsam.weights.store import load_weights, save_weights
 
 

@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from medlsam.geometry import Box
-from medlsam.localize.embedding import embed
-from medlsam.localize.encoder import Encoder, EncoderConfig, normalise_hu
-from medlsam.localize.inside import core_places, spread_inside, unlike
-from medlsam.localize.templates import OrganSupport
-from medlsam.phantom import phantom
+from medlsam.localize.confidence.intensity import core_places, spread_inside, unlike
+from medlsam.localize.network.embedding import embed
+from medlsam.localize.network.encoder import Encoder, EncoderConfig, normalise_hu
+from medlsam.localize.templates.template_set import OrganSupport
+from medlsam.phantoms import phantom
 
 BOX = Box((-20, -30, -40), (20, 30, 40))
 SHAPE = np.zeros((32, 32, 32), np.float32)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medlsam.localize.build import build_templates
-from medlsam.localize.calibrate import (
+from medlsam.localize.build_templates import build_templates
+from medlsam.localize.confidence.leave_one_out import (
     PAPER_MARGIN_MM,
     calibrated,
     leave_one_out,
@@ -17,17 +17,17 @@ from medlsam.localize.calibrate import (
     margins,
     with_paper_margin,
 )
-from medlsam.localize.consensus import SearchOptions
-from medlsam.localize.embedding import Embedding
-from medlsam.localize.findings import Finding
+from medlsam.localize.confidence.status import uncalibrated
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
-from medlsam.localize.status import uncalibrated
-from medlsam.localize.templates import TemplateSet
-from medlsam.supports import find_supports, read_supports
+from medlsam.localize.network.embedding import Embedding
+from medlsam.localize.search.consensus import SearchOptions
+from medlsam.localize.templates.issues import Finding
+from medlsam.localize.templates.template_set import TemplateSet
+from medlsam.pipeline.templates import find_supports, read_supports
 from medlsam.volume import Volume
-from tests.fake_embedding import fake_embedding
-from tests.test_locate import ORGANS, support
+from tests.localize.test_locate import ORGANS, support
+from tests.support.fake_embedding import fake_embedding
 
 SHIFTS = {"a": (0.0, 0.0, 0.0), "b": (12.0, 4.0, -8.0), "c": (-8.0, 16.0, 4.0)}
 

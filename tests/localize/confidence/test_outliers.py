@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medlsam.localize.diagnose import CrossTable, diagnose
-from medlsam.localize.findings import Finding
+from medlsam.localize.confidence.outliers import CrossTable, diagnose
+from medlsam.localize.templates.issues import Finding
 
 ORGANS = ("Brainstem", "Cord", "RightParotid", "LeftParotid", "Larynx", "Mandible")
 #: Centre and size, LPS mm, like those of a head.

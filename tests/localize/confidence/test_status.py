@@ -8,9 +8,15 @@ import numpy as np
 import pytest
 
 from medlsam.geometry import Box
-from medlsam.localize.evidence import Evidence, share_in_view, weigh
-from medlsam.localize.status import StatusModel, judge, signs, status_model, uncalibrated
-from medlsam.localize.templates import OrganCalibration
+from medlsam.localize.confidence.evidence import Evidence, share_in_view, weigh
+from medlsam.localize.confidence.status import (
+    StatusModel,
+    judge,
+    signs,
+    status_model,
+    uncalibrated,
+)
+from medlsam.localize.templates.template_set import OrganCalibration
 
 BOX = Box((-20, -20, -20), (20, 20, 20))
 USUAL = {
@@ -148,9 +154,9 @@ def test_share_in_view() -> None:
 
 def test_evidence_of_an_answer_in_a_scan_and_beside_it() -> None:
     """At the true place everything fits; at another place of the same scan nothing does."""
-    from medlsam.localize.answer import Answer
-    from tests.fake_embedding import fake_embedding
-    from tests.test_locate import ORGANS, support
+    from medlsam.localize.search.candidate import Answer
+    from tests.localize.test_locate import ORGANS, support
+    from tests.support.fake_embedding import fake_embedding
 
     scan = fake_embedding()
     one = support("a", ORGANS["left"], scan)

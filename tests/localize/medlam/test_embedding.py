@@ -16,11 +16,17 @@ from typer.testing import CliRunner
 
 from medlsam.cli import app
 from medlsam.geometry import Grid
-from medlsam.localize.kernels import CELLS, SIDES, cut_kernels, fit_kernels
-from medlsam.localize.losses import predicted_offset
-from medlsam.localize.patches import PatchedScan, _shared_cubes, see
-from medlsam.volume import Volume, write_volume
-from tests.published_file import write_checkpoint
+from medlsam.io.write import write_volume
+from medlsam.localize.medlam.embedding import PatchedScan, _shared_cubes, see
+from medlsam.localize.medlam.kernels import (
+    CELLS,
+    SIDES,
+    cut_kernels,
+    fit_kernels,
+)
+from medlsam.localize.pretrain.losses import predicted_offset
+from medlsam.volume import Volume
+from tests.support.published_file import write_checkpoint
 
 CHANNELS = 6
 

@@ -9,9 +9,9 @@ import pytest
 
 from medlsam.geometry import Box
 from medlsam.localize.locate import locate
-from medlsam.localize.templates import OrganSupport, TemplateSet
-from tests.fake_embedding import fake_embedding
-from tests.test_locate import ORGANS, support
+from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
+from tests.localize.test_locate import ORGANS, support
+from tests.support.fake_embedding import fake_embedding
 
 SHIFTS = {"a": (0.0, 0.0, 0.0), "b": (12.0, 4.0, -8.0)}
 #: The structure cut into two slabs along z, in the reference anatomy.

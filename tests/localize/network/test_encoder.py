@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medlsam.localize.encoder import Encoder, EncoderConfig, normalise_hu
-from medlsam.localize.sampling import cell_centres, sample_map, sample_places
+from medlsam.localize.network.encoder import Encoder, EncoderConfig, normalise_hu
+from medlsam.localize.network.sampling import cell_centres, sample_map, sample_places
 
 SMALL = EncoderConfig(channels=(8, 12, 16, 20), blocks=(1, 1, 1, 1), fine_channels=8, feature_dim=6)
 

@@ -9,9 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medlsam.localize import tiling
-from medlsam.localize.encoder import Encoder, EncoderConfig, EncoderOutput, fast_layout
-from medlsam.localize.tiling import encode, reaches, tiles
+from medlsam.localize.network import tiling
+from medlsam.localize.network.encoder import (
+    Encoder,
+    EncoderConfig,
+    EncoderOutput,
+    fast_layout,
+)
+from medlsam.localize.network.tiling import encode, reaches, tiles
 
 KINDS = {
     "strides 8 4 2": {},

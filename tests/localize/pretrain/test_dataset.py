@@ -18,19 +18,25 @@ from torch import nn
 
 from medlsam.errors import UsageError
 from medlsam.geometry import Grid
-from medlsam.localize import losses, shared_norm
-from medlsam.localize.balance import balanced_weights
-from medlsam.localize.draws import DrawLoader, PairDraws, StepBatches, gather
-from medlsam.localize.encoder import EncoderConfig
-from medlsam.localize.feed import PretrainFeed
-from medlsam.localize.frames import random_frame
-from medlsam.localize.intensity import Intensity, change_intensity, draw_intensity
-from medlsam.localize.shared_norm import SharedBatchNorm, SharedStatistics
-from medlsam.localize.viewplan import plan_view
-from medlsam.localize.views import AIR_HU, ViewOptions, plan_pair
-from medlsam.pool.shard import SUFFIX, Shard, write_shard
+from medlsam.localize.network.encoder import EncoderConfig
+from medlsam.localize.pretrain import losses
+from medlsam.localize.pretrain.balance import balanced_weights
+from medlsam.localize.pretrain.dataset import (
+    DrawLoader,
+    PairDraws,
+    StepBatches,
+    gather,
+)
+from medlsam.localize.pretrain.feed import PretrainFeed
+from medlsam.localize.pretrain.intensity import Intensity, change_intensity, draw_intensity
+from medlsam.localize.pretrain.view_pairs import AIR_HU, ViewOptions, plan_pair
+from medlsam.localize.pretrain.view_transform import random_frame
+from medlsam.localize.pretrain.viewplan import plan_view
+from medlsam.pool.packed_scan import SUFFIX, Shard, write_shard
+from medlsam.training import sync_batchnorm as shared_norm
+from medlsam.training.sync_batchnorm import SharedBatchNorm, SharedStatistics
 from medlsam.volume import Volume
-from tests.array_scan import ArrayScan
+from tests.support.array_scan import ArrayScan
 
 OPTIONS = ViewOptions(shape_zyx=(16, 16, 16), points=8, negatives=8, elastic_mm=2.0)
 

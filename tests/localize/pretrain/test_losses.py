@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from medlsam.localize.losses import (
+from medlsam.localize.pretrain.losses import (
     mss_loss,
     predicted_offset,
     rdr_loss,

@@ -12,14 +12,14 @@ import torch
 import yaml
 
 from medlsam.errors import UsageError
-from medlsam.localize import watch
-from medlsam.localize.encoder import EncoderConfig
-from medlsam.localize.feed import PretrainFeed
-from medlsam.localize.pool import CTPool, PoolSource
-from medlsam.localize.pretrain import MedLAMPretraining, cli
+from medlsam.localize.network.encoder import EncoderConfig
+from medlsam.localize.pretrain import validation as watch
+from medlsam.localize.pretrain.datamodule import CTPool, PoolSource
+from medlsam.localize.pretrain.feed import PretrainFeed
+from medlsam.localize.pretrain.module import MedLAMPretraining, cli
 from medlsam.pool import Shard, build_pool
 from medlsam.weights.store import load_weights
-from tests.pretrain_data import write_config, write_scans
+from tests.support.pretrain_data import write_config, write_scans
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ import torch
 import yaml
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
-from medlsam.localize.pretrain import MedLAMPretraining, PretrainCLI, cli
+from medlsam.localize.pretrain.module import MedLAMPretraining, PretrainCLI, cli
 from medlsam.weights.store import load_weights
-from tests.pretrain_data import write_config, write_scans
+from tests.support.paths import ROOT
+from tests.support.pretrain_data import write_config, write_scans
 
-ROOT = Path(__file__).parents[1]
 SLURM = {
     "SLURM_JOB_ID": "4711",
     "SLURM_JOB_NAME": "pretrain",
@@ -49,7 +49,15 @@ def test_two_processes_train_as_one_with_twice_the_batch(scans: Path, tmp_path: 
     options = {"max_steps": 6, "precision": "64-true", "log_every_n_steps": 1}
     cli(["fit", "--config", str(write_config(scans, tmp_path / "one", **options)), *common])
     path = write_config(scans, tmp_path / "two", devices=2, strategy="ddp", **options)
-    command = [sys.executable, "-m", "medlsam.localize.pretrain", "fit", "--config", str(path), *common]
+    command = [
+        sys.executable,
+        "-m",
+        "medlsam.localize.pretrain.module",
+        "fit",
+        "--config",
+        str(path),
+        *common,
+    ]
     subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
     one, two = loss_curve(tmp_path / "one"), loss_curve(tmp_path / "two")
     assert len(one) == 6
@@ -175,7 +183,7 @@ def test_slurm_is_used_where_a_job_runs(
 
 def built(config: str, *arguments: str) -> PretrainCLI:
     """The command with everything instantiated and nothing run."""
-    from medlsam.localize.feed import PretrainFeed
+    from medlsam.localize.pretrain.feed import PretrainFeed
 
     return PretrainCLI(MedLAMPretraining, PretrainFeed, run=False, args=["--config", config, *arguments])
 

@@ -18,19 +18,25 @@ from typer.testing import CliRunner
 from medlsam.cli import app
 from medlsam.errors import UsageError
 from medlsam.geometry import Grid
-from medlsam.localize.augment import change_values, check_transforms
-from medlsam.localize.draws import Draw, DrawLoader, PairDraws, StepBatches
-from medlsam.localize.encoder import EncoderConfig
-from medlsam.localize.feed import PretrainFeed
-from medlsam.localize.pretrain import cli
-from medlsam.localize.views import ViewOptions
-from medlsam.pool.shard import SUFFIX, write_shard
+from medlsam.localize.network.encoder import EncoderConfig
+from medlsam.localize.pretrain.dataset import (
+    Draw,
+    DrawLoader,
+    PairDraws,
+    StepBatches,
+)
+from medlsam.localize.pretrain.feed import PretrainFeed
+from medlsam.localize.pretrain.module import cli
+from medlsam.localize.pretrain.torchio import change_values, check_transforms
+from medlsam.localize.pretrain.view_pairs import ViewOptions
+from medlsam.pool.packed_scan import SUFFIX, write_shard
 from medlsam.volume import Volume
-from tests.pretrain_data import write_config, write_scans
+from tests.support.paths import ROOT
+from tests.support.pretrain_data import write_config, write_scans
 
 OPTIONS = ViewOptions(shape_zyx=(16, 16, 16), points=8, negatives=8, shift_mm=16.0)
 NAMES = ("points", "places", "valid", "negatives", "negative_places")
-DOCUMENT = Path(__file__).parents[1] / "docs" / "pretraining_at_scale.md"
+DOCUMENT = ROOT / "docs" / "pretraining_at_scale.md"
 
 
 @pytest.fixture
@@ -212,7 +218,7 @@ def test_a_refused_transform_is_told_by_the_command(tmp_path: Path) -> None:
 
 
 def test_torchio_is_imported_by_one_file() -> None:
-    package = Path(__file__).parents[1] / "medlsam"
+    package = ROOT / "medlsam"
     lines = [
         path.name
         for path in package.rglob("*.py")

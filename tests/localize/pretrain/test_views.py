@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medlsam.localize.frames import random_frame
-from medlsam.localize.sampling import sample_map
-from medlsam.localize.views import AIR_HU, ViewOptions
-from tests.array_scan import draw_pair
+from medlsam.localize.network.sampling import sample_map
+from medlsam.localize.pretrain.view_pairs import AIR_HU, ViewOptions
+from medlsam.localize.pretrain.view_transform import random_frame
+from tests.support.array_scan import draw_pair
 
 OPTIONS = ViewOptions(shape_zyx=(32, 32, 32), points=64, negatives=32, shift_mm=40.0)
 

@@ -12,8 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from medlsam.geometry import Box, Grid
-from medlsam.localize.probe import MOST_FEATURES, _lattice, _rows, _scores, fit_probe, probe_sums
-from medlsam.localize.templates import OrganSupport
+from medlsam.localize.search.boundary_probe import (
+    MOST_FEATURES,
+    _lattice,
+    _rows,
+    _scores,
+    fit_probe,
+    probe_sums,
+)
+from medlsam.localize.templates.template_set import OrganSupport
 
 GRID = Grid((60, 60, 60), (3.0, 3.0, 3.0), (-88.5, -88.5, -88.5))
 

@@ -7,10 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medlsam.localize.probe import Probe, fit_probe
-from medlsam.localize.reach import REACHES, along_axes, choose, follow, moved_faces
-from medlsam.localize.templates import DEFAULT_REACH
-from tests.test_probe import Ball, support
+from medlsam.localize.search.boundary_probe import Probe, fit_probe
+from medlsam.localize.search.probe_trust import (
+    REACHES,
+    along_axes,
+    choose,
+    follow,
+    moved_faces,
+)
+from medlsam.localize.templates.template_set import DEFAULT_REACH
+from tests.localize.search.test_boundary_probe import Ball, support
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from medlsam.geometry import ExtremePoints, Grid
-from medlsam.localize.landmarks import EXTREMES, FACE_POINTS, FACES, LATTICE, face_points, places
+from medlsam.localize.templates.landmarks import (
+    EXTREMES,
+    FACE_POINTS,
+    FACES,
+    LATTICE,
+    face_points,
+    places,
+)
 
 GRID = Grid((40, 40, 40), (2.0, 2.0, 3.0), (-40.0, -40.0, -60.0))
 

@@ -11,9 +11,14 @@ from safetensors.numpy import save_file
 
 from medlsam.errors import TemplateError
 from medlsam.geometry import Box, Grid
-from medlsam.localize.build import slab_count, slab_points
-from medlsam.localize.shape import mean_profile, mean_shape, shape_in_box, slice_profile
-from medlsam.localize.templates import OrganCalibration, OrganSupport, TemplateSet
+from medlsam.localize.build_templates import slab_count, slab_points
+from medlsam.localize.templates.shape import (
+    mean_profile,
+    mean_shape,
+    shape_in_box,
+    slice_profile,
+)
+from medlsam.localize.templates.template_set import OrganCalibration, OrganSupport, TemplateSet
 
 
 def organ_support(name: str, seed: int) -> OrganSupport:

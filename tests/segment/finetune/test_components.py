@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from medlsam.errors import TemplateError, UsageError
 from medlsam.geometry import Grid
-from medlsam.segment.tune_protocol import jittered
-from medlsam.segment.tune_scans import LabelledScan, components, find_labelled
+from medlsam.segment.finetune.components import LabelledScan, components, find_labelled
+from medlsam.segment.finetune.protocol import jittered
 from medlsam.volume import Volume
-from tests.tuning_data import scan, write_cases
+from tests.support.tuning_data import scan, write_cases
 
 RNG = np.random.default_rng
 

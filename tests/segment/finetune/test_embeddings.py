@@ -10,18 +10,23 @@ import pytest
 import torch
 
 from medlsam.errors import TemplateError
-from medlsam.segment.preprocess import restore
+from medlsam.segment.finetune.components import (
+    Component,
+    LabelledScan,
+    components,
+    find_labelled,
+)
+from medlsam.segment.finetune.crop_tuner import CropTuning
+from medlsam.segment.finetune.embeddings import EmbeddedScan, embed_cases
+from medlsam.segment.finetune.options import TuneOptions
+from medlsam.segment.finetune.protocol import Drawn, Tuning
+from medlsam.segment.finetune.slice_tuner import SliceTuning
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.registry import SEGMENTERS
-from medlsam.segment.sam import SamSlices
-from medlsam.segment.tiny_crops import frame_around, paste
-from medlsam.segment.tune_cache import EmbeddedScan, embed_cases
-from medlsam.segment.tune_crops import CropTuning
-from medlsam.segment.tune_options import TuneOptions
-from medlsam.segment.tune_protocol import Drawn, Tuning
-from medlsam.segment.tune_scans import Component, LabelledScan, components, find_labelled
-from medlsam.segment.tune_slices import SliceTuning
-from tests.tuning_data import (
+from medlsam.segment.sam.model import SamSlices
+from medlsam.segment.sam.preprocess import restore
+from medlsam.segment.sam_tiny.crops import frame_around, paste
+from tests.support.tuning_data import (
     SMALL,
     crop_tuning,
     quiet,

@@ -14,17 +14,23 @@ from typer.testing import CliRunner
 import medlsam
 from medlsam.cli import app
 from medlsam.errors import MedlsamError, UsageError
-from medlsam.segment import finetune as module
+from medlsam.segment.finetune import run as module
+from medlsam.segment.finetune.options import TuneOptions
+from medlsam.segment.finetune.score import Judgement
+from medlsam.segment.finetune.train import Selection
+from medlsam.segment.load import WholeSliceSegmenter, load_segmenter
 from medlsam.segment.registry import SEGMENTERS
-from medlsam.segment.sam import SamSlices
-from medlsam.segment.segmenters import WholeSliceSegmenter, load_segmenter
-from medlsam.segment.tiny import TinySegmenter
-from medlsam.segment.tune_judge import Judgement
-from medlsam.segment.tune_options import TuneOptions
-from medlsam.segment.tune_train import Selection
+from medlsam.segment.sam.model import SamSlices
+from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 from medlsam.weights.checkpoint import read_state_dict
 from medlsam.weights.sums import sha256_of
-from tests.tuning_data import SMALL, small_sam, write_case, write_cases, write_tiny
+from tests.support.tuning_data import (
+    SMALL,
+    small_sam,
+    write_case,
+    write_cases,
+    write_tiny,
+)
 
 QUICK = TuneOptions(epochs=2, batch_size=4, learning_rate=1e-3, views=2)
 HELD_OUT = ["egg_8", "egg_9"]

@@ -11,22 +11,29 @@ import pytest
 import torch
 
 from medlsam.errors import MedlsamError, UsageError
-from medlsam.segment import tune_train
+from medlsam.segment.finetune import train as tune_train
+from medlsam.segment.finetune.components import LabelledScan, find_labelled
+from medlsam.segment.finetune.crop_tuner import CropTuning
+from medlsam.segment.finetune.embeddings import EmbeddedScan, embed_cases
+from medlsam.segment.finetune.options import TuneOptions
+from medlsam.segment.finetune.protocol import Tuning
+from medlsam.segment.finetune.score import compare, judge
+from medlsam.segment.finetune.slice_tuner import SliceTuning
+from medlsam.segment.finetune.train import select_epochs, train
+from medlsam.segment.label_map import MaskBlock
+from medlsam.segment.load import load_segmenter
 from medlsam.segment.registry import SEGMENTERS
-from medlsam.segment.sam import SamSlices, build_network
-from medlsam.segment.segmenters import load_segmenter
-from medlsam.segment.tune_cache import EmbeddedScan, embed_cases
-from medlsam.segment.tune_crops import CropTuning
-from medlsam.segment.tune_judge import compare, judge
-from medlsam.segment.tune_options import TuneOptions
-from medlsam.segment.tune_protocol import Tuning
-from medlsam.segment.tune_scans import LabelledScan, find_labelled
-from medlsam.segment.tune_slices import SliceTuning
-from medlsam.segment.tune_train import select_epochs, train
-from medlsam.segment.volume_segmenter import MaskBlock
-from medlsam.segment.whole_slices import WholeSliceSegmenter
+from medlsam.segment.sam.model import SamSlices, build_network
+from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.volume import Volume
-from tests.tuning_data import crop_tuning, quiet, scan, slice_tuning, small_sam, write_cases
+from tests.support.tuning_data import (
+    crop_tuning,
+    quiet,
+    scan,
+    slice_tuning,
+    small_sam,
+    write_cases,
+)
 
 CPU = torch.device("cpu")
 

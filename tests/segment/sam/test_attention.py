@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from medlsam.segment import sam_attention
-from medlsam.segment._sam_import import sam_parts
-from medlsam.segment.sam_attention import FusedAttention, fuse_attention
+from medlsam.segment.sam import attention as sam_attention
+from medlsam.segment.sam._import import sam_parts
+from medlsam.segment.sam.attention import FusedAttention, fuse_attention
 
 
 def published(**options: Any) -> nn.Module:

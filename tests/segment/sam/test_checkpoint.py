@@ -13,14 +13,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from medlsam.errors import WeightsError
+from medlsam.segment.load import WholeSliceSegmenter, load_segmenter
 from medlsam.segment.registry import SEGMENTERS
-from medlsam.segment.sam import SamSlices, load_sam
-from medlsam.segment.sam_checkpoint import read_checkpoint, recognise
-from medlsam.segment.segmenters import WholeSliceSegmenter, load_segmenter
+from medlsam.segment.sam.checkpoint import read_checkpoint, recognise
+from medlsam.segment.sam.model import SamSlices, load_sam
 from medlsam.weights.checkpoint import Checkpoint
 from medlsam.weights.store import save_weights
-from tests.published_file import write_checkpoint
-from tests.test_tiny_vit import published
+from tests.segment.sam.test_tiny_vit import published
+from tests.support.published_file import write_checkpoint
 
 CPU = torch.device("cpu")
 DECODING = {"prompt_encoder.no_mask_embed.weight": (1, 256), "mask_decoder.iou_token.weight": (1, 256)}
@@ -57,7 +57,7 @@ def test_models_are_recognised_by_keys_and_shapes(state: dict[str, Tensor], expe
 
 @pytest.mark.parametrize(("size", "name"), [(1024, "mobile_sam"), (256, "litemedsam")])
 def test_tiny_vit_files_need_no_name_and_load_every_value(size: int, name: str, tmp_path: Path) -> None:
-    from medlsam.segment.sam import build_network
+    from medlsam.segment.sam.model import build_network
 
     torch.manual_seed(0)
     state = build_network(f"tiny_vit_{size}").state_dict()  # type: ignore[arg-type]
@@ -144,8 +144,8 @@ def test_a_medlam_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 def test_our_own_trainings_checkpoint_is_named(tmp_path: Path) -> None:
-    from medlsam.segment.tiny_net import TinyConfig
-    from medlsam.segment.tiny_train import TinyTraining
+    from medlsam.segment.sam_tiny.network import TinyConfig
+    from medlsam.segment.sam_tiny.train import TinyTraining
 
     small = TinyConfig(stem=8, quarter=8, eighth=8, sixteenth=8, dim=16, mlp=16, heads=2)
     trainer = lightning.Trainer(max_steps=0, logger=False, enable_progress_bar=False, accelerator="cpu")
@@ -229,7 +229,7 @@ def test_the_models_argument_decides_the_preprocessing(
     path = tmp_path / "model_best.pth"
     torch.save({"w": torch.zeros(1)}, path)
     monkeypatch.setattr(
-        "medlsam.segment.sam.load_sam", lambda path, spec, *rest: SamSlices(nn.Module(), spec, CPU)
+        "medlsam.segment.sam.model.load_sam", lambda path, spec, *rest: SamSlices(nn.Module(), spec, CPU)
     )
     for name in ("medsam_vit_b", "sam_vit_b", "mobile_sam", "litemedsam"):
         assert load_segmenter(path, "cpu", model=name).spec is SEGMENTERS[name]

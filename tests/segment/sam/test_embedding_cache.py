@@ -15,9 +15,9 @@ from torch import Tensor
 
 from medlsam.errors import UsageError
 from medlsam.geometry import Grid
-from medlsam.segment.cache import EmbeddingCache, embedding_key
 from medlsam.segment.prompts import SlicePrompt, zoomed
-from medlsam.segment.whole_slices import WholeSliceSegmenter, keep_embeddings
+from medlsam.segment.sam.embedding_cache import EmbeddingCache, embedding_key
+from medlsam.segment.sam.segmenter import WholeSliceSegmenter, keep_embeddings
 from medlsam.volume import Volume
 
 SHAPE = (8, 20, 24)
@@ -117,7 +117,7 @@ def test_nothing_is_left_where_writing_fails(tmp_path: Path, monkeypatch: pytest
         path.write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("medlsam.segment.cache.save_file", full)
+    monkeypatch.setattr("medlsam.segment.sam.embedding_cache.save_file", full)
     found = EmbeddingCache(tmp_path).get("a" * 64, lambda: torch.ones(2))
     assert torch.equal(found, torch.ones(2)), "a full disk costs time, not the answer"
     assert list(tmp_path.iterdir()) == []

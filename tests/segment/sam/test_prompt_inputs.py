@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from medlsam.geometry import Grid
-from medlsam.segment._sam_import import sam_parts
-from medlsam.segment.cache import EmbeddingCache
-from medlsam.segment.preprocess import scale_masks
 from medlsam.segment.prompts import SlicePrompt, zoomed
 from medlsam.segment.registry import SEGMENTERS
-from medlsam.segment.sam import SamSlices
-from medlsam.segment.whole_slices import WholeSliceSegmenter
+from medlsam.segment.sam._import import sam_parts
+from medlsam.segment.sam.embedding_cache import EmbeddingCache
+from medlsam.segment.sam.model import SamSlices
+from medlsam.segment.sam.preprocess import scale_masks
+from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.volume import Volume
 
 SAM, MEDSAM = SEGMENTERS["sam_vit_b"], SEGMENTERS["medsam_vit_b"]

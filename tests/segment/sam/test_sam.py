@@ -15,15 +15,21 @@ from torch import Tensor, nn
 
 from medlsam.errors import GeometryError, UsageError, WeightsError
 from medlsam.geometry import Grid
-from medlsam.segment import _sam_import, segmenters
-from medlsam.segment.preprocess import prepare, restore, scale_boxes, to_bytes
+from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.segment import load as segmenters
+from medlsam.segment.load import load_segmenter
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.registry import SEGMENTERS
-from medlsam.segment.resize import spline
-from medlsam.segment.sam import SamSlices, build_network, load_sam
-from medlsam.segment.segmenters import load_segmenter
-from medlsam.segment.whole_slices import WholeSliceSegmenter
-from medlsam.stopwatch import Stopwatch
+from medlsam.segment.sam import _import as _sam_import
+from medlsam.segment.sam.model import SamSlices, build_network, load_sam
+from medlsam.segment.sam.preprocess import (
+    prepare,
+    restore,
+    scale_boxes,
+    to_bytes,
+)
+from medlsam.segment.sam.resize import spline
+from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.volume import Volume
 from medlsam.weights.checkpoint import Checkpoint
 

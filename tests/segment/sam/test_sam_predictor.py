@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from medlsam.segment import sam
-from medlsam.segment.preprocess import to_bytes
 from medlsam.segment.registry import SEGMENTERS
-from medlsam.segment.sam import build_network, load_sam
+from medlsam.segment.sam import model as sam
+from medlsam.segment.sam.model import build_network, load_sam
+from medlsam.segment.sam.preprocess import to_bytes
 from medlsam.weights.checkpoint import Checkpoint
 
 # In continuous pixel indices, in a slice of 100 x 128.

@@ -9,12 +9,12 @@ import pytest
 import torch
 from scipy import ndimage
 
-from medlsam.segment import tiny_crops
 from medlsam.segment.prompts import SlicePrompt
-from medlsam.segment.tiny_blocks import CropItem, empty_block, write
-from medlsam.segment.tiny_crops import CropFrame, frame_around
-from medlsam.segment.tiny_net import TinySam
-from tests.tiny_data import SMALL
+from medlsam.segment.sam_tiny import crops as tiny_crops
+from medlsam.segment.sam_tiny.blocks import CropItem, empty_block, write
+from medlsam.segment.sam_tiny.crops import CropFrame, frame_around
+from medlsam.segment.sam_tiny.network import TinySam
+from tests.support.tiny_data import SMALL
 
 
 @pytest.fixture

@@ -13,14 +13,15 @@ import torch
 
 from medlsam.geometry import Grid
 from medlsam.segment.prompts import SlicePrompt
-from medlsam.segment.tiny import TinySegmenter
-from medlsam.segment.tiny_boxes import SamplingConfig, located_errors, move_box
-from medlsam.segment.tiny_crops import draw_boxes
-from medlsam.segment.tiny_net import TinySam
-from medlsam.segment.tiny_weights import start_weights
+from medlsam.segment.sam_tiny.crops import draw_boxes
+from medlsam.segment.sam_tiny.network import TinySam
+from medlsam.segment.sam_tiny.segmenter import TinySegmenter
+from medlsam.segment.sam_tiny.train_boxes import SamplingConfig, located_errors, move_box
+from medlsam.segment.sam_tiny.train_weights import start_weights
 from medlsam.volume import Volume
 from medlsam.weights.store import save_weights
-from tests.tiny_data import SMALL
+from tests.support.paths import ROOT
+from tests.support.tiny_data import SMALL
 
 SURE = torch.zeros(1)
 
@@ -113,7 +114,7 @@ def test_the_error_told_is_that_of_the_sides() -> None:
 
 
 def test_the_shipped_errors_are_there() -> None:
-    errors = located_errors(str(Path(__file__).parents[1] / "configs" / "box_errors.json"))
+    errors = located_errors(str(ROOT / "configs" / "box_errors.json"))
     assert errors.shape[1] == 6
     assert len(errors) > 200
     assert np.abs(np.median(errors)) < 3

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from medlsam.errors import GeometryError
+from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt, oracle_slices
-from medlsam.segment.tiny import TinySegmenter
-from medlsam.segment.tiny_net import TinySam
-from medlsam.segment.tiny_refine import refit
-from medlsam.segment.volume_segmenter import MaskBlock
-from medlsam.stopwatch import Stopwatch
+from medlsam.segment.sam_tiny.network import TinySam
+from medlsam.segment.sam_tiny.refine import refit
+from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 from medlsam.volume import Volume
 from medlsam.weights.registry import ENTRIES
 from medlsam.weights.store import load_weights
-from tests.tiny_data import SMALL, ellipsoid
+from tests.support.tiny_data import SMALL, ellipsoid
 
 SHIPPED = ENTRIES["sam-tiny"].path
 needs_weights = pytest.mark.skipif(not SHIPPED.exists(), reason="sam-tiny has not been trained yet")
@@ -90,7 +90,7 @@ def test_one_slice_is_not_looked_at_twice(monkeypatch: pytest.MonkeyPatch) -> No
     def count(prompts: list[SlicePrompt], *_: object) -> None:
         asked.append(len(prompts))
 
-    monkeypatch.setattr("medlsam.segment.tiny.refit", count)
+    monkeypatch.setattr("medlsam.segment.sam_tiny.segmenter.refit", count)
     box = (10.0, 10.0, 20.0, 20.0)
     prompts = {"one": [SlicePrompt(2, box)], "two": [SlicePrompt(2, box), SlicePrompt(3, box)]}
     TinySegmenter(TinySam(SMALL)).segment(volume, prompts)

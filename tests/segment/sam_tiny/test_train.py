@@ -11,14 +11,19 @@ import torch
 from torch.nn import functional
 
 from medlsam.errors import WeightsError
-from medlsam.segment.tiny import TinySegmenter
-from medlsam.segment.tiny_augment import flood
-from medlsam.segment.tiny_boxes import SamplingConfig, move_box
-from medlsam.segment.tiny_data import SampleSource
-from medlsam.segment.tiny_pool import INDEX, load_pool
-from medlsam.segment.tiny_train import TinyTraining, hard_dice, main, soft_dice_loss
-from medlsam.segment.tiny_weights import net_state
-from tests.tiny_data import SMALL, ellipsoid
+from medlsam.segment.sam_tiny.segmenter import TinySegmenter
+from medlsam.segment.sam_tiny.train import (
+    TinyTraining,
+    hard_dice,
+    main,
+    soft_dice_loss,
+)
+from medlsam.segment.sam_tiny.train_arrays import INDEX, load_pool
+from medlsam.segment.sam_tiny.train_augment import flood
+from medlsam.segment.sam_tiny.train_boxes import SamplingConfig, move_box
+from medlsam.segment.sam_tiny.train_samples import SampleSource
+from medlsam.segment.sam_tiny.train_weights import net_state
+from tests.support.tiny_data import SMALL, ellipsoid
 
 
 @pytest.fixture
@@ -29,7 +34,7 @@ def rng() -> np.random.Generator:
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pool of two ellipsoids, one held out."""
-    from medlsam.files import write_json
+    from medlsam.runtime.atomic_files import write_json
 
     folder = tmp_path_factory.mktemp("pool")
     volume, mask = ellipsoid()
