@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 
 from medlsam.errors import WeightsError
+from medlsam.runtime.atomic_files import sha256_of
 from medlsam.runtime.device import resolve_device
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
@@ -16,7 +17,7 @@ from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.registry import SEGMENTERS, SegmenterSpec
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.volume import Volume
-from medlsam.weights.registry import ENTRIES, resolve, sha256_of
+from medlsam.weights.registry import ENTRIES, resolve
 from medlsam.weights.store import is_ours
 
 

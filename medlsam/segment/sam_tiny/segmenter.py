@@ -14,6 +14,7 @@ from torch import Tensor
 
 from medlsam.errors import GeometryError, WeightsError
 from medlsam.geometry import IDENTITY_DIRECTION
+from medlsam.runtime.atomic_files import sha256_of
 from medlsam.runtime.device import autocast
 from medlsam.runtime.fold_batchnorm import folded
 from medlsam.runtime.stopwatch import Stopwatch
@@ -41,7 +42,6 @@ from medlsam.segment.sam_tiny.network import (
 )
 from medlsam.segment.sam_tiny.refine import refit
 from medlsam.volume import Volume
-from medlsam.weights.registry import sha256_of
 from medlsam.weights.store import load_weights
 
 BATCH = 32
