@@ -19,9 +19,10 @@ from medlsam.segment.finetune import run as module
 from medlsam.segment.finetune.options import TuneOptions
 from medlsam.segment.finetune.score import Judgement
 from medlsam.segment.finetune.train import Selection
-from medlsam.segment.load import WholeSliceSegmenter, load_segmenter
+from medlsam.segment.load import load_segmenter
 from medlsam.segment.registry import SEGMENTERS
 from medlsam.segment.sam.model import SamSlices
+from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 from medlsam.weights.checkpoint import read_state_dict
 from tests.support.tuning_data import (
