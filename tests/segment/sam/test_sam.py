@@ -134,7 +134,7 @@ def test_every_entry_has_weights_and_a_licence() -> None:
     for name, spec in SEGMENTERS.items():
         assert spec.name == name
         assert spec.licence
-        assert spec.whole_slices == (spec.architecture is not None)
+        assert (spec.kind == "sam") == (spec.architecture is not None)
     assert str(SAM.url).endswith("sam_vit_b_01ec64.pth")
     assert MEDSAM.url is None
 
