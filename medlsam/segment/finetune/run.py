@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from medlsam import __version__
+from medlsam._version import __version__
 from medlsam.errors import UsageError
 from medlsam.runtime.device import resolve_device
 from medlsam.segment.finetune.components import (
