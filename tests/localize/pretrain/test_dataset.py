@@ -20,18 +20,17 @@ from medlsam.errors import UsageError
 from medlsam.geometry import Grid
 from medlsam.localize.network.encoder import EncoderConfig
 from medlsam.localize.pretrain import losses
-from medlsam.localize.pretrain.balance import balanced_weights
+from medlsam.localize.pretrain.datamodule import PretrainDataModule
 from medlsam.localize.pretrain.dataset import (
-    DrawLoader,
-    PairDraws,
-    StepBatches,
-    gather,
+    PairDataset,
+    PairLoader,
+    StepSampler,
+    collate,
 )
-from medlsam.localize.pretrain.feed import PretrainFeed
 from medlsam.localize.pretrain.intensity import Intensity, change_intensity, draw_intensity
+from medlsam.localize.pretrain.sampling_weights import balanced_weights
 from medlsam.localize.pretrain.view_pairs import AIR_HU, ViewOptions, plan_pair
-from medlsam.localize.pretrain.view_transform import random_frame
-from medlsam.localize.pretrain.viewplan import plan_view
+from medlsam.localize.pretrain.view_transform import plan_view, random_frame
 from medlsam.pool.packed_scan import SUFFIX, Shard, write_shard
 from medlsam.training import sync_batchnorm as shared_norm
 from medlsam.training.sync_batchnorm import SharedBatchNorm, SharedStatistics
@@ -42,13 +41,13 @@ OPTIONS = ViewOptions(shape_zyx=(16, 16, 16), points=8, negatives=8, elastic_mm=
 
 
 @pytest.fixture
-def draws(tmp_path: Path) -> PairDraws:
+def draws(tmp_path: Path) -> PairDataset:
     rng = np.random.default_rng(0)
     paths = [tmp_path / f"{name}{SUFFIX}" for name in "ab"]
     for path in paths:
         array = rng.integers(-1000, 1000, (30, 32, 34)).astype(np.int16)
         write_shard(path, Volume(array, Grid(array.shape, (4.0, 4.0, 4.0))))
-    return PairDraws(paths, np.array([1.0, 3.0]), OPTIONS, 4.0, (7,))
+    return PairDataset(paths, np.array([1.0, 3.0]), OPTIONS, 4.0, (7,))
 
 
 @settings(max_examples=15, deadline=None)
@@ -91,7 +90,7 @@ def test_a_draw_from_a_shard_is_the_draw_from_the_unpacked_scan(tmp_path: Path, 
     assert seen > 0
 
 
-def test_planning_unpacks_no_scan(draws: PairDraws, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_planning_unpacks_no_scan(draws: PairDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     codes = Shard._codes
 
@@ -105,25 +104,25 @@ def test_planning_unpacks_no_scan(draws: PairDraws, monkeypatch: pytest.MonkeyPa
     assert max(sizes) < 30 * 32 * 34
 
 
-def test_a_draw_depends_on_its_number_alone(draws: PairDraws) -> None:
-    alone = gather([draws[11]]).render(EncoderConfig())
+def test_a_draw_depends_on_its_number_alone(draws: PairDataset) -> None:
+    alone = collate([draws[11]]).render(EncoderConfig())
     torch.manual_seed(5)  # the global generators have no say
     np.random.seed(5)
-    among = gather([draws[10], draws[11]]).render(EncoderConfig())
+    among = collate([draws[10], draws[11]]).render(EncoderConfig())
     assert alone.keys() == among.keys()
     for name, value in alone.items():
         assert torch.equal(value[0], among[name][1]), name
     assert not torch.equal(among["views"][0], among["views"][1])
 
 
-def test_a_batch_travels_as_codes_and_scans_of_other_tables_go_together(draws: PairDraws) -> None:
+def test_a_batch_travels_as_codes_and_scans_of_other_tables_go_together(draws: PairDataset) -> None:
     one, other = draws[1], draws[2]
-    together = gather([one, other])
+    together = collate([one, other])
     assert together.values.dtype == torch.uint8
     levels = one.pair.views[0].levels_hu
     assert levels is not None
     brighter = tuple(replace(view, levels_hu=levels + np.float32(100)) for view in other.pair.views)
-    mixed = gather([one, replace(other, pair=replace(other.pair, views=brighter))])
+    mixed = collate([one, replace(other, pair=replace(other.pair, views=brighter))])
     assert mixed.values.dtype == torch.float32
     views, apart = (batch.render(EncoderConfig())["views"] for batch in (together, mixed))
     assert torch.equal(views[0], apart[0])
@@ -133,9 +132,9 @@ def test_a_batch_travels_as_codes_and_scans_of_other_tables_go_together(draws: P
         assert torch.equal(view.hu, hu + 100)
 
 
-def test_loader_processes_change_nothing(draws: PairDraws) -> None:
+def test_loader_processes_change_nothing(draws: PairDataset) -> None:
     def views(workers: int) -> list[torch.Tensor]:
-        loader = DrawLoader(draws, StepBatches(3, 2, 2), workers, pinned=False)
+        loader = PairLoader(draws, StepSampler(3, 2, 2), workers, pinned=False)
         return [batch.render(EncoderConfig())["views"] for batch in loader]
 
     for one, other in zip(views(0), views(2), strict=True):
@@ -143,17 +142,17 @@ def test_loader_processes_change_nothing(draws: PairDraws) -> None:
 
 
 def test_processes_share_a_step_and_resume_where_it_ended() -> None:
-    whole = list(StepBatches(0, 4, 6))
-    parts = [list(StepBatches(0, 4, 6, rank, 3)) for rank in range(3)]
+    whole = list(StepSampler(0, 4, 6))
+    parts = [list(StepSampler(0, 4, 6, rank, 3)) for rank in range(3)]
     assert whole == [list(chain(*shares)) for shares in zip(*parts, strict=True)]
-    assert list(StepBatches(2, 2, 6)) == whole[2:]
+    assert list(StepSampler(2, 2, 6)) == whole[2:]
     assert sorted(chain(*whole)) == list(range(24))
 
 
 def test_a_step_that_cannot_be_shared_is_told() -> None:
-    feed = PretrainFeed(phantoms=1, scans_per_step=3)
+    data = PretrainDataModule(phantoms=1, scans_per_step=3)
     with pytest.raises(UsageError, match="multiple of 2"):
-        feed.check_share(2)
+        data.check_share(2)
 
 
 def test_intensity_is_drawn_by_seed_on_the_device() -> None:

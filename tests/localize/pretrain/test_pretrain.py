@@ -14,8 +14,7 @@ import yaml
 from medlsam.errors import UsageError
 from medlsam.localize.network.encoder import EncoderConfig
 from medlsam.localize.pretrain import validation as watch
-from medlsam.localize.pretrain.datamodule import CTPool, PoolSource
-from medlsam.localize.pretrain.feed import PretrainFeed
+from medlsam.localize.pretrain.datamodule import PoolSource, PretrainDataModule
 from medlsam.localize.pretrain.module import MedLAMPretraining, cli
 from medlsam.pool import Shard, build_pool
 from medlsam.weights.store import load_weights
@@ -71,7 +70,7 @@ def test_resume_ends_where_an_unbroken_run_ends(
 
 def test_one_batch_is_learnt_by_heart(scans: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    pool = PretrainFeed(
+    pool = PretrainDataModule(
         sources=[PoolSource(str(scans))],
         cache=str(tmp_path / "cache"),
         validation_scans=1,
@@ -108,13 +107,13 @@ def test_labels_are_never_read(scans: Path, tmp_path: Path) -> None:
         (case / "labels.json").write_text("not JSON")
     cache = tmp_path / "cache"
     source = PoolSource(str(tmp_path / "pool"))
-    pool = CTPool([source], str(cache), validation_scans=0, spacing_mm=6.0, num_workers=0)
+    pool = PretrainDataModule([source], str(cache), validation_scans=0, spacing_mm=6.0, num_workers=0)
     pool.prepare_data()
     assert len(list(cache.iterdir())) == 2
 
 
 def test_the_pool_splits_by_seed_and_keeps_phantoms_in_training(scans: Path, tmp_path: Path) -> None:
-    pool = CTPool(
+    pool = PretrainDataModule(
         [PoolSource(str(scans))],
         str(tmp_path),
         phantoms=2,
@@ -143,12 +142,14 @@ def test_a_built_pool_is_a_source(scans: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
     def members(source: PoolSource, spacing_mm: float = 6.0) -> list[Path]:
-        pool = CTPool([source], str(tmp_path / "cache"), validation_scans=0, spacing_mm=spacing_mm)
+        pool = PretrainDataModule(
+            [source], str(tmp_path / "cache"), validation_scans=0, spacing_mm=spacing_mm
+        )
         pool.prepare_data()
         pool.setup()
         return pool.training
 
-    grouped = PretrainFeed(
+    grouped = PretrainDataModule(
         sources=[PoolSource(str(built.folder))], cache=str(tmp_path / "cache"), spacing_mm=6.0
     )
     grouped.setup()
@@ -163,7 +164,7 @@ def test_a_built_pool_is_a_source(scans: Path, tmp_path: Path) -> None:
 
 def test_an_empty_pool_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="empty"):
-        CTPool([], str(tmp_path))
+        PretrainDataModule([], str(tmp_path))
 
 
 def test_what_training_is_watched_by(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import torch
 import yaml
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
-from medlsam.localize.pretrain.module import MedLAMPretraining, PretrainCLI, cli
+from medlsam.localize.pretrain.module import MedLAMPretraining, cli
 from medlsam.weights.store import load_weights
 from tests.support.paths import ROOT
 from tests.support.pretrain_data import write_config, write_scans
@@ -174,18 +174,11 @@ def test_slurm_is_used_where_a_job_runs(
 ) -> None:
     for name, value in SLURM.items():
         monkeypatch.setenv(name, value) if inside else monkeypatch.delenv(name, raising=False)
-    made = built(str(write_config(scans, tmp_path)))
+    made = cli(["--config", str(write_config(scans, tmp_path))], run=False)
     environment = made.trainer._accelerator_connector.cluster_environment
     assert isinstance(environment, SLURMEnvironment) == inside
     if inside:
         assert environment.auto_requeue
-
-
-def built(config: str, *arguments: str) -> PretrainCLI:
-    """The command with everything instantiated and nothing run."""
-    from medlsam.localize.pretrain.feed import PretrainFeed
-
-    return PretrainCLI(MedLAMPretraining, PretrainFeed, run=False, args=["--config", config, *arguments])
 
 
 def test_the_configuration_for_eight_gpus(tmp_path: Path) -> None:

@@ -16,13 +16,13 @@ from medlsam.segment.sam_tiny.train import (
     TinyTraining,
     hard_dice,
     main,
+    net_state,
     soft_dice_loss,
 )
-from medlsam.segment.sam_tiny.train_arrays import INDEX, load_pool
+from medlsam.segment.sam_tiny.train_arrays import INDEX, load_arrays
 from medlsam.segment.sam_tiny.train_augment import flood
 from medlsam.segment.sam_tiny.train_boxes import SamplingConfig, move_box
 from medlsam.segment.sam_tiny.train_samples import SampleSource
-from medlsam.segment.sam_tiny.train_weights import net_state
 from tests.support.tiny_data import SMALL, ellipsoid
 
 
@@ -85,7 +85,7 @@ def test_moved_boxes_stay_boxes(rng: np.random.Generator) -> None:
 def test_samples_fit_their_boxes(pool: Path) -> None:
     """With exact boxes the mask's box in the crop is the prompt, turned and mirrored too."""
     sampling = SamplingConfig(exact=1.0, jittered=0.0, nameless=0.0, empty=0.0, prior=0.3)
-    source = SampleSource(load_pool(pool), SMALL, sampling)
+    source = SampleSource(load_arrays(pool), SMALL, sampling)
     generator = np.random.default_rng(0)
     agreement = []
     for _ in range(40):
@@ -101,13 +101,13 @@ def test_samples_fit_their_boxes(pool: Path) -> None:
 
 
 def test_draws_repeat_with_their_seed(pool: Path) -> None:
-    source = SampleSource(load_pool(pool), SMALL, SamplingConfig())
+    source = SampleSource(load_arrays(pool), SMALL, SamplingConfig())
     first, again = (source.draw(np.random.default_rng(3)) for _ in range(2))
     torch.testing.assert_close(first, again, equal_nan=True)
 
 
 def test_empty_samples_have_no_mask(pool: Path) -> None:
-    source = SampleSource(load_pool(pool), SMALL, SamplingConfig(empty=1.0, nameless=0.0))
+    source = SampleSource(load_arrays(pool), SMALL, SamplingConfig(empty=1.0, nameless=0.0))
     generator = np.random.default_rng(0)
     assert all(source.draw(generator)["mask"].max() == 0 for _ in range(5))
 
@@ -168,7 +168,7 @@ def test_train_export_load(pool: Path, tmp_path: Path) -> None:
 def test_overfits_one_batch(pool: Path) -> None:
     """Forty steps on four crops bring the Dice loss to less than half."""
     torch.manual_seed(0)
-    source = SampleSource(load_pool(pool), SMALL, SamplingConfig(nameless=0.0, empty=0.0))
+    source = SampleSource(load_arrays(pool), SMALL, SamplingConfig(nameless=0.0, empty=0.0))
     generator = np.random.default_rng(2)
     drawn = [source.draw(generator) for _ in range(4)]
     batch = {key: torch.stack([sample[key] for sample in drawn]) for key in drawn[0]}
