@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 import yaml
 
-from medlsam.errors import UsageError
 from medlsam.localize.network.encoder import EncoderConfig
-from medlsam.localize.pretrain import validation as watch
 from medlsam.localize.pretrain.datamodule import PoolSource, PretrainDataModule
 from medlsam.localize.pretrain.module import MedLAMPretraining, cli
-from medlsam.pool import Shard, build_pool
 from medlsam.weights.store import load_weights
-from tests.support.pretrain_data import write_config, write_scans
+from tests.support.paths import ROOT
+from tests.support.pretrain_data import assert_same_end, checkpointed, write_config, write_scans
 
 
 @pytest.fixture(scope="module")
@@ -97,112 +92,46 @@ def test_one_batch_is_learnt_by_heart(scans: Path, tmp_path: Path) -> None:
     assert losses[-1]["mss2"] < 0.5 * losses[0]["mss2"]
 
 
-def test_labels_are_never_read(scans: Path, tmp_path: Path) -> None:
-    """Scans beside label files that nobody could read: the pool takes the scans and never opens the others."""
-    for scan in sorted(scans.glob("*.nii.gz")):
-        case = tmp_path / "pool" / scan.name.split(".")[0]
-        case.mkdir(parents=True)
-        shutil.copy(scan, case / "image.nii.gz")
-        (case / "labels.nii.gz").write_bytes(b"not a label map")
-        (case / "labels.json").write_text("not JSON")
-    cache = tmp_path / "cache"
-    source = PoolSource(str(tmp_path / "pool"))
-    pool = PretrainDataModule([source], str(cache), validation_scans=0, spacing_mm=6.0, num_workers=0)
-    pool.prepare_data()
-    assert len(list(cache.iterdir())) == 2
+@pytest.mark.parametrize(
+    "transforms", ["[]", '[{"class_path": "torchio.RandomNoise", "init_args": {"std": 30}}]']
+)
+def test_three_steps_and_three_more_are_six(transforms: str, scans: Path, tmp_path: Path) -> None:
+    """Resumed in the middle of an epoch, and with another number of loader processes; also with own transforms."""
+    common = ["--data.steps_per_epoch", "4", "--data.scans_per_step", "2", "--model.window_weight", "0.5"]
+    common += ["--data.transforms", transforms]
+    cli(["fit", "--config", str(checkpointed(scans, tmp_path / "whole")), *common])
+    middle = tmp_path / "whole" / "checkpoints" / "step=3.ckpt"
+    torch.manual_seed(99)  # the global generator has no say
+    resumed = ["--ckpt_path", str(middle), "--data.num_workers", "1", "--seed_everything", "5"]
+    cli(["fit", "--config", str(checkpointed(scans, tmp_path / "resumed")), *common, *resumed])
+    last = "checkpoints/step=6.ckpt"
+    assert_same_end(tmp_path / "whole" / last, tmp_path / "resumed" / last)
 
 
-def test_the_pool_splits_by_seed_and_keeps_phantoms_in_training(scans: Path, tmp_path: Path) -> None:
-    pool = PretrainDataModule(
-        [PoolSource(str(scans))],
-        str(tmp_path),
-        phantoms=2,
-        phantom_weight=0.5,
-        validation_scans=1,
-        spacing_mm=8.0,
-    )
-    pool.prepare_data()
-    pool.setup()
-    assert len(pool.training) == 3
-    assert len(pool.held_out) == 1
-    assert not set(pool.training) & set(pool.held_out)
-    assert sum("phantom" in path.name for path in pool.training) == 2
-    assert all(Shard(path).grid.spacing_xyz == (8.0, 8.0, 8.0) for path in pool.training + pool.held_out)
-    assert pool.weights.sum() == pytest.approx(0.5 + 0.5)
-
-
-def test_a_built_pool_is_a_source(scans: Path, tmp_path: Path) -> None:
-    """Read where it lies, by case or name, the same HU as a raw source gives; other spacings are refused."""
-    built = build_pool([scans], tmp_path / "built", spacing_mm=6.0, jobs=0)
-    path = write_config(scans, tmp_path, fast_dev_run=1)
+def test_the_configuration_for_eight_gpus(tmp_path: Path) -> None:
+    """Its network, losses, averaging and logs run as configured, on phantoms and one CPU, in smaller views."""
+    folder = str(tmp_path)
+    here = {
+        "trainer.accelerator": "cpu",
+        "trainer.devices": "1",
+        "trainer.precision": "32-true",
+        "trainer.fast_dev_run": "1",
+        "trainer.default_root_dir": folder,
+        "data.sources": "[]",
+        "data.phantoms": "2",
+        "data.spacing_mm": "8",
+        "model.encoder.spacing_mm": "8",
+        "data.cache": folder,
+        "data.scans_per_step": "1",
+        "data.num_workers": "0",
+        "data.views.shape_zyx": "[32, 32, 32]",
+        "model.validation_phantoms": "0",
+    }
+    arguments = [part for key, value in here.items() for part in (f"--{key}", value)]
+    path = ROOT / "configs" / "pretrain_base_ddp.yaml"
+    done = cli(["fit", "--config", str(path), *arguments])
+    assert done.trainer.global_step == 1
     content = yaml.safe_load(path.read_text())
-    content["data"]["sources"] = [{"path": str(built.folder)}]
-    path.write_text(yaml.safe_dump(content))
-    assert cli(["fit", "--config", str(path)]).trainer.global_step == 1
-    assert not (tmp_path / "cache").exists()
-
-    def members(source: PoolSource, spacing_mm: float = 6.0) -> list[Path]:
-        pool = PretrainDataModule(
-            [source], str(tmp_path / "cache"), validation_scans=0, spacing_mm=spacing_mm
-        )
-        pool.prepare_data()
-        pool.setup()
-        return pool.training
-
-    grouped = PretrainDataModule(
-        sources=[PoolSource(str(built.folder))], cache=str(tmp_path / "cache"), spacing_mm=6.0
-    )
-    grouped.setup()
-    assert {group[0] for group in grouped.groups if group} == {scans.name}
-    (one,) = members(PoolSource(str(built.folder), exclude=["scan2"]))
-    assert [one] == members(PoolSource(str(built.folder), exclude=[built.rows[1].name]))
-    (raw,) = members(PoolSource(str(scans), exclude=["scan2"]))
-    assert one.read_bytes() == raw.read_bytes()
-    with pytest.raises(UsageError, match="of 6 mm, the encoder of 4 mm; build one with --spacing 4"):
-        members(PoolSource(str(built.folder)), 4.0)
-
-
-def test_an_empty_pool_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="empty"):
-        PretrainDataModule([], str(tmp_path))
-
-
-def test_what_training_is_watched_by(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Structures that two phantoms have in common are looked up both ways; the encoder stays in training."""
-
-    class Place:
-        """Says of every place where it was in its own scan, and one millimetre beside that when asked again."""
-
-        def read(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            return points, torch.zeros(len(points), 1)
-
-        def refine(self, features: torch.Tensor, points: torch.Tensor, *how: float) -> SimpleNamespace:
-            return SimpleNamespace(points=(points + torch.tensor([1.0, 0.0, 0.0]))[:, None])
-
-    encoder = MedLAMPretraining(EncoderConfig(6.0, (8, 8, 8, 8), (1, 1, 1, 1), 8, 8)).encoder.train()
-    modes = []
-    monkeypatch.setattr(
-        watch, "embed", lambda image, network, device: modes.append(network.training) or Place()
-    )
-    monkeypatch.setattr(watch, "coarse_consensus", lambda scan, latents: (latents, None))
-    points = torch.rand(6, 3, generator=torch.Generator().manual_seed(0)) * 100
-    marked: Any = [
-        (None, {"liver": points, "spleen": points}),
-        (None, {"liver": points + torch.tensor([3.0, 4.0, 0.0]), "bladder": points}),
-    ]
-    coarse, fine = watch.landmark_errors(marked, encoder, torch.device("cpu"))
-    assert coarse == pytest.approx(5.0, abs=1e-4)
-    assert fine == pytest.approx((20**0.5 + 32**0.5) / 2, abs=1e-4)
-    assert modes == [False, False]
-    assert encoder.training
-
-
-def test_phantoms_to_watch_by_are_marked() -> None:
-    """With six extreme points of every structure, within the scan."""
-    ((image, marks),) = watch.marked_phantoms(1, 12.0)
-    low, high = image.grid.box.min, image.grid.box.max
-    assert len(marks) > 10
-    for name, points in marks.items():
-        assert points.shape == (6, 3), name
-        assert (points >= torch.tensor(low) - 6).all(), name
-        assert (points <= torch.tensor(high) + 6).all(), name
+    assert content["data"]["spacing_mm"] == content["model"]["encoder"]["spacing_mm"]
+    assert content["data"]["scans_per_step"] % content["trainer"]["devices"] == 0
+    assert {"train/window", "train/vote_error", "val/loss"} <= set(done.trainer.callback_metrics)

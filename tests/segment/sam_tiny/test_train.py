@@ -1,4 +1,4 @@
-"""sam-tiny's training: losses, samples, the command line."""
+"""sam-tiny's training: samples, the command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from medlsam.segment.sam_tiny.train import (
     hard_dice,
     main,
     net_state,
-    soft_dice_loss,
 )
 from medlsam.segment.sam_tiny.train_arrays import INDEX, load_arrays
 from medlsam.segment.sam_tiny.train_augment import flood
@@ -51,25 +50,6 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
         entries[name] = entry
     write_json(folder / INDEX, {"cases": entries})
     return folder
-
-
-# losses and samples
-
-
-def test_dice_by_hand() -> None:
-    target = torch.zeros(2, 4, 4)
-    target[0, :2] = 1
-    logits = torch.where(target > 0, 50.0, -50.0)
-    logits[0, 0] = -50
-    assert hard_dice(logits, target).tolist() == pytest.approx([2 * 4 / 12, 1.0])
-    assert soft_dice_loss(logits, target).tolist() == pytest.approx([1 - 9 / 13, 0.0], abs=1e-5)
-
-
-def test_soft_dice_gradient() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(2, 5, 5, dtype=torch.float64, generator=generator, requires_grad=True)
-    target = (torch.rand(2, 5, 5, generator=generator) > 0.5).double()
-    assert torch.autograd.gradcheck(lambda x: soft_dice_loss(x, target), (logits,))
 
 
 def test_moved_boxes_stay_boxes(rng: np.random.Generator) -> None:
@@ -118,9 +98,6 @@ def test_flood_keeps_to_similar_values(rng: np.random.Generator) -> None:
     assert found
     inside = [(region & mask[8]).sum() / region.sum() for region in found]
     assert max(inside) > 0.95
-
-
-# training
 
 
 def _arguments(pool: Path, folder: Path, steps: int) -> list[str]:
