@@ -16,8 +16,8 @@ from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.sam_tiny.crops import draw_boxes
 from medlsam.segment.sam_tiny.network import TinySam
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
+from medlsam.segment.sam_tiny.train import start_weights
 from medlsam.segment.sam_tiny.train_boxes import SamplingConfig, located_errors, move_box
-from medlsam.segment.sam_tiny.train_weights import start_weights
 from medlsam.volume import Volume
 from medlsam.weights.store import save_weights
 from tests.support.paths import ROOT
