@@ -16,9 +16,8 @@ from rich.table import Table
 from medlsam.batch import segment_folder
 from medlsam.demo_scans import write_demo_scans
 from medlsam.errors import UsageError
-from medlsam.export.figures import draw_organ, png
+from medlsam.export.figures import draw_organ, png, scene
 from medlsam.export.report import write_report
-from medlsam.export.scene import scene
 from medlsam.io.read import read_label_map, read_volume
 from medlsam.measure.metrics import dice
 from medlsam.options import InferenceOptions
