@@ -111,7 +111,7 @@ def draw_organ(
     Args:
         scene: from ``scene``.
         organ: the located structure, or its name alone (then no box is drawn).
-        title: above the picture; the name, status and confidence unless told.
+        title: above the picture; the name, status and confidence by default.
         window: lower and upper HU.
 
     Raises:
@@ -135,8 +135,8 @@ def draw_segmentation(
 
     Args:
         segmentation: from ``MedLSAM.segment``.
-        image: the scan; the segmentation's own unless told.
-        organs: which structures; all that have a mask or a box unless told.
+        image: the scan; the segmentation's own by default.
+        organs: which structures; all that have a mask or a box by default.
         reference: label map with the same values, drawn in dashes.
         window: lower and upper HU.
 
@@ -172,7 +172,7 @@ def draw_localization(localization: Localization, image: Volume | None = None) -
 
     Args:
         localization: from ``MedLSAM.localize``.
-        image: the scan, HU; the localization's own unless told.
+        image: the scan, HU; the localization's own by default.
 
     Raises:
         UsageError: the localization keeps no scan and none was given.
