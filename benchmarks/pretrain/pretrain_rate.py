@@ -1,7 +1,7 @@
 """How fast pretraining can be fed, what its network eats, and what a large run comes to.
 
-    python benchmarks/pretrain_rate.py                                            # configs/pretrain_base_ddp.yaml
-    python benchmarks/pretrain_rate.py --config configs/pretrain_tiny.yaml
+    python benchmarks/pretrain/pretrain_rate.py                                     # configs/pretrain_base_ddp.yaml
+    python benchmarks/pretrain/pretrain_rate.py --config configs/pretrain_tiny.yaml
 
 Measured here: draws that one loader process plans a second (a draw is a pair of views), draws that this device draws
 and augments, its training steps, their floating-point operations, and the size and preparation of real scans.

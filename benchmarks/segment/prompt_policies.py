@@ -1,6 +1,6 @@
 """What every prompt policy is worth on the same located boxes: the table that the defaults are chosen on.
 
-    python benchmarks/prompt_policies.py [--segmenter sam-tiny] [--policies wpl,profile,...] [--limit 12]
+    python benchmarks/segment/prompt_policies.py [--segmenter sam-tiny] [--policies wpl,profile,...] [--limit 12]
 
 Every case is embedded and located once; then each policy segments the located structures. Printed are the Dice by
 structure (a missed structure counts 0), the mean over structures, how that differs from the first policy's (mean and

@@ -34,8 +34,7 @@ from tests.support.stub_model import (
 GRID = Grid((16, 24, 28), (1.5, 2.0, 2.5), (10.0, -20.0, 5.0))
 
 
-def test_a_script_says_how_it_is_run() -> None:
-    assert "python benchmarks/prompt_policies.py" in str(prompt_policies.__doc__)
+def test_the_ways_can_be_named_on_the_command_line() -> None:
     assert next(iter(prompt_policies.WAYS)) == "profile", "the default is what the others are compared with"
     assert not any("," in name for name in prompt_policies.WAYS), "names are given comma-separated"
     assert set(prompt_policies.WHOLE_SLICES_ONLY) < set(prompt_policies.WAYS)
