@@ -9,7 +9,7 @@ from jinja2 import Template
 from medlsam.errors import UsageError
 from medlsam.results import Localization, LocatedOrgan, Segmentation
 
-_CELL = Template(
+_CELL: Template = Template(
     """<table><caption>{{ title }}</caption>
 <tr>{% for head in heads %}<th>{{ head }}</th>{% endfor %}</tr>
 {% for row in rows %}<tr>{% for value in row %}<td>{{ value }}</td>{% endfor %}</tr>{% endfor %}</table>
