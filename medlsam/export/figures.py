@@ -46,7 +46,7 @@ from medlsam.volume import Volume, resample, to_canonical
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What is drawn, on one grid with identity direction.
+    """A scan and its label maps, ready to draw: on one grid with identity direction.
 
     Attributes:
         image: scan (Z, Y, X), HU.
