@@ -9,9 +9,8 @@ from typing import Any
 
 from medlsam.errors import UsageError
 from medlsam.io.label_names import read_json
-from medlsam.runtime.atomic_files import write_json
+from medlsam.runtime.atomic_files import sha256_of, write_json
 from medlsam.segment.finetune.components import LabelledCase
-from medlsam.weights.sums import sha256_of
 
 _FORMAT = 1
 

@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from medlsam import __version__
+from medlsam._version import __version__
 from medlsam.errors import UsageError
+from medlsam.runtime.atomic_files import sha256_of
 from medlsam.runtime.device import resolve_device
 from medlsam.segment.finetune.components import (
     LabelledCase,
@@ -48,7 +49,6 @@ from medlsam.segment.load import Segmenter, load_segmenter
 from medlsam.segment.sam.model import SamSlices
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
-from medlsam.weights.sums import sha256_of
 
 _DEFAULT = FinetuneOptions()
 

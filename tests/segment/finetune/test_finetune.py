@@ -14,16 +14,17 @@ from typer.testing import CliRunner
 import medlsam
 from medlsam.cli import app
 from medlsam.errors import MedlsamError, UsageError
+from medlsam.runtime.atomic_files import sha256_of
 from medlsam.segment.finetune import run as module
 from medlsam.segment.finetune.options import FinetuneOptions
 from medlsam.segment.finetune.score import Scores
 from medlsam.segment.finetune.train import Selection
-from medlsam.segment.load import WholeSliceSegmenter, load_segmenter
+from medlsam.segment.load import load_segmenter
 from medlsam.segment.registry import SEGMENTERS
 from medlsam.segment.sam.model import SamSlices
+from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 from medlsam.weights.checkpoint import read_state_dict
-from medlsam.weights.sums import sha256_of
 from tests.support.tuning_data import (
     SMALL,
     small_sam,
