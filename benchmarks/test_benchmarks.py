@@ -41,7 +41,7 @@ from medlsam.localize.network.embedding import Embedding
 from medlsam.localize.network.encoder import Encoder, EncoderConfig
 from medlsam.results import LocatedOrgan
 from medlsam.segment.prompts import SlicePrompt
-from medlsam.volume import Volume
+from medlsam.volume import Image, LabelMap, Source
 from tests.support.fake_embedding import fake_embedding
 
 NAMES = {1: "lung_left", 2: "lung_right"}
@@ -57,7 +57,7 @@ class FakeLocalizer:
     def __init__(self) -> None:
         self.seen = 0
 
-    def embed(self, volume: Volume) -> Embedding:
+    def embed(self, volume: Image) -> Embedding:
         self.seen += 1
         x, y, z = volume.grid.box.center
         return fake_embedding((x, y, z))
@@ -75,7 +75,7 @@ def labelled(name: str, shift: tuple[float, float, float], without: Sequence[int
             )
             labels[first[2] : last[2], first[1] : last[1], first[0] : last[0]] = value
     image = np.where(labels > 0, -800, 30).astype(np.int16)
-    return Support(name, Volume(image, grid, Path(name)), Volume(labels, grid))
+    return Support(name, Image(image, grid, Source(Path(name))), LabelMap(labels, grid))
 
 
 @pytest.fixture
@@ -386,7 +386,7 @@ def test_sarcomas_are_trained_on_or_judged_by_never_both() -> None:
 def test_every_layout_of_the_pool_gives_the_same_crops(tmp_path: Path) -> None:
     """Those of 16 bits to the whole HU, those of 8 to a step of the table."""
     array = np.random.default_rng(0).normal(0, 40, (70, 66, 80)).astype(np.float32)
-    scan = Volume(array, Grid(array.shape, (4.0, 4.0, 4.0)))
+    scan = Image(array, Grid(array.shape, (4.0, 4.0, 4.0)))
     where = [slice(3, 67), slice(1, 65), slice(10, 74)]
     found = pool_layouts.layouts()
     assert len(found) >= 3

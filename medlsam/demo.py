@@ -19,7 +19,8 @@ from medlsam.errors import UsageError
 from medlsam.export.figures import draw_organ, png
 from medlsam.export.report import write_report
 from medlsam.export.scene import scene
-from medlsam.io.read import read_label_map, read_volume
+from medlsam.io.labels import read_label_map
+from medlsam.io.read import read_image
 from medlsam.measure.metrics import dice
 from medlsam.options import InferenceOptions
 from medlsam.pipeline.model import MedLSAM, load
@@ -232,7 +233,7 @@ def _draw(output: Path, case: str, values: dict[str, int]) -> dict[str, str]:
         json.loads((folder / "localization.json").read_text(encoding="utf-8"))
     )
     drawn = scene(
-        read_volume(output / "scans" / f"{case}_0000.nii.gz"),
+        read_image(output / "scans" / f"{case}_0000.nii.gz"),
         read_label_map(folder / "segmentation.nii.gz"),
         {value: organ for organ, value in values.items()},
         read_label_map(output / "truth" / f"{case}.nii.gz"),

@@ -14,7 +14,7 @@ import numpy as np
 from medlsam.io.write import write_volume
 from medlsam.phantoms import phantom
 from medlsam.runtime.atomic_files import write_json
-from medlsam.volume import Volume
+from medlsam.volume import LabelMap
 
 
 def write_demo_scans(
@@ -75,4 +75,4 @@ def _write_phantom(
         if name in organs:
             table[value] = organs.index(name) + 1
     write_volume(made.image, image)
-    write_volume(Volume(table[made.labels.array], made.labels.grid), labels)
+    write_volume(LabelMap(table[made.labels.array], made.labels.grid), labels)

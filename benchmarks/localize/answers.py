@@ -13,7 +13,7 @@ from benchmarks.common import SeenOnce
 from medlsam.evaluation.reliability import NOT_THERE
 from medlsam.localize.locate import locate
 from medlsam.localize.templates.template_set import TemplateSet
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 STATUSES = ("found", "uncertain", "missing", "out_of_view")
 TRUTHS = ("absent", "halved", "present")
@@ -45,7 +45,7 @@ class Answer:
 def ask(
     localizer: SeenOnce,
     templates: TemplateSet,
-    volume: Volume,
+    volume: Image,
     group: str,
     scan: str,
     truth: Mapping[str, str],

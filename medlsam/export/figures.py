@@ -39,7 +39,7 @@ from medlsam.export.planes import (
 from medlsam.export.scene import Scene, scene
 from medlsam.geometry import Box, Grid, mask_box
 from medlsam.results import Localization, LocatedOrgan, Segmentation
-from medlsam.volume import Volume, to_canonical
+from medlsam.volume import Image, LabelMap, to_canonical
 
 
 class Picture(Figure):
@@ -75,9 +75,9 @@ def draw_organ(
 
 def draw_segmentation(
     segmentation: Segmentation,
-    image: Volume | None = None,
+    image: Image | None = None,
     organs: Sequence[str] | None = None,
-    reference: Volume | None = None,
+    reference: LabelMap | None = None,
     window: tuple[float, float] = SOFT_TISSUE,
 ) -> Picture:
     """One row of three planes for each structure of a segmentation.
@@ -92,7 +92,7 @@ def draw_segmentation(
     Raises:
         UsageError: the segmentation keeps no scan and none was given, or there is nothing to draw.
     """
-    volume = image if image is not None else segmentation.volume
+    volume = image if image is not None else segmentation.image
     if volume is None:
         raise UsageError(f"{segmentation.case}: the segmentation keeps no scan; give the scan as `image`")
     drawn = scene(volume, segmentation.labels, segmentation.names, reference)
@@ -113,7 +113,7 @@ def draw_segmentation(
     return figure
 
 
-def draw_localization(localization: Localization, image: Volume | None = None) -> Picture:
+def draw_localization(localization: Localization, image: Image | None = None) -> Picture:
     """The located boxes on a frontal and a lateral projection of the scan.
 
     The projections are sums along the rays, as in a radiograph: a box is drawn whole, at its true place and
@@ -126,7 +126,7 @@ def draw_localization(localization: Localization, image: Volume | None = None) -
     Raises:
         UsageError: the localization keeps no scan and none was given.
     """
-    image = image if image is not None else localization.volume
+    image = image if image is not None else localization.image
     if image is None:
         raise UsageError(f"{localization.case}: the localization keeps no scan; give the scan as `image`")
     canonical = to_canonical(image)

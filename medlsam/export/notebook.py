@@ -23,11 +23,11 @@ def localization_html(localization: Localization) -> str:
         rows.append((organ.name, _words(organ.status), f"{organ.confidence:.2f}", size, error))
     heads = ("structure", "status", "confidence", "box x × y × z, mm", "expected error, mm")
     table = _table(localization.case, heads, rows)
-    if localization.volume is None:
+    if localization.image is None:
         return table
     from medlsam.export.figures import draw_localization
 
-    return table + _picture(draw_localization(localization, localization.volume))
+    return table + _picture(draw_localization(localization, localization.image))
 
 
 def segmentation_html(segmentation: Segmentation) -> str:
@@ -39,7 +39,7 @@ def segmentation_html(segmentation: Segmentation) -> str:
         status, confidence = (_words(organ.status), f"{organ.confidence:.2f}") if organ else ("–", "–")
         rows.append((name, status, confidence, f"{(array == value).sum() * voxel_ml:.1f}"))
     table = _table(segmentation.case, ("structure", "status", "confidence", "volume, ml"), rows)
-    if segmentation.volume is None:
+    if segmentation.image is None:
         return table
     from medlsam.export.figures import draw_segmentation
 

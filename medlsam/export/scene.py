@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medlsam.volume import Volume, resample, to_canonical
+from medlsam.volume import Image, LabelMap, resample, to_canonical
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Scene:
         names: label value to structure.
     """
 
-    image: Volume
+    image: Image
     labels: NDArray[Any] | None = None
     reference: NDArray[Any] | None = None
     names: Mapping[int, str] | None = None
@@ -38,10 +38,10 @@ class Scene:
 
 
 def scene(
-    image: Volume,
-    labels: Volume | None = None,
+    image: Image,
+    labels: LabelMap | None = None,
     names: Mapping[int, str] | None = None,
-    reference: Volume | None = None,
+    reference: LabelMap | None = None,
 ) -> Scene:
     """Bring a scan and its label maps (any axis order, any obliquity) onto one axis-aligned grid.
 
@@ -53,9 +53,7 @@ def scene(
     """
     canonical = to_canonical(image)
 
-    def onto(volume: Volume | None) -> NDArray[Any] | None:
-        if volume is None:
-            return None
-        return resample(volume, canonical.grid, "nearest", fill=0).array
+    def onto(volume: LabelMap | None) -> NDArray[Any] | None:
+        return None if volume is None else resample(volume, canonical.grid).array
 
     return Scene(canonical, onto(labels), onto(reference), names)

@@ -15,7 +15,7 @@ from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.registry import SEGMENTERS, SegmenterSpec
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from medlsam.weights.registry import ENTRIES, resolve, sha256_of
 from medlsam.weights.store import is_ours
 
@@ -33,7 +33,7 @@ class Segmenter(Protocol):
 
     def segment(
         self,
-        volume: Volume,
+        volume: Image,
         prompts: Mapping[str, Sequence[SlicePrompt]],
         stopwatch: Stopwatch | None = None,
         priors: Mapping[str, MaskBlock] | None = None,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from medlsam.geometry import Box, Grid
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt, profile, wpl
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 # The outline of a mean mask is where half of the templates have the structure, or more.
 _OUTLINE = 0.5
@@ -39,9 +39,9 @@ class Turn:
         """(Z, Y, X) to (slices, rows, columns); a view."""
         return array.transpose(self.order)
 
-    def volume(self, volume: Volume) -> Volume:
+    def volume(self, volume: Image) -> Image:
         """A canonical scan with its slices in this plane."""
-        return Volume(self.array(volume.array), self.grid(volume.grid), volume.path)
+        return volume.derived(self.array(volume.array), self.grid(volume.grid))
 
     def grid(self, grid: Grid) -> Grid:
         """A canonical grid whose z is the patient's axis across this plane."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt, oracle_slices
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 if TYPE_CHECKING:
     from medlsam.segment.load import Segmenter
@@ -63,7 +63,7 @@ class _Front:
 
 def propagate(
     segmenter: Segmenter,
-    volume: Volume,
+    volume: Image,
     prompts: Mapping[str, Sequence[SlicePrompt]],
     blocks: Mapping[str, MaskBlock],
     options: Propagation,

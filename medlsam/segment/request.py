@@ -11,7 +11,7 @@ from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.planes import SIDES, vote
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.propagate import Propagation, propagate
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 if TYPE_CHECKING:
     from medlsam.segment.load import Segmenter
@@ -38,7 +38,7 @@ class Ask:
 
 
 def answer(
-    segmenter: Segmenter, volume: Volume, asks: Mapping[str, Ask], stopwatch: Stopwatch | None = None
+    segmenter: Segmenter, volume: Image, asks: Mapping[str, Ask], stopwatch: Stopwatch | None = None
 ) -> dict[str, MaskBlock]:
     """Segment structures: axial slices, then what is handed on between them, then the other planes' votes.
 

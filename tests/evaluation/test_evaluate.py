@@ -24,13 +24,13 @@ from medlsam.evaluation.scores import FIGURES, ROWS, STAGES
 from medlsam.evaluation.tables import format_tables
 from medlsam.geometry import Box, Grid
 from medlsam.io.cases import Case, find_cases
-from medlsam.io.read import read_label_map
+from medlsam.io.labels import read_label_map
 from medlsam.io.write import write_volume
 from medlsam.results import Localization, LocatedOrgan, Segmentation
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
-from medlsam.volume import Volume
+from medlsam.volume import Image, LabelMap
 
 SHAPE = (16, 24, 28)
 SPACING = (2.0, 2.0, 3.0)
@@ -51,9 +51,7 @@ def place_box(name: str, shift_mm: float = 0.0) -> Box:
     return Box((low[0] + shift_mm, low[1], low[2]), (high[0] + shift_mm, high[1], high[2]))
 
 
-def fill_boxes(
-    volume: Volume, prompts: Mapping[str, Sequence[SlicePrompt]], **_: Any
-) -> dict[str, MaskBlock]:
+def fill_boxes(volume: Image, prompts: Mapping[str, Sequence[SlicePrompt]], **_: Any) -> dict[str, MaskBlock]:
     """A segmenter that fills every prompted box."""
     blocks = {}
     for key, boxes in prompts.items():
@@ -87,7 +85,7 @@ class StubModel:
     def check(self, templates: Any) -> None:
         """Any templates will do."""
 
-    def embed(self, image: Volume) -> str:
+    def embed(self, image: Image) -> str:
         """An embedding that says whose it is, for nobody to take that of another scan."""
         assert image.path is not None
         self.events.append(f"embed {image.path.name}")
@@ -95,7 +93,7 @@ class StubModel:
 
     def localize(
         self,
-        image: Volume,
+        image: Image,
         templates: Any,
         search: str,
         seed: int = 0,
@@ -127,7 +125,7 @@ class StubModel:
             for name in templates.organs
         }
 
-    def segment(self, image: Volume, templates: Any, **options: Any) -> Segmentation:
+    def segment(self, image: Image, templates: Any, **options: Any) -> Segmentation:
         """The located boxes filled, in the image's own geometry."""
         from medlsam.pipeline.model import MedLSAM
 
@@ -174,9 +172,11 @@ def dataset(tmp_path: Path) -> Dataset:
             image, labels = image[:, ::-1, ::-1], labels[:, ::-1, ::-1]
         for name in names:
             write_volume(
-                Volume(np.ascontiguousarray(image), grid), tmp_path / "imagesTr" / f"{name}_0000.nii.gz"
+                Image(np.ascontiguousarray(image), grid), tmp_path / "imagesTr" / f"{name}_0000.nii.gz"
             )
-            write_volume(Volume(np.ascontiguousarray(labels), grid), tmp_path / "labelsTr" / f"{name}.nii.gz")
+            write_volume(
+                LabelMap(np.ascontiguousarray(labels), grid), tmp_path / "labelsTr" / f"{name}.nii.gz"
+            )
         table = {"labels": {"background": 0, **{name: value for value, name in NAMES.items()}}}
         (tmp_path / "dataset.json").write_text(json.dumps(table))
         if cases_json is not None:
@@ -238,7 +238,7 @@ def test_labels_are_opened_only_after_the_case_is_segmented(
 ) -> None:
     model, cases = StubModel(), dataset(["a", "b"])
 
-    def spy(path: Path) -> Volume:
+    def spy(path: Path) -> LabelMap:
         written = (tmp_path / "out" / path.name.removesuffix(".nii.gz") / "segmentation.nii.gz").is_file()
         model.events.append(f"labels {path.name} {'after' if written else 'BEFORE'}")
         return read_label_map(path)
@@ -390,7 +390,7 @@ def test_each_case_may_number_its_structures_itself(tmp_path: Path) -> None:
         array = np.zeros((16, 24, 28), np.uint8)
         for place, value in enumerate(table.values()):
             array[4:8, 4:8, 4 + 6 * place : 8 + 6 * place] = value
-        write_volume(Volume(array, Grid(array.shape, SPACING)), folder / "labels.nii.gz")
+        write_volume(LabelMap(array, Grid(array.shape, SPACING)), folder / "labels.nii.gz")
     references = find_references(tmp_path)
     assert references.names == {1: "bar", 2: "cube"}
     assert references.read("a").values == {"cube": 1, "bar": 2}
@@ -404,7 +404,7 @@ def test_each_case_may_number_its_structures_itself(tmp_path: Path) -> None:
 
 def test_labels_on_another_grid_fail_the_case(dataset: Dataset, tmp_path: Path) -> None:
     cases = dataset(["a"])
-    other = Volume(np.ones((16, 24, 27), np.uint8), Grid((16, 24, 27), SPACING))
+    other = Image(np.ones((16, 24, 27), np.uint8), Grid((16, 24, 27), SPACING))
     write_volume(other, tmp_path / "labelsTr" / "a.nii.gz")
     assert "GeometryError" in run(StubModel(), cases, tmp_path)["failed"]["a"]
 

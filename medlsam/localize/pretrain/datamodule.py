@@ -12,7 +12,7 @@ from lightning import LightningDataModule
 from medlsam.errors import UsageError, VolumeError
 from medlsam.io.cases import find_cases
 from medlsam.io.label_names import read_case_list
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.localize.pretrain.balance import Group
 from medlsam.localize.pretrain.view_pairs import ViewOptions
 from medlsam.phantoms import phantom
@@ -166,7 +166,7 @@ class CTPool(LightningDataModule):
             if member.origin is None or member.shard.exists():
                 continue
             if isinstance(member.origin, Path):
-                volume = read_volume(member.origin)
+                volume = read_image(member.origin)
             else:
                 region = _REGIONS[member.origin % len(_REGIONS)]
                 volume = phantom(member.origin, (self.spacing_mm,) * 3, region).image

@@ -19,7 +19,7 @@ from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.registry import SegmenterSpec
 from medlsam.segment.sam.embedding_cache import EmbeddingCache, embedding_key
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 if TYPE_CHECKING:
     from medlsam.segment.load import Segmenter
@@ -87,7 +87,7 @@ class WholeSliceSegmenter:
 
     def segment(
         self,
-        volume: Volume,
+        volume: Image,
         prompts: Mapping[str, Sequence[SlicePrompt]],
         stopwatch: Stopwatch | None = None,
         priors: Mapping[str, MaskBlock] | None = None,

@@ -18,7 +18,7 @@ from medlsam.segment.sam_tiny.network import TinySam
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 from medlsam.segment.sam_tiny.train_boxes import SamplingConfig, located_errors, move_box
 from medlsam.segment.sam_tiny.train_weights import start_weights
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from medlsam.weights.store import save_weights
 from tests.support.paths import ROOT
 from tests.support.tiny_data import SMALL
@@ -124,7 +124,7 @@ def test_what_prompts_say_reaches_the_network_in_crop_pixels(
     net: TinySam, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     segmenter = TinySegmenter(net)
-    scan = Volume(np.zeros((4, 60, 60), np.int16), Grid((4, 60, 60), (2.0, 2.0, 3.0)))
+    scan = Image(np.zeros((4, 60, 60), np.int16), Grid((4, 60, 60), (2.0, 2.0, 3.0)))
     plain = SlicePrompt(1, (20.0, 20.0, 40.0, 30.0))
     asked = [plain, replace(plain, point_xy=(25.0, 25.0)), replace(plain, error_mm=0.0)]
     given: dict[str, torch.Tensor | None] = {}
@@ -153,11 +153,11 @@ def test_what_prompts_say_reaches_the_network_in_crop_pixels(
 
 
 def test_sure_boxes_are_not_moved(net: TinySam, monkeypatch: pytest.MonkeyPatch) -> None:
-    scan = Volume(np.zeros((4, 60, 60), np.int16), Grid((4, 60, 60), (2.0, 2.0, 3.0)))
+    scan = Image(np.zeros((4, 60, 60), np.int16), Grid((4, 60, 60), (2.0, 2.0, 3.0)))
     looks: list[list[str]] = []
     real = TinySegmenter._look
 
-    def look(self: TinySegmenter, volume: Volume, prompts: Any, *rest: Any) -> Any:
+    def look(self: TinySegmenter, volume: Image, prompts: Any, *rest: Any) -> Any:
         looks.append(sorted(prompts))
         return {
             name: replace(block, probability=np.ones_like(block.probability))
