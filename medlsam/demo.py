@@ -18,7 +18,8 @@ from medlsam.batch import segment_folder
 from medlsam.errors import UsageError
 from medlsam.export.figures import draw_organ, png, scene
 from medlsam.export.report import write_report
-from medlsam.io.read import read_label_map, read_volume
+from medlsam.io.labels import read_label_map
+from medlsam.io.read import read_image
 from medlsam.measure.metrics import dice
 from medlsam.options import InferenceOptions
 from medlsam.phantoms.dataset import write_phantoms
@@ -264,7 +265,7 @@ def _draw(output: Path, case: str, values: dict[str, int]) -> dict[str, str]:
         json.loads((folder / "localization.json").read_text(encoding="utf-8"))
     )
     drawn = scene(
-        read_volume(output / "scans" / f"{case}_0000.nii.gz"),
+        read_image(output / "scans" / f"{case}_0000.nii.gz"),
         read_label_map(folder / "segmentation.nii.gz"),
         {value: organ for organ, value in values.items()},
         read_label_map(output / "truth" / f"{case}.nii.gz"),

@@ -14,7 +14,7 @@ from medlsam.evaluation.reliability import NOT_THERE
 from medlsam.localize.locate import locate
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.results import Status
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 STATUSES = get_args(Status)
 TRUTHS = ("absent", "halved", "present")
@@ -46,7 +46,7 @@ class Answer:
 def ask(
     localizer: SeenOnce,
     templates: TemplateSet,
-    volume: Volume,
+    volume: Image,
     group: str,
     scan: str,
     truth: Mapping[str, str],

@@ -28,7 +28,7 @@ from medlsam.evaluation.scores import (
     summarize,
 )
 from medlsam.io.cases import Case
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
@@ -61,7 +61,7 @@ def measure(
     """Number of templates to, per set, the box scores of every labelled structure of every case."""
     scores: dict[int, list[list[OrganScore]]] = {count: [[] for _ in own] for count, own in sets.items()}
     for number, case in enumerate(cases, start=1):
-        volume = read_volume(case.path)
+        volume = read_image(case.path)
         embedding = localizer.embed(volume)
         reference = references.read(case.name, volume)
         for count, own in sets.items():

@@ -20,7 +20,7 @@ from benchmarks.localize import lungs
 from medlsam.evaluation.references import find_references
 from medlsam.geometry import mask_box
 from medlsam.io.label_names import read_case_list
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.localize.build_templates import build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
@@ -52,7 +52,7 @@ def head_neck(localizer: SeenOnce, ct: Path, spec: str, limit: int) -> list[np.n
         chosen, templates = sets[number % SETS]
         if case.name in chosen:
             continue
-        image = read_volume(case.path)
+        image = read_image(case.path)
         reference = references.read(case.name, image)
         located = locate(localizer.embed(image), templates)
         for organ in sorted(complete[case.name] & set(reference.values)):

@@ -20,7 +20,7 @@ from medlsam.geometry import Box
 from medlsam.measure.metrics import NSD_TOLERANCE_MM, MaskScores, mask_scores
 from medlsam.options import Policy
 from medlsam.results import LocatedOrgan, Segmentation
-from medlsam.volume import Volume, from_canonical, to_canonical
+from medlsam.volume import Image, from_canonical, to_canonical
 
 if TYPE_CHECKING:
     from medlsam.pipeline.model import MedLSAM
@@ -108,8 +108,8 @@ def score_oracles(
     values = {name: value for value, name in segmentation.names.items()}
     maps = {"located": segmentation.labels.array}
     if names:
-        assert segmentation.volume is not None, "the scan is needed for the rows beside the located one"
-        maps |= _other_maps(model, segmentation, segmentation.volume, reference, names, options)
+        assert segmentation.image is not None, "the scan is needed for the rows beside the located one"
+        maps |= _other_maps(model, segmentation, segmentation.image, reference, names, options)
     rows = {
         row: score_map(array, values, reference, names, options.tolerance_mm) for row, array in maps.items()
     }
@@ -151,7 +151,7 @@ def score_map(
 def _other_maps(
     model: MedLSAM,
     segmentation: Segmentation,
-    volume: Volume,
+    volume: Image,
     reference: CaseReference,
     names: list[str],
     options: OracleOptions,

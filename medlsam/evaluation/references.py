@@ -15,8 +15,9 @@ from medlsam.errors import UsageError
 from medlsam.geometry import Box, Grid, mask_box
 from medlsam.io.checks import check_same_grid
 from medlsam.io.label_names import read_json, read_label_names
-from medlsam.io.read import IMAGE_SUFFIXES, read_label_map
-from medlsam.volume import Volume
+from medlsam.io.labels import read_label_map
+from medlsam.io.read import IMAGE_SUFFIXES
+from medlsam.volume import Image, LabelMap
 
 Bounds = tuple[slice, slice, slice]
 
@@ -32,7 +33,7 @@ class CaseReference:
         absent: structures known not to be in the scan.
     """
 
-    labels: Volume
+    labels: LabelMap
     values: Mapping[str, int]
     bounds: Mapping[str, Bounds]
     absent: tuple[str, ...] = ()
@@ -76,7 +77,7 @@ class References:
                     return path
         return None
 
-    def read(self, case: str, image: Volume | None = None) -> CaseReference:
+    def read(self, case: str, image: Image | None = None) -> CaseReference:
         """Read the labels of a case.
 
         Args:

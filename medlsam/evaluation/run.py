@@ -24,14 +24,14 @@ from medlsam.evaluation.searches import (
     locate_others,
     score_others,
 )
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
 from medlsam.measure.metrics import NSD_TOLERANCE_MM
 from medlsam.options import PROMPTS, SEARCHES, InferenceOptions, Policy, choice
 from medlsam.results import Localization, Segmentation
 from medlsam.runtime.atomic_files import write_json, write_text
 from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.volume import Volume
+from medlsam.volume import Image, Source
 
 if TYPE_CHECKING:
     from medlsam.io.cases import Case
@@ -184,9 +184,9 @@ def _segment(
     """The product's own path, results written, the scan's embedding, and seconds. No label is known here."""
     watch = Stopwatch()
     with watch("read"):
-        image = read_volume(case.path)
+        image = read_image(case.path)
     # The name goes with the scan: image.nii.gz in a folder per case is not "image".
-    volume = Volume(image.array, image.grid, Path(case.name))
+    volume = Image(image.array, image.grid, Source(Path(case.name)))
     with watch("embed"):
         embedding = model.embed(volume)
     segmentation = model.segment(
@@ -217,7 +217,7 @@ def _score(
     tally: _Tally,
 ) -> None:
     """Open the labels and score. Nothing is added to the tally unless all of it succeeds."""
-    reference = references.read(case, segmentation.volume)
+    reference = references.read(case, segmentation.image)
     organs = segmentation.localization.organs
     rows = score_oracles(model, segmentation, reference, options)
     scores, beside = [], []

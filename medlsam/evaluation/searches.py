@@ -46,13 +46,13 @@ def locate_others(
     Returns:
         Name in ``OTHERS`` to answers, and seconds under the names in ``OTHER_STAGES``.
     """
-    assert located.volume is not None, "the evaluated answer keeps its scan"
+    assert located.image is not None, "the evaluated answer keeps its scan"
     plans = {OWN_COARSE: (search, COARSE), PAPER: (PAPER, None), PAPER_COARSE: (PAPER, COARSE)}
     found, seconds = {}, {}
     for name, (kind, options) in plans.items():
         watch = Stopwatch()
         found[name] = model.localize(
-            located.volume, templates, kind, seed=seed, watch=watch, embedding=embedding, options=options
+            located.image, templates, kind, seed=seed, watch=watch, embedding=embedding, options=options
         )
         seconds[OTHER_STAGES[name]] = watch.seconds.get("locate", 0.0)
     return found, seconds

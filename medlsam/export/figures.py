@@ -41,7 +41,7 @@ from medlsam.export.planes import (
 )
 from medlsam.geometry import Box, Grid, mask_box
 from medlsam.results import Localization, LocatedOrgan, Segmentation
-from medlsam.volume import Volume, resample, to_canonical
+from medlsam.volume import Image, LabelMap, resample, to_canonical
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class Scene:
         names: label value to structure.
     """
 
-    image: Volume
+    image: Image
     labels: NDArray[Any] | None = None
     reference: NDArray[Any] | None = None
     names: Mapping[int, str] | None = None
@@ -70,10 +70,10 @@ class Scene:
 
 
 def scene(
-    image: Volume,
-    labels: Volume | None = None,
+    image: Image,
+    labels: LabelMap | None = None,
     names: Mapping[int, str] | None = None,
-    reference: Volume | None = None,
+    reference: LabelMap | None = None,
 ) -> Scene:
     """Bring a scan and its label maps (any axis order, any obliquity) onto one axis-aligned grid.
 
@@ -85,10 +85,8 @@ def scene(
     """
     canonical = to_canonical(image)
 
-    def onto(volume: Volume | None) -> NDArray[Any] | None:
-        if volume is None:
-            return None
-        return resample(volume, canonical.grid, "nearest", fill=0).array
+    def onto(volume: LabelMap | None) -> NDArray[Any] | None:
+        return None if volume is None else resample(volume, canonical.grid).array
 
     return Scene(canonical, onto(labels), onto(reference), names)
 
@@ -126,9 +124,9 @@ def draw_organ(
 
 def draw_segmentation(
     segmentation: Segmentation,
-    image: Volume | None = None,
+    image: Image | None = None,
     organs: Sequence[str] | None = None,
-    reference: Volume | None = None,
+    reference: LabelMap | None = None,
     window: tuple[float, float] = SOFT_TISSUE,
 ) -> Picture:
     """One row of three planes for each structure of a segmentation.
@@ -143,7 +141,7 @@ def draw_segmentation(
     Raises:
         UsageError: the segmentation keeps no scan and none was given, or there is nothing to draw.
     """
-    volume = image if image is not None else segmentation.volume
+    volume = image if image is not None else segmentation.image
     if volume is None:
         raise UsageError(f"{segmentation.case}: the segmentation keeps no scan; give the scan as `image`")
     drawn = scene(volume, segmentation.labels, segmentation.names, reference)
@@ -164,7 +162,7 @@ def draw_segmentation(
     return figure
 
 
-def draw_localization(localization: Localization, image: Volume | None = None) -> Picture:
+def draw_localization(localization: Localization, image: Image | None = None) -> Picture:
     """The located boxes on a frontal and a lateral projection of the scan.
 
     The projections are sums along the rays, as in a radiograph: a box is drawn whole, at its true place and
@@ -177,7 +175,7 @@ def draw_localization(localization: Localization, image: Volume | None = None) -
     Raises:
         UsageError: the localization keeps no scan and none was given.
     """
-    image = image if image is not None else localization.volume
+    image = image if image is not None else localization.image
     if image is None:
         raise UsageError(f"{localization.case}: the localization keeps no scan; give the scan as `image`")
     canonical = to_canonical(image)

@@ -27,7 +27,7 @@ def localization_html(localization: Localization) -> str:
         rows.append((organ.name, *_status(organ), size, error))
     heads = ("structure", "status", "confidence", "box x × y × z, mm", "expected error, mm")
     picture = None
-    if localization.volume is not None:
+    if localization.image is not None:
         from medlsam.export.figures import data_uri, draw_localization
 
         picture = data_uri(draw_localization(localization))
@@ -43,7 +43,7 @@ def segmentation_html(segmentation: Segmentation) -> str:
         rows.append((name, *_status(organ), f"{(array == value).sum() * voxel_ml:.1f}"))
     heads = ("structure", "status", "confidence", "volume, ml")
     picture = None
-    if segmentation.volume is not None:
+    if segmentation.image is not None:
         from medlsam.export.figures import data_uri, draw_segmentation
 
         with suppress(UsageError):  # nothing was found, so there is nothing to draw

@@ -19,7 +19,8 @@ from jinja2 import StrictUndefined, Template
 from medlsam.errors import MedlsamError, UsageError
 from medlsam.export.figures import data_uri, draw_localization, draw_organ, scene
 from medlsam.export.planes import CONVENTION
-from medlsam.io.read import read_label_map, read_volume
+from medlsam.io.labels import read_label_map
+from medlsam.io.read import read_image
 from medlsam.results import Localization, LocatedOrgan
 from medlsam.runtime.atomic_files import write_text
 
@@ -173,7 +174,7 @@ def _pictures(output: Path, case: _Case, names: Mapping[int, str], reference: Pa
     """The boxes on the scan, and three planes through each structure that is there."""
     assert case.localization is not None
     try:
-        image = read_volume(Path(str(case.record["image"])))
+        image = read_image(Path(str(case.record["image"])))
         labels = read_label_map(output / case.name / "segmentation.nii.gz")
         truth = read_label_map(reference) if reference is not None else None
         drawn = scene(image, labels, names, truth)

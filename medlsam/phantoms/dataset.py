@@ -13,7 +13,7 @@ import numpy as np
 
 from medlsam.io.write import write_volume
 from medlsam.phantoms.generate import phantom
-from medlsam.volume import Volume
+from medlsam.volume import LabelMap
 
 
 def write_phantoms(
@@ -56,4 +56,4 @@ def _write_phantom(
         if name in organs:
             table[value] = organs.index(name) + 1
     write_volume(made.image, image)
-    write_volume(Volume(table[made.labels.array], made.labels.grid), labels)
+    write_volume(LabelMap(table[made.labels.array], made.labels.grid), labels)

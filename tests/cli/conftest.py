@@ -12,7 +12,7 @@ import pytest
 from medlsam.io.write import write_volume
 from medlsam.pipeline.model import MedLSAM
 from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.volume import Volume
+from medlsam.volume import LabelMap
 from tests.support.command_line import GRID
 from tests.support.stub_model import (
     VALUES,
@@ -71,6 +71,6 @@ def labels(scans: Path, tmp_path: Path) -> Path:
     for name in ("block", "plate"):
         array[true_mask(scan, name)] = VALUES[name]
     for name in ("a", "b"):
-        write_volume(Volume(array, GRID), tmp_path / "labels" / f"{name}.nii.gz")
+        write_volume(LabelMap(array, GRID), tmp_path / "labels" / f"{name}.nii.gz")
     (tmp_path / "labels" / "labels.json").write_text(json.dumps({"block": 1, "plate": 7}))
     return tmp_path / "labels"

@@ -13,7 +13,7 @@ import pytest
 from medlsam.geometry import Grid
 from medlsam.io.cases import Case, find_cases
 from medlsam.io.write import write_volume
-from medlsam.volume import Volume
+from medlsam.volume import Image, LabelMap
 from tests.support.evaluated import NAMES, PLACES, SHAPE, SPACING, Dataset
 
 
@@ -34,9 +34,11 @@ def dataset(tmp_path: Path) -> Dataset:
             image, labels = image[:, ::-1, ::-1], labels[:, ::-1, ::-1]
         for name in names:
             write_volume(
-                Volume(np.ascontiguousarray(image), grid), tmp_path / "imagesTr" / f"{name}_0000.nii.gz"
+                Image(np.ascontiguousarray(image), grid), tmp_path / "imagesTr" / f"{name}_0000.nii.gz"
             )
-            write_volume(Volume(np.ascontiguousarray(labels), grid), tmp_path / "labelsTr" / f"{name}.nii.gz")
+            write_volume(
+                LabelMap(np.ascontiguousarray(labels), grid), tmp_path / "labelsTr" / f"{name}.nii.gz"
+            )
         table = {"labels": {"background": 0, **{name: value for value, name in NAMES.items()}}}
         (tmp_path / "dataset.json").write_text(json.dumps(table))
         if cases_json is not None:

@@ -13,7 +13,7 @@ from medlsam.errors import UsageError
 from medlsam.evaluation.references import find_references
 from medlsam.geometry import Grid
 from medlsam.io.write import write_volume
-from medlsam.volume import Volume
+from medlsam.volume import LabelMap
 from tests.support.evaluated import SPACING, Dataset, StubModel, run
 
 
@@ -36,7 +36,7 @@ def test_each_case_may_number_its_structures_itself(tmp_path: Path) -> None:
         array = np.zeros((16, 24, 28), np.uint8)
         for place, value in enumerate(table.values()):
             array[4:8, 4:8, 4 + 6 * place : 8 + 6 * place] = value
-        write_volume(Volume(array, Grid(array.shape, SPACING)), folder / "labels.nii.gz")
+        write_volume(LabelMap(array, Grid(array.shape, SPACING)), folder / "labels.nii.gz")
     references = find_references(tmp_path)
     assert references.names == {1: "bar", 2: "cube"}
     assert references.read("a").values == {"cube": 1, "bar": 2}

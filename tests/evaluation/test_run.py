@@ -14,9 +14,9 @@ from medlsam.evaluation.references import find_references
 from medlsam.evaluation.scores import FIGURES, ROWS, STAGES
 from medlsam.geometry import Grid
 from medlsam.io.cases import Case
-from medlsam.io.read import read_label_map
+from medlsam.io.labels import read_label_map
 from medlsam.io.write import write_volume
-from medlsam.volume import Volume
+from medlsam.volume import LabelMap
 from tests.support.evaluated import SPACING, Dataset, StubModel, run
 
 
@@ -63,7 +63,7 @@ def test_labels_are_opened_only_after_the_case_is_segmented(
 ) -> None:
     model, cases = StubModel(), dataset(["a", "b"])
 
-    def spy(path: Path) -> Volume:
+    def spy(path: Path) -> LabelMap:
         written = (tmp_path / "out" / path.name.removesuffix(".nii.gz") / "segmentation.nii.gz").is_file()
         model.events.append(f"labels {path.name} {'after' if written else 'BEFORE'}")
         return read_label_map(path)
@@ -94,7 +94,7 @@ def test_a_failing_case_is_reported_and_counts_zero(dataset: Dataset, tmp_path: 
 
 def test_labels_on_another_grid_fail_the_case(dataset: Dataset, tmp_path: Path) -> None:
     cases = dataset(["a"])
-    other = Volume(np.ones((16, 24, 27), np.uint8), Grid((16, 24, 27), SPACING))
+    other = LabelMap(np.ones((16, 24, 27), np.uint8), Grid((16, 24, 27), SPACING))
     write_volume(other, tmp_path / "labelsTr" / "a.nii.gz")
     assert "GeometryError" in run(StubModel(), cases, tmp_path)["failed"]["a"]
 

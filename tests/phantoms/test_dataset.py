@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medlsam.io.read import read_label_map, read_volume
+from medlsam.io.labels import read_label_map
+from medlsam.io.read import read_image
 from medlsam.phantoms import phantom
 from medlsam.phantoms.dataset import write_phantoms
 
@@ -22,7 +23,7 @@ def test_scans_and_labels_are_those_of_the_phantom(tmp_path: Path, count: int) -
     for seed, image, labels in people:
         made = phantom(seed, (8.0, 8.0, 8.0), (380.0, 460.0))
         values = {name: value for value, name in made.names.items()}
-        np.testing.assert_array_equal(read_volume(image).array, made.image.array)
+        np.testing.assert_array_equal(read_image(image).array, made.image.array)
         found = read_label_map(labels).array
         assert set(np.unique(found)) == {0, 1, 2}
         for number, name in ((1, "spleen"), (2, "liver")):

@@ -19,7 +19,7 @@ from medlsam.results import Localization, LocatedOrgan, Segmentation
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 SHAPE = (16, 24, 28)
 SPACING = (2.0, 2.0, 3.0)
@@ -40,9 +40,7 @@ def place_box(name: str, shift_mm: float = 0.0) -> Box:
     return Box((low[0] + shift_mm, low[1], low[2]), (high[0] + shift_mm, high[1], high[2]))
 
 
-def fill_boxes(
-    volume: Volume, prompts: Mapping[str, Sequence[SlicePrompt]], **_: Any
-) -> dict[str, MaskBlock]:
+def fill_boxes(volume: Image, prompts: Mapping[str, Sequence[SlicePrompt]], **_: Any) -> dict[str, MaskBlock]:
     """A segmenter that fills every prompted box."""
     blocks = {}
     for key, boxes in prompts.items():
@@ -76,7 +74,7 @@ class StubModel:
     def check(self, templates: Any) -> None:
         """Any templates will do."""
 
-    def embed(self, image: Volume) -> str:
+    def embed(self, image: Image) -> str:
         """An embedding that says whose it is, for nobody to take that of another scan."""
         assert image.path is not None
         self.events.append(f"embed {image.path.name}")
@@ -84,7 +82,7 @@ class StubModel:
 
     def localize(
         self,
-        image: Volume,
+        image: Image,
         templates: Any,
         search: str,
         seed: int = 0,
@@ -116,7 +114,7 @@ class StubModel:
             for name in templates.organs
         }
 
-    def segment(self, image: Volume, templates: Any, **options: Any) -> Segmentation:
+    def segment(self, image: Image, templates: Any, **options: Any) -> Segmentation:
         """The located boxes filled, in the image's own geometry."""
         from medlsam.pipeline.model import MedLSAM
 
