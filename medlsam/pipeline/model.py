@@ -25,7 +25,7 @@ from medlsam.segment.load import load_segmenter
 from medlsam.segment.protocol import Segmenter
 from medlsam.segment.sam.embedding_cache import EmbeddingCache
 from medlsam.segment.sam.segmenter import keep_embeddings
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from medlsam.weights import names as weight_names
 from medlsam.weights import resolve, sha256_of
 
@@ -136,13 +136,13 @@ class MedLSAM:
                 f"(sha256 {self.localizer.signature[:12]}...); build them again with this one"
             )
 
-    def embed(self, image: Volume | str | Path) -> Seen:
+    def embed(self, image: Image | str | Path) -> Seen:
         """One pass of the localizer over a scan (HU, any geometry): the costly step of localization."""
         return self.localizer.embed(opened(image, Stopwatch())[0])
 
     def localize(
         self,
-        image: Volume | str | Path,
+        image: Image | str | Path,
         templates: TemplateSet,
         search: str = _DEFAULT.search,
         organs: Iterable[str] | None = None,
@@ -188,7 +188,7 @@ class MedLSAM:
 
     def segment(
         self,
-        image: Volume | str | Path,
+        image: Image | str | Path,
         templates: TemplateSet,
         prompts: str = _DEFAULT.prompts,
         search: str = _DEFAULT.search,
@@ -228,15 +228,15 @@ class MedLSAM:
         localization = self.localize(
             image, templates, search, organs, seed, watch, case, slabs=prompts == "spl", embedding=embedding
         )
-        assert localization.volume is not None
+        assert localization.image is not None
         values = {name: templates.values[name] for name in localization.organs}
         return self.segment_located(
-            localization.volume, localization, values, prompts, margin_mm, threshold, watch, policy
+            localization.image, localization, values, prompts, margin_mm, threshold, watch, policy
         )
 
     def segment_located(
         self,
-        image: Volume,
+        image: Image,
         localization: Localization,
         values: Mapping[str, int],
         prompts: str = _DEFAULT.prompts,

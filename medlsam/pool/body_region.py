@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 #: From the head downwards; ``other`` is what none of them is plain in (limbs, crops).
 REGIONS = ("head", "neck", "chest", "abdomen", "pelvis", "other")
@@ -25,7 +25,7 @@ _SKULL, _LUNG, _HIPS = 0.14, 0.08, 0.008
 _DEEP_MM, _LATERAL_MM = 28.0, 60.0
 
 
-def regions(volume: Volume) -> list[str]:
+def regions(volume: Image) -> list[str]:
     """The regions of a prepared scan, from the head downwards.
 
     Args:

@@ -21,7 +21,7 @@ from medlsam.segment.planes import (
 from medlsam.segment.prompts import SlicePrompt, oracle_slices, wpl
 from medlsam.segment.propagate import Propagation, most_confident, propagate
 from medlsam.segment.request import SegmentationRequest, segment_requests
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 
 class Inside:
@@ -33,7 +33,7 @@ class Inside:
 
     def segment(
         self,
-        volume: Volume,
+        volume: Image,
         prompts: Mapping[str, Sequence[SlicePrompt]],
         stopwatch: Any = None,
         mask_prompts: Mapping[str, MaskBlock] | None = None,
@@ -51,15 +51,15 @@ class Inside:
         return blocks
 
 
-def slanting() -> Volume:
+def slanting() -> Image:
     """A bar of 6 x 6 pixels in slices 2 to 9 that moves by one pixel a slice."""
     array = np.zeros((12, 24, 30), np.int16)
     for z in range(2, 10):
         array[z, 8:14, z : z + 6] = 1
-    return Volume(array, Grid(array.shape))
+    return Image(array, Grid(array.shape))
 
 
-def located(volume: Volume, slices: Sequence[int], box: tuple[float, float, float, float]) -> dict[str, Any]:
+def located(volume: Image, slices: Sequence[int], box: tuple[float, float, float, float]) -> dict[str, Any]:
     return {"bar": [SlicePrompt(z, box) for z in slices]}
 
 
@@ -140,7 +140,7 @@ def test_a_structure_without_a_mask_keeps_its_block_and_costs_nothing() -> None:
 def test_a_turned_scan_holds_the_same_things_at_the_same_places(turn: Any) -> None:
     grid = Grid((5, 6, 7), (1.0, 2.0, 3.0), (10.0, 20.0, 30.0))
     array = np.random.default_rng(0).integers(0, 100, grid.shape_zyx).astype(np.int16)
-    turned = turn.volume(Volume(array, grid))
+    turned = turn.volume(Image(array, grid))
     assert turned.array.shape == turned.grid.shape_zyx
     mask = np.zeros(grid.shape_zyx, bool)
     mask[1:4, 2:4, 3:7] = True

@@ -25,7 +25,7 @@ from medlsam.localize.search.consensus import SearchOptions
 from medlsam.localize.templates.issues import Finding
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.pipeline.templates import find_supports, read_supports
-from medlsam.volume import Volume
+from medlsam.volume import LabelMap
 from tests.localize.test_locate import ORGANS, support
 from tests.support.fake_embedding import fake_embedding
 
@@ -186,7 +186,7 @@ def test_swapped_parotids_of_a_real_scan_are_named(real_ct: Path) -> None:
     assert labels is not None
     swapped = labels.array.copy()
     swapped[labels.array == right], swapped[labels.array == left] = left, right
-    supports[1] = replace(supports[1], labels=Volume(swapped, labels.grid))
+    supports[1] = replace(supports[1], labels=LabelMap(swapped, labels.grid))
     localizer = load_localizer(device="cpu")
     templates = build_templates(
         localizer, supports, names, organs=["RightParotid", "LeftParotid", "Brainstem"]

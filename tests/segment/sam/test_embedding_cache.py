@@ -18,7 +18,7 @@ from medlsam.geometry import Grid
 from medlsam.segment.prompts import SlicePrompt, zoomed
 from medlsam.segment.sam.embedding_cache import EmbeddingCache, embedding_key
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter, keep_embeddings
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 SHAPE = (8, 20, 24)
 
@@ -48,9 +48,9 @@ class CountingModel:
         return embedding.mean() * torch.ones((len(np.asarray(boxes)), *shape_hw))
 
 
-def scan(seed: int = 0) -> Volume:
+def scan(seed: int = 0) -> Image:
     array = np.random.default_rng(seed).integers(-200, 300, SHAPE).astype(np.int16)
-    return Volume(array, Grid(SHAPE))
+    return Image(array, Grid(SHAPE))
 
 
 def template_sets() -> tuple[dict[str, list[SlicePrompt]], dict[str, list[SlicePrompt]]]:
@@ -197,7 +197,7 @@ def test_a_view_is_encoded_by_itself_and_its_mask_comes_back_to_its_place() -> N
     array = np.zeros((2, 200, 200), np.int16)
     array[0, 100:, 100:] = 400
     prompt = SlicePrompt(0, (150.0, 150.0, 160.0, 160.0))
-    volume = Volume(array, Grid(array.shape))
+    volume = Image(array, Grid(array.shape))
     model = CountingModel()
     close = zoomed([prompt], 2.0, (200, 200))
     assert close[0].view_xyxy == (124, 124, 188, 188)
