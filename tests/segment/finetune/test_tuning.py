@@ -27,25 +27,13 @@ from medlsam.segment.sam.model import SamSlices, build_network
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.volume import Image
 from tests.support.tuning_data import (
-    crop_tuner,
     quiet,
     scan,
-    slice_tuner,
     small_sam,
     write_cases,
 )
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def tiny() -> CropTuner:
-    return crop_tuner()
-
-
-@pytest.fixture
-def sam() -> SliceTuner:
-    return slice_tuner()
 
 
 # training
