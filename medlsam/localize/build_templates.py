@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.errors import TemplateError
-from medlsam.geometry import ExtremePoints, Grid
+from medlsam.geometry import ExtremePoints, Grid, filled
 from medlsam.io.checks import check_same_grid
 from medlsam.localize.confidence.intensity import spread_inside
 from medlsam.localize.confidence.leave_one_out import calibrated
@@ -39,13 +39,13 @@ class Support:
 
 def slab_count(mask: NDArray[np.bool_], grid: Grid) -> int:
     """How many slabs of at least 15 mm along z a mask gives, at most six (SPL)."""
-    levels = np.flatnonzero(mask.any(axis=(1, 2)))
+    levels = filled(mask, 0)
     return min(MOST_SLABS, int((levels[-1] - levels[0] + 1) * grid.spacing_xyz[2] / SLAB_MM))
 
 
 def slab_points(mask: NDArray[np.bool_], grid: Grid, count: int) -> NDArray[np.float64]:
     """(count, 6, 3) LPS mm: extreme points of a mask's slabs along z; (0, 6, 3) where one slab would do."""
-    levels = np.flatnonzero(mask.any(axis=(1, 2)))
+    levels = filled(mask, 0)
     found = []
     for part in np.array_split(np.arange(levels[0], levels[-1] + 1), max(count, 1)):
         slab = np.zeros_like(mask)

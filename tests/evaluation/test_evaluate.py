@@ -17,12 +17,12 @@ import pytest
 from rich.console import Console
 
 from medlsam.errors import UsageError, VolumeError
-from medlsam.evaluation.oracles import in_true_box, map_box
+from medlsam.evaluation.oracles import in_true_box
 from medlsam.evaluation.references import find_references
 from medlsam.evaluation.run import evaluate
 from medlsam.evaluation.scores import FIGURES, ROWS, STAGES
 from medlsam.evaluation.tables import format_tables
-from medlsam.geometry import Box, Grid
+from medlsam.geometry import Box, Grid, map_box
 from medlsam.io.cases import Case, find_cases
 from medlsam.io.read import read_label_map
 from medlsam.io.write import write_volume

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medlsam.geometry import Box, Grid
+from medlsam.geometry import Box, Grid, filled, hat_weights
 from medlsam.localize.protocol import Seen
 from medlsam.localize.templates.template_set import KEPT_STRUCTURES, OrganSupport
 
@@ -145,7 +145,7 @@ class Probed:
         faces = []
         for axis, places in enumerate(self.lattice.axes):
             others = tuple(a for a in range(3) if a != axis)
-            profile, levels = near.max(axis=others), np.flatnonzero(piece.any(axis=others))
+            profile, levels = near.max(axis=others), filled(piece, axis)
             faces += [_crossing(profile, places, levels[0], -1), _crossing(profile, places, levels[-1], 1)]
         return np.asarray(faces)
 
@@ -161,7 +161,7 @@ class Probed:
         for axis, places in enumerate(self.lattice.axes):
             count = shape.shape[2 - axis]
             index = (places - self.box.min[axis]) / self.box.size[axis] * count - 0.5
-            shares.append(torch.from_numpy(np.maximum(1 - np.abs(index[:, None] - np.arange(count)), 0)))
+            shares.append(torch.from_numpy(hat_weights(index, np.arange(count))))
         x, y, z = shares
         # By torch: numpy's own threads and torch's would wait for each other.
         along_x = torch.from_numpy(shape.astype(np.float64)) @ x.T

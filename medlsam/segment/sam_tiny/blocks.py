@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medlsam.geometry import tight_slices
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.sam_tiny.crops import CropFrame, paste, sample
@@ -75,12 +76,11 @@ def write(block: MaskBlock, item: CropItem, logits: Tensor) -> None:
 
 def _something(item: CropItem, logits: Tensor) -> tuple[tuple[int, int], tuple[int, int]] | None:
     """First and end (column, row) of the slice's pixels that a crop says something about; None where there are none."""
-    said = logits > _NOTHING
-    columns, rows = (np.flatnonzero(said.any(dim=axis).numpy()) for axis in (0, 1))
-    if not len(columns):
+    rows, columns = tight_slices((logits > _NOTHING).numpy())
+    if not columns.stop:
         return None
     # A pixel more: between it and the next one values still rise.
-    first, last = np.array([columns[0], rows[0]]) - 1, np.array([columns[-1], rows[-1]]) + 2
+    first, last = np.array([columns.start, rows.start]) - 1, np.array([columns.stop, rows.stop]) + 1
     corners = item.frame.to_pixels(np.array([first, last]) / logits.shape[-1])
     low = np.clip(np.ceil(corners[0]), item.low_xy, item.high_xy).astype(int)
     high = np.clip(np.floor(corners[1]) + 1, item.low_xy, item.high_xy).astype(int)

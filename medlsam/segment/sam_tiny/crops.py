@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from medlsam.geometry import hat_weights
+
 AIR = -1024.0
 
 
@@ -130,7 +132,7 @@ def _reading(frame: CropFrame, axis: int, size: int, low: int, count: int, step:
 
 def _hats(places: NDArray[np.float64], count: int) -> Tensor:
     """(len(places), count): the shares of ``count`` pixels in values between them."""
-    return torch.from_numpy(np.maximum(1 - np.abs(places[:, None] - np.arange(count)), 0).astype(np.float32))
+    return torch.from_numpy(hat_weights(places, np.arange(count))).float()
 
 
 def neighbour_step(spacing_mm: float, neighbour_mm: float) -> int:

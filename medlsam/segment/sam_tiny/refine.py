@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from medlsam.geometry import filled
 from medlsam.segment.label_map import MaskBlock, largest_component
 from medlsam.segment.prompts import SlicePrompt
 
@@ -57,5 +58,5 @@ def _tight(mask: NDArray[np.bool_], block: MaskBlock, prompt: SlicePrompt) -> tu
     plane = mask[prompt.z - z]
     if plane.sum() < _MIN_PIXELS:
         return (np.nan,) * 4
-    rows, columns = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
+    rows, columns = filled(plane, 0), filled(plane, 1)
     return (columns[0] + x - 0.5, rows[0] + y - 0.5, columns[-1] + x + 0.5, rows[-1] + y + 0.5)
