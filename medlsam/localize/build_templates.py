@@ -14,7 +14,7 @@ from medlsam.io.checks import check_same_grid
 from medlsam.localize.confidence.intensity import spread_inside
 from medlsam.localize.confidence.leave_one_out import calibrated
 from medlsam.localize.localizer import Localizer
-from medlsam.localize.protocol import Seen
+from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.search.boundary_probe import probe_sums
 from medlsam.localize.templates.landmarks import places
 from medlsam.localize.templates.shape import shape_in_box, slice_profile
@@ -66,7 +66,7 @@ class _Mark:
     grid: Grid
 
 
-def _organ_support(organ: str, mark: _Mark, embedding: Seen, slabs: int) -> OrganSupport:
+def _organ_support(organ: str, mark: _Mark, embedding: ScanEmbedding, slabs: int) -> OrganSupport:
     box = mark.points.box
     if min(box.size) <= 0:
         raise TemplateError(f"{mark.support}: the extreme points of {organ} span no volume: {box.to_dict()}")
@@ -156,7 +156,7 @@ def build_templates(
     """
     wanted = None if organs is None else set(organs)
     marks: dict[str, list[_Mark]] = {}
-    embeddings: dict[str, Seen] = {}
+    embeddings: dict[str, ScanEmbedding] = {}
     for support in supports:
         if support.name in embeddings:
             raise TemplateError(f"two supports are called {support.name!r}; names must differ")
