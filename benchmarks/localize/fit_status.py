@@ -55,7 +55,9 @@ Array = NDArray[np.float64]
 def matrix(rows: Sequence[Row], names: Sequence[str], usual: dict[str, float]) -> Array:
     """(rows, names) signs; answers of one template are compared with the usual of such answers."""
     own = {f"usual_{name}": value for name, value in usual.items()}
-    found = [status.signs({**r.details, **own} if r.templates == 1 or _alone(r) else r.details) for r in rows]
+    found = [
+        status.features({**r.details, **own} if r.templates == 1 or _alone(r) else r.details) for r in rows
+    ]
     return np.array([[signs[name] for name in names] for signs in found])
 
 

@@ -24,7 +24,7 @@ from medlsam.io.cases import find_cases
 from medlsam.io.label_names import read_case_list
 from medlsam.io.read import read_image
 from medlsam.localize.locate import locate
-from medlsam.localize.protocol import Seen
+from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.search.consensus import SearchOptions
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.measure.metrics import box_iou, wall_distance
@@ -54,7 +54,7 @@ Scores = dict[str, list[tuple[float, float]]]
 
 
 def score(
-    seen: dict[str, Seen], templates: TemplateSet, truth: dict[str, dict[str, medlsam.Box]], way: str
+    seen: dict[str, ScanEmbedding], templates: TemplateSet, truth: dict[str, dict[str, medlsam.Box]], way: str
 ) -> Scores:
     """Structure to (IoU, wall distance in mm) of every case that has it."""
     search, options = WAYS[way]

@@ -16,7 +16,7 @@ from scipy.ndimage import find_objects
 
 from medlsam.evaluation.references import Bounds, CaseReference
 from medlsam.evaluation.scores import NOT_OFFERED
-from medlsam.geometry import Box
+from medlsam.geometry import Box, map_box
 from medlsam.measure.metrics import NSD_TOLERANCE_MM, MaskScores, mask_scores
 from medlsam.options import Policy
 from medlsam.results import LocatedOrgan, Segmentation
@@ -37,19 +37,6 @@ class OracleOptions:
     threshold: float
     tolerance_mm: float = NSD_TOLERANCE_MM
     policy: Policy = field(default_factory=Policy)
-
-
-def map_box(box: Box, source: Box, target: Box) -> Box:
-    """Move a box along with the change of frame from ``source`` to ``target`` (scale and shift per axis).
-
-    Args:
-        box: LPS mm, usually inside ``source``.
-        source: the frame that it was made for.
-        target: the frame wanted.
-    """
-    edges = np.maximum(np.repeat(source.size, 2), 1e-6)
-    fractions = (box.faces - np.repeat(source.min, 2)) / edges
-    return Box.from_faces(np.repeat(target.min, 2) + fractions * np.repeat(target.size, 2))
 
 
 def in_true_box(organ: LocatedOrgan, truth: Box) -> LocatedOrgan:

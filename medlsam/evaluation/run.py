@@ -35,7 +35,7 @@ from medlsam.volume import Image, Source
 
 if TYPE_CHECKING:
     from medlsam.io.cases import Case
-    from medlsam.localize.protocol import Seen
+    from medlsam.localize.protocol import ScanEmbedding
     from medlsam.localize.templates.template_set import TemplateSet
     from medlsam.pipeline.model import MedLSAM
 
@@ -180,7 +180,7 @@ def _segment(
     options: OracleOptions,
     search: str,
     seed: int,
-) -> tuple[Segmentation, Seen, dict[str, float]]:
+) -> tuple[Segmentation, ScanEmbedding, dict[str, float]]:
     """The product's own path, results written, the scan's embedding, and seconds. No label is known here."""
     watch = Stopwatch()
     with watch("read"):

@@ -13,7 +13,7 @@ from medlsam.results import Localization
 from medlsam.runtime.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from medlsam.localize.protocol import Seen
+    from medlsam.localize.protocol import ScanEmbedding
     from medlsam.localize.templates.template_set import TemplateSet
     from medlsam.pipeline.model import MedLSAM
 
@@ -31,7 +31,12 @@ OTHER_STAGES = {
 
 
 def locate_others(
-    model: MedLSAM, located: Localization, templates: TemplateSet, embedding: Seen, search: str, seed: int
+    model: MedLSAM,
+    located: Localization,
+    templates: TemplateSet,
+    embedding: ScanEmbedding,
+    search: str,
+    seed: int,
 ) -> tuple[dict[str, Localization], dict[str, float]]:
     """Locate a case again with each of the other searches, in the embedding that is there already.
 

@@ -31,7 +31,7 @@ from medlsam.weights import resolve, sha256_of
 
 if TYPE_CHECKING:
     from medlsam.localize.localizer import Localizer
-    from medlsam.localize.protocol import Seen
+    from medlsam.localize.protocol import ScanEmbedding
     from medlsam.localize.search.consensus import SearchOptions
 
 _DEFAULT = InferenceOptions()
@@ -136,7 +136,7 @@ class MedLSAM:
                 f"(sha256 {self.localizer.signature[:12]}...); build them again with this one"
             )
 
-    def embed(self, image: Image | str | Path) -> Seen:
+    def embed(self, image: Image | str | Path) -> ScanEmbedding:
         """One pass of the localizer over a scan (HU, any geometry): the costly step of localization."""
         return self.localizer.embed(opened(image, Stopwatch())[0])
 
@@ -150,7 +150,7 @@ class MedLSAM:
         watch: Stopwatch | None = None,
         case: str | None = None,
         slabs: bool = False,
-        embedding: Seen | None = None,
+        embedding: ScanEmbedding | None = None,
         options: SearchOptions | None = None,
     ) -> Localization:
         """Find the templates' structures in a scan.
@@ -198,7 +198,7 @@ class MedLSAM:
         seed: int = _DEFAULT.seed,
         watch: Stopwatch | None = None,
         case: str | None = None,
-        embedding: Seen | None = None,
+        embedding: ScanEmbedding | None = None,
         policy: Policy = _DEFAULT.policy,
     ) -> Segmentation:
         """Find the templates' structures in a scan and segment them.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medlsam.errors import TemplateError, UsageError
+from medlsam.geometry import filled
 from medlsam.io.checks import check_same_grid
 from medlsam.io.label_names import read_case_list, read_json
 from medlsam.io.labelled_scans import TemplateCase, find_templates, read_template_labels
@@ -132,7 +133,7 @@ def components(scan: LabelledScan, slices: int = 0) -> list[Component]:
     found = []
     for value, structure in scan.names.items():
         mask = scan.labels.array == value
-        own = {z: parts for z in np.flatnonzero(mask.any(axis=(1, 2))) if (parts := _parts(mask[z]))}
+        own = {z: parts for z in filled(mask, 0) if (parts := _parts(mask[z]))}
         levels = list(own)
         if 0 < slices < len(levels):
             levels = [levels[int(i)] for i in np.linspace(0, len(levels) - 1, slices).round()]

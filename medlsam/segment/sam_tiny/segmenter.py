@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medlsam.errors import GeometryError, WeightsError
-from medlsam.geometry import IDENTITY_DIRECTION
+from medlsam.geometry import IDENTITY_DIRECTION, filled
 from medlsam.runtime.atomic_files import sha256_of
 from medlsam.runtime.device import autocast
 from medlsam.runtime.fold_batchnorm import folded
@@ -261,5 +261,5 @@ def _tight(mask: NDArray[np.bool_], block: MaskBlock, prompt: SlicePrompt) -> tu
     plane = mask[prompt.z - z]
     if plane.sum() < _MIN_PIXELS:
         return (np.nan,) * 4
-    rows, columns = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
+    rows, columns = filled(plane, 0), filled(plane, 1)
     return (columns[0] + x - 0.5, rows[0] + y - 0.5, columns[-1] + x + 0.5, rows[-1] + y + 0.5)

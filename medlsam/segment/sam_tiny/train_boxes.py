@@ -100,11 +100,3 @@ def jitter(box: NDArray[np.float64], share: float, rng: np.random.Generator) -> 
     return box + rng.uniform(-share, share, len(box)) * np.tile(
         box[len(box) // 2 :] - box[: len(box) // 2], 2
     )
-
-
-def map_box(
-    box: NDArray[np.float64], old: NDArray[np.float64], new: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Move a box with the box around it."""
-    scale = (new[2:] - new[:2]) / np.maximum(old[2:] - old[:2], 1e-6)
-    return np.tile(new[:2], 2) + (box - np.tile(old[:2], 2)) * np.tile(scale, 2)
