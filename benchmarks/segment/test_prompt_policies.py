@@ -8,14 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.segment import prompt_policies
-from benchmarks.segment.prompt_policies import (
-    AskedOnce,
-    Way,
-    by_organ,
-    gain,
-    score_case,
-    table,
-)
+from benchmarks.segment.prompt_policies import AskedOnce, Way, by_organ, gain, score_case, table
 from medlsam.evaluation.references import CaseReference
 from medlsam.geometry import Grid
 from medlsam.options import Policy
@@ -23,13 +16,7 @@ from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.volume import LabelMap
-from tests.support.stub_model import (
-    StubSegmenter,
-    draw_ct,
-    stub_model,
-    template_set,
-    true_mask,
-)
+from tests.support.stub_model import StubSegmenter, draw_ct, stub_model, template_set, true_mask
 
 GRID = Grid((16, 24, 28), (1.5, 2.0, 2.5), (10.0, -20.0, 5.0))
 
