@@ -17,7 +17,7 @@ from torch import Tensor
 from medlsam.errors import GeometryError
 from medlsam.geometry import Box
 from medlsam.localize.confidence.intensity import unlike
-from medlsam.localize.pretrain.losses import predicted_offset
+from medlsam.localize.network.encoder import predicted_offset
 from medlsam.localize.protocol import Seen
 from medlsam.localize.search.candidate import Answer
 from medlsam.localize.templates.landmarks import FACES, LATTICE
