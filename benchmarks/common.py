@@ -25,7 +25,7 @@ from medlsam.localize.protocol import Seen
 from medlsam.runtime.atomic_files import write_json
 from medlsam.volume import Image
 
-#: Where the real scans lie unless told; see its README for what may be used for what.
+#: Where the real scans lie by default; see its README for what may be used for what.
 CT = Path("../shared/ct")
 T = TypeVar("T")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import locale
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,14 @@ def real_ct() -> Path:
     if not path.is_dir():
         pytest.skip(f"no real CT in {path} (set MEDLSAM_REAL_CT)")
     return path
+
+
+@pytest.fixture(autouse=True)
+def _locale() -> Iterator[None]:
+    """Restores the locale: SimpleITK sets it to C where a test writes DICOM, and the next would read ASCII."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)
 
 
 def _draw_ct(grid: Grid, seed: int = 0) -> Image:

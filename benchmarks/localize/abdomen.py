@@ -1,6 +1,6 @@
 """One abdomen as the only template, located in a slab of another and in abdomens that nobody labelled.
 
-    python benchmarks/abdomen.py [--output DIR] [--json FILE]
+    python benchmarks/localize/abdomen.py [--output DIR] [--json FILE]
 
 `ts_example_ct` (a model's labels of 61 structures) is the template. In `ts_example_dicom`, a slab of 40 mm that cuts
 every structure, the located boxes are cut to what was scanned and compared with the labels; printed are IoU, wall

@@ -1,6 +1,6 @@
 """Structures that are not there: how often status says so, and how often it says so of structures that are.
 
-    python benchmarks/absent.py [--cases FILE.json:key] [--limit N] [--phantoms N] [--json FILE]
+    python benchmarks/localize/absent.py [--cases FILE.json:key] [--limit N] [--phantoms N] [--json FILE]
 
 Real scans that lack the structure: head-neck templates on scans of chest and abdomen; lungs and abdominal organs looked
 for in head-neck scans, pelvic organs in chest scans; head-neck scans cropped along z so that a structure is cut out.

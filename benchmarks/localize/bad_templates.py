@@ -1,6 +1,7 @@
 """A bad template planted among good ones: how often `template build` names it, and how often it accuses a good one.
 
-    python benchmarks/bad_templates.py [--cases FILE.json:key] [--scans N] [--trials N] [--templates N] [--json FILE]
+    python benchmarks/localize/bad_templates.py [--cases FILE.json:key] [--scans N] [--trials N] [--templates N]
+        [--json FILE]
 
 Each trial draws template scans at random from the listed head-neck cases that have all seven structures, spoils one of
 them in one way, and asks for the diagnosis; good sets are left as they are. Named: the right template, alone, with at

@@ -1,6 +1,6 @@
 """How far faces should follow the probe: the same for all structures, or as leave-one-out recommends.
 
-    python benchmarks/reach.py [--cases FILE.json:key] [--limit N] [--json FILE]
+    python benchmarks/localize/reach.py [--cases FILE.json:key] [--limit N] [--json FILE]
 
 Head-neck scans are located with several template sets (the `templates` split, and seeded draws of five, three and two
 from other cases of the `pretrain` split), and lungs with every pair of the other chest scans (see `lungs.py`). Prints

@@ -1,6 +1,6 @@
 """How well localization finds boxes, by encoder and by way of searching: the table that choices are made on.
 
-    python benchmarks/search.py --localizer medlam-tiny [FILE ...] [--ways default,paper,...] [--by-organ]
+    python benchmarks/localize/search.py --localizer medlam-tiny [FILE ...] [--ways default,paper,...] [--by-organ]
 
 Scans are embedded once per encoder; no segmenter runs and no status is asked: every box counts. The default cases are
 of the `pretrain` split and were kept out of the training of the trials (configs/trials/).

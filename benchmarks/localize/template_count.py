@@ -1,6 +1,6 @@
 """What more templates are worth: box IoU and wall distance with one, three and five of them.
 
-    python benchmarks/template_count.py [--cases FILE.json:key] [--limit N] [--counts 1,3,5] [--json FILE]
+    python benchmarks/localize/template_count.py [--cases FILE.json:key] [--limit N] [--counts 1,3,5] [--json FILE]
 
 Localization only: no segmenter runs and each scan is embedded once. For fewer than all templates there are as many
 sets as templates, each taken as often as the others (with five: five single ones, five triples); every set is built

@@ -1,4 +1,4 @@
-"""The rows beside ``located``: prompts from the truth, and the templates' mean shape without a segmenter.
+"""Oracle rows beside ``located``: prompts from the truth, and the templates' mean shape without a segmenter.
 
 Only here may a label steer a prompt. The oracle rows go through the same prompt policy, segmenter and
 assembly as ``located``, so that the difference between rows is the difference between boxes.
@@ -25,12 +25,12 @@ from medlsam.volume import Image, from_canonical, to_canonical
 if TYPE_CHECKING:
     from medlsam.pipeline.model import MedLSAM
     from medlsam.segment.label_map import MaskBlock
-    from medlsam.segment.request import Ask
+    from medlsam.segment.request import SegmentationRequest
 
 
 @dataclass(frozen=True)
-class RowOptions:
-    """What the located row was made with, for the others to be made alike."""
+class OracleOptions:
+    """Options of the located row; the other rows use the same."""
 
     prompts: str
     margin_mm: float
@@ -53,7 +53,7 @@ def map_box(box: Box, source: Box, target: Box) -> Box:
 
 
 def in_true_box(organ: LocatedOrgan, truth: Box) -> LocatedOrgan:
-    """The organ as it would be had localization been perfect: true box, slabs scaled along.
+    """A perfectly located structure: the true box, with the slabs scaled along.
 
     The profile and the mean shape are fractions of the box and need no change.
 
@@ -67,10 +67,12 @@ def in_true_box(organ: LocatedOrgan, truth: Box) -> LocatedOrgan:
     return replace(organ, status="found", box=truth, prompt_box=truth, points=None, slabs=slabs)
 
 
-def in_true_slices(question: Ask, mask: NDArray[np.bool_], policy: Policy) -> Ask:
-    """The same question with the true box of every slice, in every plane that is asked.
+def in_true_slices(
+    question: SegmentationRequest, mask: NDArray[np.bool_], policy: Policy
+) -> SegmentationRequest:
+    """The same prompts with the true box of every slice, in every plane that is segmented.
 
-    Nothing is handed on from slice to slice: the true boxes say where the structure is and where it ends.
+    Masks are not propagated: the true boxes say where the structure is and where it ends.
 
     Args:
         question: in the true 3D box.
@@ -87,10 +89,10 @@ def in_true_slices(question: Ask, mask: NDArray[np.bool_], policy: Policy) -> As
     return replace(question, prompts=boxes, sides=sides, propagation=None)
 
 
-def score_rows(
-    model: MedLSAM, segmentation: Segmentation, reference: CaseReference, options: RowOptions
+def score_oracles(
+    model: MedLSAM, segmentation: Segmentation, reference: CaseReference, options: OracleOptions
 ) -> dict[str, dict[str, MaskScores]]:
-    """The mask scores of every row for the structures that were asked for and can be scored.
+    """Score the masks of every row, for the structures that were looked for and have a reference.
 
     Args:
         model: its segmenter makes the oracle rows.
@@ -152,12 +154,12 @@ def _other_maps(
     volume: Image,
     reference: CaseReference,
     names: list[str],
-    options: RowOptions,
+    options: OracleOptions,
 ) -> dict[str, NDArray[Any]]:
     """Label maps of the three other rows, on the scan's grid."""
     from medlsam.pipeline.prompts import ask
     from medlsam.segment.label_map import assemble, shape_prior_block
-    from medlsam.segment.request import answer
+    from medlsam.segment.request import segment_requests
 
     canonical = to_canonical(volume)
     truth = to_canonical(reference.labels)
@@ -170,7 +172,7 @@ def _other_maps(
         asks[f"oracle_box/{name}"] = own
         asks[f"oracle_slices/{name}"] = in_true_slices(own, truth.array == reference.values[name], policy)
     # Both rows in one call: a model that sees whole slices encodes each slice once for the two of them.
-    answers = answer(model.segmenter, canonical, asks)
+    answers = segment_requests(model.segmenter, canonical, asks)
     blocks: dict[str, dict[str, MaskBlock]] = {"oracle_box": {}, "oracle_slices": {}, "shape_prior": {}}
     for key, block in answers.items():
         row, name = key.split("/", 1)

@@ -16,10 +16,10 @@ from medlsam.geometry import Box, Grid, mask_box
 from medlsam.io.checks import check_same_grid
 from medlsam.io.label_names import read_json, read_label_names
 from medlsam.io.labels import read_label_map
+from medlsam.io.read import IMAGE_SUFFIXES
 from medlsam.volume import Image, LabelMap
 
 Bounds = tuple[slice, slice, slice]
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class References:
     def find(self, case: str) -> Path | None:
         """The label file of a case, or None. Nothing is opened."""
         for stem in (case, f"{case}/labels"):
-            for suffix in SUFFIXES:
+            for suffix in IMAGE_SUFFIXES:
                 path = self.folder / f"{stem}{suffix}"
                 if path.is_file():
                     return path

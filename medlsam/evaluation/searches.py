@@ -1,4 +1,4 @@
-"""Other searches beside the one that is evaluated: the paper's mode, and both searches without their refinement."""
+"""Other searches beside the evaluated one: the paper's mode, and both searches without their refinement."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from medlsam.localize.templates.template_set import TemplateSet
     from medlsam.pipeline.model import MedLSAM
 
-#: What the position votes say before any feature is matched.
+#: Position votes alone, before any feature is matched.
 COARSE = SearchOptions(windows_mm=(), paper_window_mm=0)
 #: Names of the searches beside the evaluated one.
 OWN_COARSE, PAPER, PAPER_COARSE = "coarse_only", "random-start", "random-start/coarse_only"
@@ -68,10 +68,10 @@ def score_others(
     }
 
 
-def add_comparison(
+def add_searches(
     metrics: dict[str, Any], scores: Mapping[str, Sequence[OrganScore]], order: Sequence[str]
 ) -> None:
-    """Put ``coarse_only`` and ``random-start`` (with a ``coarse_only`` of its own) into ``metrics.json``."""
+    """Add ``coarse_only`` and ``random-start`` (with a ``coarse_only`` of its own) to ``metrics.json``."""
     metrics[OWN_COARSE] = aggregate_boxes(scores.get(OWN_COARSE, ()), order)
     metrics[PAPER] = aggregate_boxes(scores.get(PAPER, ()), order)
     metrics[PAPER]["coarse_only"] = aggregate_boxes(scores.get(PAPER_COARSE, ()), order)

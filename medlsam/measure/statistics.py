@@ -48,7 +48,7 @@ def organ_statistics(segmentation: Segmentation, image: Image | None = None) -> 
 
     Args:
         segmentation: from ``MedLSAM.segment``.
-        image: the scan on the label map's grid, HU; the segmentation's own unless told.
+        image: the scan on the label map's grid, HU; the segmentation's own by default.
 
     Raises:
         UsageError: the segmentation keeps no scan and none was given.

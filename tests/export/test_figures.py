@@ -17,9 +17,9 @@ from medlsam.export.figures import (
     draw_organ,
     draw_segmentation,
     png,
+    scene,
 )
 from medlsam.export.planes import BOX, MASK, REFERENCE
-from medlsam.export.scene import scene
 from medlsam.geometry import Box, Grid, mask_box
 from medlsam.results import Localization, LocatedOrgan, Segmentation
 from medlsam.volume import Image, LabelMap

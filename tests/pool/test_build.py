@@ -162,7 +162,7 @@ def test_interrupted_while_settling(raw, tmp_path, monkeypatch):
 
     for step in ("_drop", "_all_left_out", "write_lines", "write_pool_file"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"medlsam.pool.settle.{step}", stop)
+            patch.setattr(f"medlsam.pool.deduplicate.{step}", stop)
             with pytest.raises(StoppedError):
                 build_pool([raw], tmp_path / "pool", spacing_mm=6.0, jobs=0)
     assert build_pool([raw], tmp_path / "pool", jobs=0).sha256 == whole.sha256

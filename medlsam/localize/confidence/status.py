@@ -1,8 +1,8 @@
 """From the numbers behind an answer to a status, a confidence and a margin.
 
-Two small models, fitted by ``benchmarks/fit_status.py`` and stored in ``status.json``: one says whether the structure
-is there, the other how well its box will overlap the true one if it is. Their inputs are how far an answer is from what
-was usual when the templates were located with each other, so they are the same for all structures.
+Two small models, fitted by ``benchmarks/localize/fit_status.py`` and stored in ``status.json``: one says whether the
+structure is there, the other how well its box will overlap the true one if it is. Their inputs are how far an answer is
+from what was usual when the templates were located with each other, so they are the same for all structures.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from medlsam.localize.templates.template_set import (
 Array = NDArray[np.float64]
 REACHES: tuple[Reach, ...] = get_args(Reach)
 #: What a reach must win by in leave-one-out, mm, along (x, y, z): a few templates say little, and in many template sets
-#: (benchmarks/reach.py) gentle was right within slices and none along z.
+#: (benchmarks/localize/reach.py) gentle was right within slices and none along z.
 HANDICAP_MM: dict[Reach, tuple[float, float, float]] = {
     "none": (0.5, 0.5, 0.0),
     "gentle": (0.0, 0.0, 1.0),

@@ -24,7 +24,7 @@ class SamplingConfig:
         points: share of labelled samples with a point inside, one outside, or both.
         exact, jittered: share of exact boxes, and of boxes with sides moved by up to 20 % of the edge; the
             others are moved as a located box is.
-        errors: file with the errors of located boxes (``benchmarks/box_errors.py``); a normal distribution of
+        errors: file with the errors of located boxes (``benchmarks/segment/box_errors.py``); a normal distribution of
             ``error_mm`` where None.
         error_mm: (low, high) standard deviation of a located box's faces.
         located_error_mm: what is told the network of a located box's error.
