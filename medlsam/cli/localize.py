@@ -44,8 +44,7 @@ def localize(
     }
     options = read_options(config, given)
     from medlsam.batch import localize_folder
-    from medlsam.io.cases import find_cases
-    from medlsam.io.shards import take_shard
+    from medlsam.io.cases import find_cases, take_shard
 
     cases = take_shard(find_cases(images), shard)
     console = messages()

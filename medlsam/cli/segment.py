@@ -73,8 +73,7 @@ def segment(
     }
     options = read_options(config, given)
     from medlsam.batch import segment_folder
-    from medlsam.io.cases import find_cases
-    from medlsam.io.shards import take_shard
+    from medlsam.io.cases import find_cases, take_shard
 
     cases = take_shard(find_cases(images), shard)
     console = messages()
