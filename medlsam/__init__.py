@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from medlsam.io.read import read_volume
     from medlsam.io.write import write_volume
     from medlsam.localize.templates.template_set import TemplateSet
+    from medlsam.options import InferenceOptions
     from medlsam.phantoms import phantom
     from medlsam.pipeline.model import MedLSAM, load
     from medlsam.results import Localization, LocatedOrgan, Segmentation
@@ -35,6 +36,7 @@ __all__ = [
     "Box",
     "ExtremePoints",
     "Grid",
+    "InferenceOptions",
     "Localization",
     "LocatedOrgan",
     "MedLSAM",
@@ -57,6 +59,7 @@ _HOME = {
     "Box": "medlsam.geometry",
     "ExtremePoints": "medlsam.geometry",
     "Grid": "medlsam.geometry",
+    "InferenceOptions": "medlsam.options",
     "Localization": "medlsam.results",
     "LocatedOrgan": "medlsam.results",
     "MedLSAM": "medlsam.pipeline.model",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from medlsam.cli import app
 from medlsam.geometry import Grid
 from medlsam.io.write import write_volume
 from medlsam.localize.templates.template_set import OrganCalibration, TemplateSet
+from medlsam.options import InferenceOptions, option_fields
 from medlsam.pipeline.model import MedLSAM
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.volume import Volume
@@ -55,8 +57,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
 
     monkeypatch.setattr(model.segmenter, "segment", segment)
 
-    def load(localizer: str, segmenter: str, device: str, *more: Any, **named: Any) -> MedLSAM:
-        calls.append((localizer, segmenter, device))
+    def load(options: InferenceOptions) -> MedLSAM:
+        calls.append((options.localizer, options.segmenter, options.device))
+        model.options = options
         return model
 
     monkeypatch.setattr("medlsam.pipeline.model.load", load)
@@ -104,6 +107,30 @@ def test_flags_show_the_defaults_of_the_options() -> None:
     text = " ".join(call("segment", "--help").stdout.replace("│", " ").split())
     assert "[default: sam-tiny]" in text
     assert "profile|spl|wpl" in text
+
+
+#: The flags that others script against, and all options of the steps that a command does.
+FLAGS = {
+    "segment": ("segment", "--support --images --output --overwrite --json --jobs --scheduler --shard"),
+    "localize": ("locate", "--support --images --output --overwrite --json --jobs --scheduler --shard"),
+    "evaluate": ("segment", "--support --images --labels --output --cases --compare-search --json"),
+    "template build": ("templates", "--output --cases --margin --json"),
+}
+
+
+@pytest.mark.parametrize("command", FLAGS)
+def test_every_option_of_a_commands_steps_is_a_flag(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    until, own = FLAGS[command]
+    options = option_fields(until)  # type: ignore[arg-type]
+    expected = {"--" + name.replace("_", "-") for name in options} | {"--config", *own.split()}
+    text = call(*command.split(), "--help").stdout
+    assert set(re.findall(r"│ \*?\s*(--[\w-]+)", text)) - {"--help"} == expected
+    words = " ".join(text.replace("│", " ").split())
+    for item in options.values():
+        assert item.metadata["help"] in words
+        assert item.metadata["metavar"] is None or item.metadata["metavar"] in words
+    assert f"{options['precision'].metadata['help']} [default: auto]" in words
 
 
 def test_version() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from medlsam.evaluation.oracles import in_true_slices
 from medlsam.geometry import Box, Grid, mask_box
-from medlsam.options import Policy
+from medlsam.options import PromptOptions
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.planes import (
     SIDES,
@@ -212,12 +212,12 @@ def test_true_slice_boxes_are_true_in_every_plane_and_nothing_is_handed_on() -> 
     box = mask_box(mask, volume.grid)
     sides = {turn.name: side_prompts(box, None, volume.grid, turn) for turn in SIDES}
     question = Ask(wpl(box, volume.grid), sides, propagation=Propagation())
-    found = in_true_slices(question, mask, Policy(center_point=True))
+    found = in_true_slices(question, mask, PromptOptions(center_point=True))
     assert [p.box_xyxy for p in found.prompts] == [p.box_xyxy for p in oracle_slices(mask)]
     assert all(p.point_xy is not None for p in found.prompts)
     assert found.propagation is None
     for turn in SIDES:
         expected = oracle_slices(turn.array(mask))
         assert [p.box_xyxy for p in found.sides[turn.name]] == [p.box_xyxy for p in expected]
-    alone = in_true_slices(Ask(question.prompts), mask, Policy())
+    alone = in_true_slices(Ask(question.prompts), mask, PromptOptions())
     assert not alone.sides
