@@ -1,6 +1,6 @@
-"""Fit the constants of status and confidence (`medlsam/localize/status.json`) and print what they are worth.
+"""Fit the constants of status and confidence (`medlsam/localize/confidence/status.json`) and print what they are worth.
 
-    python benchmarks/fit_status.py [--cases FILE.json:key] [--limit N] [--phantoms N] [--write] [--again]
+    python benchmarks/localize/fit_status.py [--cases FILE.json:key] [--limit N] [--phantoms N] [--write] [--again]
 
 Presence: a logistic model of how far an answer is from the usual, on structures that are there and that are not, in
 real scans and in phantoms; its weights are non-negative, since more evidence cannot speak against a structure. Overlap:
@@ -55,7 +55,9 @@ Array = NDArray[np.float64]
 def matrix(rows: Sequence[Row], names: Sequence[str], usual: dict[str, float]) -> Array:
     """(rows, names) signs; answers of one template are compared with the usual of such answers."""
     own = {f"usual_{name}": value for name, value in usual.items()}
-    found = [status.signs({**r.details, **own} if r.templates == 1 or _alone(r) else r.details) for r in rows]
+    found = [
+        status.features({**r.details, **own} if r.templates == 1 or _alone(r) else r.details) for r in rows
+    ]
     return np.array([[signs[name] for name in names] for signs in found])
 
 
@@ -239,7 +241,7 @@ def main() -> None:
         **known,
     }
     about = {
-        "fitted_by": "benchmarks/fit_status.py",
+        "fitted_by": "benchmarks/localize/fit_status.py",
         "localizer": localizer.signature,
         "answers": len(collected.rows),
         "cases": spec.rsplit("/", 1)[-1],

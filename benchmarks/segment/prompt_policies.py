@@ -1,6 +1,6 @@
 """What every prompt policy is worth on the same located boxes: the table that the defaults are chosen on.
 
-    python benchmarks/prompt_policies.py [--segmenter sam-tiny] [--policies wpl,profile,...] [--limit 12]
+    python benchmarks/segment/prompt_policies.py [--segmenter sam-tiny] [--policies wpl,profile,...] [--limit 12]
 
 Every case is embedded and located once; then each policy segments the located structures. Printed are the Dice by
 structure (a missed structure counts 0), the mean over structures, how that differs from the first policy's (mean and
@@ -26,7 +26,7 @@ import medlsam
 from benchmarks.common import answer, command, evenly, listed_cases, options, progress, spread
 from medlsam.evaluation.oracles import score_map
 from medlsam.evaluation.references import CaseReference, find_references
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.options import InferenceOptions
 from medlsam.pipeline.model import MedLSAM
 from medlsam.pipeline.segment import segment_located
@@ -34,9 +34,9 @@ from medlsam.results import Localization
 from medlsam.runtime.atomic_files import write_json
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
-from medlsam.segment.load import Segmenter
 from medlsam.segment.prompts import SlicePrompt
-from medlsam.volume import Volume
+from medlsam.segment.protocol import Segmenter
+from medlsam.volume import Image
 
 
 def _single(**changes: Any) -> InferenceOptions:
@@ -87,18 +87,18 @@ class AskedOnce:
 
     def segment(
         self,
-        volume: Volume,
+        volume: Image,
         prompts: Mapping[str, Sequence[SlicePrompt]],
         stopwatch: Stopwatch | None = None,
-        priors: Mapping[str, MaskBlock] | None = None,
+        mask_prompts: Mapping[str, MaskBlock] | None = None,
     ) -> dict[str, MaskBlock]:
         """As ``Segmenter.segment``; the seconds are those of the first time."""
         key = hashlib.sha256(repr((volume.grid, sorted(prompts.items()))).encode())
-        for name, prior in sorted((priors or {}).items()):
-            key.update(f"{name} {prior.origin_zyx}".encode() + prior.probability.tobytes())
+        for name, rough in sorted((mask_prompts or {}).items()):
+            key.update(f"{name} {rough.origin_zyx}".encode() + rough.probability.tobytes())
         if key.hexdigest() not in self._known:
             watch = Stopwatch()
-            blocks = self.inner.segment(volume, prompts, stopwatch=watch, priors=priors)
+            blocks = self.inner.segment(volume, prompts, stopwatch=watch, mask_prompts=mask_prompts)
             self._known[key.hexdigest()] = blocks, watch.seconds
         blocks, seconds = self._known[key.hexdigest()]
         if stopwatch is not None:
@@ -109,7 +109,7 @@ class AskedOnce:
 
 def score_case(
     model: MedLSAM,
-    scan: Volume,
+    scan: Image,
     located: Localization,
     reference: CaseReference,
     ways: dict[str, InferenceOptions],
@@ -214,7 +214,7 @@ def main() -> None:
         rest = evenly(rest, arguments.limit - len(first)) if arguments.limit > len(first) else []
     document: dict[str, Any] = {"cases": arguments.cases, "dice": scores, "seconds": seconds}
     for case in (*first, *rest):
-        scan = read_volume(case.path)
+        scan = read_image(case.path)
         located = model.localize(scan, templates, slabs=True, case=case.name)
         reference = references.read(case.name, scan)
         scores[case.name], seconds[case.name] = score_case(model, scan, located, reference, ways)

@@ -17,7 +17,7 @@ from medlsam.options import InferenceOptions
 from medlsam.pipeline.model import MedLSAM
 from medlsam.runtime.atomic_files import write_json
 from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 
 def segment_folder(
@@ -86,7 +86,7 @@ def localize_folder(
     return run_scans(run, images, output, overwrite, False, on_progress, Spread(jobs, scheduler))
 
 
-def _segment(run: Run, image: Volume, case: str, folder: Path, stopwatch: Stopwatch) -> Answer:
+def _segment(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwatch) -> Answer:
     found = run.model.segment(image, run.templates, run.options, case=case, stopwatch=stopwatch)
     with stopwatch("statistics"):
         rows = organ_statistics(found, image)
@@ -96,7 +96,7 @@ def _segment(run: Run, image: Volume, case: str, folder: Path, stopwatch: Stopwa
     return Answer(found.warnings, rows)
 
 
-def _localize(run: Run, image: Volume, case: str, folder: Path, stopwatch: Stopwatch) -> Answer:
+def _localize(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwatch) -> Answer:
     found = run.model.localize(image, run.templates, run.options, case=case, stopwatch=stopwatch)
     with stopwatch("write"):
         write_json(folder / "localization.json", found.to_dict())

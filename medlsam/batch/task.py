@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from medlsam import __version__
+from medlsam._version import __version__
 from medlsam.batch.output import digest
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.option_fields import Step
 from medlsam.options import InferenceOptions
 from medlsam.pipeline.model import MedLSAM
 from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from medlsam.weights import sha256_of
 
 
@@ -89,7 +89,7 @@ class Run:
         return digest([__version__, self.command, options, hashes, templates])
 
 
-Work = Callable[[Run, Volume, str, Path, Stopwatch], Answer]
+Work = Callable[[Run, Image, str, Path, Stopwatch], Answer]
 
 
 def _templates_digest(templates: TemplateSet) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medlsam.errors import UsageError
-from medlsam.evaluation.oracles import score_rows
+from medlsam.evaluation.oracles import score_oracles
 from medlsam.evaluation.references import References, find_references
-from medlsam.evaluation.reliability import add_trust
+from medlsam.evaluation.reliability import add_reliability
 from medlsam.evaluation.scores import (
     OrganScore,
     aggregate,
@@ -20,29 +20,29 @@ from medlsam.evaluation.scores import (
 )
 from medlsam.evaluation.searches import (
     OTHERS,
-    add_comparison,
+    add_searches,
     locate_others,
     score_others,
 )
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
 from medlsam.measure.metrics import NSD_TOLERANCE_MM
 from medlsam.options import InferenceOptions
 from medlsam.results import Localization, Segmentation
 from medlsam.runtime.atomic_files import write_json, write_text
 from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.volume import Volume
+from medlsam.volume import Image, Source
 
 if TYPE_CHECKING:
     from medlsam.io.cases import Case
-    from medlsam.localize.protocol import Seen
+    from medlsam.localize.protocol import ScanEmbedding
     from medlsam.localize.templates.template_set import TemplateSet
     from medlsam.pipeline.model import MedLSAM
 
 
 @dataclass
 class _Tally:
-    """What the cases seen so far add up to."""
+    """Scores, seconds and failures of the cases evaluated so far."""
 
     scores: list[OrganScore] = field(default_factory=list)
     others: dict[str, list[OrganScore]] = field(default_factory=dict)
@@ -71,15 +71,15 @@ def evaluate(
     own 3D box), ``oracle_slices`` (the label's own box on every slice) and ``shape_prior`` (the templates'
     mean shape in the located box, no segmenter). A structure that is missed counts IoU 0, and Dice and NSD 0
     in ``located`` and ``shape_prior``; one whose case fails counts 0 in all rows. Wall distance and HD95 have
-    no value there and say their own n. What the answers say of themselves (margins, confidence, status) is held
-    against the truth beside that, see ``scoring.trust``. A scan is embedded once for everything.
+    no value there and state their own n. Margins, confidence and status of the answers are compared with the
+    truth beside that, see ``evaluation.reliability``. A scan is embedded once for everything.
 
     Args:
         model: from ``medlsam.load``.
         templates: from ``model.templates``.
-        cases: scans, as ``medlsam.inputs.find_cases`` gives them.
+        cases: scans, as ``medlsam.io.cases.find_cases`` returns them.
         labels_dir: ``<case>.nii.gz`` or ``<case>/labels.nii.gz``; ``dataset.json`` or ``labels.json`` and an
-            optional ``cases.json`` in it or one level up (see ``scoring.references``).
+            optional ``cases.json`` in it or one level up (see ``evaluation.references``).
         output: gets ``metrics.json``, ``cases.csv``, and per case ``segmentation.nii.gz`` and
             ``localization.json``.
         options: how the scans are located and segmented; those of ``load`` where None.
@@ -158,13 +158,13 @@ def _segment(
     case: Case,
     output: Path,
     options: InferenceOptions,
-) -> tuple[Segmentation, Seen, dict[str, float]]:
+) -> tuple[Segmentation, ScanEmbedding, dict[str, float]]:
     """The product's own path, results written, the scan's embedding, and seconds. No label is known here."""
     stopwatch = Stopwatch()
     with stopwatch("read"):
-        image = read_volume(case.path)
+        image = read_image(case.path)
     # The name goes with the scan: image.nii.gz in a folder per case is not "image".
-    volume = Volume(image.array, image.grid, Path(case.name))
+    volume = Image(image.array, image.grid, Source(Path(case.name)))
     with stopwatch("embed"):
         embedding = model.embed(volume)
     segmentation = model.segment(volume, templates, options, embedding=embedding, stopwatch=stopwatch)
@@ -185,9 +185,9 @@ def _score(
     tally: _Tally,
 ) -> None:
     """Open the labels and score. Nothing is added to the tally unless all of it succeeds."""
-    reference = references.read(case, segmentation.volume)
+    reference = references.read(case, segmentation.image)
     organs = segmentation.localization.organs
-    rows = score_rows(model, segmentation, reference, options, tolerance_mm)
+    rows = score_oracles(model, segmentation, reference, options, tolerance_mm)
     scores, beside = [], []
     for name, own in rows.items():
         truth = reference.box(name)
@@ -226,11 +226,11 @@ def _metrics(
     """The content of ``metrics.json``, structures in the templates' order."""
     seconds = aggregate_seconds(tally.seconds)
     metrics: dict[str, Any] = {"cases": cases, **aggregate(tally.scores, tally.false_found, order)}
-    add_trust(metrics, tally.scores)
+    add_reliability(metrics, tally.scores)
     metrics["seconds_per_case"] = {stage: entry["mean"] or 0.0 for stage, entry in seconds.items()}
     metrics["seconds_spread"] = seconds
     metrics["failed"] = dict(tally.failed)
     metrics["unlabelled"] = unlabelled
     if compare_search:
-        add_comparison(metrics, tally.others, order)
+        add_searches(metrics, tally.others, order)
     return metrics

@@ -60,7 +60,7 @@ class OrganScore:
 
 
 def score_box(case: str, name: str, organ: LocatedOrgan | None, truth: Box) -> OrganScore:
-    """The box scores of a structure; ``organ`` is None where the case failed or it was not asked for.
+    """Score the box of a structure; ``organ`` is None where the case failed or the structure was not looked for.
 
     Args:
         case: the scan.

@@ -21,16 +21,17 @@ from medlsam.pipeline.scan import case_generator, open_scan
 from medlsam.pipeline.segment import segment_located
 from medlsam.results import Localization, Segmentation
 from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.segment.load import Segmenter, load_segmenter
+from medlsam.segment.load import load_segmenter
+from medlsam.segment.protocol import Segmenter
 from medlsam.segment.sam.embedding_cache import EmbeddingCache
 from medlsam.segment.sam.segmenter import keep_embeddings
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from medlsam.weights import names as weight_names
 from medlsam.weights import resolve, sha256_of
 
 if TYPE_CHECKING:
     from medlsam.localize.localizer import Localizer
-    from medlsam.localize.protocol import Seen
+    from medlsam.localize.protocol import ScanEmbedding
     from medlsam.localize.search.consensus import SearchOptions
 
 
@@ -152,18 +153,18 @@ class MedLSAM:
                 raise UsageError(f"{name}: this is chosen when the model is loaded: medlsam.load({name}=...)")
         return replace(self.options, locate=chosen.locate, prompt=chosen.prompt, label_map=chosen.label_map)
 
-    def embed(self, image: Volume | str | Path) -> Seen:
+    def embed(self, image: Image | str | Path) -> ScanEmbedding:
         """One pass of the localizer over a scan (HU, any geometry): the costly step of localization."""
         return self.localizer.embed(open_scan(image, Stopwatch())[0])
 
     def localize(
         self,
-        image: Volume | str | Path,
+        image: Image | str | Path,
         templates: TemplateSet,
         options: InferenceOptions | None = None,
         *,
         case: str | None = None,
-        embedding: Seen | None = None,
+        embedding: ScanEmbedding | None = None,
         stopwatch: Stopwatch | None = None,
         slabs: bool = False,
         search_options: SearchOptions | None = None,
@@ -207,12 +208,12 @@ class MedLSAM:
 
     def segment(
         self,
-        image: Volume | str | Path,
+        image: Image | str | Path,
         templates: TemplateSet,
         options: InferenceOptions | None = None,
         *,
         case: str | None = None,
-        embedding: Seen | None = None,
+        embedding: ScanEmbedding | None = None,
         stopwatch: Stopwatch | None = None,
         **overrides: Any,
     ) -> Segmentation:
@@ -238,13 +239,13 @@ class MedLSAM:
         localization = self.localize(
             image, templates, chosen, case=case, embedding=embedding, stopwatch=stopwatch, slabs=slabs
         )
-        assert localization.volume is not None
+        assert localization.image is not None
         values = {name: templates.values[name] for name in localization.organs}
-        return self.segment_located(localization.volume, localization, values, chosen, stopwatch=stopwatch)
+        return self.segment_located(localization.image, localization, values, chosen, stopwatch=stopwatch)
 
     def segment_located(
         self,
-        image: Volume,
+        image: Image,
         localization: Localization,
         values: Mapping[str, int],
         options: InferenceOptions | None = None,

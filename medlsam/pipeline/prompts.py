@@ -10,7 +10,7 @@ from medlsam.segment.label_map import shape_prior_block
 from medlsam.segment.planes import SIDES, side_prompts
 from medlsam.segment.prompts import SlicePrompt, profile, shrink, spl, with_center_point, wpl, zoomed
 from medlsam.segment.propagate import Propagation
-from medlsam.segment.request import Ask
+from medlsam.segment.request import SegmentationRequest
 
 _DEFAULT = PromptOptions()
 
@@ -70,7 +70,9 @@ def refined(
     return zoomed(prompts, options.zoom, shape_hw) if options.zoom else prompts
 
 
-def structure_request(organ: LocatedOrgan, grid: Grid, options: PromptOptions = _DEFAULT) -> Ask:
+def structure_request(
+    organ: LocatedOrgan, grid: Grid, options: PromptOptions = _DEFAULT
+) -> SegmentationRequest:
     """The request for one located structure.
 
     Args:
@@ -89,10 +91,10 @@ def structure_request(organ: LocatedOrgan, grid: Grid, options: PromptOptions = 
         shape = turn.grid(grid).shape_zyx[1:]
         boxes = side_prompts(organ.box, prior, grid, turn, options.margin_mm)
         sides[turn.name] = refined(boxes, options, shape)
-    return Ask(
+    return SegmentationRequest(
         prompts=refined(axial, options, grid.shape_zyx[1:]),
         sides=sides,
-        prior=shape_prior_block(organ.box, prior, grid)
+        mask_prompt=shape_prior_block(organ.box, prior, grid)
         if options.shape_prompt and prior is not None
         else None,
         propagation=Propagation() if options.propagate else None,
@@ -101,9 +103,9 @@ def structure_request(organ: LocatedOrgan, grid: Grid, options: PromptOptions = 
 
 def scan_requests(
     localization: Localization, grid: Grid, options: PromptOptions = _DEFAULT
-) -> tuple[dict[str, Ask], tuple[str, ...]]:
+) -> tuple[dict[str, SegmentationRequest], tuple[str, ...]]:
     """The requests for the structures that are present, and warnings for the reader of the result."""
-    chosen: dict[str, Ask] = {}
+    chosen: dict[str, SegmentationRequest] = {}
     warnings = []
     for name, organ in localization.organs.items():
         if not organ.present:

@@ -13,19 +13,19 @@ from medlsam.results import Localization, Segmentation
 from medlsam.runtime.blas_threads import one_blas_thread
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import assemble
-from medlsam.segment.request import answer
-from medlsam.volume import Volume, from_canonical, to_canonical
+from medlsam.segment.request import segment_requests
+from medlsam.volume import Image, LabelMap, from_canonical, to_canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from medlsam.segment.load import Segmenter
+    from medlsam.segment.protocol import Segmenter
 
 
 @one_blas_thread()
 def segment_located(
     segmenter: Callable[[], Segmenter],
-    image: Volume,
+    image: Image,
     localization: Localization,
     values: Mapping[str, int],
     options: InferenceOptions,
@@ -54,7 +54,7 @@ def segment_located(
     if requests:
         loaded = segmenter()
         warnings += ignored(options.prompt, loaded)
-        blocks = answer(loaded, canonical, requests, stopwatch)
+        blocks = segment_requests(loaded, canonical, requests, stopwatch)
     with stopwatch("assemble"):
         if blocks:
             own = {name: values[name] for name in blocks}
@@ -66,11 +66,11 @@ def segment_located(
             array = np.zeros(image.array.shape, kind)
     return Segmentation(
         case=localization.case,
-        labels=Volume(array, image.grid),
+        labels=LabelMap(array, image.grid),
         names={values[name]: name for name in localization.organs},
         localization=localization,
         seconds=dict(stopwatch.seconds),
-        volume=image,
+        image=image,
         warnings=warnings,
     )
 

@@ -25,7 +25,8 @@ from medlsam.batch.task import Answer, Run
 from medlsam.errors import TemplateError, UsageError, WeightsError
 from medlsam.geometry import Grid
 from medlsam.io.cases import Case
-from medlsam.io.read import read_label_map, read_volume
+from medlsam.io.labels import read_label_map
+from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
 from medlsam.options import InferenceOptions, option_fields
 from medlsam.pipeline.model import MedLSAM
@@ -88,7 +89,7 @@ def test_the_files_of_the_contract(model: MedLSAM, scans: Path, tmp_path: Path) 
     assert (result.done, result.skipped, result.failed, result.exit_code) == (("a", "b", "c"), (), {}, 0)
     assert read(output / "labels.json") == {"1": "block", "7": "plate", "300": "ghost"}
     for name in ("a", "b", "c"):
-        image = read_volume(scans / f"{name}_0000.nii.gz")
+        image = read_image(scans / f"{name}_0000.nii.gz")
         labels = read_label_map(output / name / "segmentation.nii.gz")
         assert labels.grid.matches(image.grid)
         for organ in ("block", "plate"):
@@ -356,7 +357,9 @@ def test_runs_over_other_scans_add_up(model: MedLSAM, scans: Path, tmp_path: Pat
 
 
 def test_localize_needs_no_segmenter(model: MedLSAM, scans: Path, tmp_path: Path) -> None:
-    bare = MedLSAM(model.localizer, tmp_path / "no such weights.safetensors")
+    bare = MedLSAM(
+        model.localizer, options=InferenceOptions.of(segmenter=tmp_path / "no such weights.safetensors")
+    )
     output = tmp_path / "out"
     assert localize_folder(bare, template_set(), scans, output).done == ("a", "b", "c")
     assert sorted(f.name for f in output.iterdir()) == ["a", "b", "c", "run.json"]
@@ -394,7 +397,13 @@ def test_a_wrong_call_writes_nothing(model: MedLSAM, scans: Path, tmp_path: Path
         (
             WeightsError,
             "absent",
-            lambda: segment(MedLSAM(model.localizer, tmp_path / "absent.safetensors"), scans, output),
+            lambda: segment(
+                MedLSAM(
+                    model.localizer, options=InferenceOptions.of(segmenter=tmp_path / "absent.safetensors")
+                ),
+                scans,
+                output,
+            ),
         ),
         (
             UsageError,
@@ -419,7 +428,7 @@ def test_a_wrong_call_writes_nothing(model: MedLSAM, scans: Path, tmp_path: Path
 
 def test_weights_that_do_not_load_fail_the_call(model: MedLSAM, scans: Path, tmp_path: Path) -> None:
     (tmp_path / "wrong.safetensors").write_bytes(b"PK\x03\x04 no weights")
-    wrong = MedLSAM(model.localizer, tmp_path / "wrong.safetensors")
+    wrong = MedLSAM(model.localizer, options=InferenceOptions.of(segmenter=tmp_path / "wrong.safetensors"))
     with pytest.raises(WeightsError):
         segment(wrong, scans, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -458,9 +467,9 @@ def test_what_the_reader_warns_of_is_on_record(
 ) -> None:
     def warn(path: Path) -> Any:
         logging.getLogger("medlsam.io.dicom").warning("%s: a slice is missing", path.name[0])
-        return read_volume(path)
+        return read_image(path)
 
-    monkeypatch.setattr("medlsam.batch.read_ahead.read_volume", warn)
+    monkeypatch.setattr("medlsam.batch.read_ahead.read_image", warn)
     segment(model, scans, tmp_path / "out")
     cases = read(tmp_path / "out" / "run.json")["cases"]
     assert {name: case["warnings"] for name, case in cases.items()} == {

@@ -18,7 +18,7 @@ import torch
 
 import medlsam.batch
 import medlsam.io.labelled_scans
-import medlsam.io.read
+import medlsam.io.labels
 import medlsam.pipeline.model
 from medlsam.errors import TemplateError, UsageError, WeightsError
 from medlsam.geometry import Box, Grid
@@ -30,7 +30,7 @@ from medlsam.pipeline.prompts import effective_prompts, slice_prompts
 from medlsam.pipeline.scan import case_generator
 from medlsam.results import Localization, LocatedOrgan
 from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.volume import Volume
+from medlsam.volume import LabelMap, Source
 from tests.support.stub_model import (
     SIGNATURE,
     VALUES,
@@ -264,8 +264,8 @@ def test_prompt_options_reach_the_segmenter(model: MedLSAM) -> None:
         assert after.view_xyxy is not None
     assert {p.z for p in coronal["block"]} == set(range(6, 12))
     assert {p.z for p in sagittal["block"]} == set(range(5, 11))
-    prior = segmenter_of(model).priors[-3]["block"]
-    assert (prior.origin_zyx, prior.probability.shape) == ((4, 6, 5), (5, 6, 6))
+    mask_prompt = segmenter_of(model).mask_prompts[-3]["block"]
+    assert (mask_prompt.origin_zyx, mask_prompt.probability.shape) == ((4, 6, 5), (5, 6, 6))
     assert found.warnings == (
         "zoom: stub-segmenter always looks at crops around the boxes, as large as its weights want them",
     )
@@ -343,10 +343,10 @@ def test_segment_cannot_see_a_label(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     def forbidden(*_: object) -> None:
         raise AssertionError("a label map was read")
 
-    for module in (medlsam.io.read, medlsam.io.labelled_scans):
+    for module in (medlsam.io.labels, medlsam.io.labelled_scans):
         monkeypatch.setattr(module, "read_label_map", forbidden)
     image = draw_ct(GRID)
-    for folder, volume in (("imagesTr", image), ("labelsTr", Volume((image.array > 200) * 1, image.grid))):
+    for folder, volume in (("imagesTr", image), ("labelsTr", LabelMap((image.array > 200) * 1, image.grid))):
         write_volume(volume, tmp_path / folder / ("a_0000.nii.gz" if folder == "imagesTr" else "a.nii.gz"))
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "block": 1}}))
     medlsam.batch.segment_folder(
@@ -365,7 +365,7 @@ def templates_folder(tmp_path: Path) -> Path:
         image = draw_ct(GRID, seed=number)
         write_volume(image, folder / name / "image.nii.gz")
         labels = np.where(true_mask(image, "block"), 1, 0).astype(np.uint8)
-        write_volume(Volume(labels, image.grid), folder / name / "labels.nii.gz")
+        write_volume(LabelMap(labels, image.grid), folder / name / "labels.nii.gz")
     (folder / "labels.json").write_text('{"block": 1}')
     return folder
 
@@ -455,7 +455,7 @@ def test_the_segmenter_is_loaded_when_it_is_needed(monkeypatch: pytest.MonkeyPat
 
 def test_results_draw_themselves(model: MedLSAM) -> None:
     image = draw_ct(GRID)
-    found = model.segment(replace(image, path=Path("<b>.nii.gz")), template_set())
+    found = model.segment(replace(image, source=Source(Path("<b>.nii.gz"))), template_set())
     page_of_segmentation = found._repr_html_()
     for page in (page_of_segmentation, found.localization._repr_html_()):
         assert "&lt;b&gt;" in page
@@ -471,8 +471,8 @@ def test_results_draw_themselves(model: MedLSAM) -> None:
 def test_results_without_the_scan_show_their_table(model: MedLSAM) -> None:
     found = model.segment(draw_ct(GRID), template_set())
     for page in (
-        replace(found, volume=None)._repr_html_(),
-        replace(found.localization, volume=None)._repr_html_(),
+        replace(found, image=None)._repr_html_(),
+        replace(found.localization, image=None)._repr_html_(),
         model.segment(draw_ct(GRID, without=["block", "plate"]), template_set())._repr_html_(),
     ):
         assert "<table>" in page

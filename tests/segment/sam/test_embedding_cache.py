@@ -18,7 +18,7 @@ from medlsam.geometry import Grid
 from medlsam.segment.prompts import SlicePrompt, zoomed
 from medlsam.segment.sam.embedding_cache import EmbeddingCache, embedding_key
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter, keep_embeddings
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 SHAPE = (8, 20, 24)
 
@@ -42,15 +42,15 @@ class CountingModel:
         boxes: ArrayLike,
         shape_hw: tuple[int, int],
         points: ArrayLike | None = None,
-        hints: Tensor | None = None,
+        mask_prompts: Tensor | None = None,
     ) -> Tensor:
-        self.asked.append((points, hints))
+        self.asked.append((points, mask_prompts))
         return embedding.mean() * torch.ones((len(np.asarray(boxes)), *shape_hw))
 
 
-def scan(seed: int = 0) -> Volume:
+def scan(seed: int = 0) -> Image:
     array = np.random.default_rng(seed).integers(-200, 300, SHAPE).astype(np.int16)
-    return Volume(array, Grid(SHAPE))
+    return Image(array, Grid(SHAPE))
 
 
 def template_sets() -> tuple[dict[str, list[SlicePrompt]], dict[str, list[SlicePrompt]]]:
@@ -171,7 +171,7 @@ def test_a_folder_is_refused_where_it_cannot_serve(tmp_path: Path) -> None:
     assert named.cache is cache
 
 
-def test_views_points_and_hints_reach_the_model() -> None:
+def test_views_points_and_mask_prompts_reach_the_model() -> None:
     model = CountingModel()
     segmenter = WholeSliceSegmenter(model)
     own = [SlicePrompt(1, (2.0, 3.0, 9.0, 8.0), point_xy=(5.5, 5.5))]
@@ -180,24 +180,24 @@ def test_views_points_and_hints_reach_the_model() -> None:
     )
     found = segmenter.segment(scan(), {"a": own, "b": views})
     assert model.encoded == 2, "a view that holds all of a small slice is the slice itself"
-    points, hints = model.asked[0]
+    points, mask_prompts = model.asked[0]
     assert np.isnan(points[1]).all()
     assert points[0].tolist() == [5.5, 5.5]
-    assert hints is None
-    segmenter.segment(scan(), {"b": [SlicePrompt(1, (4.0, 4.0, 8.0, 8.0))]}, priors=found)
-    _, hints = model.asked[-1]
+    assert mask_prompts is None
+    segmenter.segment(scan(), {"b": [SlicePrompt(1, (4.0, 4.0, 8.0, 8.0))]}, mask_prompts=found)
+    _, mask_prompts = model.asked[-1]
     block = found["b"]
     _, y, x = block.origin_zyx
-    inside = hints[0, y : block.end_zyx[1], x : block.end_zyx[2]]
+    inside = mask_prompts[0, y : block.end_zyx[1], x : block.end_zyx[2]]
     assert np.array_equal(inside.numpy(), block.probability[0])
-    assert float(hints.sum()) == pytest.approx(float(inside.sum()))
+    assert float(mask_prompts.sum()) == pytest.approx(float(inside.sum()))
 
 
 def test_a_view_is_encoded_by_itself_and_its_mask_comes_back_to_its_place() -> None:
     array = np.zeros((2, 200, 200), np.int16)
     array[0, 100:, 100:] = 400
     prompt = SlicePrompt(0, (150.0, 150.0, 160.0, 160.0))
-    volume = Volume(array, Grid(array.shape))
+    volume = Image(array, Grid(array.shape))
     model = CountingModel()
     close = zoomed([prompt], 2.0, (200, 200))
     assert close[0].view_xyxy == (124, 124, 188, 188)

@@ -18,7 +18,7 @@ from medlsam.segment.sam.embedding_cache import EmbeddingCache
 from medlsam.segment.sam.model import SamSlices
 from medlsam.segment.sam.preprocess import scale_masks
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 SAM, MEDSAM = SEGMENTERS["sam_vit_b"], SEGMENTERS["medsam_vit_b"]
 SMALL = replace(SAM, input_size=64)
@@ -76,13 +76,13 @@ def test_points_are_scaled_as_boxes_are_and_said_to_be_inside(model: SamSlices) 
     assert torch.isfinite(found).all()
 
 
-def test_hints_change_the_boxes_that_have_one(model: SamSlices) -> None:
+def test_mask_prompts_change_the_boxes_that_have_one(model: SamSlices) -> None:
     embedding = model.encode(np.zeros((32, 32), np.int16))
     plain = model.decode(embedding, BOXES, (32, 32))
-    hints = torch.full((2, 32, 32), torch.nan)
-    hints[1] = 0
-    hints[1, 10:20, 10:20] = 1
-    found = model.decode(embedding, BOXES, (32, 32), hints=hints)
+    mask_prompts = torch.full((2, 32, 32), torch.nan)
+    mask_prompts[1] = 0
+    mask_prompts[1, 10:20, 10:20] = 1
+    found = model.decode(embedding, BOXES, (32, 32), mask_prompts=mask_prompts)
     torch.testing.assert_close(found[0], plain[0])
     assert not torch.allclose(found[1], plain[1])
 
@@ -104,7 +104,7 @@ def test_mask_prompts_cover_the_padded_input(spec: object, rows: int) -> None:
 
 def test_slices_inside_any_box_are_encoded_once_and_never_again(model: SamSlices, tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(-100, 200, (6, 90, 100)).astype(np.int16)
-    volume = Volume(array, Grid(array.shape))
+    volume = Image(array, Grid(array.shape))
     first = {
         "a": [SlicePrompt(z, (20.0, 30.0, 60.0, 70.0)) for z in (1, 2, 3)],
         "b": [SlicePrompt(z, (10.0, 10.0, 30.0, 30.0)) for z in (2, 3, 5)],

@@ -26,11 +26,11 @@ from medlsam.segment.sam.preprocess import (
     prepare,
     restore,
     scale_boxes,
+    spline,
     to_bytes,
 )
-from medlsam.segment.sam.resize import spline
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from medlsam.weights.checkpoint import Checkpoint
 
 CPU = torch.device("cpu")
@@ -287,7 +287,7 @@ def test_each_slice_is_encoded_once(loaded: WholeSliceSegmenter) -> None:
     model, stub = stubbed(loaded)
     array = np.zeros((6, 20, 24), dtype=np.int16)
     array += np.arange(6, dtype=np.int16)[:, None, None] * 10
-    volume = Volume(array, Grid(array.shape))
+    volume = Image(array, Grid(array.shape))
     prompts = {
         "a": [SlicePrompt(z, (2.0, 3.0, 9.0, 8.0)) for z in (1, 2, 3)],
         "b": [SlicePrompt(z, (5.0, 5.0, 12.0, 15.0)) for z in (2, 3, 5)],
@@ -321,7 +321,7 @@ def test_each_slice_is_encoded_once(loaded: WholeSliceSegmenter) -> None:
 
 def test_a_prompt_outside_of_the_scan_is_refused(loaded: WholeSliceSegmenter) -> None:
     model, stub = stubbed(loaded)
-    volume = Volume(np.zeros((3, 8, 8), dtype=np.int16), Grid((3, 8, 8)))
+    volume = Image(np.zeros((3, 8, 8), dtype=np.int16), Grid((3, 8, 8)))
     with pytest.raises(GeometryError, match="scan has 0 to 2"):
         WholeSliceSegmenter(model).segment(volume, {"a": [SlicePrompt(3, (0, 0, 4, 4))]})
     assert not stub.seen
