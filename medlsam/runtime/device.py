@@ -47,7 +47,7 @@ def has_fast_bf16() -> bool:
     """Whether this CPU multiplies bfloat16 in hardware.
 
     Without it bfloat16 is emulated, which was measured at a hundredth of the speed of float32: see
-    docs/decisions.md.
+    docs/decisions/speed.
     """
     try:
         flags = torch.cpu.get_capabilities()
