@@ -26,6 +26,8 @@ export JUPYTER_CONFIG_DIR := $(CACHE)/jupyter/config
 export JUPYTER_DATA_DIR := $(CACHE)/jupyter/data
 export JUPYTER_RUNTIME_DIR := $(CACHE)/jupyter/runtime
 export MPLBACKEND := Agg
+# The theme's advertisement for its successor (docs/decisions/house says more).
+export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: demo test lint format types docs bench clean
 
