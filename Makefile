@@ -3,7 +3,7 @@
 #
 #   make demo    the main job on phantoms, with the weights that ship (no download after the installation)
 #   make test    lint, types and tests
-#   make lint    ruff and mypy only (make format: let ruff repair what it can)
+#   make lint    ruff, mypy and the import contracts (make format: let ruff repair what it can)
 #   make docs    the documentation as pages in build/docs; a warning is an error, nothing is loaded from elsewhere
 #   make bench   the benchmarks that need no real scans (speed: the published order of work beside ours)
 #   make clean   remove the environment and everything that the targets wrote
@@ -41,6 +41,7 @@ lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --cache-dir $(CACHE)/import-linter
 
 format: $(VENV)/.ready-dev
 	$(BIN)/ruff check --fix .

@@ -34,8 +34,8 @@ from medlsam.io.write import write_volume
 from medlsam.localize.network.encoder import Encoder, normalise_hu
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
-from medlsam.segment.load import Segmenter
 from medlsam.segment.prompts import SlicePrompt
+from medlsam.segment.protocol import Segmenter
 from medlsam.segment.registry import SEGMENTERS
 from medlsam.segment.sam._import import sam_parts
 from medlsam.segment.sam.model import SamSlices, build_network

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from medlsam.segment.finetune.run import finetune
     from medlsam.volume import Volume
 
-__version__ = "0.1.0"
+from medlsam._version import __version__
 
 __all__ = [
     "Box",

@@ -56,7 +56,9 @@ def curve(config: Path, place: Path, processes: int, threads: int) -> np.ndarray
     more = ["--trainer.default_root_dir", str(folder), "--trainer.logger", logger]
     more += ["--trainer.devices", str(processes)]
     if processes > 1:
-        more += ["--trainer.strategy", "ddp"]
+        # torch's own layers need GPUs
+        plugins = "[{class_path: tests.support.sync_batchnorm.SharedStatistics}]"
+        more += ["--trainer.strategy", "ddp", "--trainer.plugins", plugins]
     words = [sys.executable, "-m", "medlsam.localize.pretrain.module", "fit", "--config", str(config), *more]
     subprocess.run(
         words, check=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)}, stdout=subprocess.DEVNULL

@@ -4,7 +4,7 @@
 
 Head-neck scans of the `pretrain` split, and the whole lungs of the train scans of `body/`, are located with templates
 drawn from other scans of the same. Prints the distribution of the faces' outward errors by axis; with `--write` every
-located box's six errors go to `configs/box_errors.json`, which `medlsam.segment.tiny_train` draws from.
+located box's six errors go to `configs/box_errors.json`, which `medlsam.segment.sam_tiny.train` draws from.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ from medlsam.results import Localization
 from medlsam.runtime.atomic_files import write_json
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
-from medlsam.segment.load import Segmenter
 from medlsam.segment.prompts import SlicePrompt
+from medlsam.segment.protocol import Segmenter
 from medlsam.volume import Volume
 
 
@@ -100,15 +100,15 @@ class AskedOnce:
         volume: Volume,
         prompts: Mapping[str, Sequence[SlicePrompt]],
         stopwatch: Stopwatch | None = None,
-        priors: Mapping[str, MaskBlock] | None = None,
+        mask_prompts: Mapping[str, MaskBlock] | None = None,
     ) -> dict[str, MaskBlock]:
         """As ``Segmenter.segment``; the seconds are those of the first time."""
         key = hashlib.sha256(repr((volume.grid, sorted(prompts.items()))).encode())
-        for name, prior in sorted((priors or {}).items()):
-            key.update(f"{name} {prior.origin_zyx}".encode() + prior.probability.tobytes())
+        for name, rough in sorted((mask_prompts or {}).items()):
+            key.update(f"{name} {rough.origin_zyx}".encode() + rough.probability.tobytes())
         if key.hexdigest() not in self._known:
             watch = Stopwatch()
-            blocks = self.inner.segment(volume, prompts, stopwatch=watch, priors=priors)
+            blocks = self.inner.segment(volume, prompts, stopwatch=watch, mask_prompts=mask_prompts)
             self._known[key.hexdigest()] = blocks, watch.seconds
         blocks, seconds = self._known[key.hexdigest()]
         if stopwatch is not None:

@@ -52,9 +52,9 @@ def test_the_same_question_is_asked_once_and_costs_the_same() -> None:
     assert len(inner.calls) == 1
     assert first.seconds == second.seconds
     assert again["block"] is found["block"]
-    asked.segment(image, prompts, priors=found)
-    prior = MaskBlock((5, 6, 5), np.full((1, 2, 2), 0.3, np.float32))
-    asked.segment(image, prompts, priors={"block": prior})
+    asked.segment(image, prompts, mask_prompts=found)
+    rough = MaskBlock((5, 6, 5), np.full((1, 2, 2), 0.3, np.float32))
+    asked.segment(image, prompts, mask_prompts={"block": rough})
     asked.segment(image, {"block": [SlicePrompt(6, (5.0, 6.0, 10.0, 11.0))]})
     assert len(inner.calls) == 4, "another box or another mask prompt is another question"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from medlsam import __version__
+from medlsam._version import __version__
 from medlsam.batch.output import OutputFolder
 from medlsam.batch.task import Run, Work
 from medlsam.errors import UsageError, WorkerError

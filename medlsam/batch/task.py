@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from medlsam import __version__
+from medlsam._version import __version__
 from medlsam.batch.output import digest
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.options import InferenceOptions, Policy

@@ -38,7 +38,7 @@ def collect() -> dict[str, Any]:
     """What ``medlsam info --json`` prints."""
     import torch
 
-    from medlsam import __version__
+    from medlsam._version import __version__
     from medlsam.runtime.device import autocast_dtype, resolve_device
     from medlsam.weights.registry import ENTRIES, cache_dir, state
 

@@ -65,8 +65,8 @@ def verify(
 
     Exit code 1: a file is damaged, or one that ships is not there.
     """
+    from medlsam.runtime.atomic_files import sha256_of
     from medlsam.weights.registry import ENTRIES, identify, state
-    from medlsam.weights.sums import sha256_of
 
     rows: list[dict[str, Any]] = []
     if file is None or file in ENTRIES:

@@ -25,7 +25,7 @@ from medlsam.volume import Volume, from_canonical, to_canonical
 if TYPE_CHECKING:
     from medlsam.pipeline.model import MedLSAM
     from medlsam.segment.label_map import MaskBlock
-    from medlsam.segment.request import Ask
+    from medlsam.segment.request import SegmentationRequest
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,9 @@ def in_true_box(organ: LocatedOrgan, truth: Box) -> LocatedOrgan:
     return replace(organ, status="found", box=truth, prompt_box=truth, points=None, slabs=slabs)
 
 
-def in_true_slices(question: Ask, mask: NDArray[np.bool_], policy: Policy) -> Ask:
+def in_true_slices(
+    question: SegmentationRequest, mask: NDArray[np.bool_], policy: Policy
+) -> SegmentationRequest:
     """The same question with the true box of every slice, in every plane that is asked.
 
     Nothing is handed on from slice to slice: the true boxes say where the structure is and where it ends.
@@ -157,7 +159,7 @@ def _other_maps(
     """Label maps of the three other rows, on the scan's grid."""
     from medlsam.pipeline.prompts import ask
     from medlsam.segment.label_map import assemble, shape_prior_block
-    from medlsam.segment.request import answer
+    from medlsam.segment.request import segment_requests
 
     canonical = to_canonical(volume)
     truth = to_canonical(reference.labels)
@@ -170,7 +172,7 @@ def _other_maps(
         asks[f"oracle_box/{name}"] = own
         asks[f"oracle_slices/{name}"] = in_true_slices(own, truth.array == reference.values[name], policy)
     # Both rows in one call: a model that sees whole slices encodes each slice once for the two of them.
-    answers = answer(model.segmenter, canonical, asks)
+    answers = segment_requests(model.segmenter, canonical, asks)
     blocks: dict[str, dict[str, MaskBlock]] = {"oracle_box": {}, "oracle_slices": {}, "shape_prior": {}}
     for key, block in answers.items():
         row, name = key.split("/", 1)

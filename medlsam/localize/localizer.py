@@ -15,10 +15,11 @@ from medlsam.localize.medlam.network import PublishedNetwork, load_published
 from medlsam.localize.network.embedding import embed
 from medlsam.localize.network.encoder import Encoder, EncoderConfig, fast_layout
 from medlsam.localize.protocol import Seen
+from medlsam.runtime.atomic_files import sha256_of
 from medlsam.runtime.device import resolve_device
 from medlsam.runtime.fold_batchnorm import folded
 from medlsam.volume import Volume
-from medlsam.weights.registry import resolve, sha256_of
+from medlsam.weights.registry import resolve
 from medlsam.weights.store import is_ours, load_weights
 
 #: The name under which the network of the paper runs, with weights that the user brings.

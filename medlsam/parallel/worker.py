@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from medlsam import __version__
+from medlsam._version import __version__
 from medlsam.errors import WorkerError
 
 

@@ -21,7 +21,8 @@ from medlsam.pipeline.opening import case_generator, opened
 from medlsam.pipeline.segment import segment_located
 from medlsam.results import Localization, Segmentation
 from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.segment.load import Segmenter, load_segmenter
+from medlsam.segment.load import load_segmenter
+from medlsam.segment.protocol import Segmenter
 from medlsam.segment.sam.embedding_cache import EmbeddingCache
 from medlsam.segment.sam.segmenter import keep_embeddings
 from medlsam.volume import Volume

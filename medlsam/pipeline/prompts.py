@@ -10,7 +10,7 @@ from medlsam.segment.label_map import shape_prior_block
 from medlsam.segment.planes import SIDES, side_prompts
 from medlsam.segment.prompts import SlicePrompt, profile, shrink, spl, with_center_point, wpl, zoomed
 from medlsam.segment.propagate import Propagation
-from medlsam.segment.request import Ask
+from medlsam.segment.request import SegmentationRequest
 
 _DEFAULT = InferenceOptions()
 
@@ -77,7 +77,7 @@ def ask(
     grid: Grid,
     margin_mm: float = _DEFAULT.margin_mm,
     policy: Policy = _DEFAULT.policy,
-) -> Ask:
+) -> SegmentationRequest:
     """All that is asked about one located structure.
 
     Args:
@@ -98,10 +98,10 @@ def ask(
         shape = turn.grid(grid).shape_zyx[1:]
         boxes = side_prompts(organ.box, prior, grid, turn, margin_mm)
         sides[turn.name] = refined(boxes, policy, shape)
-    return Ask(
+    return SegmentationRequest(
         prompts=refined(axial, policy, grid.shape_zyx[1:]),
         sides=sides,
-        prior=shape_prior_block(organ.box, prior, grid)
+        mask_prompt=shape_prior_block(organ.box, prior, grid)
         if policy.shape_prompt and prior is not None
         else None,
         propagation=Propagation() if policy.propagate else None,
@@ -114,9 +114,9 @@ def all_asks(
     grid: Grid,
     margin_mm: float = _DEFAULT.margin_mm,
     policy: Policy = _DEFAULT.policy,
-) -> tuple[dict[str, Ask], tuple[str, ...]]:
+) -> tuple[dict[str, SegmentationRequest], tuple[str, ...]]:
     """The questions about the structures that are there, and what a reader should know about them."""
-    chosen: dict[str, Ask] = {}
+    chosen: dict[str, SegmentationRequest] = {}
     warnings = []
     for name, organ in localization.organs.items():
         if not organ.present:

@@ -13,13 +13,13 @@ from medlsam.results import Localization, Segmentation
 from medlsam.runtime.blas_threads import one_blas_thread
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import assemble
-from medlsam.segment.request import answer
+from medlsam.segment.request import segment_requests
 from medlsam.volume import Volume, from_canonical, to_canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from medlsam.segment.load import Segmenter
+    from medlsam.segment.protocol import Segmenter
 
 _DEFAULT = InferenceOptions()
 
@@ -62,7 +62,7 @@ def segment_located(
     if asks:
         asked = segmenter()
         warnings += ignored(policy, asked)
-        blocks = answer(asked, canonical, asks, watch)
+        blocks = segment_requests(asked, canonical, asks, watch)
     with watch("assemble"):
         if blocks:
             own = {name: values[name] for name in blocks}

@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
 
-from medlsam import __version__
+from medlsam._version import __version__
 from medlsam.parallel.attempts import TRIES, Begun, Room
 from medlsam.parallel.dask import Cluster, connected
 from medlsam.parallel.shared_folder import shared_folder

@@ -20,8 +20,8 @@ from medlsam.pool.packed_scan import SUFFIX, write_shard
 from medlsam.pool.preprocess import LEAST_MM, pixel_hash, prepare
 from medlsam.pool.reasons import LeftOut, Reason
 from medlsam.pool.record import Record, record_path, state_of, write_record
+from medlsam.runtime.atomic_files import sha256_of
 from medlsam.volume import Volume
-from medlsam.weights.sums import sha256_of
 
 SHARDS = "scans"
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medlsam.errors import UsageError
 from medlsam.pool.manifest import MANIFEST, POOL_FILE, read_rows, read_spacing
 from medlsam.pool.packed_scan import Shard
-from medlsam.weights.sums import sha256_of
+from medlsam.runtime.atomic_files import sha256_of
 
 #: Open files, well below what systems allow a process.
 _OPEN = 256

@@ -45,7 +45,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
     model = stub_model(monkeypatch)
     timed = model.segmenter.segment
 
-    def segment(volume: Any, prompts: Any, stopwatch: Any = None, priors: Any = None) -> Any:
+    def segment(volume: Any, prompts: Any, stopwatch: Any = None, mask_prompts: Any = None) -> Any:
         # A structure is asked for under several names ("oracle_box/block/+1"); the stub knows it by one.
         blocks = {}
         for key, own in prompts.items():

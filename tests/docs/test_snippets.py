@@ -1,4 +1,4 @@
-"""Every block of the README and of the pages runs; one that cannot is checked against the real commands and says why."""
+"""Every block of the README and the pages runs; one that cannot is checked against the real commands and says why."""
 
 from __future__ import annotations
 

@@ -250,8 +250,8 @@ def test_a_policy_reaches_the_segmenter(model: MedLSAM) -> None:
         assert after.view_xyxy is not None
     assert {p.z for p in coronal["block"]} == set(range(6, 12))
     assert {p.z for p in sagittal["block"]} == set(range(5, 11))
-    prior = segmenter_of(model).priors[-3]["block"]
-    assert (prior.origin_zyx, prior.probability.shape) == ((4, 6, 5), (5, 6, 6))
+    mask_prompt = segmenter_of(model).mask_prompts[-3]["block"]
+    assert (mask_prompt.origin_zyx, mask_prompt.probability.shape) == ((4, 6, 5), (5, 6, 6))
     assert found.warnings == (
         "zoom: stub-segmenter always looks at crops around the boxes, as large as its weights want them",
     )

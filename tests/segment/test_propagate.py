@@ -1,4 +1,4 @@
-"""Masks handed on from slice to slice, and the three planes' vote, with segmenters whose answers are known."""
+"""Mrequests handed on from slice to slice, and the three planes' vote, with segmenters whose answers are known."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from medlsam.segment.planes import (
     vote,
 )
 from medlsam.segment.prompts import SlicePrompt, oracle_slices, wpl
-from medlsam.segment.propagate import Propagation, most_certain, propagate
-from medlsam.segment.request import Ask, answer
+from medlsam.segment.propagate import Propagation, most_confident, propagate
+from medlsam.segment.request import SegmentationRequest, segment_requests
 from medlsam.volume import Volume
 
 
@@ -29,17 +29,17 @@ class Inside:
 
     def __init__(self) -> None:
         self.calls: list[dict[str, list[SlicePrompt]]] = []
-        self.priors: list[Mapping[str, MaskBlock]] = []
+        self.mask_prompts: list[Mapping[str, MaskBlock]] = []
 
     def segment(
         self,
         volume: Volume,
         prompts: Mapping[str, Sequence[SlicePrompt]],
         stopwatch: Any = None,
-        priors: Mapping[str, MaskBlock] | None = None,
+        mask_prompts: Mapping[str, MaskBlock] | None = None,
     ) -> dict[str, MaskBlock]:
         self.calls.append({name: list(own) for name, own in prompts.items()})
-        self.priors.append(priors or {})
+        self.mask_prompts.append(mask_prompts or {})
         blocks = {}
         for name, own in prompts.items():
             low, high = min(p.z for p in own), max(p.z for p in own) + 1
@@ -88,9 +88,9 @@ def test_boxes_follow_the_structure_and_stop_where_it_ends() -> None:
     assert {own[0].z for own in step.values()} == {4, 6}, "both directions in one call"
     assert all(own[0].box_xyxy == (4.5, 7.5, 10.5, 13.5) for own in step.values())
     above = next(key for key, own in step.items() if own[0].z == 6)
-    prior = inside.priors[1][above]
-    assert prior.origin_zyx[0] == 6, "the neighbour's mask prompts the slice"
-    assert np.array_equal(prior.probability[0], first["bar"].probability[5 - 1])
+    rough = inside.mask_prompts[1][above]
+    assert rough.origin_zyx[0] == 6, "the neighbour's mask prompts the slice"
+    assert np.array_equal(rough.probability[0], first["bar"].probability[5 - 1])
 
 
 def test_the_located_box_and_the_own_answer_keep_their_weight() -> None:
@@ -115,13 +115,13 @@ def test_a_sure_box_is_asked_as_it_is() -> None:
     assert all(prompt in prompts["bar"] for prompt in asked)
 
 
-def test_the_start_is_the_most_certain_of_the_large_slices() -> None:
+def test_the_start_is_the_most_confident_of_the_large_slices() -> None:
     probability = np.zeros((4, 10, 10), np.float32)
     probability[0, :2, :2] = 0.99  # small
     probability[1] = 0.7
     probability[2, :8] = 0.9
-    assert most_certain(probability) == 2
-    assert most_certain(np.full((3, 10, 10), 0.4, np.float32)) is None
+    assert most_confident(probability) == 2
+    assert most_confident(np.full((3, 10, 10), 0.4, np.float32)) is None
 
 
 def test_a_structure_without_a_mask_keeps_its_block_and_costs_nothing() -> None:
@@ -185,7 +185,7 @@ def test_three_axes_find_what_the_scan_holds() -> None:
     volume, inside = slanting(), Inside()
     box = Box((1.5, 7.5, 1.5), (14.5, 13.5, 9.5))
     sides = {turn.name: side_prompts(box, None, volume.grid, turn) for turn in SIDES}
-    found = answer(inside, volume, {"bar": Ask(wpl(box, volume.grid), sides)})  # type: ignore[arg-type]
+    found = segment_requests(inside, volume, {"bar": SegmentationRequest(wpl(box, volume.grid), sides)})  # type: ignore[arg-type]
     assert len(inside.calls) == 3
     assert np.array_equal(mask_of(found["bar"], volume.array.shape), volume.array > 0)
     assert found["bar"].probability.max() == pytest.approx(0.9), "all three planes agree"
@@ -194,15 +194,15 @@ def test_three_axes_find_what_the_scan_holds() -> None:
 def test_each_structure_is_asked_as_it_wants_to_be() -> None:
     volume, inside = slanting(), Inside()
     box = Box((1.5, 7.5, 1.5), (14.5, 13.5, 9.5))
-    prior = MaskBlock((2, 8, 2), np.ones((1, 2, 2), np.float32))
-    asks = {
-        "plain": Ask(wpl(box, volume.grid)),
-        "bar": Ask(wpl(box, volume.grid), prior=prior, propagation=Propagation()),
-        "none": Ask([]),
+    rough = MaskBlock((2, 8, 2), np.ones((1, 2, 2), np.float32))
+    requests = {
+        "plain": SegmentationRequest(wpl(box, volume.grid)),
+        "bar": SegmentationRequest(wpl(box, volume.grid), mask_prompt=rough, propagation=Propagation()),
+        "none": SegmentationRequest([]),
     }
-    found = answer(inside, volume, asks)  # type: ignore[arg-type]
+    found = segment_requests(inside, volume, requests)  # type: ignore[arg-type]
     assert list(found) == ["plain", "bar"]
-    assert inside.priors[0] == {"bar": prior}
+    assert inside.mask_prompts[0] == {"bar": rough}
     assert {key.split("/")[0] for call in inside.calls[1:] for key in call} == {"bar"}
 
 
@@ -211,7 +211,7 @@ def test_true_slice_boxes_are_true_in_every_plane_and_nothing_is_handed_on() -> 
     mask = volume.array > 0
     box = mask_box(mask, volume.grid)
     sides = {turn.name: side_prompts(box, None, volume.grid, turn) for turn in SIDES}
-    question = Ask(wpl(box, volume.grid), sides, propagation=Propagation())
+    question = SegmentationRequest(wpl(box, volume.grid), sides, propagation=Propagation())
     found = in_true_slices(question, mask, Policy(center_point=True))
     assert [p.box_xyxy for p in found.prompts] == [p.box_xyxy for p in oracle_slices(mask)]
     assert all(p.point_xy is not None for p in found.prompts)
@@ -219,5 +219,5 @@ def test_true_slice_boxes_are_true_in_every_plane_and_nothing_is_handed_on() -> 
     for turn in SIDES:
         expected = oracle_slices(turn.array(mask))
         assert [p.box_xyxy for p in found.sides[turn.name]] == [p.box_xyxy for p in expected]
-    alone = in_true_slices(Ask(question.prompts), mask, Policy())
+    alone = in_true_slices(SegmentationRequest(question.prompts), mask, Policy())
     assert not alone.sides

@@ -104,16 +104,16 @@ class StubSegmenter:
     signature: str = "cd" * 32
     spec: Any = field(default_factory=lambda: SimpleNamespace(name="stub-segmenter", kind="crop"))
     calls: list[dict[str, list[SlicePrompt]]] = field(default_factory=list)
-    priors: list[dict[str, MaskBlock]] = field(default_factory=list)
+    mask_prompts: list[dict[str, MaskBlock]] = field(default_factory=list)
 
     def segment(
         self,
         volume: Volume,
         prompts: Mapping[str, Sequence[SlicePrompt]],
         stopwatch: Any = None,
-        priors: Mapping[str, MaskBlock] | None = None,
+        mask_prompts: Mapping[str, MaskBlock] | None = None,
     ) -> dict[str, MaskBlock]:
-        self.priors.append(dict(priors or {}))
+        self.mask_prompts.append(dict(mask_prompts or {}))
         self.calls.append({name: list(found) for name, found in prompts.items()})
         blocks = {}
         with stopwatch("encode"), stopwatch("decode"):

@@ -15,8 +15,8 @@ from medlsam.geometry import Grid
 from medlsam.io.write import write_volume
 from medlsam.runtime.atomic_files import write_json
 from medlsam.segment.finetune.components import LabelledScan
-from medlsam.segment.finetune.crop_tuner import CropTuning
-from medlsam.segment.finetune.slice_tuner import SliceTuning
+from medlsam.segment.finetune.crop_tuner import CropTuner
+from medlsam.segment.finetune.slice_tuner import SliceTuner
 from medlsam.segment.registry import SEGMENTERS
 from medlsam.segment.sam._import import sam_parts
 from medlsam.segment.sam.model import SamSlices
@@ -97,12 +97,12 @@ def quiet(text: str) -> None:
     del text
 
 
-def crop_tuning() -> CropTuning:
+def crop_tuner() -> CropTuner:
     """Of a sam-tiny with random weights."""
     torch.manual_seed(0)
-    return CropTuning(TinySegmenter(TinySam(SMALL)))
+    return CropTuner(TinySegmenter(TinySam(SMALL)))
 
 
-def slice_tuning() -> SliceTuning:
+def slice_tuner() -> SliceTuner:
     """Of a SAM with random weights."""
-    return SliceTuning(SamSlices(small_sam(), SEGMENTERS["sam_vit_b"], torch.device("cpu")))
+    return SliceTuner(SamSlices(small_sam(), SEGMENTERS["sam_vit_b"], torch.device("cpu")))

@@ -17,7 +17,8 @@ import torch
 from safetensors.torch import save_file
 
 from medlsam.errors import WeightsError
-from medlsam.weights import entries, registry, store, sums
+from medlsam.runtime.atomic_files import read_sums, write_sums
+from medlsam.weights import registry, store
 from medlsam.weights.registry import WeightsEntry
 
 CONTENT = b"weights" * 1000
@@ -174,20 +175,20 @@ def test_shipped_weights(name: str, limit_mb: int) -> None:
 
 
 def test_no_file_ships_without_a_sum() -> None:
-    shipped = {path.name for path in sums.SHIPPED_DIR.glob("*.safetensors")}
-    assert shipped == set(sums.read_sums())
+    shipped = {path.name for path in registry.SHIPPED_DIR.glob("*.safetensors")}
+    assert shipped == set(read_sums(registry.SHIPPED_DIR))
     assert shipped == {item.file for item in registry.ENTRIES.values() if item.shipped}
 
 
 def test_damaged_shipped_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entries, "SHIPPED_DIR", tmp_path)
+    monkeypatch.setattr(registry, "SHIPPED_DIR", tmp_path)
     with pytest.raises(
         WeightsError, match=r"medlam-tiny.safetensors does not exist.*installation is incomplete"
     ):
         registry.resolve("medlam-tiny", "localizer")
     file = tmp_path / "medlam-tiny.safetensors"
     file.write_bytes(CONTENT)
-    assert sums.write_sums(tmp_path) == {"medlam-tiny.safetensors": DIGEST}
+    assert write_sums(tmp_path) == {"medlam-tiny.safetensors": DIGEST}
     assert registry.resolve("medlam-tiny", "localizer") == file
     file.write_bytes(CONTENT[:-1])
     with pytest.raises(WeightsError, match=f"damaged.*{DIGEST} is recorded.*install the package again"):
@@ -196,11 +197,11 @@ def test_damaged_shipped_file_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_sums_are_readable_by_sha256sum_and_strict(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(CONTENT)
-    sums.write_sums(tmp_path)
+    write_sums(tmp_path)
     assert (tmp_path / "SHA256SUMS").read_text() == f"{DIGEST}  a.safetensors\n"
     (tmp_path / "SHA256SUMS").write_text("abc a.safetensors\n")
     with pytest.raises(WeightsError, match="SHA256SUMS, line 1"):
-        sums.read_sums(tmp_path)
+        read_sums(tmp_path)
 
 
 def test_registry_needs_no_torch() -> None:

@@ -26,12 +26,12 @@ from medlsam.localize.pretrain.view_pairs import (
     ViewOptions,
     plan_pair,
 )
-from medlsam.localize.pretrain.viewplan import ViewPlan, hu_of
+from medlsam.localize.pretrain.view_transform import ViewPlan, hu_of
 from medlsam.pool.opened import OpenShards
 
 
 @dataclass(frozen=True, eq=False)
-class Draw:
+class PairSample:
     """One draw: a pair of views still to be drawn, and the chances that go with it.
 
     Attributes:
@@ -45,7 +45,7 @@ class Draw:
     window_chance: Tensor
 
 
-class PairDraws(Dataset[Draw]):
+class PairDataset(Dataset[PairSample]):
     """Draws from a pool; the index is the draw's number since the beginning of training.
 
     Args:
@@ -73,7 +73,7 @@ class PairDraws(Dataset[Draw]):
         self._opened = OpenShards()
         self._reach = np.cumsum(weights) / np.sum(weights)
 
-    def __getitem__(self, index: int) -> Draw:
+    def __getitem__(self, index: int) -> PairSample:
         rng = np.random.default_rng([*self.seed, index])
         which = int(np.searchsorted(self._reach, rng.random(), side="right"))
         pair = plan_pair(self._opened[self.scans[which]], self.spacing_mm, self.options, rng)
@@ -89,10 +89,10 @@ class PairDraws(Dataset[Draw]):
                 for view in pair.views
             )
             pair = replace(pair, views=(one, other))
-        return Draw(pair, changes, chance)
+        return PairSample(pair, changes, chance)
 
 
-class DrawBatch:
+class PairBatch:
     """The draws of a step that one process takes, on their way to its device.
 
     All blocks travel as one tensor: one copy to the device, and one file handle between processes, of which there are
@@ -119,17 +119,17 @@ class DrawBatch:
         self.values, self.plans, self.shapes = values, plans, shapes
         self.changes, self.fields, self.levels_hu = changes, fields, levels_hu
 
-    def to(self, device: torch.device, **_: Any) -> DrawBatch:
+    def to(self, device: torch.device, **_: Any) -> PairBatch:
         """The same batch on a device."""
         return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pin_memory(self) -> DrawBatch:
+    def pin_memory(self) -> PairBatch:
         """The same batch where a GPU can fetch it by itself."""
         return self._moved(lambda tensor: tensor.pin_memory())
 
-    def _moved(self, move: Callable[[Tensor], Tensor]) -> DrawBatch:
+    def _moved(self, move: Callable[[Tensor], Tensor]) -> PairBatch:
         fields = {name: move(value) for name, value in self.fields.items()}
-        return DrawBatch(move(self.values), self.plans, self.shapes, self.changes, fields, self.levels_hu)
+        return PairBatch(move(self.values), self.plans, self.shapes, self.changes, fields, self.levels_hu)
 
     def render(self, config: EncoderConfig) -> dict[str, Tensor]:
         """Draw and augment the views, where the batch is.
@@ -138,7 +138,7 @@ class DrawBatch:
             config: says how HU are normalised.
 
         Returns:
-            The fields of ``PairPlan`` and of ``Draw``, stacked; ``views`` (B, 2, Z, Y, X) are normalised HU.
+            The fields of ``PairPlan`` and of ``PairSample``, stacked; ``views`` (B, 2, Z, Y, X) are normalised HU.
         """
         hu = self.values if self.levels_hu is None else hu_of(self.values, self.levels_hu)
         blocks = hu.split([shape.numel() for shape in self.shapes])
@@ -149,7 +149,7 @@ class DrawBatch:
         return {"views": torch.stack(views).unflatten(0, (-1, 2)), **self.fields}
 
 
-def gather(draws: list[Draw]) -> DrawBatch:
+def collate(draws: list[PairSample]) -> PairBatch:
     """The batch of some draws; what their scans are stored as travels as it is where it is the same for all of them."""
     names = ("points", "places", "valid", "negatives", "negative_places")
     fields = {name: torch.stack([getattr(draw.pair, name) for draw in draws]) for name in names}
@@ -161,7 +161,7 @@ def gather(draws: list[Draw]) -> DrawBatch:
     levels_hu = plans[0].levels_hu
     values = torch.cat([plan.block.flatten() for plan in plans])
     empty = values.new_empty(0)
-    return DrawBatch(
+    return PairBatch(
         values,
         [replace(plan, block=empty, levels_hu=None) for plan in plans],
         [plan.block.shape for plan in plans],
@@ -171,7 +171,7 @@ def gather(draws: list[Draw]) -> DrawBatch:
     )
 
 
-class StepBatches(Sampler[list[int]]):
+class StepSampler(Sampler[list[int]]):
     """The draws that one process takes of each of some steps.
 
     Args:
@@ -195,7 +195,7 @@ class StepBatches(Sampler[list[int]]):
             yield list(range(start, start + own))
 
 
-class DrawLoader(DataLoader[Draw]):
+class PairLoader(DataLoader[PairSample]):
     """A loader of draws. It can begin anywhere, and says so to Lightning by having a state, which is empty.
 
     Args:
@@ -205,11 +205,11 @@ class DrawLoader(DataLoader[Draw]):
         pinned: whether batches are to lie in pinned memory.
     """
 
-    def __init__(self, draws: PairDraws, batches: StepBatches, workers: int, pinned: bool) -> None:
+    def __init__(self, draws: PairDataset, batches: StepSampler, workers: int, pinned: bool) -> None:
         super().__init__(
             draws,
             batch_sampler=batches,
-            collate_fn=gather,
+            collate_fn=collate,
             num_workers=workers,
             pin_memory=pinned,
             prefetch_factor=4 if workers else None,

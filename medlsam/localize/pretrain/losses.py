@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor
 
-from medlsam.training.distributed import process_count, total_over_processes
+from medlsam.training.losses import valid_mean
 
 #: Offsets are divided by this before the loss, so that its bend (smooth L1 at 1) lies at 100 mm.
 OFFSET_UNIT_MM = 100.0
@@ -21,24 +21,6 @@ def predicted_offset(query: Tensor, support: Tensor, range_mm: Tensor) -> Tensor
         range_mm: (3,) r as (x, y, z).
     """
     return range_mm * torch.tanh(support - query)
-
-
-def valid_mean(values: Tensor, valid: Tensor) -> Tensor:
-    """The mean of what counts, over the step of all processes together.
-
-    Each process divides by the *mean* count of all of them. So the mean of the processes' gradients, which is what DDP
-    takes, is the gradient of the mean over all that counts anywhere, as if one process had the whole batch.
-
-    Args:
-        values: any shape.
-        valid: the same shape, boolean or 0 and 1.
-
-    Returns:
-        Scalar: this process's share; the mean over processes is the loss.
-    """
-    weights = valid.to(values.dtype)
-    count = total_over_processes(weights.sum()).clamp(min=1) / process_count()
-    return (values * weights).sum() / count
 
 
 def rdr_loss(positions: Tensor, places: Tensor, range_mm: Tensor, valid: Tensor | None = None) -> Tensor:

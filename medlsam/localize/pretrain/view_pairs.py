@@ -13,9 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medlsam.localize.pretrain.scan import Scan
-from medlsam.localize.pretrain.view_transform import Frame, random_frame
-from medlsam.localize.pretrain.viewplan import ViewPlan, plan_view
+from medlsam.localize.pretrain.view_transform import Frame, Scan, ViewPlan, plan_view, random_frame
 
 #: Below this a voxel is taken for air outside the body when points are drawn.
 BODY_HU = -500.0

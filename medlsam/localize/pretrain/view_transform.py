@@ -1,16 +1,47 @@
-"""Where the voxels of an augmented view lie in its scan: rotation, stretch, shift and a smooth bend."""
+"""A view of a scan: which part of the scan it needs, and where its voxels lie in it.
+
+A ``Frame`` is the map from view voxels to scan voxels: rotation, stretch, shift and a smooth bend. A ``ViewPlan`` adds
+the block of the scan that the view touches. Planning is cheap and needs the scan's file; drawing is costly and needs
+only the plan. So loaders plan, and the device that trains draws.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
+from numpy.typing import NDArray
 from torch import Tensor
 
 #: Control points per axis of the bend.
 CONTROL_POINTS = 5
+
+
+class Scan(Protocol):
+    """A scan on an isotropic grid; ``medlsam.pool.shard.Shard`` is one."""
+
+    @property
+    def shape_zyx(self) -> tuple[int, int, int]:
+        """Voxels along each axis."""
+        ...
+
+    def stored(
+        self, start_zyx: Sequence[int], shape_zyx: Sequence[int]
+    ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+        """A block (Z, Y, X) that lies in the scan, as it is stored; a copy, which outlives the scan.
+
+        Returns:
+            HU and None; or uint8 codes and the HU (256,) of each.
+        """
+        ...
+
+    def values_at(self, voxels_zyx: NDArray[np.integer[Any]]) -> NDArray[Any]:
+        """(N,) HU of (N, 3) voxels that lie in the scan."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,3 +160,63 @@ def random_frame(
         # Neighbouring control points may not cross, or the bend could not be undone.
         bend = control.clip(-2 * bend_voxels, 2 * bend_voxels).astype(np.float32)
     return Frame(shape_zyx, _rotation(angles) * (overall * single)[None], centre, bend)
+
+
+@dataclass(frozen=True, eq=False)
+class ViewPlan:
+    """A view that can be drawn on any device.
+
+    Attributes:
+        block: (Z, Y, X) the part of the scan that the view touches, as stored: HU, or codes.
+        frame: the map from view voxels to voxels of the block.
+        keep: (start, stop) along z, y, x of the view: what lies beyond is cut off by the field of view.
+        levels_hu: (256,) HU of each code; None where the block holds HU. An array, for it travels between processes.
+    """
+
+    block: Tensor
+    frame: Frame
+    keep: tuple[tuple[int, int], ...]
+    levels_hu: NDArray[np.float32] | None = None
+
+    @property
+    def hu(self) -> Tensor:
+        """(Z, Y, X) HU of the block, where it is."""
+        return self.block if self.levels_hu is None else hu_of(self.block, self.levels_hu)
+
+    def draw(self, fill: float) -> Tensor:
+        """(Z, Y, X) HU of the view, where the block is; outside the scan and beyond the cuts ``fill``."""
+        drawn = self.frame.draw(self.hu, fill)
+        (z0, z1), (y0, y1), (x0, x1) = self.keep
+        view = torch.full_like(drawn, fill)
+        view[z0:z1, y0:y1, x0:x1] = drawn[z0:z1, y0:y1, x0:x1]
+        return view
+
+    def uncut(self, points: np.ndarray) -> np.ndarray:
+        """(N,) boolean: which view voxels (N, 3), (x, y, z), the cuts have left."""
+        nearest = np.rint(points)[:, ::-1]
+        low, high = np.array(self.keep).T
+        return np.asarray(((nearest >= low) & (nearest < high)).all(axis=-1))
+
+
+def plan_view(scan: Scan, frame: Frame, keep: tuple[tuple[int, int], ...]) -> ViewPlan:
+    """Cut out of a scan what a view needs.
+
+    Args:
+        scan: only the block is read.
+        frame: from view voxels to voxels of the scan.
+        keep: see ``ViewPlan``.
+    """
+    low, high = frame.reach()
+    size = np.array(scan.shape_zyx[::-1])
+    # One voxel more on either side, so that interpolation at the block's border is that in the scan.
+    start = np.clip(np.floor(low).astype(int) - 1, 0, size - 1)
+    stop = np.clip(np.ceil(high).astype(int) + 2, start + 1, size)
+    (x0, y0, z0), (x1, y1, z1) = start.tolist(), stop.tolist()
+    block, levels_hu = scan.stored((z0, y0, x0), (z1 - z0, y1 - y0, x1 - x0))
+    return ViewPlan(torch.from_numpy(block), replace(frame, centre=frame.centre - start), keep, levels_hu)
+
+
+def hu_of(codes: Tensor, levels_hu: NDArray[np.float32]) -> Tensor:
+    """HU of uint8 codes: float32 of their shape (any), on their device; ``levels_hu`` (256,) is that of each code."""
+    levels = torch.from_numpy(levels_hu).to(codes.device)
+    return levels.index_select(0, codes.flatten().int()).view(codes.shape)

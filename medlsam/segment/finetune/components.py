@@ -19,8 +19,8 @@ from medlsam.io.label_names import read_case_list, read_json
 from medlsam.io.labelled_scans import TemplateCase, find_templates, read_template_labels
 from medlsam.io.read import read_volume
 from medlsam.options import near
+from medlsam.runtime.atomic_files import sha256_of
 from medlsam.volume import Volume, to_canonical
-from medlsam.weights.sums import sha256_of
 
 #: Smaller 2D components are left out, in training and in judging (as in the HCUCH paper, table 4).
 MIN_PIXELS = 10

@@ -35,7 +35,7 @@ from medlsam.weights.store import save_weights
 _LEVELS = 4
 
 
-class CropTuning:
+class CropTuner:
     """``sam-tiny``: the crop depends on the box, so some jittered crops of each component are embedded."""
 
     def __init__(self, segmenter: TinySegmenter) -> None:

@@ -27,8 +27,8 @@ from medlsam.segment.finetune.components import (
     LabelledScan,
     components,
 )
-from medlsam.segment.finetune.options import TuneOptions
-from medlsam.segment.finetune.protocol import Drawn, Embedded, Tuning
+from medlsam.segment.finetune.options import FinetuneOptions
+from medlsam.segment.finetune.protocol import Drawn, Embedded, Tuner
 
 #: Changes when the content of the files changes.
 _LAYOUT = 1
@@ -72,17 +72,17 @@ class EmbeddedScan:
 
 
 def embed_cases(
-    tuning: Tuning,
+    tuner: Tuner,
     signature: str,
     cases: Sequence[LabelledCase],
     folder: Path,
-    options: TuneOptions,
+    options: FinetuneOptions,
     say: Callable[[str], None],
 ) -> list[EmbeddedScan]:
     """Embed labelled scans, one in memory at a time; what the folder has is not computed again.
 
     Args:
-        tuning: the segmenter.
+        tuner: the segmenter.
         signature: sha256 of its file.
         cases: to read.
         folder: of the cache.
@@ -103,19 +103,19 @@ def embed_cases(
                 f"{case.case.labels}: no part of {', '.join(case.names.values()) or 'the chosen structures'} is "
                 "large enough in any slice; leave the scan out"
             )
-        file = folder / f"{_key(tuning, signature, scan, options)}.safetensors"
+        file = folder / f"{_key(tuner, signature, scan, options)}.safetensors"
         if not _readable(file):
             rng = np.random.default_rng([options.seed, *case.name.encode()])
-            _write(file, tuning.embed(scan, parts, options.views, options.jitter, rng), case.name)
+            _write(file, tuner.embed(scan, parts, options.views, options.jitter, rng), case.name)
         found.append(EmbeddedScan(case.name, case.patient, parts, StoredScan(file)))
     return found
 
 
-def _key(tuning: Tuning, signature: str, scan: LabelledScan, options: TuneOptions) -> str:
+def _key(tuner: Tuner, signature: str, scan: LabelledScan, options: FinetuneOptions) -> str:
     what = hashlib.sha256()
     of_embedding = (options.views, options.jitter, options.slices, options.seed)
     grid = scan.image.grid
-    for told in (_LAYOUT, tuning.spec, signature, scan.name, grid, sorted(scan.names.items()), of_embedding):
+    for told in (_LAYOUT, tuner.spec, signature, scan.name, grid, sorted(scan.names.items()), of_embedding):
         what.update(repr(told).encode())
     for array in (scan.image.array, scan.labels.array):
         what.update(str(array.dtype).encode())
@@ -144,8 +144,8 @@ def _write(file: Path, tensors: Embedded, name: str) -> None:
 class SlicesToTrain(Dataset[Drawn]):
     """One item a slice: a component of it at random, with a jittered box (HCUCH paper, Training)."""
 
-    def __init__(self, tuning: Tuning, scans: Iterable[EmbeddedScan], options: TuneOptions) -> None:
-        self.tuning, self.options = tuning, options
+    def __init__(self, tuner: Tuner, scans: Iterable[EmbeddedScan], options: FinetuneOptions) -> None:
+        self.tuner, self.options = tuner, options
         self.rng = np.random.default_rng([options.seed, 1])
         self.slices = [(scan, own) for scan in scans for own in scan.by_slice()]
 
@@ -155,14 +155,14 @@ class SlicesToTrain(Dataset[Drawn]):
     def __getitem__(self, index: int) -> Drawn:
         scan, own = self.slices[index]
         part = own[int(self.rng.integers(len(own)))]
-        return self.tuning.draw(scan.stored, part, self.options.jitter, self.rng)
+        return self.tuner.draw(scan.stored, part, self.options.jitter, self.rng)
 
 
 class ComponentsToScore(Dataset[Drawn]):
     """Every component with its exact box; ``owner`` is the index of its patient in ``patients``."""
 
-    def __init__(self, tuning: Tuning, scans: Sequence[EmbeddedScan]) -> None:
-        self.tuning = tuning
+    def __init__(self, tuner: Tuner, scans: Sequence[EmbeddedScan]) -> None:
+        self.tuner = tuner
         self.patients = sorted({scan.patient for scan in scans})
         self.items = [(scan, part) for scan in scans for part in range(len(scan.parts))]
 
@@ -171,5 +171,5 @@ class ComponentsToScore(Dataset[Drawn]):
 
     def __getitem__(self, index: int) -> Drawn:
         scan, part = self.items[index]
-        drawn = self.tuning.draw(scan.stored, part, 0.0, None)
+        drawn = self.tuner.draw(scan.stored, part, 0.0, None)
         return {**drawn, "owner": torch.tensor(self.patients.index(scan.patient))}

@@ -9,9 +9,8 @@ from typing import Any
 
 from medlsam.errors import UsageError
 from medlsam.io.label_names import read_json
-from medlsam.runtime.atomic_files import write_json
+from medlsam.runtime.atomic_files import sha256_of, write_json
 from medlsam.segment.finetune.components import LabelledCase
-from medlsam.weights.sums import sha256_of
 
 _FORMAT = 1
 
@@ -90,7 +89,7 @@ def write_history(weights: Path, history: History) -> None:
     write_json(history_file(weights), document)
 
 
-def told_cases(cases: Sequence[LabelledCase]) -> dict[str, dict[str, str]]:
+def case_records(cases: Sequence[LabelledCase]) -> dict[str, dict[str, str]]:
     """Scan to its patient and the sha256 of its label map, as a cycle records them."""
     return {case.name: {"patient": case.patient, "labels": case.label_sum()} for case in cases}
 

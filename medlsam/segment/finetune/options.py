@@ -9,7 +9,7 @@ from medlsam.errors import UsageError
 
 
 @dataclass(frozen=True)
-class TuneOptions:
+class FinetuneOptions:
     """How a decoder is fine-tuned. Each field's ``metadata["help"]`` is its flag's help.
 
     Defaults are those of the HCUCH paper (Technical validation, Training) where it names them.

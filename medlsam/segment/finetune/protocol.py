@@ -20,7 +20,7 @@ Embedded = dict[str, Tensor]
 Drawn = dict[str, Tensor]
 
 
-class Tuning(Protocol):
+class Tuner(Protocol):
     """One kind of segmenter, as fine-tuning sees it."""
 
     @property

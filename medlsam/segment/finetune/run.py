@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from medlsam import __version__
+from medlsam._version import __version__
 from medlsam.errors import UsageError
+from medlsam.runtime.atomic_files import sha256_of
 from medlsam.runtime.device import resolve_device
 from medlsam.segment.finetune.components import (
     LabelledCase,
@@ -25,32 +26,31 @@ from medlsam.segment.finetune.components import (
     chosen_names,
     find_labelled,
 )
-from medlsam.segment.finetune.crop_tuner import CropTuning
+from medlsam.segment.finetune.crop_tuner import CropTuner
 from medlsam.segment.finetune.embeddings import EmbeddedScan, embed_cases
 from medlsam.segment.finetune.history import (
     History,
+    case_records,
     new_since,
     read_history,
-    told_cases,
     write_history,
 )
-from medlsam.segment.finetune.options import TuneOptions
-from medlsam.segment.finetune.protocol import Tuning
+from medlsam.segment.finetune.options import FinetuneOptions
+from medlsam.segment.finetune.protocol import Tuner
 from medlsam.segment.finetune.score import (
     Comparison,
-    Judgement,
+    Scores,
     compare,
     judge,
 )
-from medlsam.segment.finetune.slice_tuner import SliceTuning
+from medlsam.segment.finetune.slice_tuner import SliceTuner
 from medlsam.segment.finetune.train import Selection, select_epochs, train
 from medlsam.segment.load import Segmenter, load_segmenter
 from medlsam.segment.sam.model import SamSlices
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
-from medlsam.weights.sums import sha256_of
 
-_DEFAULT = TuneOptions()
+_DEFAULT = FinetuneOptions()
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def finetune(
     patients: Mapping[str, str] | str | Path | None = None,
     cycle: bool = False,
     overwrite: bool = False,
-    options: TuneOptions = _DEFAULT,
+    options: FinetuneOptions = _DEFAULT,
     device: str = "auto",
     cache: str | Path | None = None,
     on_progress: Callable[[str], None] | None = None,
@@ -152,20 +152,20 @@ def finetune(
     history = read_history(output) if cycle else None
     trained, judged = _split(find_labelled(paths, cases, organs, patients), held_out)
     original = load_segmenter(segmenter, where)
-    tuning = tuning_of(original)
-    tuning.check_name(output)
+    tuner = tuner_of(original)
+    tuner.check_name(output)
     history = history or History(original.spec.name, original.signature)
-    trained_on = told_cases(trained)
+    trained_on = case_records(trained)
     new = new_since(history, trained_on)
     _check_cycle(history, original, judged, new, output)
 
-    with _workplace(output, cache) as (folder, embeddings):
-        scans = embed_cases(tuning, original.signature, trained, embeddings, options, say)
-        selection = select_epochs(tuning, scans, options, where, say)
+    with _working_folders(output, cache) as (folder, embeddings):
+        scans = embed_cases(tuner, original.signature, trained, embeddings, options, say)
+        selection = select_epochs(tuner, scans, options, where, say)
         say(f"training on all {len(trained)} scans, {selection.epochs} epochs")
-        decoder = train(tuning, scans, selection.epochs, options, where)
+        decoder = train(tuner, scans, selection.epochs, options, where)
         candidate = folder / output.name
-        tuning.save(decoder.module.to("cpu"), candidate)
+        tuner.save(decoder.module.to("cpu"), candidate)
         compared = None
         if judged:
             before = load_segmenter(output, where) if history.current else original
@@ -185,16 +185,16 @@ def finetune(
     return Finetuned(output, replaced, record["cycle"], tuple(new), selection, compared, record)
 
 
-def tuning_of(segmenter: Segmenter) -> Tuning:
+def tuner_of(segmenter: Segmenter) -> Tuner:
     """How a loaded segmenter is fine-tuned.
 
     Raises:
         UsageError: a kind that cannot be.
     """
     if isinstance(segmenter, TinySegmenter):
-        return CropTuning(segmenter)
+        return CropTuner(segmenter)
     if isinstance(segmenter, WholeSliceSegmenter) and isinstance(segmenter.model, SamSlices):
-        return SliceTuning(segmenter.model)
+        return SliceTuner(segmenter.model)
     raise UsageError(f"{segmenter.spec.name}: fine-tuning knows sam-tiny and models of segment-anything only")
 
 
@@ -242,7 +242,7 @@ def _check_cycle(
 
 
 @contextmanager
-def _workplace(output: Path, cache: str | Path | None) -> Iterator[tuple[Path, Path]]:
+def _working_folders(output: Path, cache: str | Path | None) -> Iterator[tuple[Path, Path]]:
     """A folder for the candidate and one for embeddings; beside the output, where there is room for large files."""
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".medlsam-finetune-") as name:
@@ -258,7 +258,7 @@ def _compare(
 ) -> HeldOut:
     """Judge both files as they are used: loaded, on the scan, with their own second looks."""
     say(f"judging on {len(judged)} held-out scans: before")
-    old: Judgement = judge(before, (case.read() for case in judged))
+    old: Scores = judge(before, (case.read() for case in judged))
     say(f"judging on {len(judged)} held-out scans: after")
     new = judge(after, (case.read() for case in judged))
     against = "previous" if history.current else "original"
@@ -276,7 +276,7 @@ def _record(
     scans: Sequence[EmbeddedScan],
     selection: Selection,
     compared: HeldOut | None,
-    options: TuneOptions,
+    options: FinetuneOptions,
 ) -> dict[str, Any]:
     left_out = compare(
         {p: pair[0] for p, pair in selection.patients.items()},

@@ -19,7 +19,7 @@ from medlsam.segment.prompts import SlicePrompt
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Scores:
     """Dice of one segmenter; every 2D component had its own tight box as the prompt.
 
     Attributes:
@@ -61,7 +61,7 @@ class Comparison:
         return {"n": self.n, **told, "wilcoxon_p": float(f"{self.p:.3g}")}
 
 
-def judge(segmenter: Segmenter, scans: Iterable[LabelledScan]) -> Judgement:
+def judge(segmenter: Segmenter, scans: Iterable[LabelledScan]) -> Scores:
     """Segment labelled scans with their true slice boxes, and score the answers.
 
     Args:
@@ -96,7 +96,7 @@ def judge(segmenter: Segmenter, scans: Iterable[LabelledScan]) -> Judgement:
         values = {name: value for value, name in scan.names.items()}
         for name, mask in found.items():
             by_patient[scan.patient].append(dice(mask, scan.labels.array == values[name]))
-    return Judgement({patient: float(np.mean(own)) for patient, own in by_patient.items()}, single)
+    return Scores({patient: float(np.mean(own)) for patient, own in by_patient.items()}, single)
 
 
 def compare(before: Mapping[Any, float], after: Mapping[Any, float]) -> Comparison:

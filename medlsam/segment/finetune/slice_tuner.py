@@ -37,7 +37,7 @@ class _Decoding(nn.Module):
         self.mask_decoder = deepcopy(network.mask_decoder)
 
 
-class SliceTuning:
+class SliceTuner:
     """SAM and MedSAM: one embedding serves every box in its slice, so boxes are jittered at each draw."""
 
     def __init__(self, model: SamSlices) -> None:

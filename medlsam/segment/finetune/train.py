@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from medlsam.errors import MedlsamError, UsageError
 from medlsam.segment.finetune.embeddings import ComponentsToScore, EmbeddedScan, SlicesToTrain
-from medlsam.segment.finetune.options import TuneOptions
-from medlsam.segment.finetune.protocol import Drawn, Tuning
-from medlsam.segment.sam_tiny.train import hard_dice, soft_dice_loss
+from medlsam.segment.finetune.options import FinetuneOptions
+from medlsam.segment.finetune.protocol import Drawn, Tuner
+from medlsam.training.losses import hard_dice, mask_losses
 
 _SCORED_TOGETHER = 16
 
@@ -32,28 +31,21 @@ class DecoderTuning(LightningModule):
         curve: after each validation, patient to mean Dice over components at the decoder's resolution.
     """
 
-    def __init__(self, tuning: Tuning, options: TuneOptions, patients: Sequence[str] = ()) -> None:
+    def __init__(self, tuner: Tuner, options: FinetuneOptions, patients: Sequence[str] = ()) -> None:
         super().__init__()
-        self.tuning, self.options, self.patients = tuning, options, list(patients)
-        self.module: nn.Module = tuning.trainable()
+        self.tuner, self.options, self.patients = tuner, options, list(patients)
+        self.module: nn.Module = tuner.trainable()
         self.curve: list[dict[str, float]] = []
         self._scores: list[tuple[Tensor, Tensor]] = []
 
     def training_step(self, batch: Drawn, batch_idx: int) -> Tensor:
         """The loss of some components."""
-        logits, quality = self.tuning.decode(self.module, batch)
-        target = batch["target"]
-        dice = soft_dice_loss(logits, target).mean()
-        cross = functional.binary_cross_entropy_with_logits(logits, target)
-        with torch.no_grad():
-            predicted, truth = (logits > 0).flatten(1), (target > 0.5).flatten(1)
-            iou = (predicted & truth).sum(1) / (predicted | truth).sum(1).clamp(min=1)
-        # a small share: the decoder's opinion of its masks must go along with them
-        return dice + cross + 0.1 * functional.mse_loss(quality, iou)
+        logits, quality = self.tuner.decode(self.module, batch)
+        return mask_losses(logits, quality, batch["target"])["loss"]
 
     def validation_step(self, batch: Drawn, batch_idx: int) -> None:
         """Keep the Dice of each component."""
-        logits, _ = self.tuning.decode(self.module, batch)
+        logits, _ = self.tuner.decode(self.module, batch)
         self._scores.append((batch["owner"].cpu(), hard_dice(logits, batch["target"]).float().cpu()))
 
     def on_validation_epoch_end(self) -> None:
@@ -86,9 +78,9 @@ class Selection:
 
 
 def select_epochs(
-    tuning: Tuning,
+    tuner: Tuner,
     scans: Sequence[EmbeddedScan],
-    options: TuneOptions,
+    options: FinetuneOptions,
     device: torch.device,
     say: Callable[[str], None],
 ) -> Selection:
@@ -115,7 +107,7 @@ def select_epochs(
         left_out = set(group.tolist())
         say(f"fold {number} of {len(groups)}, without {', '.join(sorted(left_out))}")
         trained = train(
-            tuning,
+            tuner,
             [scan for scan in scans if scan.patient not in left_out],
             options.epochs,
             options,
@@ -130,17 +122,17 @@ def select_epochs(
 
 
 def train(
-    tuning: Tuning,
+    tuner: Tuner,
     scans: Sequence[EmbeddedScan],
     epochs: int,
-    options: TuneOptions,
+    options: FinetuneOptions,
     device: torch.device,
     validate_on: Sequence[EmbeddedScan] = (),
 ) -> DecoderTuning:
     """Train a decoder from the original weights.
 
     Args:
-        tuning: the segmenter.
+        tuner: the segmenter.
         scans: to train on.
         epochs: how often each slice is seen; with 0 the weights stay the original ones.
         options: of the training.
@@ -150,11 +142,11 @@ def train(
     Raises:
         MedlsamError: the training diverged.
     """
-    scored = ComponentsToScore(tuning, validate_on)
-    trained = DecoderTuning(tuning, options, scored.patients)
+    scored = ComponentsToScore(tuner, validate_on)
+    trained = DecoderTuning(tuner, options, scored.patients)
     order = torch.Generator().manual_seed(options.seed)
     batches = DataLoader(
-        SlicesToTrain(tuning, scans, options), options.batch_size, shuffle=True, generator=order
+        SlicesToTrain(tuner, scans, options), options.batch_size, shuffle=True, generator=order
     )
     held_out = DataLoader(scored, _SCORED_TOGETHER) if len(scored) else None
     with _quiet():

@@ -61,7 +61,7 @@ _OTHERS = (
     _Other(
         ("ema.module.encoder.", "net.encoder.to_half."),
         "a {form} of sam-tiny's training",
-        "write its weights file: python -m medlsam.segment.tiny_train export CHECKPOINT FILE.safetensors",
+        "write its weights file: python -m medlsam.segment.sam_tiny.train export CHECKPOINT FILE.safetensors",
     ),
     _Other(
         ("image_encoder.trunk.", "memory_attention.", "sam_mask_decoder.", "sam_prompt_encoder."),

@@ -64,7 +64,7 @@ class SamSlices:
         boxes: ArrayLike,
         shape_hw: tuple[int, int],
         points: ArrayLike | None = None,
-        hints: Tensor | None = None,
+        mask_prompts: Tensor | None = None,
     ) -> Tensor:
         """Masks of boxes in an encoded slice.
 
@@ -73,7 +73,7 @@ class SamSlices:
             boxes: (N, 4) x0, y0, x1, y1 in continuous pixel indices.
             shape_hw: of the slice.
             points: (N, 2) x, y in continuous pixel indices, each inside its structure; NaN for boxes without.
-            hints: (N, H, W) rough probabilities, SAM's mask prompt; NaN for boxes without.
+            mask_prompts: (N, H, W) probabilities of rough masks; NaN for boxes without.
 
         Returns:
             (N, H, W) float32 logits at the slice's size, on the CPU.
@@ -85,8 +85,8 @@ class SamSlices:
             twice = np.tile(np.asarray(points, dtype=float).reshape(-1, 2), 2)  # a box of one point
             places = torch.as_tensor(scale_boxes(twice, shape_hw, self.spec)[:, :2], device=self.device)
         rough = None
-        if hints is not None:
-            rough = scale_masks(hints, self.spec, prompt_encoder.mask_input_size).to(self.device)
+        if mask_prompts is not None:
+            rough = scale_masks(mask_prompts, self.spec, prompt_encoder.mask_input_size).to(self.device)
         step = _CPU_BOXES if self.device.type == "cpu" else _GPU_BOXES
         masks = [torch.zeros((0, *shape_hw))]
         for start in range(0, len(scaled), step):
@@ -104,7 +104,7 @@ class SamSlices:
             masks.append(restore(logits[:, 0], shape_hw, self.spec).cpu())
         return torch.cat(masks)
 
-    def _prompts(self, boxes: Tensor, points: Tensor | None, hints: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _prompts(self, boxes: Tensor, points: Tensor | None, masks: Tensor | None) -> tuple[Tensor, Tensor]:
         """Sparse and dense embeddings of some boxes, in input pixels, with what else is known of them."""
         prompt_encoder = self.network.prompt_encoder
         places = None
@@ -113,9 +113,9 @@ class SamSlices:
             # label -1 is segment-anything's own "no point here"
             places = (torch.nan_to_num(points)[:, None], torch.where(known, 1, -1)[:, None])
         sparse, dense = prompt_encoder(points=places, boxes=boxes, masks=None)
-        if hints is not None:
-            given = ~hints[:, 0, 0].isnan()
-            _, hinted = prompt_encoder(points=None, boxes=None, masks=torch.nan_to_num(hints)[:, None])
+        if masks is not None:
+            given = ~masks[:, 0, 0].isnan()
+            _, hinted = prompt_encoder(points=None, boxes=None, masks=torch.nan_to_num(masks)[:, None])
             dense = torch.where(given[:, None, None, None], hinted, dense)
         return sparse, dense
 

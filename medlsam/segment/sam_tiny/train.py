@@ -1,14 +1,13 @@
 """Training of ``sam-tiny``.
 
-``python -m medlsam.segment.tiny_train fit --config configs/segmenter_tiny.yaml`` trains (LightningCLI: every
-field of the dataclasses is an option); ``python -m medlsam.segment.tiny_train export CHECKPOINT FILE`` writes
+``python -m medlsam.segment.sam_tiny.train fit --config configs/segmenter_tiny.yaml`` trains (LightningCLI: every
+field of the dataclasses is an option); ``python -m medlsam.segment.sam_tiny.train export CHECKPOINT FILE`` writes
 the weights file.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,15 +16,12 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.cli import LightningCLI
 from torch import Tensor
-from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from medlsam.runtime.device import lightning_precision, resolve_device
 from medlsam.segment.sam_tiny.network import TinyConfig, TinySam
-from medlsam.segment.sam_tiny.train_arrays import build_pool, load_pool
+from medlsam.segment.sam_tiny.train_arrays import build_arrays, load_arrays
 from medlsam.segment.sam_tiny.train_boxes import SamplingConfig
 from medlsam.segment.sam_tiny.train_samples import (
     Sample,
@@ -33,7 +29,10 @@ from medlsam.segment.sam_tiny.train_samples import (
     SampleStream,
     collect_shapes,
 )
-from medlsam.segment.sam_tiny.train_weights import export, start_weights
+from medlsam.training.cli import TrainingCLI
+from medlsam.training.losses import hard_dice, mask_losses
+from medlsam.training.schedule import warmup_cosine
+from medlsam.weights.store import load_weights, save_weights
 
 # true slice boxes, jittered ones, ones as wrong as located ones, and these with other patients' mean shape or with
 # a point inside or outside (as shares of exact boxes, of jittered ones, and of samples with points)
@@ -46,24 +45,6 @@ VALIDATION = {
 }
 #: Every so many batches come without points: a prompt without any has fewer tokens.
 _WITHOUT_POINTS = 2
-
-
-def soft_dice_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """1 - Dice of each crop, (B,); crops (B, H, W) with an empty target count 0 (cross-entropy has them)."""
-    probability = logits.sigmoid().flatten(1)
-    target = target.flatten(1)
-    overlap = 2 * (probability * target).sum(1) + 1
-    loss = 1 - overlap / (probability.sum(1) + target.sum(1) + 1)
-    return torch.where(target.sum(1) >= 1, loss, torch.zeros_like(loss))
-
-
-def hard_dice(logits: Tensor, target: Tensor) -> Tensor:
-    """Dice of the thresholded masks of each crop, (B,); 1 where both are empty."""
-    predicted, truth = (logits > 0).flatten(1), (target > 0.5).flatten(1)
-    both = predicted.sum(1) + truth.sum(1)
-    return torch.where(
-        both > 0, 2 * (predicted & truth).sum(1) / both.clamp(min=1), torch.ones(len(logits)).to(both)
-    )
 
 
 class TinyTraining(lightning.LightningModule):
@@ -98,7 +79,7 @@ class TinyTraining(lightning.LightningModule):
         self.save_hyperparameters({"net": asdict(self.net_config)})
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.warmup_steps, self.total_steps = warmup_steps, total_steps
-        self.minutes, self.started = minutes, 0.0
+        self.minutes = minutes
         self.net = TinySam(self.net_config)
         if init_from is not None:
             self.net.load_state_dict(start_weights(Path(init_from), self.net))
@@ -109,13 +90,7 @@ class TinyTraining(lightning.LightningModule):
         """The parts of the loss for one batch, and their sum under ``loss``."""
         points = batch["points"] if with_points else None
         logits, quality = self.net(batch["crop"], batch["box"], batch["error"], batch["prior"], points)
-        logits, quality, target = logits.float(), quality.float(), batch["mask"]
-        dice = soft_dice_loss(logits, target).mean()
-        cross = functional.binary_cross_entropy_with_logits(logits, target)
-        predicted, truth = (logits > 0).flatten(1), (target > 0.5).flatten(1)
-        iou = (predicted & truth).sum(1) / (predicted | truth).sum(1).clamp(min=1)
-        guess = functional.mse_loss(quality, iou)
-        return {"loss": dice + cross + 0.1 * guess, "dice": dice, "cross_entropy": cross, "iou_error": guess}
+        return mask_losses(logits, quality, batch["mask"])
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
         """The loss of one batch of crops."""
@@ -153,19 +128,7 @@ class TinyTraining(lightning.LightningModule):
             {"params": kept, "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=self.learning_rate)
-
-        self.started = time.monotonic()
-
-        def factor(step: int) -> float:
-            if step < self.warmup_steps:
-                return (step + 1) / self.warmup_steps
-            done = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
-            if self.minutes is not None:
-                done = (time.monotonic() - self.started) / (60 * self.minutes)
-            return 0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * min(1.0, done))))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return warmup_cosine(optimizer, self.warmup_steps, self.total_steps, floor=0.01, minutes=self.minutes)
 
 
 class _Fixed(Dataset[Sample]):
@@ -181,7 +144,7 @@ class _Fixed(Dataset[Sample]):
         return self.samples[index]
 
 
-class TinyCrops(lightning.LightningDataModule):
+class TinyDataModule(lightning.LightningDataModule):
     """Training crops without end, and fixed validation crops of the held-out cases.
 
     Args:
@@ -217,11 +180,11 @@ class TinyCrops(lightning.LightningDataModule):
     def prepare_data(self) -> None:
         """Build the pool, where a source is given."""
         if self.ct is not None:
-            build_pool(self.ct, self.pool, self.phantoms)
+            build_arrays(self.ct, self.pool, self.phantoms)
 
     def setup(self, stage: str) -> None:
         """Open the pool and draw the validation crops."""
-        cases = load_pool(self.pool)
+        cases = load_arrays(self.pool)
         trained = [case for case in cases if not case.held_out]
         self.source = SampleSource(trained, self.net, self.sampling)
         shapes = collect_shapes(trained)
@@ -269,15 +232,29 @@ class TinyCrops(lightning.LightningDataModule):
         return [DataLoader(fixed, self.batch_size) for fixed in self.validation.values()]
 
 
-class TinyCLI(LightningCLI):
-    """LightningCLI that picks bf16 where the device is fast at it, and float32 elsewhere."""
+def net_state(checkpoint: dict[str, Any], prefix: str = "ema.module.") -> dict[str, Tensor]:
+    """The averaged weights in a training checkpoint; those of the last step with ``net.`` as the prefix."""
+    return {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
 
-    def before_instantiate_classes(self) -> None:
-        """Fill in ``trainer.precision`` when the configuration leaves it open."""
-        trainer = self.config[self.subcommand].trainer if self.subcommand else self.config.trainer
-        if trainer.precision is None:
-            device = resolve_device("cpu" if trainer.accelerator == "cpu" else "auto")
-            trainer.precision = lightning_precision("auto", device)
+
+def start_weights(file: Path, net: TinySam) -> dict[str, Tensor]:
+    """What training starts from: the averaged weights of a checkpoint, or a weights file.
+
+    Args:
+        file: ``.ckpt`` or ``.safetensors``.
+        net: the network that will train; layers that the file lacks are as it has them.
+    """
+    if file.suffix == ".safetensors":
+        state = {name: tensor.float() for name, tensor in load_weights(file, "segmenter")[0].items()}
+    else:
+        state = net_state(torch.load(file, map_location="cpu", weights_only=True))
+    return {**net.state_dict(), **state}
+
+
+def export(checkpoint: Path, target: Path) -> None:
+    """Write a checkpoint's averaged weights as a segmenter file that ``load_segmenter`` reads."""
+    data = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    save_weights(target, net_state(data), data["hyper_parameters"]["net"], kind="segmenter", half=True)
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
@@ -287,7 +264,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
         export(Path(given[1]), Path(given[2]))
         return
     own = None if arguments is None else given
-    TinyCLI(TinyTraining, TinyCrops, args=own, save_config_kwargs={"overwrite": True})
+    TrainingCLI(TinyTraining, TinyDataModule, own)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The training pool of ``sam-tiny``: labelled and unlabelled CT as arrays that are mapped, not read.
 
-``build_pool`` writes ``<case>.image.npy`` (int16 HU), ``<case>.labels.npy`` (uint8) and ``pool.json``.
+``build_arrays`` writes ``<case>.image.npy`` (int16 HU), ``<case>.labels.npy`` (uint8) and ``pool.json``.
 Only cases that training may see go in: the pretrain split of OpenKBP, the cases of ``body/`` that are not for
 evaluation only, and phantoms.
 """
@@ -36,7 +36,7 @@ class Structure:
 
 
 @dataclass
-class PoolCase:
+class TrainingCase:
     """One scan of the pool.
 
     Attributes:
@@ -69,7 +69,7 @@ class PoolCase:
         return array
 
 
-def build_pool(ct: Path, folder: Path, phantoms: int = 0, held_out: int = 16, seed: int = 0) -> None:
+def build_arrays(ct: Path, folder: Path, phantoms: int = 0, held_out: int = 16, seed: int = 0) -> None:
     """Write the pool; cases that are there already are kept.
 
     Args:
@@ -158,11 +158,11 @@ def _write(folder: Path, name: str, image: Volume, labels: Volume | None) -> dic
     return {"spacing_zyx": [float(s) for s in reversed(image.grid.spacing_xyz)]}
 
 
-def load_pool(folder: Path, min_voxels: int = 30) -> list[PoolCase]:
+def load_arrays(folder: Path, min_voxels: int = 30) -> list[TrainingCase]:
     """The cases of a pool with the boxes of their structures.
 
     Args:
-        folder: written by ``build_pool``.
+        folder: written by ``build_arrays``.
         min_voxels: smaller structures are left out.
 
     Raises:
@@ -172,12 +172,12 @@ def load_pool(folder: Path, min_voxels: int = 30) -> list[PoolCase]:
 
     index = folder / INDEX
     if not index.exists():
-        raise UsageError(f"{folder}: no training pool there ({INDEX} is missing); build_pool writes one")
+        raise UsageError(f"{folder}: no training pool there ({INDEX} is missing); build_arrays writes one")
     cases = []
     for name, entry in json.loads(index.read_text(encoding="utf-8"))["cases"].items():
         z, y, x = entry["spacing_zyx"]
         names = {int(k): v for k, v in entry["names"].items()}
-        case = PoolCase(name, entry["group"], (z, y, x), names, folder, entry["held_out"])
+        case = TrainingCase(name, entry["group"], (z, y, x), names, folder, entry["held_out"])
         if names:
             counts = np.bincount(case.labels.ravel(), minlength=256)
             for value, where in enumerate(ndimage.find_objects(np.asarray(case.labels)), start=1):

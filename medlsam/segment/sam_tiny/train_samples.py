@@ -24,7 +24,7 @@ from medlsam.segment.sam_tiny.crops import (
     sample,
 )
 from medlsam.segment.sam_tiny.network import TinyConfig
-from medlsam.segment.sam_tiny.train_arrays import PoolCase, Structure
+from medlsam.segment.sam_tiny.train_arrays import Structure, TrainingCase
 from medlsam.segment.sam_tiny.train_augment import disturb, flood, warp
 from medlsam.segment.sam_tiny.train_boxes import (
     SamplingConfig,
@@ -43,14 +43,14 @@ class SampleSource:
 
     def __init__(
         self,
-        cases: Sequence[PoolCase],
+        cases: Sequence[TrainingCase],
         net: TinyConfig,
         sampling: SamplingConfig,
         shapes: dict[str, list[tuple[str, NDArray[np.uint8]]]] | None = None,
     ) -> None:
         self.cases, self.net, self.sampling = list(cases), net, sampling
         self.shapes = shapes if shapes is not None else collect_shapes(cases)
-        self.groups: dict[str, dict[str, list[tuple[PoolCase, Structure]]]] = {}
+        self.groups: dict[str, dict[str, list[tuple[TrainingCase, Structure]]]] = {}
         for case in self.cases:
             for structure in case.structures:
                 by_name = self.groups.setdefault(case.group, {})
@@ -83,7 +83,7 @@ class SampleSource:
 
     def structure_sample(
         self,
-        case: PoolCase,
+        case: TrainingCase,
         structure: Structure,
         axis: int,
         index: int,
@@ -122,7 +122,9 @@ class SampleSource:
             prior = self._prior(case, structure, index, new, mirrored, rng)
         return self._finish(plane, mask, index, box, error, prior, rng)
 
-    def _past_the_end(self, case: PoolCase, structure: Structure, rng: np.random.Generator) -> Sample | None:
+    def _past_the_end(
+        self, case: TrainingCase, structure: Structure, rng: np.random.Generator
+    ) -> Sample | None:
         low, high = structure.where[0].start, structure.where[0].stop
         upper = bool(rng.random() < 0.5)
         end = high - 1 if upper else low
@@ -149,7 +151,7 @@ class SampleSource:
 
     def _prior(
         self,
-        case: PoolCase,
+        case: TrainingCase,
         structure: Structure,
         index: int,
         moved: NDArray[np.float64],
@@ -231,7 +233,7 @@ def _points(mask: NDArray[np.bool_], box: NDArray[np.float64], rng: np.random.Ge
 class _Plane:
     """A plane of a case with turned millimetre coordinates, in which boxes are upright in the crop."""
 
-    def __init__(self, case: PoolCase, axis: int, angle: float, mirrored: bool) -> None:
+    def __init__(self, case: TrainingCase, axis: int, angle: float, mirrored: bool) -> None:
         self.case, self.axis, self.angle, self.mirrored = case, axis, angle, mirrored
         v, u = (case.spacing_zyx[a] for a in range(3) if a != axis)
         self.spacing_uv = (u, v)
@@ -255,7 +257,7 @@ class _Plane:
         return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
-def collect_shapes(cases: Sequence[PoolCase]) -> dict[str, list[tuple[str, NDArray[np.uint8]]]]:
+def collect_shapes(cases: Sequence[TrainingCase]) -> dict[str, list[tuple[str, NDArray[np.uint8]]]]:
     """Per structure, (case, mask of its box at ``SHAPE_ZYX``) of every case."""
     shapes: dict[str, list[tuple[str, NDArray[np.uint8]]]] = {}
     for case in cases:

@@ -13,10 +13,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from medlsam.errors import WeightsError
-from medlsam.segment.load import WholeSliceSegmenter, load_segmenter
+from medlsam.segment.load import load_segmenter
 from medlsam.segment.registry import SEGMENTERS
 from medlsam.segment.sam.checkpoint import read_checkpoint, recognise
-from medlsam.segment.sam.model import SamSlices, load_sam
+from medlsam.segment.sam.model import SamSlices, build_network, load_sam
+from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.weights.checkpoint import Checkpoint
 from medlsam.weights.store import save_weights
 from tests.segment.sam.test_tiny_vit import published
@@ -57,8 +58,6 @@ def test_models_are_recognised_by_keys_and_shapes(state: dict[str, Tensor], expe
 
 @pytest.mark.parametrize(("size", "name"), [(1024, "mobile_sam"), (256, "litemedsam")])
 def test_tiny_vit_files_need_no_name_and_load_every_value(size: int, name: str, tmp_path: Path) -> None:
-    from medlsam.segment.sam.model import build_network
-
     torch.manual_seed(0)
     state = build_network(f"tiny_vit_{size}").state_dict()  # type: ignore[arg-type]
     if size == 1024:  # as in the published file
@@ -229,7 +228,7 @@ def test_the_models_argument_decides_the_preprocessing(
     path = tmp_path / "model_best.pth"
     torch.save({"w": torch.zeros(1)}, path)
     monkeypatch.setattr(
-        "medlsam.segment.sam.model.load_sam", lambda path, spec, *rest: SamSlices(nn.Module(), spec, CPU)
+        "medlsam.segment.load.load_sam", lambda path, spec, *rest: SamSlices(nn.Module(), spec, CPU)
     )
     for name in ("medsam_vit_b", "sam_vit_b", "mobile_sam", "litemedsam"):
         assert load_segmenter(path, "cpu", model=name).spec is SEGMENTERS[name]

@@ -42,9 +42,9 @@ class CountingModel:
         boxes: ArrayLike,
         shape_hw: tuple[int, int],
         points: ArrayLike | None = None,
-        hints: Tensor | None = None,
+        mask_prompts: Tensor | None = None,
     ) -> Tensor:
-        self.asked.append((points, hints))
+        self.asked.append((points, mask_prompts))
         return embedding.mean() * torch.ones((len(np.asarray(boxes)), *shape_hw))
 
 
@@ -171,7 +171,7 @@ def test_a_folder_is_refused_where_it_cannot_serve(tmp_path: Path) -> None:
     assert named.cache is cache
 
 
-def test_views_points_and_hints_reach_the_model() -> None:
+def test_views_points_and_mask_prompts_reach_the_model() -> None:
     model = CountingModel()
     segmenter = WholeSliceSegmenter(model)
     own = [SlicePrompt(1, (2.0, 3.0, 9.0, 8.0), point_xy=(5.5, 5.5))]
@@ -180,17 +180,17 @@ def test_views_points_and_hints_reach_the_model() -> None:
     )
     found = segmenter.segment(scan(), {"a": own, "b": views})
     assert model.encoded == 2, "a view that holds all of a small slice is the slice itself"
-    points, hints = model.asked[0]
+    points, mask_prompts = model.asked[0]
     assert np.isnan(points[1]).all()
     assert points[0].tolist() == [5.5, 5.5]
-    assert hints is None
-    segmenter.segment(scan(), {"b": [SlicePrompt(1, (4.0, 4.0, 8.0, 8.0))]}, priors=found)
-    _, hints = model.asked[-1]
+    assert mask_prompts is None
+    segmenter.segment(scan(), {"b": [SlicePrompt(1, (4.0, 4.0, 8.0, 8.0))]}, mask_prompts=found)
+    _, mask_prompts = model.asked[-1]
     block = found["b"]
     _, y, x = block.origin_zyx
-    inside = hints[0, y : block.end_zyx[1], x : block.end_zyx[2]]
+    inside = mask_prompts[0, y : block.end_zyx[1], x : block.end_zyx[2]]
     assert np.array_equal(inside.numpy(), block.probability[0])
-    assert float(hints.sum()) == pytest.approx(float(inside.sum()))
+    assert float(mask_prompts.sum()) == pytest.approx(float(inside.sum()))
 
 
 def test_a_view_is_encoded_by_itself_and_its_mask_comes_back_to_its_place() -> None:

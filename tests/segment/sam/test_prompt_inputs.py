@@ -76,13 +76,13 @@ def test_points_are_scaled_as_boxes_are_and_said_to_be_inside(model: SamSlices) 
     assert torch.isfinite(found).all()
 
 
-def test_hints_change_the_boxes_that_have_one(model: SamSlices) -> None:
+def test_mask_prompts_change_the_boxes_that_have_one(model: SamSlices) -> None:
     embedding = model.encode(np.zeros((32, 32), np.int16))
     plain = model.decode(embedding, BOXES, (32, 32))
-    hints = torch.full((2, 32, 32), torch.nan)
-    hints[1] = 0
-    hints[1, 10:20, 10:20] = 1
-    found = model.decode(embedding, BOXES, (32, 32), hints=hints)
+    mask_prompts = torch.full((2, 32, 32), torch.nan)
+    mask_prompts[1] = 0
+    mask_prompts[1, 10:20, 10:20] = 1
+    found = model.decode(embedding, BOXES, (32, 32), mask_prompts=mask_prompts)
     torch.testing.assert_close(found[0], plain[0])
     assert not torch.allclose(found[1], plain[1])
 

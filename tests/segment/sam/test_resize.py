@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medlsam.segment.sam.resize import area, bilinear, spline
+from medlsam.segment.sam.preprocess import area, bilinear, spline
 
 
 def noise(shape: tuple[int, int]) -> np.ndarray:

@@ -26,9 +26,9 @@ from medlsam.segment.sam.preprocess import (
     prepare,
     restore,
     scale_boxes,
+    spline,
     to_bytes,
 )
-from medlsam.segment.sam.resize import spline
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.volume import Volume
 from medlsam.weights.checkpoint import Checkpoint

@@ -12,8 +12,7 @@ from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt, oracle_slices
 from medlsam.segment.sam_tiny.network import TinySam
-from medlsam.segment.sam_tiny.refine import refit
-from medlsam.segment.sam_tiny.segmenter import TinySegmenter
+from medlsam.segment.sam_tiny.segmenter import TinySegmenter, refit
 from medlsam.volume import Volume
 from medlsam.weights.registry import ENTRIES
 from medlsam.weights.store import load_weights

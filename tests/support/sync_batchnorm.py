@@ -1,7 +1,7 @@
-"""Batch normalisation over the batches of all processes, so that their number does not change what is trained.
+"""Batch normalisation over the batches of several CPU processes.
 
-torch's ``SyncBatchNorm`` does this on GPUs only. The same on CPUs is what lets a test without GPUs show that two
-processes train as one does.
+torch's ``SyncBatchNorm`` exists on GPUs only. The same on CPUs lets a test without GPUs show that two processes train
+as one does: ``--trainer.plugins`` takes ``SharedStatistics``.
 """
 
 from __future__ import annotations
@@ -75,17 +75,15 @@ class SharedBatchNorm(_BatchNorm):
 
 
 class SharedStatistics(TorchSyncBatchNorm):
-    """What ``trainer.sync_batchnorm`` means here: torch's layer where there are GPUs, ours on CPUs."""
+    """In place of torch's layers for ``trainer.sync_batchnorm``: ours."""
 
     def apply(self, model: nn.Module) -> nn.Module:
         """Replace the batch normalisation layers; parameters and buffers keep their names."""
-        if dist.get_backend() != "gloo":
-            return super().apply(model)
         return _replace(model, nn.BatchNorm3d, SharedBatchNorm)
 
     def revert(self, model: nn.Module) -> nn.Module:
         """Put plain layers back."""
-        return _replace(super().revert(model), SharedBatchNorm, nn.BatchNorm3d)
+        return _replace(model, SharedBatchNorm, nn.BatchNorm3d)
 
 
 def _replace(model: nn.Module, old: type[_BatchNorm], new: type[_BatchNorm]) -> nn.Module:
