@@ -22,7 +22,7 @@ CONTROL_POINTS = 5
 
 
 class Scan(Protocol):
-    """A scan on an isotropic grid; ``medlsam.pool.shard.Shard`` is one."""
+    """A scan on an isotropic grid, such as those that ``medlsam.pool.packed_scan`` reads."""
 
     @property
     def shape_zyx(self) -> tuple[int, int, int]:
