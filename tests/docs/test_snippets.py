@@ -28,12 +28,12 @@ WITH_BLOCKS = [page for page in PAGES if blocks_of(page)]
 RECORDS = sorted((ROOT / "docs" / "decisions").glob("*/*.md"))
 
 
-def write_case(seed: int, image: Path, labels: Path) -> None:
-    """A small phantom with two labelled structures."""
+def write_case(seed: int, image: Path, labels: Path, structures: tuple[str, ...] = STRUCTURES) -> None:
+    """A small phantom with some labelled structures."""
     made = medlsam.phantom(seed, (6, 6, 6), (340, 460), fov_mm=360)
     table = np.zeros(256, np.uint8)
     for value, name in made.names.items():
-        table[value] = STRUCTURES.index(name) + 1 if name in STRUCTURES else 0
+        table[value] = structures.index(name) + 1 if name in structures else 0
     medlsam.write_volume(made.image, image)
     medlsam.write_volume(type(made.labels)(table[made.labels.array], made.labels.grid), labels)
 
@@ -59,13 +59,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folders and files that the pages speak of, with phantoms in them."""
     folder = tmp_path_factory.mktemp("world")
     names = json.dumps({name: number for number, name in enumerate(STRUCTURES, start=1)})
-    for number in (1, 2, 3):
-        own = folder / "templates" / f"patient-{number}"
-        write_case(number, own / "image.nii.gz", own / "labels.nii.gz")
+    for owner, count, structures in (("templates", 2, STRUCTURES), ("labelled", 3, ("spleen",))):
+        for number in range(1, count + 1):
+            own = folder / owner / f"patient-{number}"
+            write_case(number, own / "image.nii.gz", own / "labels.nii.gz", structures)
     write_case(9, folder / "scans" / "somebody.nii.gz", folder / "labels" / "somebody.nii.gz")
     for owner in ("templates", "labels"):
         (folder / owner / "labels.json").write_text(names)
-    shutil.copytree(folder / "templates", folder / "labelled")
+    (folder / "labelled" / "labels.json").write_text('{"spleen": 1}')
     (folder / "judge.json").write_text('["patient-3"]')
     shutil.copy(folder / "scans" / "somebody.nii.gz", folder / "scan.nii.gz")
     medlsam.load().templates(folder / "templates").save(folder / "organs.medlsam")
