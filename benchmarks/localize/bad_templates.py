@@ -146,7 +146,7 @@ class Bench:
 
     def __init__(self, localizer: SeenOnce, names: Mapping[int, str]) -> None:
         self.localizer, self.names = localizer, dict(names)
-        self._marks: dict[Image, dict[str, OrganSupport]] = {}
+        self._marks: dict[LabelMap, dict[str, OrganSupport]] = {}
         self._answers: dict[tuple[OrganSupport, Image], Candidate] = {}
 
     def marks(self, support: Support) -> dict[str, OrganSupport]:

@@ -6,21 +6,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor
 
+from medlsam.localize.network.relative_distance import predicted_offset
 from medlsam.training.losses import valid_mean
 
 #: Offsets are divided by this before the loss, so that its bend (smooth L1 at 1) lies at 100 mm.
 OFFSET_UNIT_MM = 100.0
-
-
-def predicted_offset(query: Tensor, support: Tensor, range_mm: Tensor) -> Tensor:
-    """d = r * tanh(p_s - p_q), the paper's equation 2: from the query's place to the support's, mm.
-
-    Args:
-        query: (..., 3) latent positions p_q.
-        support: (..., 3) latent positions p_s, broadcast against ``query``.
-        range_mm: (3,) r as (x, y, z).
-    """
-    return range_mm * torch.tanh(support - query)
 
 
 def rdr_loss(positions: Tensor, places: Tensor, range_mm: Tensor, valid: Tensor | None = None) -> Tensor:

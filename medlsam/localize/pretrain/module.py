@@ -20,11 +20,11 @@ from medlsam.localize.network.encoder import (
     EncoderOutput,
     fast_layout,
 )
+from medlsam.localize.network.relative_distance import predicted_offset
 from medlsam.localize.network.sampling import sample_map
 from medlsam.localize.pretrain.datamodule import PretrainDataModule
 from medlsam.localize.pretrain.losses import (
     mss_loss,
-    predicted_offset,
     rdr_loss,
     vote_error_loss,
     window_loss,
