@@ -1,7 +1,7 @@
 """Which parts of the body a scan shows, estimated from the outline, lung and bone of its slices.
 
-An estimate to see what a pool is made of and to weigh its parts, not a label: nobody looked at the scans. How often
-it is right is in ``docs/decisions.md``.
+An estimate to see what a pool is made of and to weigh its parts, not a label: nobody looked at the scans
+(docs/decisions/scale).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ _FACE, _AXIS = np.arange(6), np.arange(6) // 2
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How the consensus search goes about it (chosen on the pretraining split, see docs/decisions.md).
+    """How the consensus search goes about it (chosen on the pretraining split, see docs/decisions/localization).
 
     Attributes:
         windows_mm: half widths of the successive refinement windows; none for the coarse candidate alone.

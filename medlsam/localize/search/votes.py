@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from medlsam.localize.network.relative_distance import predicted_offset
+from medlsam.localize.network.encoder import predicted_offset
 from medlsam.localize.protocol import ScanEmbedding
 
 #: The authors' code starts within ten voxels of 3 mm of the scan's middle.
