@@ -177,7 +177,7 @@ def _usual_jobs(scheduler: str | None) -> int:
 
 def _tell(console: Console, result: BuildResult) -> None:
     """The last words of a build: what was left out and why, and what the pool holds."""
-    from medlsam.pool.reasons import MEANING
+    from medlsam.pool.manifest import MEANING
 
     for reason, meaning in MEANING.items():
         entries = [entry for entry in result.left_out if entry.reason is reason]

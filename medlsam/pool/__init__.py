@@ -5,20 +5,19 @@
 """
 
 from medlsam.pool.build import BuildResult, Progress, build_pool
-from medlsam.pool.manifest import Row
-from medlsam.pool.packed_scan import Shard, write_shard
+from medlsam.pool.manifest import LeftOut, Reason, Row
+from medlsam.pool.packed_scan import PackedScan, write_packed_scan
 from medlsam.pool.reader import Pool, is_pool
-from medlsam.pool.reasons import LeftOut, Reason
 
 __all__ = [
     "BuildResult",
     "LeftOut",
+    "PackedScan",
     "Pool",
     "Progress",
     "Reason",
     "Row",
-    "Shard",
     "build_pool",
     "is_pool",
-    "write_shard",
+    "write_packed_scan",
 ]

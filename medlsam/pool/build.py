@@ -16,8 +16,16 @@ from medlsam.parallel.shared_folder import PREFIX
 from medlsam.pool.deduplicate import settle
 from medlsam.pool.find import Candidate, find_scans
 from medlsam.pool.ingest import SHARDS, Job, do_job
-from medlsam.pool.manifest import Row, digest_of, read_rows, read_spacing, write_pool_file
-from medlsam.pool.reasons import FAILURES, LeftOut, Reason
+from medlsam.pool.manifest import (
+    FAILURES,
+    LeftOut,
+    Reason,
+    Row,
+    digest_of,
+    read_rows,
+    read_spacing,
+    write_pool_file,
+)
 from medlsam.pool.record import RECORDS, read_record, record_path
 from medlsam.pool.run import LocalProcesses, Runner
 from medlsam.runtime.atomic_files import remove_stale

@@ -13,13 +13,14 @@ from pathlib import Path
 from medlsam.pool.manifest import (
     LEFT_OUT,
     MANIFEST,
+    LeftOut,
+    Reason,
     Row,
     read_left_out,
     read_rows,
     write_lines,
     write_pool_file,
 )
-from medlsam.pool.reasons import LeftOut, Reason
 from medlsam.pool.record import RECORDS, Record, read_record, write_record
 
 #: Series of one study that share that much of the shorter one's height show the same.

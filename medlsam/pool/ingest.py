@@ -15,10 +15,9 @@ from medlsam.io.read import read_dicom_slices, read_volume
 from medlsam.pool.body_region import regions
 from medlsam.pool.find import Candidate
 from medlsam.pool.licence import provenance
-from medlsam.pool.manifest import Row
-from medlsam.pool.packed_scan import SUFFIX, write_shard
+from medlsam.pool.manifest import LeftOut, Reason, Row
+from medlsam.pool.packed_scan import SUFFIX, write_packed_scan
 from medlsam.pool.preprocess import LEAST_MM, pixel_hash, prepare
-from medlsam.pool.reasons import LeftOut, Reason
 from medlsam.pool.record import Record, record_path, state_of, write_record
 from medlsam.volume import Volume
 from medlsam.weights.sums import sha256_of
@@ -89,7 +88,7 @@ def _store(job: Job) -> Row | LeftOut:
     shard = f"{SHARDS}/{key[:2]}/{key[:24]}{SUFFIX}"
     path = job.folder / shard
     with _into_the_pool(path):
-        write_shard(path, scan)
+        write_packed_scan(path, scan)
     collection, licence = provenance(candidate.files[0], candidate.root)
     return Row(
         name=f"{candidate.case}-{key[:8]}",

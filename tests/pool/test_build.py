@@ -18,9 +18,9 @@ from medlsam.io.read import read_volume
 from medlsam.phantoms import phantom
 from medlsam.pool import Pool, Reason, build_pool
 from medlsam.pool.body_region import regions
+from medlsam.pool.packed_scan import LEVELS_HU, to_codes
 from medlsam.pool.preprocess import prepare
 from medlsam.pool.run import LocalProcesses
-from medlsam.pool.table import LEVELS_HU, to_codes
 from medlsam.volume import Volume, resample
 from tests.support.pool_data import (
     GRID,
@@ -61,11 +61,11 @@ def test_crops_are_the_prepared_scan(raw, tmp_path):
     pool = Pool(tmp_path / "pool")
     assert len(pool) == 3
     index = [row.case for row in pool.rows].index("case2")
-    shard = pool.shard(index)
+    packed = pool.scan(index)
     scan = read_volume(raw / "files" / "case2.nii.gz")
-    wanted = resample(scan, shard.grid).array
+    wanted = resample(scan, packed.grid).array
     # Sums over another grid differ in the last digit: a few voxels may lie on the other side of a step.
-    read, step = shard.read().array, LEVELS_HU[to_codes(wanted)]
+    read, step = packed.read().array, LEVELS_HU[to_codes(wanted)]
     assert (read == step).mean() > 0.999
     assert np.abs(read - wanted)[(wanted > -224) & (wanted < 224)].max() <= 2.1
     rng = np.random.default_rng(0)

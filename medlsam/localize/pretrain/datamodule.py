@@ -16,7 +16,7 @@ from medlsam.io.read import read_volume
 from medlsam.localize.pretrain.balance import Group
 from medlsam.localize.pretrain.view_pairs import ViewOptions
 from medlsam.phantoms import phantom
-from medlsam.pool.packed_scan import SUFFIX, write_shard
+from medlsam.pool.packed_scan import SUFFIX, write_packed_scan
 from medlsam.pool.preprocess import prepare
 from medlsam.pool.reader import Pool, is_pool
 
@@ -173,7 +173,7 @@ class CTPool(LightningDataModule):
             scan = prepare(volume, self.spacing_mm)
             if scan is None:
                 raise VolumeError(f"{volume.path}: holds nothing but air; leave it out with exclude")
-            write_shard(member.shard, scan)
+            write_packed_scan(member.shard, scan)
 
     def setup(self, stage: str | None = None) -> None:
         """Split the pool into training and validation scans (by the seed; phantoms stay in training)."""

@@ -27,7 +27,7 @@ from medlsam.localize.pretrain.view_pairs import (
     plan_pair,
 )
 from medlsam.localize.pretrain.viewplan import ViewPlan, hu_of
-from medlsam.pool.opened import OpenShards
+from medlsam.pool.reader import OpenScans
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class PairDraws(Dataset[Draw]):
     ) -> None:
         self.scans, self.options, self.spacing_mm, self.seed = scans, options, spacing_mm, seed
         self.augmented, self.transforms = augmented, transforms
-        self._opened = OpenShards()
+        self._opened = OpenScans()
         self._reach = np.cumsum(weights) / np.sum(weights)
 
     def __getitem__(self, index: int) -> Draw:

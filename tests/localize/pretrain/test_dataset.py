@@ -32,7 +32,7 @@ from medlsam.localize.pretrain.intensity import Intensity, change_intensity, dra
 from medlsam.localize.pretrain.view_pairs import AIR_HU, ViewOptions, plan_pair
 from medlsam.localize.pretrain.view_transform import random_frame
 from medlsam.localize.pretrain.viewplan import plan_view
-from medlsam.pool.packed_scan import SUFFIX, Shard, write_shard
+from medlsam.pool.packed_scan import SUFFIX, PackedScan, write_packed_scan
 from medlsam.training import sync_batchnorm as shared_norm
 from medlsam.training.sync_batchnorm import SharedBatchNorm, SharedStatistics
 from medlsam.volume import Volume
@@ -47,7 +47,7 @@ def draws(tmp_path: Path) -> PairDraws:
     paths = [tmp_path / f"{name}{SUFFIX}" for name in "ab"]
     for path in paths:
         array = rng.integers(-1000, 1000, (30, 32, 34)).astype(np.int16)
-        write_shard(path, Volume(array, Grid(array.shape, (4.0, 4.0, 4.0))))
+        write_packed_scan(path, Volume(array, Grid(array.shape, (4.0, 4.0, 4.0))))
     return PairDraws(paths, np.array([1.0, 3.0]), OPTIONS, 4.0, (7,))
 
 
@@ -72,8 +72,8 @@ def test_a_draw_from_a_shard_is_the_draw_from_the_unpacked_scan(tmp_path: Path, 
     """Bit for bit, in a scan with bricks of air, and with views that reach beyond its border."""
     array = np.random.default_rng(0).normal(0, 400, (30, 41, 36)).astype(np.float32)
     array[:, :14, :] = -1024
-    write_shard(tmp_path / "a", Volume(array, Grid(array.shape, (4.0, 4.0, 4.0))))
-    shard, options = Shard(tmp_path / "a"), replace(OPTIONS, far_probability=far, shift_mm=16.0)
+    write_packed_scan(tmp_path / "a", Volume(array, Grid(array.shape, (4.0, 4.0, 4.0))))
+    shard, options = PackedScan(tmp_path / "a"), replace(OPTIONS, far_probability=far, shift_mm=16.0)
     unpacked = ArrayScan(shard.read().array)
     seen = 0
     for seed in range(6):
@@ -93,13 +93,13 @@ def test_a_draw_from_a_shard_is_the_draw_from_the_unpacked_scan(tmp_path: Path, 
 
 def test_planning_unpacks_no_scan(draws: PairDraws, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    codes = Shard._codes
+    codes = PackedScan._codes
 
-    def counted(self: Shard, low: Sequence[int], high: Sequence[int]) -> NDArray[np.uint8]:
+    def counted(self: PackedScan, low: Sequence[int], high: Sequence[int]) -> NDArray[np.uint8]:
         sizes.append(int(np.prod(np.subtract(high, low))))
         return codes(self, low, high)
 
-    monkeypatch.setattr(Shard, "_codes", counted)
+    monkeypatch.setattr(PackedScan, "_codes", counted)
     draws[0]
     assert len(sizes) == 2  # a block for each view, and nothing for the points
     assert max(sizes) < 30 * 32 * 34

@@ -17,7 +17,7 @@ from medlsam.localize.pretrain import validation as watch
 from medlsam.localize.pretrain.datamodule import CTPool, PoolSource
 from medlsam.localize.pretrain.feed import PretrainFeed
 from medlsam.localize.pretrain.module import MedLAMPretraining, cli
-from medlsam.pool import Shard, build_pool
+from medlsam.pool import PackedScan, build_pool
 from medlsam.weights.store import load_weights
 from tests.support.pretrain_data import write_config, write_scans
 
@@ -128,7 +128,7 @@ def test_the_pool_splits_by_seed_and_keeps_phantoms_in_training(scans: Path, tmp
     assert len(pool.held_out) == 1
     assert not set(pool.training) & set(pool.held_out)
     assert sum("phantom" in path.name for path in pool.training) == 2
-    assert all(Shard(path).grid.spacing_xyz == (8.0, 8.0, 8.0) for path in pool.training + pool.held_out)
+    assert all(PackedScan(path).grid.spacing_xyz == (8.0, 8.0, 8.0) for path in pool.training + pool.held_out)
     assert pool.weights.sum() == pytest.approx(0.5 + 0.5)
 
 
