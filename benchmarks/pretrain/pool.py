@@ -1,6 +1,6 @@
 """The pool's layout against others, and what its eight bits cost in HU.
 
-    python benchmarks/pool.py [--ct DIR] [--spacing 4] [--limit 60] [--seconds 5] [--json FILE]
+    python benchmarks/pretrain/pool.py [--ct DIR] [--spacing 4] [--limit 60] [--seconds 5] [--json FILE]
 
 Scans of ``../shared/ct`` (phantoms where there are none) are prepared as ``medlsam pool build`` does and written in
 every layout. Two processes then draw random crops of 64 x 64 x 64 voxels as float32 HU: warm (files open, in memory)

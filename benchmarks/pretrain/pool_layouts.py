@@ -1,4 +1,4 @@
-"""The layouts that ``benchmarks/pool.py`` compares: ours, memory-mapped arrays, Zarr and blosc2."""
+"""The layouts that ``benchmarks/pretrain/pool.py`` compares: ours, memory-mapped arrays, Zarr and blosc2."""
 
 from __future__ import annotations
 

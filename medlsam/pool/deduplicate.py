@@ -1,6 +1,6 @@
-"""The end of a build: which of the prepared scans the pool keeps, and its manifest.
+"""The end of a build: leave out scans that the pool holds twice, and write its manifest.
 
-It looks at all scans together, in an order that depends neither on which of them was ready first nor on how often the
+All scans are looked at together, in an order that depends neither on which of them was ready first nor on how often the
 build was interrupted. Scans that an earlier build has published stay.
 """
 
@@ -27,7 +27,7 @@ from medlsam.pool.record import RECORDS, Record, read_record, write_record
 _SAME_HEIGHT = 0.8
 
 
-def settle(
+def deduplicate(
     folder: Path, spacing_mm: float, left_out: Iterable[LeftOut], roots: Iterable[str], keep_doubles: bool
 ) -> tuple[list[Row], list[LeftOut]]:
     """Leave out duplicates and doubles, remove their shards, and write the manifest.
