@@ -83,8 +83,8 @@ def local_cluster(jobs: int) -> Iterator[distributed.Client]:
     # The second is true in a worker process that is still at importing the program.
     if program == "<stdin>" or getattr(multiprocessing.current_process(), "_inheriting", False):
         raise UsageError(f"workers cannot be started: {_GUARD}")
+    before = set(os.environ)
     with ExitStack() as stack:
-        stack.enter_context(_environment_kept())
         stack.enter_context(dask.config.set(_LOCAL_CONFIG))
         cluster = distributed.LocalCluster(
             # They are started below, so that Ctrl-C meanwhile finds a cluster that it can close.
@@ -100,22 +100,15 @@ def local_cluster(jobs: int) -> Iterator[distributed.Client]:
         )
         stack.enter_context(cluster)
         cluster.scale(jobs)
-        while len(cluster.scheduler.workers) < jobs:
+        scheduler: Any = cluster.scheduler
+        while len(scheduler.workers) < jobs:
             if any(_has_ended(nanny) for nanny in cluster.workers.values()):
                 raise WorkerError(f"the worker processes ended while they were started: {_GUARD}")
             time.sleep(0.02)
+        # Dask has set variables for its workers in this process, which keeps its own.
+        for name in set(os.environ) - before:
+            stack.callback(os.environ.pop, name, None)
         yield stack.enter_context(connected(cluster))
-
-
-@contextmanager
-def _environment_kept() -> Iterator[None]:
-    """Undo what Dask sets in this process's environment for the workers that it starts."""
-    unset = set(dask.config.get("distributed.nanny.pre-spawn-environ")) - set(os.environ)
-    try:
-        yield
-    finally:
-        for name in unset:
-            os.environ.pop(name, None)
 
 
 def _has_ended(nanny: Any) -> bool:

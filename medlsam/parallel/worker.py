@@ -38,7 +38,7 @@ class Job(Protocol[_Contra, Result]):
             MedlsamError: this process cannot do the work.
         """
 
-    def __call__(self, item: _Contra, following: _Contra | None = None) -> Result:
+    def __call__(self, item: _Contra, following: _Contra | None = None, /) -> Result:
         """Work on an item.
 
         Args:

@@ -7,6 +7,9 @@ import hashlib
 import json
 import os
 import pickle
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,8 @@ from medlsam.options import InferenceOptions
 from medlsam.pipeline.model import MedLSAM, load
 from medlsam.pipeline.model_source import ModelSource
 from tests.support.fake_model import FakeModel, fake_model
+from tests.support.paths import ROOT
+from tests.support.processes import of_session, until
 from tests.support.stub_model import draw_ct, template_set
 
 GRID = Grid((16, 24, 28), (1.5, 2.0, 2.5), (10.0, -20.0, 5.0), (-1, 0, 0, 0, -1, 0, 0, 0, 1))
@@ -117,6 +122,61 @@ def test_a_scan_that_kills_its_worker_is_reported_and_the_others_finish(
     found, expected = content(output), content(tmp_path / "serial")
     del found["run.json"]["cases"]["killer"]
     assert found == expected
+
+
+STOPPED = """
+import sys
+from pathlib import Path
+from medlsam.batch import segment_folder
+from medlsam.io.cases import Case
+from tests.support.fake_model import fake_model
+from tests.support.paths import ROOT
+from tests.support.processes import of_session, until
+from tests.support.stub_model import template_set
+
+def tell(progress):
+    print(progress.status, progress.case, flush=True)
+
+if __name__ == "__main__":
+    cases = [Case(Path(path).stem, Path(path)) for path in sys.argv[2:]]
+    segment_folder(fake_model(), template_set(), cases, sys.argv[1], report=False, on_progress=tell, jobs=2)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="processes are looked for in /proc")
+def test_ctrl_c_leaves_a_folder_to_go_on_from_and_no_process(model: FakeModel, tmp_path: Path) -> None:
+    paths = [tmp_path / "scans" / f"{name}.nrrd" for name in ("a", "sleeper", "b")]
+    for number, path in enumerate(paths):
+        write_volume(draw_ct(GRID, seed=number), path)
+    (tmp_path / "script.py").write_text(STOPPED)
+    output = tmp_path / "out"
+    command = [sys.executable, str(tmp_path / "script.py"), str(output), *map(str, paths)]
+    told: list[str] = []
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as program:
+        assert program.stdout is not None
+        while not {"done a", "done b", "running sleeper"} <= set(told):
+            told.append(program.stdout.readline().strip())
+            assert told[-1], program.communicate()
+        # As a terminal does: every process gets it.
+        os.killpg(program.pid, signal.SIGINT)
+        _, errors = program.communicate(timeout=120)
+    assert program.returncode != 0
+    assert errors.strip().splitlines()[-1] == "KeyboardInterrupt"
+    assert errors.count("Traceback") == 1
+    until(lambda: not of_session(program.pid))
+    assert not [f for f in output.iterdir() if f.name.startswith(".")]
+    run = json.loads((output / "run.json").read_text())
+    assert (sorted(run["cases"]), run["finished"]) == (["a", "b"], None)
+    again = segment(model, [Case(path.stem, path) for path in paths if path.stem != "sleeper"], output)
+    assert (again.done, sorted(again.skipped)) == ((), ["a", "b"])
 
 
 def test_localize_goes_over_processes_too(

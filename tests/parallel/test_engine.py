@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import CancelledError
 from functools import partial
 from pathlib import Path
@@ -33,6 +31,7 @@ from tests.support.jobs import (
     square,
 )
 from tests.support.paths import ROOT
+from tests.support.processes import of_session, until
 
 
 def numbers(count: int) -> dict[str, int]:
@@ -314,40 +313,14 @@ def test_a_program_that_workers_cannot_import_fails_with_the_remedy(tmp_path: Pa
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="processes are looked for in /proc")
-@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGKILL])
-def test_no_process_outlives_the_one_that_is_stopped(tmp_path: Path, way: signal.Signals) -> None:
+def test_no_worker_outlives_a_program_that_is_killed(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(WITHOUT_GUARD + SLEEP)
     at_work = tmp_path / "at work"
     at_work.mkdir()
     command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "out"), str(at_work)]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True
-    ) as program:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True) as program:
         until(lambda: len(list(at_work.iterdir())) == 2)
         assert len(of_session(program.pid)) >= 3
-        os.killpg(program.pid, way) if way == signal.SIGINT else program.kill()
-        program.wait(60)
+        program.kill()
     until(lambda: not of_session(program.pid))
-    if way == signal.SIGINT:
-        assert not (tmp_path / "out").exists()
-
-
-def until(true: Any) -> None:
-    """Wait, for a minute at most: other tests may keep the processors busy."""
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def of_session(leader: int) -> list[int]:
-    """All processes, also dead ones that nobody waited for, of a session."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            session = int((place / "stat").read_text().rpartition(")")[2].split()[3])
-        except OSError:  # it ended meanwhile
-            continue
-        if session == leader:
-            found.append(int(place.name))
-    return found
