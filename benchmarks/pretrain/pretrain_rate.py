@@ -1,7 +1,7 @@
 """How fast pretraining can be fed, what its network eats, and what a large run comes to.
 
-    python benchmarks/pretrain_rate.py                                            # configs/pretrain_base_ddp.yaml
-    python benchmarks/pretrain_rate.py --config configs/pretrain_tiny.yaml
+    python benchmarks/pretrain/pretrain_rate.py                                     # configs/pretrain_base_ddp.yaml
+    python benchmarks/pretrain/pretrain_rate.py --config configs/pretrain_tiny.yaml
 
 Measured here: draws that one loader process plans a second (a draw is a pair of views), draws that this device draws
 and augments, its training steps, their floating-point operations, and the size and preparation of real scans.
@@ -25,22 +25,16 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import CT, answer, command, evenly, progress
-from benchmarks.pretrain.pretrain_tables import (
-    Assumed,
-    Rates,
-    Spread,
-    measured,
-    projected,
-)
+from benchmarks.pretrain.pretrain_tables import Assumed, Rates, Spread, measured, projected
 from medlsam.io.cases import find_cases
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
-from medlsam.localize.pretrain.dataset import PairDraws, gather
-from medlsam.localize.pretrain.feed import PretrainFeed
-from medlsam.localize.pretrain.module import MedLAMPretraining, PretrainCLI
+from medlsam.localize.pretrain.datamodule import PretrainDataModule
+from medlsam.localize.pretrain.dataset import PairDataset, collate
+from medlsam.localize.pretrain.module import MedLAMPretraining, cli
 from medlsam.localize.pretrain.view_pairs import AIR_HU
 from medlsam.runtime.device import resolve_device
-from medlsam.volume import Volume, lps_grid, resample
+from medlsam.volume import Image, lps_grid, resample
 
 #: Folders of real scans whose headers are read; one of the last is resampled.
 SCANS = ("openkbp/imagesTr", "body")
@@ -57,8 +51,8 @@ def repeated(work: Callable[[int], object], times: int, clock: Callable[[], floa
     return float(np.median(seconds)), min(seconds), max(seconds)
 
 
-def built(config: Path, folder: str, phantoms: int) -> tuple[MedLAMPretraining, PretrainFeed]:
-    """The module and the feed as configured, on a pool of phantoms."""
+def built(config: Path, folder: str, phantoms: int) -> tuple[MedLAMPretraining, PretrainDataModule]:
+    """The module and the data module as configured, on a pool of phantoms."""
     here = {
         "trainer.accelerator": "cpu",
         "trainer.devices": "1",
@@ -74,9 +68,9 @@ def built(config: Path, folder: str, phantoms: int) -> tuple[MedLAMPretraining, 
         str(config),
         *(part for item in here.items() for part in (f"--{item[0]}", item[1])),
     ]
-    made = PretrainCLI(MedLAMPretraining, PretrainFeed, run=False, args=arguments)
+    made = cli(arguments, run=False)
     assert isinstance(made.model, MedLAMPretraining)
-    assert isinstance(made.datamodule, PretrainFeed)
+    assert isinstance(made.datamodule, PretrainDataModule)
     return made.model, made.datamodule
 
 
@@ -90,24 +84,26 @@ def clock_of(device: torch.device) -> Callable[[], float]:
     return idle if device.type == "cuda" else time.process_time
 
 
-def feeding(model: MedLAMPretraining, feed: PretrainFeed, repeats: int) -> tuple[Spread, float, Spread]:
+def feeding(model: MedLAMPretraining, data: PretrainDataModule, repeats: int) -> tuple[Spread, float, Spread]:
     """Seconds of planning and of drawing a draw, and the megabytes between them."""
-    draws = PairDraws(feed.training, feed.draw_weights, feed.views, feed.spacing_mm, (0,))
+    draws = PairDataset(data.training, data.sampling_weights, data.views, data.spacing_mm, (0,))
     count = 8
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     plan = repeated(lambda n: [draws[n * count + i] for i in range(count)], repeats, time.process_time)
     torch.set_num_threads(threads)
-    batch = gather([draws[i] for i in range(count)]).to(model.device)
+    batch = collate([draws[i] for i in range(count)]).to(model.device)
     render = repeated(lambda _: batch.render(model.encoder.config), repeats, clock_of(model.device))
     size = batch.values.numel() * batch.values.element_size() / count / 1e6
     return _each(plan, count), size, _each(render, count)
 
 
-def eating(model: MedLAMPretraining, feed: PretrainFeed, count: int, repeats: int) -> tuple[Spread, float]:
+def eating(
+    model: MedLAMPretraining, data: PretrainDataModule, count: int, repeats: int
+) -> tuple[Spread, float]:
     """Seconds of a training step and its floating-point operations, for each of its draws."""
-    draws = PairDraws(feed.training, feed.draw_weights, feed.views, feed.spacing_mm, (1,))
-    batch = gather([draws[i] for i in range(count)]).to(model.device).render(model.encoder.config)
+    draws = PairDataset(data.training, data.sampling_weights, data.views, data.spacing_mm, (1,))
+    batch = collate([draws[i] for i in range(count)]).to(model.device).render(model.encoder.config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     gpu = model.device.type == "cuda"
 
@@ -142,13 +138,13 @@ def storing(ct: Path, spacing_mm: float) -> tuple[tuple[float, float], int]:
 
 def preparing(ct: Path, folder: str, spacing_mm: float, repeats: int) -> tuple[Spread, float]:
     """Seconds to read and resample a scan of the usual resolution, made of a real one, and its voxels, millions."""
-    found = read_volume(find_cases(ct / SCANS[-1])[0].path)
+    found = read_image(find_cases(ct / SCANS[-1])[0].path)
     fine = resample(found, lps_grid(found.grid, (0.8, 0.8, 1.5)), fill=AIR_HU)
     path = Path(folder) / "fine.nii.gz"
-    write_volume(Volume(np.rint(fine.array).astype(np.int16), fine.grid), path)
+    write_volume(Image(np.rint(fine.array).astype(np.int16), fine.grid), path)
 
     def prepare(_: int) -> None:
-        volume = read_volume(path)
+        volume = read_image(path)
         resample(volume, lps_grid(volume.grid, (spacing_mm,) * 3), fill=AIR_HU)
 
     return repeated(prepare, repeats, time.process_time), fine.array.size / 1e6
@@ -181,22 +177,22 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode(False):
-        model, feed = built(options.config, folder, options.phantoms)
+        model, data = built(options.config, folder, options.phantoms)
         progress("drawing phantoms")
-        feed.prepare_data()
-        feed.setup()
+        data.prepare_data()
+        data.setup()
         model.to(resolve_device(options.device))
         progress("planning and drawing views")
-        plan, size, render = feeding(model, feed, options.repeats)
+        plan, size, render = feeding(model, data, options.repeats)
         progress("training steps")
-        step, flop = eating(model, feed, options.batch, options.repeats)
+        step, flop = eating(model, data, options.batch, options.repeats)
         progress("reading scans")
-        scan, count = storing(options.ct, feed.spacing_mm)
-        prepare, voxels = preparing(options.ct, folder, feed.spacing_mm, options.repeats)
+        scan, count = storing(options.ct, data.spacing_mm)
+        prepare, voxels = preparing(options.ct, folder, data.spacing_mm, options.repeats)
     rates = Rates(plan, size, render, step, flop, scan, count, prepare, voxels)
     assumed = Assumed(options.draws, options.peak, options.fraction, options.price, options.gpus)
     document = {"measured": asdict(rates), "assumed": asdict(assumed), "device": str(model.device)}
-    answer([measured(rates), projected(rates, assumed, feed.scans_per_step)], document, options.json)
+    answer([measured(rates), projected(rates, assumed, data.scans_per_step)], document, options.json)
 
 
 if __name__ == "__main__":

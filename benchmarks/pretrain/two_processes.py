@@ -1,6 +1,6 @@
 """The loss curves of one process and of two with half of the batch each, in the recipe of the weights that ship.
 
-    python benchmarks/two_processes.py [--steps 60] [--precision 32-true] [--batch 4] [--config FILE]
+    python benchmarks/pretrain/two_processes.py [--steps 60] [--precision 32-true] [--batch 4] [--config FILE]
 
 Both train ``configs/pretrain_tiny.yaml`` (its network, learning rate and warm-up) on phantoms, on CPUs, the second
 over gloo. Printed is how far the losses of the same step are apart; and, to compare, how far one process is from
@@ -56,7 +56,9 @@ def curve(config: Path, place: Path, processes: int, threads: int) -> np.ndarray
     more = ["--trainer.default_root_dir", str(folder), "--trainer.logger", logger]
     more += ["--trainer.devices", str(processes)]
     if processes > 1:
-        more += ["--trainer.strategy", "ddp"]
+        # torch's own layers need GPUs
+        plugins = "[{class_path: tests.support.sync_batchnorm.SharedStatistics}]"
+        more += ["--trainer.strategy", "ddp", "--trainer.plugins", plugins]
     words = [sys.executable, "-m", "medlsam.localize.pretrain.module", "fit", "--config", str(config), *more]
     subprocess.run(
         words, check=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)}, stdout=subprocess.DEVNULL

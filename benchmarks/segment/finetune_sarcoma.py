@@ -1,11 +1,11 @@
 """Fine-tuning on 8 sarcomas, judged on 6 others: Dice with true slice boxes before and after.
 
-    python benchmarks/finetune_sarcoma.py [--segmenter NAME|FILE] [--epochs N] [--output FILE] [--json FILE]
+    python benchmarks/segment/finetune_sarcoma.py [--segmenter NAME|FILE] [--epochs N] [--output FILE] [--json FILE]
 
 The decoder is trained on `lesions/sts_001` to `sts_008` (leave-one-patient-out chooses the number of epochs) and judged
 on `sts_009` to `sts_014`, which nothing of it saw; no weights that ship were trained on any of them. Printed are the
 3D Dice of the patients and the Dice of their 2D components with n and Wilcoxon's p, then both by patient. With
-`--output` the fine-tuned file and its history stay; `--cache` keeps the embeddings for another run. Unless told, 10
+`--output` the fine-tuned file and its history stay; `--cache` keeps the embeddings for another run. By default 10
 slices of a patient and at most 25 epochs: three minutes of one core.
 """
 
@@ -23,13 +23,13 @@ from rich.table import Table
 
 from benchmarks.common import CT, answer, command, progress
 from medlsam.cli.finetune import to_table
-from medlsam.segment.finetune.options import TuneOptions
+from medlsam.segment.finetune.options import FinetuneOptions
 from medlsam.segment.finetune.run import finetune
 
 TRAIN = tuple(f"sts_{number:03d}" for number in range(1, 9))
 JUDGE = tuple(f"sts_{number:03d}" for number in range(9, 15))
 #: Less than the paper's 50 epochs over all slices: the best number of epochs was a small one.
-TRAINING = TuneOptions(epochs=25, slices=10)
+TRAINING = FinetuneOptions(epochs=25, slices=10)
 
 
 def by_patient(record: dict[str, Any]) -> Table:
@@ -44,7 +44,7 @@ def by_patient(record: dict[str, Any]) -> Table:
 
 
 def options() -> argparse.ArgumentParser:
-    """The options of this script; those of the training are the fields of ``TuneOptions``."""
+    """The options of this script; those of the training are the fields of ``FinetuneOptions``."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -54,7 +54,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, metavar="FILE", help="keep the fine-tuned segmenter")
     parser.add_argument("--cache", type=Path, metavar="DIR", help="keep the embeddings")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
-    for item in fields(TuneOptions):
+    for item in fields(FinetuneOptions):
         flag = f"--{item.name.replace('_', '-')}"
         usual = getattr(TRAINING, item.name)
         parser.add_argument(
@@ -65,7 +65,9 @@ def options() -> argparse.ArgumentParser:
 
 def main() -> None:
     arguments = options().parse_args()
-    training = TuneOptions(**{item.name: getattr(arguments, item.name) for item in fields(TuneOptions)})
+    training = FinetuneOptions(
+        **{item.name: getattr(arguments, item.name) for item in fields(FinetuneOptions)}
+    )
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode(mode=False):
         done = finetune(
             arguments.ct / "lesions",

@@ -14,10 +14,10 @@ from medlsam.batch.output import CaseRecord, DoneCase, OutputFolder
 from medlsam.batch.task import Run
 from medlsam.errors import MedlsamError
 from medlsam.io.cases import Case
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.runtime.log_notes import log_notes
 from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Scan:
         notes: warnings of the reader.
     """
 
-    volume: Volume
+    volume: Image
     seconds: float
     notes: list[str]
 
@@ -71,7 +71,7 @@ def read_scan(path: Path) -> Scan:
     """Read a scan; time it and collect the reader's warnings."""
     start = time.perf_counter()
     with log_notes() as notes:
-        volume = read_volume(path)
+        volume = read_image(path)
     return Scan(volume, time.perf_counter() - start, notes)
 
 

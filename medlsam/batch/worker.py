@@ -12,9 +12,9 @@ from medlsam.batch.one_scan import Item, Outcome, Scan, one_scan, read_scan
 from medlsam.batch.output import OutputFolder
 from medlsam.batch.task import Run
 from medlsam.errors import WorkerError
+from medlsam.options import InferenceOptions
 from medlsam.parallel.worker import here
-from medlsam.pipeline.model import MedLSAM
-from medlsam.pipeline.model_source import ModelSource
+from medlsam.pipeline.model import MedLSAM, load
 
 
 class ScanJob:
@@ -73,9 +73,9 @@ class ScanJob:
 
 
 def _unpickled(
-    model: MedLSAM | ModelSource, task: tuple[Any, ...], folder: Path, weights: dict[str, str]
+    model: MedLSAM | InferenceOptions, task: tuple[Any, ...], folder: Path, weights: dict[str, str]
 ) -> ScanJob:
     """The job in a worker process, which writes under a name of its own."""
     command, *rest = task
-    run = Run(command, model.load() if isinstance(model, ModelSource) else model, *rest)
+    run = Run(command, load(model) if isinstance(model, InferenceOptions) else model, *rest)
     return ScanJob(run, OutputFolder(folder, command, here()), weights)

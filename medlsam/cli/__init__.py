@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from medlsam import __version__
+from medlsam._version import __version__
 from medlsam.cli.demo import demo
 from medlsam.cli.evaluate import evaluate
 from medlsam.cli.finetune import finetune

@@ -10,19 +10,19 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from medlsam.cli.common import AsJson, answers, messages, print_json, told
+from medlsam.cli.common import AsJson, answers, messages, print_json, report_errors
 from medlsam.cli.progress import case_bar
-from medlsam.segment.finetune.options import TuneOptions
+from medlsam.segment.finetune.options import FinetuneOptions
 
-_DEFAULT = TuneOptions()
-_HELP = {item.name: item.metadata["help"] for item in fields(TuneOptions)}
+_DEFAULT = FinetuneOptions()
+_HELP = {item.name: item.metadata["help"] for item in fields(FinetuneOptions)}
 
 
 def _training(name: str) -> Any:
     return typer.Option(help=_HELP[name], rich_help_panel="Training")
 
 
-@told
+@report_errors
 def finetune(
     labelled: Annotated[
         list[Path],
@@ -92,7 +92,9 @@ def finetune(
     Image encoder and prompt encoder stay as they are. Leave-one-patient-out chooses the number of epochs. The
     result is one file for `--segmenter FILE`; FILE.history.json beside it tells how it came about.
     """
-    options = TuneOptions(epochs, batch_size, learning_rate, weight_decay, jitter, views, slices, folds, seed)
+    options = FinetuneOptions(
+        epochs, batch_size, learning_rate, weight_decay, jitter, views, slices, folds, seed
+    )
     from medlsam.segment.finetune.run import finetune as tune
 
     console = messages()

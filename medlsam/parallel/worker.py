@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from medlsam import __version__
+from medlsam._version import __version__
 from medlsam.errors import UsageError, WorkerError
 from medlsam.parallel.attempts import TRIES, Attempts
 

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from medlsam.errors import VolumeError
 from medlsam.geometry import Grid
 from medlsam.runtime.atomic_files import atomic_path
-from medlsam.volume import Volume
+from medlsam.volume import Image, Source
 
 SUFFIX = ".ctshard"
 BRICK = 8
@@ -174,9 +174,9 @@ class PackedScan:
         codes[held] = self._bricks[places[held], z, y, x]
         return np.where(inside, self.levels_hu.take(codes), LOWEST).astype(np.float32, copy=False)
 
-    def read(self) -> Volume:
+    def read(self) -> Image:
         """The whole scan: float32 HU on ``grid``."""
-        return Volume(self.crop((0, 0, 0), self.grid.shape_zyx), self.grid, self.path)
+        return Image(self.crop((0, 0, 0), self.grid.shape_zyx), self.grid, Source(self.path))
 
     def _codes(self, low: Sequence[int], high: Sequence[int]) -> NDArray[np.uint8]:
         """uint8 codes of the voxels from ``low`` up to, not including, ``high``, all inside the scan."""
@@ -193,7 +193,7 @@ class PackedScan:
         ]
 
 
-def write_packed_scan(path: Path | str, volume: Volume) -> None:
+def write_packed_scan(path: Path | str, volume: Image) -> None:
     """Pack a scan into a file: whole or not at all, and the same bytes for the same scan.
 
     Args:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from medlsam.errors import UsageError
 from medlsam.pool.manifest import MANIFEST, POOL_FILE, read_rows, read_spacing
 from medlsam.pool.packed_scan import PackedScan
-from medlsam.weights.sums import sha256_of
+from medlsam.runtime.atomic_files import sha256_of
 
 #: Scans that a loader process keeps open.
 MOST_OPEN = 64

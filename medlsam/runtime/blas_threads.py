@@ -1,7 +1,7 @@
-"""numpy's matrix products on one thread: on several they round otherwise, and a result would depend on the machine.
+"""Keep numpy's matrix products on one thread: several round differently, so results would depend on the machine.
 
-OpenBLAS cuts a product into one block a thread, and sums at a block's edge in another order than inside. How many
-threads it has is a matter of cores and of ``OMP_NUM_THREADS``, which a cluster's workers find set. The bits that differ
+OpenBLAS splits a product into one block per thread, and sums in another order at a block's edge than inside. The number
+of threads depends on the cores and on ``OMP_NUM_THREADS``, which clusters set for their workers. The differing bits
 grow: a network that computes in bfloat16 turns them into hundredths of a millimetre.
 """
 
@@ -15,20 +15,20 @@ from contextlib import contextmanager
 from functools import cache
 from typing import NamedTuple
 
-#: What pip's numpy, conda's and a distribution's call the same two functions.
+#: Prefix and suffix of the same two functions in the numpy of pip, of conda and of Linux distributions.
 _AFFIXES = (("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", ""))
 
-# What ``openblas_get_parallel`` says of such a library.
+# ``openblas_get_parallel`` returns this for a library built with OpenMP.
 _OPENMP = 2
 
-# Of the whole process, as OpenBLAS' own number of threads is.
+# State of the whole process, like OpenBLAS' own number of threads.
 _lock = threading.Lock()
 _inside = 0
 _usual = 1
 
 
 class OpenBlas(NamedTuple):
-    """How many threads numpy's OpenBLAS takes for a product: asked, and told."""
+    """Getter and setter of the number of threads that numpy's OpenBLAS uses for a product."""
 
     get: Callable[[], int]
     set: Callable[[int], object]
@@ -36,11 +36,11 @@ class OpenBlas(NamedTuple):
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Let numpy multiply on one thread while the block runs; also a decorator, ``@one_blas_thread()``.
+    """Limit numpy's products to one thread while the block runs; also a decorator, ``@one_blas_thread()``.
 
-    Blocks may be nested and may overlap in several threads: the usual number comes back with the last one's end.
-    torch's threads are its own (``torch.set_num_threads``). Nothing is done where numpy has another BLAS than OpenBLAS,
-    or one that is built with OpenMP, whose threads torch may share.
+    Blocks may be nested and may overlap in several threads: the end of the last one restores the usual number.
+    torch has threads of its own (``torch.set_num_threads``). Has no effect where numpy uses another BLAS than OpenBLAS,
+    or one built with OpenMP, whose threads torch may share.
     """
     global _inside, _usual
     library = numpy_blas()
@@ -63,10 +63,10 @@ def one_blas_thread() -> Iterator[None]:
 
 @cache
 def numpy_blas() -> OpenBlas | None:
-    """numpy's OpenBLAS; None where numpy has another library (MKL, Apple's), or the system does not tell."""
+    """Find numpy's OpenBLAS; None where numpy uses another library (MKL, Apple's) or none can be found."""
     module = importlib.import_module("numpy._core._multiarray_umath").__file__
     try:
-        # Names are looked up in what the module is linked to as well, so wherever the library lies, it is numpy's.
+        # The lookup covers the libraries that the module is linked to, so it finds numpy's, wherever it lies.
         linked = ctypes.CDLL(module)
     except OSError:
         return None

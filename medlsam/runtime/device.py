@@ -1,4 +1,4 @@
-"""The one place that decides where networks run and in what precision."""
+"""Decide where networks run, in what precision and with how many threads: the only place that does."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from medlsam.errors import UsageError
-from medlsam.options import PRECISIONS, choice
+from medlsam.option_fields import choice
+from medlsam.options import PRECISIONS
 
 _NAME = re.compile(r"(auto|cpu|mps|cuda(?::(?P<index>\d+))?)")
 
 
 def resolve_device(name: str | torch.device = "auto") -> torch.device:
-    """The device of a name.
+    """Turn a name into a device.
 
     Args:
         name: ``auto`` (the first CUDA device, else Apple's, else the CPU), ``cpu``, ``cuda``, ``cuda:N`` or
@@ -44,10 +45,9 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
 
 
 def has_fast_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware.
+    """Tell whether this CPU multiplies bfloat16 in hardware.
 
-    Without it bfloat16 is emulated, which was measured at a hundredth of the speed of float32: see
-    docs/decisions.md.
+    Emulated, bfloat16 was measured at a hundredth of the speed of float32: see docs/decisions/speed.
     """
     try:
         flags = torch.cpu.get_capabilities()
@@ -58,13 +58,13 @@ def has_fast_bf16() -> bool:
 
 
 def autocast_dtype(device: torch.device, precision: str = "auto") -> torch.dtype | None:
-    """The precision of forward passes on a device; None for float32.
+    """Choose the precision of forward passes on a device; None means float32.
 
     Args:
         device: where the network runs.
-        precision: ``auto``: what pays there (CUDA: bfloat16 where the hardware has it, else float16; CPU: bfloat16
-            where the hardware has it, else float32; others: float32). ``float32`` and ``bfloat16`` are taken at their
-            word, also where they are slow.
+        precision: ``auto``: the fastest there (CUDA: bfloat16 where the hardware has it, else float16; CPU: bfloat16
+            where the hardware has it, else float32; others: float32). ``float32`` and ``bfloat16`` are used even
+            where they are slow.
 
     Raises:
         UsageError: an unknown precision.
@@ -79,16 +79,16 @@ def autocast_dtype(device: torch.device, precision: str = "auto") -> torch.dtype
 
 
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager[object]:
-    """A context in which forward passes run in ``autocast_dtype(device, precision)``; nothing where that is None."""
+    """Return a context in which forward passes run in ``autocast_dtype(device, precision)``."""
     dtype = autocast_dtype(device, precision)
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
 def lightning_precision(precision: str, device: torch.device) -> str:
-    """Lightning's name of a training precision, with ``auto`` filled in for the device.
+    """Translate a training precision into Lightning's name, filling in ``auto`` for the device.
 
     Args:
-        precision: ``auto``, or a name of Lightning's (``bf16-mixed``, ``32-true``, ...), passed through.
+        precision: ``auto``, or one of Lightning's names (``bf16-mixed``, ``32-true``, ...), passed through.
         device: where the training runs.
     """
     if precision != "auto":
@@ -98,10 +98,10 @@ def lightning_precision(precision: str, device: torch.device) -> str:
 
 
 def limit_threads(threads: int) -> None:
-    """Let this process compute with so many threads, where several share the processors.
+    """Limit the threads of this process, where several processes share the processors.
 
     Args:
-        threads: of torch and of SimpleITK; 1 or more.
+        threads: 1 or more, for torch and for SimpleITK.
     """
     import SimpleITK as sitk  # noqa: N813
 

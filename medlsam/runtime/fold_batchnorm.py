@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the convolutions before it: for inference, where it is one scale and shift."""
+"""Fold batch normalisation into the preceding convolutions, for inference, where it is one scale and shift."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ _NORMALISATIONS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def folded(network: Module) -> Module:
-    """A copy of a network in evaluation mode that gives the same numbers, to rounding, with fewer passes over them.
+    """Copy a network, with each batch normalisation folded into the convolution before it.
+
+    The copy computes the same numbers, to rounding, in fewer passes over memory.
 
     Args:
-        network: in evaluation mode; wherever a ``Sequential`` has a batch normalisation right after a convolution, the
-            copy has a convolution with other weights and an identity.
+        network: in evaluation mode. Only a normalisation right after a convolution in a ``Sequential`` is folded; an
+            identity takes its place.
     """
     assert not network.training, "statistics of a batch cannot be folded"
     quick = copy.deepcopy(network)

@@ -1,4 +1,4 @@
-"""Seconds spent per stage, for reports that say where the time went."""
+"""Measure the seconds that each stage takes, for reports."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Adds up wall seconds under names: ``with watch("embed"): ...``; read them from ``watch.seconds``."""
+    """Adds up wall seconds by stage: ``with stopwatch("embed"): ...``; read them from ``stopwatch.seconds``."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        """Time what runs inside, also when it raises."""
+        """Time the block, also when it raises."""
         start = time.perf_counter()
         try:
             yield

@@ -1,4 +1,4 @@
-"""Probabilities of single structures, and the one label map that they become."""
+"""Probabilities of single structures, and their assembly into one label map."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from medlsam.errors import GeometryError, UsageError
-from medlsam.geometry import Box, Grid
+from medlsam.geometry import Box, Grid, tight_slices
+from medlsam.options import LabelMapOptions
 from medlsam.segment.prompts import covered, index_box
 
 Labels = NDArray[np.uint8] | NDArray[np.uint16]
+_DEFAULT = LabelMapOptions()
 
 
 @dataclass(frozen=True, eq=False)
 class MaskBlock:
-    """A structure's probability in the part of the scan where it may be; elsewhere it is 0.
+    """The probability of one structure in a part of the scan; outside of the block it is 0.
 
     Attributes:
         origin_zyx: index of the block's first voxel in the canonical array.
@@ -34,36 +36,54 @@ class MaskBlock:
         z, y, x = (start + n for start, n in zip(self.origin_zyx, self.probability.shape, strict=True))
         return (z, y, x)
 
+    def window(self, z: int, window_xyxy: tuple[int, int, int, int]) -> NDArray[np.float32] | None:
+        """Cut a window out of one slice.
+
+        Args:
+            z: slice index of the canonical array.
+            window_xyxy: first and after-last column and row of the canonical array: x0, y0, x1, y1.
+
+        Returns:
+            (rows, columns) probabilities, 0 outside of the block; None where the block lacks the slice.
+        """
+        (first, top, left), (end, bottom, right) = self.origin_zyx, self.end_zyx
+        if not first <= z < end:
+            return None
+        x0, y0, x1, y1 = window_xyxy
+        found = np.zeros((y1 - y0, x1 - x0), np.float32)
+        a, b, c, d = max(top, y0), min(bottom, y1), max(left, x0), min(right, x1)
+        if a < b and c < d:
+            found[a - y0 : b - y0, c - x0 : d - x0] = self.probability[
+                z - first, a - top : b - top, c - left : d - left
+            ]
+        return found
+
 
 def assemble(
     blocks: Mapping[str, MaskBlock],
     values: Mapping[str, int],
     shape_zyx: tuple[int, ...],
-    threshold: float = 0.5,
-    components: str = "largest",
-    overlaps: str = "probability",
+    options: LabelMapOptions = _DEFAULT,
 ) -> Labels:
-    """One label map of all structures.
+    """Assemble one label map of all structures.
 
-    Of each structure the largest connected component (26 neighbours) at or above ``threshold`` counts. Where
-    two overlap the more probable one gets the voxel, the first of the mapping where both are equal; what that
-    cuts off from a structure's largest part goes too.
+    Each structure keeps its largest connected component (26 neighbours) at or above ``threshold``. Where two
+    overlap, the more probable one gets the voxel, the first of the mapping where both are equal; parts that this
+    cuts off from a structure's largest component are removed too.
 
     Args:
         blocks: structure to probability.
         values: structure to label value, 1 to 65535.
         shape_zyx: of the canonical array.
-        threshold: probability from which a voxel belongs to a structure.
-        components: ``all`` keeps every part of a structure.
-        overlaps: ``order`` gives a voxel of two structures to the later of the mapping, as the original
-            writes one mask over another.
+        options: ``components="all"`` keeps every part of a structure; ``overlaps="order"`` gives a voxel of two
+            structures to the later of the mapping, as the original method writes one mask over another.
 
     Returns:
         (Z, Y, X) labels, uint8 where the largest of ``values`` allows, else uint16.
 
     Raises:
         UsageError: a structure without a value, or a value out of range.
-        GeometryError: a block reaches outside of the array.
+        GeometryError: a block extends outside of the array.
     """
     for name, block in blocks.items():
         if name not in values:
@@ -76,8 +96,8 @@ def assemble(
         raise UsageError(f"label values must be 1 to 65535, got {dict(values)}")
     dtype = np.uint8 if max(values.values(), default=0) <= 255 else np.uint16
     labels: Labels = np.zeros(shape_zyx, dtype=dtype)  # type: ignore[assignment]
-    # Crops are several times as large as what is found in them.
-    blocks = {name: trimmed(block, threshold) for name, block in blocks.items()}
+    # Crops are several times as large as the structures in them.
+    blocks = {name: trimmed(block, options.threshold) for name, block in blocks.items()}
     blocks = {name: block for name, block in blocks.items() if block.probability.size}
     if not blocks:
         return labels
@@ -88,16 +108,16 @@ def assemble(
     best = np.zeros(high - low, dtype=np.float32)
     claimed = {}
     for name, block in blocks.items():
-        mask = block.probability >= threshold
-        if components == "largest":
+        mask = block.probability >= options.threshold
+        if options.components == "largest":
             mask = largest_component(mask)
         claimed[name] = int(mask.sum())
         inner = _region(block, low)
-        if overlaps == "probability":
+        if options.overlaps == "probability":
             mask &= (block.probability > best[inner]) | (labels[_region(block)] == 0)
         best[inner][mask] = block.probability[mask]
         labels[_region(block)][mask] = values[name]
-    for name, block in blocks.items() if components == "largest" else ():
+    for name, block in blocks.items() if options.components == "largest" else ():
         part = labels[_region(block)]
         mask = part == values[name]
         if 0 < mask.sum() < claimed[name]:
@@ -106,21 +126,15 @@ def assemble(
 
 
 def trimmed(block: MaskBlock, threshold: float) -> MaskBlock:
-    """The part of a block that holds everything at or above ``threshold``; a view, empty where there is nothing."""
-    box = _filled(block.probability >= threshold)
+    """Trim a block to the voxels at or above ``threshold``; a view, empty where there are none."""
+    box = tight_slices(block.probability >= threshold)
     z, y, x = (start + span.start for start, span in zip(block.origin_zyx, box, strict=True))
     return MaskBlock((z, y, x), block.probability[box])
 
 
-def _filled(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """Where a mask (Z, Y, X) has voxels: one slice an axis, empty ones where it has none."""
-    spans = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
-    return tuple(slice(int(span[0]), int(span[-1]) + 1) if span.size else slice(0, 0) for span in spans)
-
-
 def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest connected part (26 neighbours) of a mask (Z, Y, X); the first of equally large ones."""
-    box = _filled(mask)
+    """Keep the largest connected part (26 neighbours) of a mask (Z, Y, X); the first of equally large ones."""
+    box = tight_slices(mask)
     part = np.ascontiguousarray(mask[box])
     if not part.size:
         return mask.copy()
@@ -136,7 +150,7 @@ def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def shape_prior_block(box: Box, shape_prior: NDArray[np.floating], grid: Grid) -> MaskBlock:
-    """The templates' mean mask, stretched into a box: what one knows without looking at the scan.
+    """Stretch the templates' mean mask into a box: a rough mask that ignores the scan itself.
 
     Args:
         box: LPS mm.
@@ -144,8 +158,8 @@ def shape_prior_block(box: Box, shape_prior: NDArray[np.floating], grid: Grid) -
         grid: canonical grid.
 
     Returns:
-        The voxels whose centres lie in the box, trilinear; an empty block where the box is outside of the
-        scan.
+        The voxels whose centres lie in the box, interpolated trilinearly; an empty block where the box lies
+        outside of the scan.
 
     Raises:
         GeometryError: the grid is not canonical.
@@ -164,7 +178,7 @@ def shape_prior_block(box: Box, shape_prior: NDArray[np.floating], grid: Grid) -
 
 
 def _linear(array: NDArray[np.float32], positions: NDArray[np.float64], axis: int) -> NDArray[np.float32]:
-    """Linear interpolation along one axis at continuous indices, constant beyond the ends."""
+    """Interpolate linearly along one axis at continuous indices, constant beyond the ends."""
     positions = np.clip(positions, 0, array.shape[axis] - 1)
     first = np.floor(positions).astype(int)
     second = np.minimum(first + 1, array.shape[axis] - 1)
@@ -175,7 +189,7 @@ def _linear(array: NDArray[np.float32], positions: NDArray[np.float64], axis: in
 
 
 def _region(block: MaskBlock, origin: NDArray[np.intp] | None = None) -> tuple[slice, ...]:
-    """Where a block lies in an array that begins at ``origin`` (default: the canonical array itself)."""
+    """Locate a block in an array that begins at ``origin`` (default: the canonical array itself)."""
     shift = np.zeros(3, dtype=int) if origin is None else origin
     return tuple(
         slice(int(a - s), int(b - s)) for a, b, s in zip(block.origin_zyx, block.end_zyx, shift, strict=True)

@@ -1,52 +1,22 @@
-"""What every segmenter can do, and how one is loaded."""
+"""Load a segmenter by name, or from a file by recognising its content."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
 from medlsam.errors import WeightsError
+from medlsam.runtime.atomic_files import sha256_of
 from medlsam.runtime.device import resolve_device
-from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.segment.label_map import MaskBlock
-from medlsam.segment.prompts import SlicePrompt
+from medlsam.segment.protocol import Segmenter
 from medlsam.segment.registry import SEGMENTERS, SegmenterSpec
+from medlsam.segment.sam.checkpoint import read_checkpoint, recognise
+from medlsam.segment.sam.model import load_sam
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter
-from medlsam.volume import Volume
-from medlsam.weights.registry import ENTRIES, resolve, sha256_of
+from medlsam.segment.sam_tiny.segmenter import TinySegmenter
+from medlsam.weights.registry import ENTRIES, resolve
 from medlsam.weights.store import is_ours
-
-
-class Segmenter(Protocol):
-    """Boxes in a scan to probabilities."""
-
-    @property
-    def spec(self) -> SegmenterSpec:
-        """Its registry entry."""
-
-    @property
-    def signature(self) -> str:
-        """sha256 of its weights file."""
-
-    def segment(
-        self,
-        volume: Volume,
-        prompts: Mapping[str, Sequence[SlicePrompt]],
-        stopwatch: Stopwatch | None = None,
-        priors: Mapping[str, MaskBlock] | None = None,
-    ) -> dict[str, MaskBlock]:
-        """Segment structures, each in the slices that it has prompts in.
-
-        Args:
-            volume: canonical scan, HU.
-            prompts: structure to prompts; one without any is left out of the answer.
-            stopwatch: gets the seconds of ``encode`` and ``decode``.
-            priors: structure to a rough mask of it, SAM's mask prompt; a structure or slice without one is
-                segmented from its box alone.
-        """
 
 
 def load_segmenter(
@@ -58,15 +28,15 @@ def load_segmenter(
     """Load a segmenter.
 
     Args:
-        name_or_path: a registered name, downloaded where needed, or a file: one that medlsam wrote, or a
+        name_or_path: a registered name, downloaded where needed, or a file: one written by medlsam, or a
             checkpoint of SAM, MedSAM, MobileSAM or LiteMedSAM.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        model: which registered segmenter a file is of, where neither keys nor file name tell.
-        precision: ``auto`` (bfloat16 where the machine is fast at it, else float32), ``float32`` or ``bfloat16``.
+        model: registered name of the model that a file holds, where neither its keys nor its name tell.
+        precision: ``auto`` (bfloat16 where the machine computes it fast, else float32), ``float32`` or ``bfloat16``.
 
     Raises:
-        WeightsError: an unknown name; a file that is absent, damaged, of another kind, or that does not
-            tell which of two models with the same network it is.
+        WeightsError: an unknown name; a file that is absent, damaged, of another kind, or that may be of either of
+            two models with the same network.
         UsageError: a device that this machine does not have, or an unknown precision.
     """
     where = resolve_device(device)
@@ -81,14 +51,7 @@ def load_segmenter(
             f"{path} was written by medlsam and is not {spec.name}; leave the model's name out"
         )
     if ours or (spec and spec.kind == "crop"):
-        from medlsam.segment.sam_tiny.segmenter import TinySegmenter
-
-        tiny: Segmenter = TinySegmenter.load(path, where, precision)
-        return tiny
-
-    from medlsam.segment.sam.checkpoint import read_checkpoint, recognise
-    from medlsam.segment.sam.model import load_sam
-
+        return TinySegmenter.load(path, where, precision)
     checkpoint = read_checkpoint(path)
     digest = sha256_of(path)
     if spec is None:
@@ -97,7 +60,7 @@ def load_segmenter(
 
 
 def _spec_of(path: Path, digest: str, architecture: str) -> SegmenterSpec:
-    """The entry of a file given by path; the wrong one would feed it with the wrong preprocessing."""
+    """Find the entry of a file given by path; a wrong one would mean wrong preprocessing."""
     fitting = [spec for spec in SEGMENTERS.values() if spec.architecture == architecture]
     if len(fitting) == 1:
         return fitting[0]

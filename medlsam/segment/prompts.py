@@ -1,4 +1,4 @@
-"""From a located box to one box prompt a slice. Pure functions of boxes, grids and masks.
+"""Make one box prompt per slice from a located box: pure functions of boxes, grids and masks.
 
 In-plane boxes are continuous pixel indices of the canonical array: pixel ``i`` covers ``i - 0.5`` to
 ``i + 0.5``, so the box around one pixel is ``(i - 0.5, i + 0.5)``.
@@ -14,27 +14,27 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlsam.errors import GeometryError
-from medlsam.geometry import IDENTITY_DIRECTION, Box, Grid
+from medlsam.geometry import IDENTITY_DIRECTION, Box, Grid, filled
 
-# A slice centre this close to a face (in slices) counts as inside: faces come through mm and back.
+# A slice centre this close to a face (in slices) counts as inside: faces were converted to mm and back.
 _TOLERANCE = 1e-6
-# A view of fewer pixels would be magnified beyond what any whole-slice model has seen.
+# A view of fewer pixels would be magnified more than any picture that whole-slice models were trained on.
 _LEAST_VIEW = 64
 
 
 @dataclass(frozen=True)
 class SlicePrompt:
-    """One box in one slice.
+    """A box prompt in one slice.
 
     Attributes:
         z: slice index of the canonical array.
         box_xyxy: x0, y0, x1, y1 in continuous pixel indices, inside the image.
-        point_xy: a place that belongs to the structure, continuous pixel indices, for models that take points.
-        view_xyxy: first and after-last column and row of the part of the slice that a whole-slice model is to
-            look at; None for all of it. Models that cut crops of their own do not read it.
-        error_mm: standard deviation of the box's sides: 0 for a box that somebody drew tightly around the structure
-            in this very slice, None for a located box, whose error is what the segmenter was trained to expect. SAM
-            has no such input; ``sam-tiny`` holds to the sides of a sure box.
+        point_xy: a point inside the structure, continuous pixel indices, for models that take points.
+        view_xyxy: first and after-last column and row of the part of the slice that a whole-slice model encodes;
+            None for the whole slice. Models that cut their own crops ignore it.
+        error_mm: standard deviation of the box's sides: 0 for a box drawn tightly around the structure in this very
+            slice, None for a located box, with the error that the segmenter was trained to expect. SAM has no such
+            input; ``sam-tiny`` keeps to the sides of an exact box.
     """
 
     z: int
@@ -45,7 +45,7 @@ class SlicePrompt:
 
 
 def covered(low: float, high: float, count: int) -> range:
-    """The indices whose centres lie in an interval, at least one where the interval meets the array.
+    """List the indices whose centres lie in an interval; at least one if the interval overlaps the array.
 
     Args:
         low: the interval's start, continuous index.
@@ -65,7 +65,7 @@ def covered(low: float, high: float, count: int) -> range:
 
 
 def index_box(box: Box, grid: Grid) -> NDArray[np.float64]:
-    """(2, 3) continuous indices x, y, z of a box's low and high corner on a canonical grid.
+    """Convert a box to continuous indices on a canonical grid: (2, 3), low and high corner, x, y, z.
 
     Raises:
         GeometryError: the grid's axes do not run along LPS.
@@ -79,7 +79,7 @@ def index_box(box: Box, grid: Grid) -> NDArray[np.float64]:
 
 
 def wpl(box: Box, grid: Grid) -> list[SlicePrompt]:
-    """Whole-box prompts: the same in-plane box on every slice whose centre lies in the 3D box.
+    """Make whole-box prompts: the same in-plane box on every slice whose centre lies in the 3D box.
 
     Args:
         box: LPS mm.
@@ -89,13 +89,13 @@ def wpl(box: Box, grid: Grid) -> list[SlicePrompt]:
 
 
 def spl(slabs: Sequence[Box], box: Box, grid: Grid) -> list[SlicePrompt]:
-    """Slab prompts: each slice of the box takes the slab that its centre lies in.
+    """Make slab prompts: each slice takes the in-plane box of the slab that contains its centre.
 
-    A slice in no slab takes the nearest; one in two slabs that of the nearer centre. Without slabs, ``wpl``.
+    A slice in no slab takes the nearest; one in two slabs takes the nearer centre. Without slabs, as ``wpl``.
 
     Args:
         slabs: boxes of consecutive slabs along z, LPS mm, any order.
-        box: the structure's box, LPS mm: it says which slices there are.
+        box: the structure's box, LPS mm, which determines the slices.
         grid: canonical grid.
     """
     if not slabs:
@@ -112,7 +112,7 @@ def spl(slabs: Sequence[Box], box: Box, grid: Grid) -> list[SlicePrompt]:
 
 
 def profile(box: Box, profile_rows: ArrayLike, grid: Grid) -> list[SlicePrompt]:
-    """Profile prompts: the in-plane box follows the structure's outline from its low to its high end.
+    """Make profile prompts: the in-plane box follows the structure's outline from its low to its high end.
 
     Args:
         box: LPS mm.
@@ -142,7 +142,7 @@ def profile(box: Box, profile_rows: ArrayLike, grid: Grid) -> list[SlicePrompt]:
 
 
 def shrink(prompts: Sequence[SlicePrompt], factor: float) -> list[SlicePrompt]:
-    """The same prompts with boxes scaled about their centres (0.7 keeps 70 % of each edge); none is sure any more.
+    """Scale the boxes about their centres (0.7 keeps 70 % of each edge); their error becomes unknown.
 
     3DLAND prompts MedSAM for lesions with boxes of 70 % and a point in the middle.
     """
@@ -150,7 +150,7 @@ def shrink(prompts: Sequence[SlicePrompt], factor: float) -> list[SlicePrompt]:
 
 
 def with_center_point(prompts: Sequence[SlicePrompt]) -> list[SlicePrompt]:
-    """The same prompts, each with a point at the centre of its box."""
+    """Add a point at the centre of each box."""
     return [
         replace(prompt, point_xy=((x0 + x1) / 2, (y0 + y1) / 2))
         for prompt in prompts
@@ -159,10 +159,10 @@ def with_center_point(prompts: Sequence[SlicePrompt]) -> list[SlicePrompt]:
 
 
 def zoomed(prompts: Sequence[SlicePrompt], zoom: float, shape_hw: tuple[int, int]) -> list[SlicePrompt]:
-    """The same prompts, each with a square view around its box in place of the whole slice.
+    """Add to each prompt a square view around its box, to encode in place of the whole slice.
 
-    The square is moved into the image where it leaves it, and cut where the image is smaller, so that there
-    is as much to see at the border as elsewhere.
+    A square that leaves the image is moved inside, and cut where the image is smaller, so that views at the border
+    show as much as others.
 
     Args:
         prompts: boxes inside the image.
@@ -180,9 +180,9 @@ def zoomed(prompts: Sequence[SlicePrompt], zoom: float, shape_hw: tuple[int, int
 
 
 def oracle_slices(mask: NDArray[np.bool_], origin_zyx: tuple[int, int, int] = (0, 0, 0)) -> list[SlicePrompt]:
-    """The tight box of each slice of a mask; of a reference's, it is what perfect localization would give.
+    """Make the tight box of each slice of a mask; for a reference mask, these are perfect prompts.
 
-    Nothing is wrong with these boxes: ``error_mm`` is 0.
+    Their ``error_mm`` is 0.
 
     Args:
         mask: (Z, Y, X).
@@ -190,8 +190,8 @@ def oracle_slices(mask: NDArray[np.bool_], origin_zyx: tuple[int, int, int] = (0
     """
     found = []
     first_z, first_y, first_x = origin_zyx
-    for z in np.flatnonzero(mask.any(axis=(1, 2))):
-        rows, columns = np.flatnonzero(mask[z].any(axis=1)), np.flatnonzero(mask[z].any(axis=0))
+    for z in filled(mask, 0):
+        rows, columns = filled(mask[z], 0), filled(mask[z], 1)
         x0, x1 = float(columns[0] + first_x), float(columns[-1] + first_x)
         y0, y1 = float(rows[0] + first_y), float(rows[-1] + first_y)
         found.append(SlicePrompt(int(z) + first_z, (x0 - 0.5, y0 - 0.5, x1 + 0.5, y1 + 0.5), error_mm=0.0))
@@ -205,7 +205,7 @@ def _scaled(box_xyxy: tuple[float, float, float, float], factor: float) -> tuple
 
 
 def _window(center: float, side: int, count: int) -> tuple[int, int]:
-    """First and after-last index of ``side`` pixels around a place (in pixel edges), inside 0..count."""
+    """Place ``side`` pixels around a centre (in pixel edges) inside 0..count: first and after-last index."""
     first = min(max(round(center - side / 2), 0), max(count - side, 0))
     return first, min(first + side, count)
 
@@ -216,7 +216,7 @@ def _slices(box: Box, grid: Grid) -> range:
 
 
 def _prompts(grid: Grid, boxes: Iterator[tuple[int, NDArray[np.float64]]]) -> Iterator[SlicePrompt]:
-    """Clip (2, 2) corners x, y to the image; slices whose box vanishes are left out."""
+    """Clip (2, 2) corners x, y to the image, and leave out slices whose box vanishes."""
     edge = np.array([grid.shape_zyx[2], grid.shape_zyx[1]]) - 0.5
     for z, corners in boxes:
         (x0, y0), (x1, y1) = np.clip(corners, -0.5, edge).tolist()

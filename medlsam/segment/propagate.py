@@ -1,16 +1,15 @@
-"""Slices that agree with their neighbours: from the most certain slice outwards, each mask prompts the next.
+"""Propagate masks slice by slice from the most confident one.
 
-Segmented one by one, slices know nothing of each other: a located box that is wrong in one of them gives a hole or a
-bump there. Here the slice whose mask is the most certain is believed, and the next one up and down is asked with the
-box between its own located box and the mask's, and with the mask itself as SAM's mask prompt; and so on until the
-structure ends. What lay beyond that end is gone.
+Segmented one by one, slices ignore each other: a located box that is wrong in one of them causes a hole or a bump
+there. Propagation starts at the slice with the most confident mask. The next slice up and down is segmented with a box
+between its own located box and the mask's box, and with the mask itself as mask prompt; and so on until the structure
+ends. Masks beyond that end are dropped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,24 +17,22 @@ from numpy.typing import NDArray
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt, oracle_slices
-from medlsam.volume import Volume
+from medlsam.segment.protocol import Segmenter
+from medlsam.volume import Image
 
-if TYPE_CHECKING:
-    from medlsam.segment.load import Segmenter
-
-# A mask of fewer pixels is the end of a structure.
+# A structure ends where its mask has fewer pixels.
 _MIN_PIXELS = 3
-# Only slices with so much of the largest mask may start: small masks at the ends are certain of little.
+# Propagation starts only where the mask has this share of the largest one: the small masks at the ends are unreliable.
 _LARGE = 0.5
 
 
 @dataclass(frozen=True)
 class Propagation:
-    """How masks are handed on.
+    """How much neighbouring slices determine each other.
 
     Attributes:
-        share: how far a box is moved from the located one to the neighbour's mask; 1 leaves the located one out.
-        own: weight of what a slice said by itself, beside what it says when its neighbour asks, 0 to 1.
+        share: position of a box between the located one (0) and the one of the neighbour's mask (1).
+        own: weight, 0 to 1, of the slice's own mask beside the mask that its neighbour prompted.
     """
 
     share: float = 0.5
@@ -44,14 +41,14 @@ class Propagation:
 
 @dataclass
 class _Front:
-    """One structure on its way in one direction.
+    """The last slice reached for one structure in one direction.
 
     Attributes:
         name: the structure.
-        key: what it is called in a call of the segmenter: both directions are asked at once.
+        key: its name in a call of the segmenter, which covers both directions.
         step: 1 or -1.
-        z: the slice reached.
-        mask: (H, W) of its answer in the block's plane, probabilities.
+        z: index of the slice.
+        mask: (H, W) probabilities of the slice, in the block's rows and columns.
     """
 
     name: str
@@ -63,32 +60,31 @@ class _Front:
 
 def propagate(
     segmenter: Segmenter,
-    volume: Volume,
+    volume: Image,
     prompts: Mapping[str, Sequence[SlicePrompt]],
     blocks: Mapping[str, MaskBlock],
     options: Propagation,
     stopwatch: Stopwatch | None = None,
 ) -> dict[str, MaskBlock]:
-    """Hand masks on from slice to slice, all structures and both directions in step.
+    """Propagate masks from slice to slice, all structures and both directions in step.
 
     Args:
-        segmenter: asked once for every step; slices that it has encoded already cost it a decoding if it keeps
-            embeddings.
+        segmenter: called once per step; one that keeps embeddings only decodes slices that it encoded before.
         volume: canonical scan, HU.
         prompts: structure to its located boxes.
-        blocks: structure to what its slices said by themselves.
-        options: how.
-        stopwatch: gets the segmenter's seconds.
+        blocks: structure to the probabilities of its slices, segmented one by one.
+        options: weights of the propagation.
+        stopwatch: records the segmenter's seconds.
 
     Returns:
-        Structure to probabilities in blocks of the same place. A structure without a mask in any slice keeps
-        its block. Nothing is looked for past the located ends: what is found there is more often a neighbour.
+        Structure to probabilities, in blocks of the same extent. A structure without a mask in any slice keeps its
+        block. Slices past the located ends are left out: masks found there more often belong to a neighbour.
     """
     boxes = {name: {prompt.z: prompt for prompt in own} for name, own in prompts.items()}
     found: dict[str, MaskBlock] = {}
     fronts: list[_Front] = []
     for name, block in blocks.items():
-        seed = most_certain(block.probability)
+        seed = most_confident(block.probability)
         if seed is None or not boxes[name]:
             found[name] = blocks[name]
             continue
@@ -97,21 +93,23 @@ def propagate(
         z = seed + block.origin_zyx[0]
         fronts += [_Front(name, f"{name}/{s:+d}", s, z, block.probability[seed]) for s in (1, -1)]
     while fronts:
-        asked = {front.key: _next(front, boxes[front.name], blocks[front.name], options) for front in fronts}
-        fronts = [front for front in fronts if asked[front.key] is not None]
+        following = {
+            front.key: [prompt]
+            for front in fronts
+            if (prompt := _next(front, boxes[front.name], blocks[front.name], options)) is not None
+        }
+        fronts = [front for front in fronts if front.key in following]
         if not fronts:
             break
-        answers = segmenter.segment(
-            volume,
-            {front.key: [prompt] for front in fronts if (prompt := asked[front.key]) is not None},
-            stopwatch=stopwatch,
-            priors={front.key: _hint(front, blocks[front.name]) for front in fronts},
-        )
+        masks = {front.key: _mask_prompt(front, blocks[front.name]) for front in fronts}
+        answers = segmenter.segment(volume, following, stopwatch=stopwatch, mask_prompts=masks)
         going = []
         for front in fronts:
             own = blocks[front.name]
             front.z += front.step
-            plane = _plane(answers[front.key], front.z, own)
+            _, y, x = own.origin_zyx
+            plane = answers[front.key].window(front.z, (x, y, own.end_zyx[2], own.end_zyx[1]))
+            assert plane is not None, "segmenters answer for every slice with a prompt"
             plane = (1 - options.own) * plane + options.own * own.probability[front.z - own.origin_zyx[0]]
             if _ends(plane, front.mask):
                 continue
@@ -122,14 +120,14 @@ def propagate(
     return found
 
 
-def most_certain(probability: NDArray[np.float32]) -> int | None:
-    """The slice to start from: of those with a large mask the one whose mask has the highest mean probability.
+def most_confident(probability: NDArray[np.float32]) -> int | None:
+    """Choose the slice to start from: among those with a large mask, the one with the highest mean probability.
 
     Args:
         probability: (Z, Y, X).
 
     Returns:
-        Its index, or None where no slice has a mask.
+        Index of the slice; None where no slice has a mask.
     """
     inside = probability >= 0.5
     area = inside.sum(axis=(1, 2))
@@ -142,41 +140,26 @@ def most_certain(probability: NDArray[np.float32]) -> int | None:
 def _next(
     front: _Front, boxes: Mapping[int, SlicePrompt], block: MaskBlock, options: Propagation
 ) -> SlicePrompt | None:
-    """The prompt of the next slice: between its own box and the mask's; None past the located ends."""
+    """Make the prompt of the next slice: between its own box and the mask's; None past the located ends."""
     z = front.z + front.step
     own = boxes.get(z)
-    if own is None or own.error_mm == 0:  # nothing is better than a true box
+    if own is None or own.error_mm == 0:  # a true box cannot be improved
         return own
     (seen,) = oracle_slices(front.mask[None] >= 0.5, (z, *block.origin_zyx[1:]))
     mixed = options.share * np.array(seen.box_xyxy) + (1 - options.share) * np.array(own.box_xyxy)
     x0, y0, x1, y1 = (float(value) for value in mixed)
-    # the point goes along with the box, where there is one
+    # a point, where there is one, moves with the box
     point = None if own.point_xy is None else ((x0 + x1) / 2, (y0 + y1) / 2)
     return replace(own, box_xyxy=(x0, y0, x1, y1), point_xy=point)
 
 
-def _hint(front: _Front, block: MaskBlock) -> MaskBlock:
-    """The mask of the slice reached, as the next one's mask prompt."""
+def _mask_prompt(front: _Front, block: MaskBlock) -> MaskBlock:
+    """Make the mask prompt of the next slice: the mask of the slice reached."""
     _, y, x = block.origin_zyx
     return MaskBlock((front.z + front.step, y, x), front.mask[None])
 
 
-def _plane(answer: MaskBlock, z: int, like: MaskBlock) -> NDArray[np.float32]:
-    """One slice of an answer in the plane of another block; what lies outside of that is dropped."""
-    plane = np.zeros(like.probability.shape[1:], np.float32)
-    rows, columns = (
-        (max(answer.origin_zyx[axis], like.origin_zyx[axis]), min(answer.end_zyx[axis], like.end_zyx[axis]))
-        for axis in (1, 2)
-    )
-    if rows[0] < rows[1] and columns[0] < columns[1]:
-        (_, y, x), (_, v, u) = like.origin_zyx, answer.origin_zyx
-        plane[rows[0] - y : rows[1] - y, columns[0] - x : columns[1] - x] = answer.probability[
-            z - answer.origin_zyx[0], rows[0] - v : rows[1] - v, columns[0] - u : columns[1] - u
-        ]
-    return plane
-
-
 def _ends(plane: NDArray[np.float32], before: NDArray[np.float32]) -> bool:
-    """Whether a structure ends before this slice: hardly any mask, or none over the neighbour's."""
+    """Tell whether a structure ends before this slice: hardly any mask, or none over the neighbour's."""
     mask = plane >= 0.5
     return bool(mask.sum() < _MIN_PIXELS or not (mask & (before >= 0.5)).any())

@@ -1,72 +1,72 @@
-"""All that is asked of a segmenter about structures in one scan, in the order in which it is asked."""
+"""Requests to a segmenter for the structures of one scan, and the steps that carry them out.
+
+The axial slices are segmented first; then masks are propagated between slices; then the other planes vote.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.planes import SIDES, vote
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.propagate import Propagation, propagate
-from medlsam.volume import Volume
+from medlsam.segment.protocol import Segmenter
+from medlsam.volume import Image
 
-if TYPE_CHECKING:
-    from medlsam.segment.load import Segmenter
-
-# The axial plane is the one that clinical contours are drawn in; the other two together count as much.
+# Clinical contours are drawn in the axial plane; the other two together count as much.
 _AXIAL, _SIDE = 2.0, 1.0
 
 
 @dataclass(frozen=True, eq=False)
-class Ask:
-    """One structure's question.
+class SegmentationRequest:
+    """The prompts for one structure, and how to combine the masks of its slices.
 
     Attributes:
         prompts: one box for each axial slice.
-        sides: plane (see ``axes.SIDES``) to the boxes of its slices; empty where one axis is enough.
-        prior: a rough mask, SAM's mask prompt for the axial slices.
-        propagation: how masks are handed on from slice to slice; None where each slice speaks for itself.
+        sides: name of a plane (see ``planes.SIDES``) to the boxes of its slices; empty to use axial slices alone.
+        mask_prompt: rough mask for the axial slices.
+        propagation: how masks are passed from slice to slice; None segments each slice by itself.
     """
 
     prompts: list[SlicePrompt]
     sides: Mapping[str, list[SlicePrompt]] = field(default_factory=dict)
-    prior: MaskBlock | None = None
+    mask_prompt: MaskBlock | None = None
     propagation: Propagation | None = None
 
 
-def answer(
-    segmenter: Segmenter, volume: Volume, asks: Mapping[str, Ask], stopwatch: Stopwatch | None = None
+def segment_requests(
+    segmenter: Segmenter,
+    volume: Image,
+    requests: Mapping[str, SegmentationRequest],
+    stopwatch: Stopwatch | None = None,
 ) -> dict[str, MaskBlock]:
-    """Segment structures: axial slices, then what is handed on between them, then the other planes' votes.
+    """Segment the requested structures of one scan.
 
-    All structures are asked in one call, so that a model that sees whole slices encodes each of them once.
+    All structures share one call of the segmenter, so that a whole-slice model encodes each slice once.
 
     Args:
-        segmenter: whose masks.
+        segmenter: model to use.
         volume: canonical scan, HU.
-        asks: structure to question; one without prompts is left out of the answer.
-        stopwatch: gets the segmenter's seconds.
+        requests: structure to request; a structure without prompts is left out of the result.
+        stopwatch: records the segmenter's seconds.
     """
-    prompts = {name: ask.prompts for name, ask in asks.items() if ask.prompts}
-    priors = {name: ask.prior for name, ask in asks.items() if ask.prior is not None}
-    blocks = segmenter.segment(volume, prompts, stopwatch=stopwatch, priors=priors)
-    for way in {ask.propagation for ask in asks.values()} - {None}:
-        assert way is not None
-        going = {name: blocks[name] for name in prompts if asks[name].propagation == way}
-        chosen = {name: prompts[name] for name in going}
-        blocks |= propagate(segmenter, volume, chosen, going, way, stopwatch)
+    prompts = {name: request.prompts for name, request in requests.items() if request.prompts}
+    masks = {name: own.mask_prompt for name, own in requests.items() if own.mask_prompt is not None}
+    blocks = segmenter.segment(volume, prompts, stopwatch=stopwatch, mask_prompts=masks)
+    for propagation in {own.propagation for own in requests.values() if own.propagation is not None}:
+        chosen = {name: prompts[name] for name in prompts if requests[name].propagation == propagation}
+        first = {name: blocks[name] for name in chosen}
+        blocks |= propagate(segmenter, volume, chosen, first, propagation, stopwatch)
     votes = {name: [block] for name, block in blocks.items()}
-    for turn in SIDES:
-        aside = {
-            name: own for name, ask in asks.items() if name in blocks and (own := ask.sides.get(turn.name))
-        }
-        if not aside:
+    for plane in SIDES:
+        boxes = {name: own for name in blocks if (own := requests[name].sides.get(plane.name))}
+        if not boxes:
             continue
-        for name, block in segmenter.segment(turn.volume(volume), aside, stopwatch=stopwatch).items():
-            votes[name].append(turn.back(block))
+        for name, block in segmenter.segment(plane.volume(volume), boxes, stopwatch=stopwatch).items():
+            votes[name].append(plane.back(block))
     return {
         name: vote(own, [_AXIAL] + [_SIDE] * (len(own) - 1)) if len(own) > 1 else own[0]
         for name, own in votes.items()

@@ -1,4 +1,4 @@
-"""Reading other people's checkpoints: only tensors are unpickled, and what does not fit is named."""
+"""Read the checkpoints of others: unpickle tensors only, and name the tensors that do not fit a network."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from medlsam.weights.store import describe_file
 _WRAPPERS = ("model", "state_dict")
 # Lightning writes its version under this name beside every state dict.
 _LIGHTNING = "pytorch-lightning_version"
-# Training loops keep their best loss beside the weights as a NumPy number. Rebuilding one runs no code of the
-# file's; the second name is that of NumPy before 2.0.
+# Training loops keep their best loss beside the weights as a NumPy number. Rebuilding one runs no code from the
+# file; the second name is NumPy's before 2.0.
 _NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     np.dtype,
     np.dtypes.Float32DType,
@@ -34,12 +34,12 @@ _NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file of weights holds.
+    """The content of a file of weights.
 
     Attributes:
         state: the tensors by name.
-        beside: names of what a training script left beside them (``epoch``, ``optimizer``, ...); empty for a
-            state dict alone.
+        beside: names of the other entries that a training script saved (``epoch``, ``optimizer``, ...); empty for
+            a plain state dict.
     """
 
     state: dict[str, Tensor]
@@ -54,23 +54,23 @@ class Checkpoint:
 
 
 def read_state_dict(path: str | Path, wanted: str) -> dict[str, Tensor]:
-    """The tensors of a checkpoint: see ``read_checkpoint``."""
+    """Read the tensors of a checkpoint; see ``read_checkpoint``."""
     return read_checkpoint(path, wanted).state
 
 
 def read_checkpoint(path: str | Path, wanted: str) -> Checkpoint:
-    """A checkpoint's tensors, on the CPU, floating ones as float32, and what lies beside them.
+    """Read a checkpoint: its tensors on the CPU, floating ones as float32, and the names beside them.
 
     Training checkpoints (a dictionary with ``model`` or ``state_dict`` beside the optimizer's state) are
-    unwrapped, the prefix ``module.`` of parallel training is taken off.
+    unwrapped; the prefix ``module.`` of parallel training is removed.
 
     Args:
         path: ``.pth``, ``.pt``, ``.tar`` as training scripts call it (zip or old pickle format), or
             ``.safetensors``.
-        wanted: what is needed, for messages: ``wanted: a checkpoint of ...``.
+        wanted: expected content, for messages: ``wanted: a checkpoint of ...``.
 
     Raises:
-        WeightsError: no such file, damaged, or something else than tensors.
+        WeightsError: no such file, damaged, or without a state dict of tensors.
     """
     path = Path(path)
     if not path.is_file():
@@ -98,16 +98,16 @@ def read_checkpoint(path: str | Path, wanted: str) -> Checkpoint:
 def check_fit(
     state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: str | Path, network: str
 ) -> None:
-    """Compare keys and shapes with those of a network.
+    """Check that keys and shapes are those of a network.
 
     Args:
-        state: what the file holds.
+        state: tensors of the file.
         wanted: the network's state dict; only keys and shapes are read.
-        path: where ``state`` came from, for the message.
-        network: what the network is called in the message.
+        path: the file, for the message.
+        network: name of the network, for the message.
 
     Raises:
-        WeightsError: keys that are missing or left over, or shapes that differ.
+        WeightsError: missing or unknown keys, or other shapes.
     """
     problems = {
         "missing": [key for key in wanted if key not in state],
@@ -118,13 +118,13 @@ def check_fit(
             if key in state and state[key].shape != wanted[key].shape
         ],
     }
-    told = [f"{len(keys)} {what} ({few(keys)})" for what, keys in problems.items() if keys]
-    if told:
-        raise WeightsError(f"{path} does not fit {network}: {'; '.join(told)}")
+    differences = [f"{len(keys)} {what} ({few(keys)})" for what, keys in problems.items() if keys]
+    if differences:
+        raise WeightsError(f"{path} does not fit {network}: {'; '.join(differences)}")
 
 
 def few(keys: Iterable[str], limit: int = 3) -> str:
-    """The first keys, for a message."""
+    """Join the first keys, for a message."""
     names = list(keys)
     return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "") if names else "none"
 
@@ -152,7 +152,7 @@ def _read(path: Path, wanted: str) -> Any:
 
 
 def _mentions(path: Path, word: str) -> bool:
-    """Whether a pickled checkpoint holds a word; the pickle is searched, not run."""
+    """Tell whether a pickled checkpoint holds a word, by searching the pickle without running it."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -161,5 +161,5 @@ def _mentions(path: Path, word: str) -> bool:
 
 
 def _is_state(content: Mapping[Any, Any]) -> bool:
-    """Whether every entry is a tensor under a name."""
+    """Tell whether every entry is a named tensor."""
     return bool(content) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items())

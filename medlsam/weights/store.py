@@ -1,14 +1,13 @@
-"""Our own weight files: safetensors with the configuration inside.
+"""This project's own weights files: safetensors with the network's configuration inside.
 
-The metadata key ``medlsam`` holds ``{"format": 1, "kind": ..., "config": {...}}`` as JSON, so a file says
-what it is and how its network is built. Nothing in it is executed when it is read.
+The metadata key ``medlsam`` holds ``{"format": 1, "kind": ..., "config": {...}}`` as JSON, so a file records
+its kind and how to build its network. Reading one executes nothing.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -19,6 +18,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from medlsam.errors import WeightsError
+from medlsam.runtime.atomic_files import atomic_path
 from medlsam.weights.registry import Kind
 
 FORMAT = 1
@@ -38,7 +38,7 @@ def save_weights(
     Args:
         path: the target, ``*.safetensors``.
         state_dict: as ``module.state_dict()`` gives it; moved to the CPU.
-        config: what builds the network again; JSON values only, without NaN.
+        config: settings that rebuild the network; JSON values only, without NaN.
         kind: ``localizer`` or ``segmenter``.
         half: store float32 tensors of two or more axes as float16: half the size. Those of one axis
             (biases, normalisation, running statistics) need the range and cost nothing.
@@ -53,14 +53,8 @@ def save_weights(
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path}: the configuration cannot be written as JSON: {error}") from error
     tensors = {name: _prepared(path, name, tensor, half) for name, tensor in state_dict.items()}
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(to_bytes(tensors, metadata={_KEY: header}))
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(to_bytes(tensors, metadata={_KEY: header}))
 
 
 def load_weights(path: str | Path, kind: Kind) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -68,14 +62,14 @@ def load_weights(path: str | Path, kind: Kind) -> tuple[dict[str, Tensor], dict[
 
     Args:
         path: the file.
-        kind: what is wanted.
+        kind: the kind of weights wanted.
 
     Returns:
         The state dict on the CPU, floating tensors as float32; and the configuration.
 
     Raises:
-        WeightsError: no such file, damaged, not a file of ours (the message says what it looks like), or of
-            the other kind.
+        WeightsError: no such file, damaged, not written by medlsam (the message says what it looks
+            like), or of the other kind.
     """
     found, config = read_header(path)
     if found != kind:
@@ -89,10 +83,10 @@ def load_weights(path: str | Path, kind: Kind) -> tuple[dict[str, Tensor], dict[
 
 
 def read_header(path: str | Path) -> tuple[str, dict[str, Any]]:
-    """The kind and the configuration of a file that ``save_weights`` wrote, without its tensors.
+    """Read the kind and the configuration of a file that ``save_weights`` wrote, without its tensors.
 
     Raises:
-        WeightsError: as ``load_weights``, but for the kind.
+        WeightsError: see ``load_weights``; any kind is accepted.
     """
     if not Path(path).is_file():
         raise WeightsError(f"{path}: there is no such file")
@@ -121,7 +115,7 @@ def read_header(path: str | Path) -> tuple[str, dict[str, Any]]:
 
 
 def is_ours(path: str | Path) -> bool:
-    """Whether a file is safetensors with medlsam's metadata, of whatever kind."""
+    """Tell whether a file is safetensors with medlsam's metadata, of any kind."""
     try:
         with safe_open(path, framework="pt") as file:
             return _KEY in (file.metadata() or {})
@@ -130,7 +124,7 @@ def is_ours(path: str | Path) -> bool:
 
 
 def describe_file(path: str | Path) -> str:
-    """What a file looks like by its first bytes, for messages: "a PyTorch checkpoint (...)", ..."""
+    """Describe a file by its first bytes, for messages: "an empty file", "gzip-compressed, ..."."""
     with open(path, "rb") as stream:
         start = stream.read(512)
     if not start:
@@ -151,7 +145,7 @@ def describe_file(path: str | Path) -> str:
 
 
 def _prepared(path: str | Path, name: str, tensor: Tensor, half: bool) -> Tensor:
-    """A contiguous copy on the CPU that shares memory with no other (safetensors wants both)."""
+    """Copy a tensor to the CPU, contiguous and in memory of its own, as safetensors requires."""
     # torch.tensor.clone() keeps strides; contiguous_format gives channels-last weights their plain order.
     copy = tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format)
     if not copy.is_floating_point():

@@ -27,7 +27,6 @@ from medlsam.io.cases import Case
 from medlsam.io.write import write_volume
 from medlsam.options import InferenceOptions
 from medlsam.pipeline.model import MedLSAM, load
-from medlsam.pipeline.model_source import ModelSource
 from tests.support.fake_model import FakeModel, fake_model
 from tests.support.paths import ROOT
 from tests.support.processes import of_session, until
@@ -223,9 +222,10 @@ def test_a_model_that_cannot_be_sent(model: FakeModel, scans: Path, tmp_path: Pa
 def test_a_loaded_model_travels_as_how_it_was_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.safetensors").touch()
-    source = ModelSource("medlam-tiny", "own.safetensors", "cpu", None, "kept", 1.0, "auto")
-    assert (source.localizer, source.segmenter) == ("medlam-tiny", tmp_path / "own.safetensors")
-    assert source.cache == tmp_path / "kept"
+    source = load(device="cpu", segmenter="own.safetensors", cache="kept").source
+    assert source is not None
+    assert (source.localizer, source.segmenter) == ("medlam-tiny", str(tmp_path / "own.safetensors"))
+    assert source.cache == str(tmp_path / "kept")
     model = load(device="cpu")
     run = Run("localize", model, template_set(), InferenceOptions(), _localize)
     packed = pickle.dumps(ScanJob(run, OutputFolder(tmp_path / "out", "localize")))

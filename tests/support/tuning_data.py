@@ -15,14 +15,14 @@ from medlsam.geometry import Grid
 from medlsam.io.write import write_volume
 from medlsam.runtime.atomic_files import write_json
 from medlsam.segment.finetune.components import LabelledScan
-from medlsam.segment.finetune.crop_tuner import CropTuning
-from medlsam.segment.finetune.slice_tuner import SliceTuning
+from medlsam.segment.finetune.crop_tuner import CropTuner
+from medlsam.segment.finetune.slice_tuner import SliceTuner
 from medlsam.segment.registry import SEGMENTERS
 from medlsam.segment.sam._import import sam_parts
 from medlsam.segment.sam.model import SamSlices
 from medlsam.segment.sam_tiny.network import TinyConfig, TinySam
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
-from medlsam.volume import Volume
+from medlsam.volume import Image, LabelMap
 from medlsam.weights.store import save_weights
 
 SMALL = TinyConfig(
@@ -31,7 +31,7 @@ SMALL = TinyConfig(
 GRID = Grid((5, 28, 36), (1.5, 1.5, 4.0))
 
 
-def egg(seed: int, radius: float = 7.0) -> tuple[Volume, Volume]:
+def egg(seed: int, radius: float = 7.0) -> tuple[Image, LabelMap]:
     """A bright disc in noise under air, and its label, somewhere else in each scan."""
     rng = np.random.default_rng(seed)
     _, y, x = np.meshgrid(*[np.arange(n) for n in GRID.shape_zyx], indexing="ij")
@@ -40,7 +40,7 @@ def egg(seed: int, radius: float = 7.0) -> tuple[Volume, Volume]:
     mask[[0, -1]] = False
     image = np.where(mask, 120, -20) + rng.normal(0, 10, GRID.shape_zyx)
     image[:, :3] = -1000
-    return Volume(image.astype(np.int16), GRID), Volume(mask.astype(np.uint8), GRID)
+    return Image(image.astype(np.int16), GRID), LabelMap(mask.astype(np.uint8), GRID)
 
 
 def scan(seed: int, patient: str = "p") -> LabelledScan:
@@ -97,12 +97,12 @@ def quiet(text: str) -> None:
     del text
 
 
-def crop_tuning() -> CropTuning:
+def crop_tuner() -> CropTuner:
     """Of a sam-tiny with random weights."""
     torch.manual_seed(0)
-    return CropTuning(TinySegmenter(TinySam(SMALL)))
+    return CropTuner(TinySegmenter(TinySam(SMALL)))
 
 
-def slice_tuning() -> SliceTuning:
+def slice_tuner() -> SliceTuner:
     """Of a SAM with random weights."""
-    return SliceTuning(SamSlices(small_sam(), SEGMENTERS["sam_vit_b"], torch.device("cpu")))
+    return SliceTuner(SamSlices(small_sam(), SEGMENTERS["sam_vit_b"], torch.device("cpu")))

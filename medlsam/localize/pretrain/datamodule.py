@@ -1,4 +1,4 @@
-"""What pretraining draws from: pools of ``medlsam pool build``, raw scans and phantoms, read as view pairs."""
+"""Pretraining's data module: pools, raw scans and phantoms, shared among processes and drawn on their devices."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from pathlib import Path
 
 import numpy as np
 from lightning import LightningDataModule
+from numpy.typing import NDArray
+from torch import Tensor
 
 from medlsam.errors import UsageError, VolumeError
 from medlsam.io.cases import find_cases
 from medlsam.io.label_names import read_case_list
-from medlsam.io.read import read_volume
-from medlsam.localize.pretrain.balance import Group
+from medlsam.io.read import read_image
+from medlsam.localize.network.encoder import Encoder
+from medlsam.localize.pretrain.dataset import PairBatch, PairDataset, PairLoader, StepSampler
+from medlsam.localize.pretrain.sampling_weights import Group, balanced_weights
+from medlsam.localize.pretrain.torchio import ValueTransform, check_transforms
 from medlsam.localize.pretrain.view_pairs import ViewOptions
 from medlsam.phantoms import phantom
 from medlsam.pool.packed_scan import SUFFIX, write_packed_scan
@@ -23,6 +28,8 @@ from medlsam.pool.reader import Pool, is_pool
 #: Phantoms of the pool have seeds from here on; validation phantoms from the other. Tests and the demo stay below.
 POOL_PHANTOM_SEED = 100_000
 VALIDATION_PHANTOM_SEED = 200_000
+#: Validation pairs per held-out scan.
+VALIDATION_PAIRS = 4
 _REGIONS = ("body", "head-neck", "thorax", "abdomen", "pelvis")
 
 
@@ -30,11 +37,11 @@ _REGIONS = ("body", "head-neck", "thorax", "abdomen", "pelvis")
 class PoolSource:
     """A pool of ``medlsam pool build``, or a folder of raw scans as ``--images`` takes it.
 
-    Labels are never looked at.
+    Labels are never read.
 
     Attributes:
         path: the folder.
-        weight: share of the draws among all sources (relative).
+        weight: share of the draws, relative to the other sources'.
         cases: ``FILE.json`` or ``FILE.json:key``, a list of case names to keep; all where None. Scans of a pool go by
             their case or their name.
         exclude: case names to leave out.
@@ -48,12 +55,12 @@ class PoolSource:
 
 @dataclass(frozen=True)
 class Member:
-    """One scan to draw from.
+    """A scan to draw from.
 
     Attributes:
         shard: its file.
-        weight: its share of the draws (relative).
-        origin: the raw scan or the seed of the phantom that the shard is made from; None where a pool holds it.
+        weight: its share of the draws, relative.
+        origin: the raw scan, or the seed of the phantom, that the shard is made from; None where a pool holds it.
         group: the collection and the region of the body, where the pool says them.
     """
 
@@ -63,19 +70,22 @@ class Member:
     group: Group | None = None
 
 
-#: Names that a scan goes by, its shard, what that is made from, and its group.
+#: A scan's names, its shard, the origin of that, and its group.
 _Entry = tuple[set[str], Path, Path | int | None, Group | None]
 
 
 def _tag(path: Path) -> str:
-    """Eight characters that tell scans of the same name in different folders apart."""
+    """Tell scans of the same name in different folders apart, by eight characters."""
     return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
 
 
-class CTPool(LightningDataModule):
-    """Unlabelled CT and phantoms for pretraining.
+class PretrainDataModule(LightningDataModule):
+    """View pairs of unlabelled CT and phantoms, for any number of processes.
 
     Pools are read where they lie; ``prepare_data`` makes a shard of every raw scan and phantom under ``cache``.
+    ``scans_per_step`` counts the scans of an optimisation step over all processes, which share them equally, so that
+    one configuration trains the same on one GPU and on eight. Loader processes only plan views, and apply a user's
+    transforms; views are drawn and augmented on the device.
 
     Args:
         sources: where the scans are.
@@ -89,6 +99,10 @@ class CTPool(LightningDataModule):
         spacing_mm: isotropic spacing; must be the encoder's.
         seed: of every draw.
         num_workers: loader processes.
+        balance: 0 draws scans as the sources' weights say, 1 draws every collection and region of the body equally
+            often, as far as the pool knows them; between them a compromise.
+        transforms: torchio transforms of the values of every training view, in HU, one after the other, before the
+            usual changes of intensity; none by default. Transforms that move voxels are refused.
     """
 
     def __init__(
@@ -104,6 +118,8 @@ class CTPool(LightningDataModule):
         spacing_mm: float = 4.0,
         seed: int = 0,
         num_workers: int = 1,
+        balance: float = 0.5,
+        transforms: list[ValueTransform] | None = None,
     ) -> None:
         super().__init__()
         self.sources = sources or []
@@ -115,12 +131,16 @@ class CTPool(LightningDataModule):
         self.spacing_mm, self.seed, self.num_workers = spacing_mm, seed, num_workers
         if not self.sources and not phantoms:
             raise UsageError("the pool is empty: give data.sources, or data.phantoms > 0")
+        if not 0 <= balance <= 1:
+            raise UsageError(f"data.balance must lie between 0 and 1, got {balance}")
+        self.balance, self.transforms = balance, transforms or []
+        check_transforms(self.transforms)
 
     def _members(self) -> list[Member]:
         members: list[Member] = []
         for source in self.sources:
             keep = set(read_case_list(source.cases)) if source.cases else None
-            entries = self._of_pool(source) if is_pool(source.path) else self._of_raw(source)
+            entries = self._from_pool(source) if is_pool(source.path) else self._from_folder(source)
             chosen = [
                 (shard, origin, group)
                 for names, shard, origin, group in entries
@@ -137,8 +157,8 @@ class CTPool(LightningDataModule):
             members.append(Member(self._cached(f"phantom-{seed}"), self.phantom_weight / self.phantoms, seed))
         return members
 
-    def _of_pool(self, source: PoolSource) -> list[_Entry]:
-        """What a pool holds."""
+    def _from_pool(self, source: PoolSource) -> list[_Entry]:
+        """List the scans of a pool."""
         pool = Pool(source.path)
         if pool.spacing_mm != self.spacing_mm:
             raise UsageError(
@@ -150,8 +170,8 @@ class CTPool(LightningDataModule):
             for n, row in enumerate(pool.rows)
         ]
 
-    def _of_raw(self, source: PoolSource) -> list[_Entry]:
-        """The scans of a folder; what they show is not known."""
+    def _from_folder(self, source: PoolSource) -> list[_Entry]:
+        """List the scans of a folder; their regions are not known."""
         return [
             ({case.name}, self._cached(f"{_tag(case.path)}-{case.name}"), case.path, None)
             for case in find_cases(Path(source.path))
@@ -166,7 +186,7 @@ class CTPool(LightningDataModule):
             if member.origin is None or member.shard.exists():
                 continue
             if isinstance(member.origin, Path):
-                volume = read_volume(member.origin)
+                volume = read_image(member.origin)
             else:
                 region = _REGIONS[member.origin % len(_REGIONS)]
                 volume = phantom(member.origin, (self.spacing_mm,) * 3, region).image
@@ -190,3 +210,64 @@ class CTPool(LightningDataModule):
         self.weights = np.array([member.weight for member in train])
         self.groups = [member.group for member in train]
         self.held_out = [members[i].shard for i in sorted(held)] or self.training[:1]
+
+    @property
+    def sampling_weights(self) -> NDArray[np.float64]:
+        """(N,) relative frequency of each training scan."""
+        return balanced_weights(self.weights, self.groups, self.balance)
+
+    def train_dataloader(self) -> PairLoader:
+        """Load the next epoch's pairs; the trainer calls this at each epoch and where a run is resumed."""
+        pairs = PairDataset(
+            self.training,
+            self.sampling_weights,
+            self.views,
+            self.spacing_mm,
+            (self.seed, 2),
+            transforms=self.transforms,
+        )
+        return self._loader(pairs, self._batches_done(), self.steps_per_epoch)
+
+    def val_dataloader(self) -> PairLoader:
+        """Load fixed pairs of held-out scans, the same number in every process."""
+        count = len(self.held_out)
+        pairs = PairDataset(
+            self.held_out, np.ones(count), self.views, self.spacing_mm, (self.seed, 3), augmented=False
+        )
+        return self._loader(pairs, 0, -(-VALIDATION_PAIRS * count // self.scans_per_step))
+
+    def on_after_batch_transfer(self, batch: PairBatch, dataloader_idx: int) -> dict[str, Tensor]:
+        """Draw and augment the views on the device, normalised for the encoder in training."""
+        assert self.trainer is not None, "a trainer calls this"
+        encoder = self.trainer.lightning_module.encoder
+        assert isinstance(encoder, Encoder), "this data trains an encoder"
+        rendered: dict[str, Tensor] = self.trainer.precision_plugin.convert_input(
+            batch.render(encoder.config)
+        )
+        return rendered
+
+    def check_share(self, world: int) -> None:
+        """Refuse a step that ``world`` processes cannot share equally.
+
+        Raises:
+            UsageError: with both numbers.
+        """
+        if self.scans_per_step % world:
+            raise UsageError(
+                f"data.scans_per_step is {self.scans_per_step} for {world} processes, which share them: make it a"
+                f" multiple of {world}"
+            )
+
+    def _batches_done(self) -> int:
+        """Count the batches that training has seen, also those before a resumed checkpoint."""
+        if self.trainer is None:
+            return 0
+        # Lightning annotates it as a tracker that counts less.
+        return int(self.trainer.fit_loop.epoch_loop.batch_progress.total.processed)  # type: ignore[attr-defined]
+
+    def _loader(self, pairs: PairDataset, first: int, steps: int) -> PairLoader:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        self.check_share(world)
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        batches = StepSampler(first, steps, self.scans_per_step, rank, world)
+        return PairLoader(pairs, batches, self.num_workers, pinned=on_gpu)

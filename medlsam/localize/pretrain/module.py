@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import asdict
 from functools import cached_property
@@ -10,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningModule, Trainer
-from lightning.fabric.plugins import ClusterEnvironment
-from lightning.pytorch.cli import ArgsType, LightningCLI
+from lightning import LightningModule
+from lightning.pytorch.cli import ArgsType
 from torch import Tensor
 
 from medlsam.localize.network.encoder import (
@@ -21,26 +19,26 @@ from medlsam.localize.network.encoder import (
     EncoderConfig,
     EncoderOutput,
     fast_layout,
+    predicted_offset,
 )
 from medlsam.localize.network.sampling import sample_map
-from medlsam.localize.pretrain.feed import PretrainFeed
+from medlsam.localize.pretrain.datamodule import PretrainDataModule
 from medlsam.localize.pretrain.losses import (
     mss_loss,
-    predicted_offset,
     rdr_loss,
-    valid_mean,
     vote_error_loss,
     window_loss,
 )
 from medlsam.localize.pretrain.validation import MarkedPhantom, landmark_errors, marked_phantoms
+from medlsam.training.cli import TrainingCLI
 from medlsam.training.distributed import mean_over_processes
-from medlsam.training.slurm import RequeueBetweenSteps, slurm_environment
-from medlsam.training.sync_batchnorm import SharedStatistics
+from medlsam.training.losses import valid_mean
+from medlsam.training.schedule import warmup_cosine
 from medlsam.weights.store import load_weights, save_weights
 
 
 class MedLAMPretraining(LightningModule):
-    """Trains an ``Encoder`` with both losses on view pairs from ``PretrainFeed``.
+    """Trains an ``Encoder`` with both losses on view pairs from ``PretrainDataModule``.
 
     Args:
         encoder: the network's configuration.
@@ -57,7 +55,7 @@ class MedLAMPretraining(LightningModule):
         rdr_points: further places of each view that take part in the RDR loss beside the common ones.
         vote_error_weight: weight of the vote error's loss, where the encoder predicts it.
         validation_phantoms: phantoms between which the landmark error is measured (0: none).
-        initial_weights: weights file to start from.
+        initial_weights: weights file to start from; a new network where None.
     """
 
     def __init__(
@@ -99,7 +97,7 @@ class MedLAMPretraining(LightningModule):
         """Both losses of a batch of B view pairs.
 
         Args:
-            batch: as ``DrawBatch.render`` gives it.
+            batch: of ``PairBatch.render``.
 
         Returns:
             Scalars. With several processes their means over processes are the losses of the whole step.
@@ -154,7 +152,7 @@ class MedLAMPretraining(LightningModule):
         return losses
 
     def _position_losses(self, output: EncoderOutput, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """RDR over all pairs of the common and some further places of both views, and the vote error's loss."""
+        """Compute RDR over all pairs of the common and further places of both views, and the vote error's loss."""
         count, more = batch["views"].shape[0], self.rdr_points
         points = torch.cat([batch["points"], batch["negatives"][:, :, :more]], dim=2).flatten(0, 1)
         places = torch.cat(
@@ -174,15 +172,15 @@ class MedLAMPretraining(LightningModule):
         return losses
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """One step; logs every part of the loss, as all processes together had it."""
+        """Compute the loss of one step; log its parts as means over all processes."""
         losses = self.losses(batch)
-        # One message for all of them: what Lightning would do by itself is one for each.
+        # One message for all of them; Lightning by itself sends one for each.
         means = mean_over_processes(torch.stack(list(losses.values())))
         self.log_dict({f"train/{name}": value for name, value in zip(losses, means, strict=True)})
         return losses["loss"]
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Losses on held-out scans, and how far RDR's offsets between the two views are off, in mm."""
+        """Log the losses on held-out scans, and the error of RDR's offsets between the two views in mm."""
         losses = self.losses(batch)
         size = batch["views"].shape[0]
         self.log_dict(
@@ -197,21 +195,21 @@ class MedLAMPretraining(LightningModule):
         self.log("val/offset_error_mm", valid_mean(error, valid), batch_size=size, sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
-        """Landmark error between two individuals: extreme points of one phantom looked up in another."""
+        """Log the landmark error between individuals: extreme points of one phantom located in another."""
         if self.validation_phantoms < 2 or self.trainer.sanity_checking:
             return
-        # Every process works this out for itself: the others would have to wait anyway.
+        # Every process computes it: the others would have to wait anyway.
         coarse, fine = self.landmark_errors()
         self.log("val/landmark_coarse_mm", coarse)
         self.log("val/landmark_mm", fine, prog_bar=True)
 
     def landmark_errors(self) -> tuple[float, float]:
-        """See ``watch.landmark_errors``, between the validation phantoms."""
+        """Measure ``validation.landmark_errors`` between the validation phantoms."""
         return landmark_errors(self._validation_set, self.encoder, self.device)
 
     @cached_property
     def _validation_set(self) -> list[MarkedPhantom]:
-        """Drawn once."""
+        """The phantoms and their extreme points, drawn once."""
         return marked_phantoms(self.validation_phantoms, self.encoder.config.spacing_mm)
 
     def configure_optimizers(self) -> Any:
@@ -220,70 +218,26 @@ class MedLAMPretraining(LightningModule):
             self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
         )
         total = max(1, int(self.trainer.estimated_stepping_batches))
-
-        def factor(step: int) -> float:
-            if step < self.warmup_steps:
-                return (step + 1) / self.warmup_steps
-            done = (step - self.warmup_steps) / max(1, total - self.warmup_steps)
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def on_fit_end(self) -> None:
-        """Write the encoder as a weights file beside the logs."""
-        folder = self.trainer.log_dir  # asks the first process: all have to ask
-        if self.trainer.is_global_zero and folder:
-            self.export(Path(folder) / "encoder.safetensors")
+        return warmup_cosine(optimizer, self.warmup_steps, total)
 
     def export(self, path: Path) -> None:
         """Save the encoder with its configuration inside (float16), as ``--localizer`` takes it."""
         save_weights(path, self.encoder.state_dict(), asdict(self.encoder.config), "localizer", half=True)
 
 
-class PretrainCLI(LightningCLI):
-    """LightningCLI that knows what training on this machine needs.
-
-    It picks bf16 where the device is fast at it, and float32 elsewhere; shares normalisation statistics among
-    processes; and has SLURM requeue a job that runs out of time.
-    """
-
-    def before_instantiate_classes(self) -> None:
-        """Fill in ``trainer.precision`` when the configuration leaves it open."""
-        from medlsam.runtime.device import lightning_precision, resolve_device
-
-        trainer = self.config[self.subcommand].trainer if self.subcommand else self.config.trainer
-        if trainer.precision is None:
-            device = resolve_device("cpu" if trainer.accelerator == "cpu" else "auto")
-            trainer.precision = lightning_precision("auto", device)
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The trainer with the plugins that processes and clusters need, beside those of the configuration."""
-        config = self._get(self.config_init, "trainer", default={})
-        plugins = config.get("plugins") or []
-        plugins = list(plugins) if isinstance(plugins, list) else [plugins]
-        if config.get("sync_batchnorm"):
-            plugins.append(SharedStatistics())
-        if not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
-            plugins += slurm_environment()
-        return super().instantiate_trainer(plugins=plugins, **kwargs)
-
-
-def cli(args: ArgsType = None) -> PretrainCLI:
-    """``medlsam pretrain``: fit, validate, ``--print_config``, as LightningCLI gives them."""
-    return PretrainCLI(
+def cli(args: ArgsType = None, *, run: bool = True) -> TrainingCLI:
+    """Run ``medlsam pretrain``: fit, validate, ``--print_config``; see ``TrainingCLI``."""
+    return TrainingCLI(
         MedLAMPretraining,
-        PretrainFeed,
-        save_config_kwargs={"overwrite": True},
+        PretrainDataModule,
+        args,
+        run=run,
+        weights_name="encoder.safetensors",
         trainer_defaults={
             "reload_dataloaders_every_n_epochs": 1,
             "use_distributed_sampler": False,
             "sync_batchnorm": True,
-            # Last but for checkpoints, which Lightning puts last: after what changes weights.
-            "callbacks": RequeueBetweenSteps(),
         },
-        seed_everything_default=0,
-        args=args,
     )
 
 

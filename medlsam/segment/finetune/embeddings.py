@@ -1,7 +1,7 @@
 """Embeddings of labelled scans on disk: computed once, read row by row in every fold and every epoch.
 
-One safetensors file a scan. Its name is a hash of all that it depends on (the segmenter's file, scan, labels,
-options), so a folder that is kept serves later cycles too, and a corrected mask is embedded anew.
+One safetensors file a scan. Its name is a hash of everything that it depends on (the segmenter's file, scan, labels,
+options), so a kept folder serves later cycles too, and a corrected mask is embedded anew.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from medlsam.segment.finetune.components import (
     LabelledScan,
     components,
 )
-from medlsam.segment.finetune.options import TuneOptions
-from medlsam.segment.finetune.protocol import Drawn, Embedded, Tuning
+from medlsam.segment.finetune.options import FinetuneOptions
+from medlsam.segment.finetune.protocol import Drawn, Embedded, Tuner
 
 #: Changes when the content of the files changes.
 _LAYOUT = 1
 
 
 class StoredScan:
-    """A scan's tensors on disk, mapped into memory; rows are read when they are asked for."""
+    """A scan's tensors on disk, mapped into memory and read row by row."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: Any = safe_open(path, framework="pt")
 
     def row(self, name: str, index: int) -> Tensor:
-        """One row of a tensor along its first axis."""
+        """Read one row of a tensor along its first axis."""
         found: Tensor = self._file.get_slice(name)[index : index + 1]
         return found[0]
 
@@ -53,7 +53,7 @@ class EmbeddedScan:
 
     Attributes:
         name: of the scan.
-        patient: whose scan it is.
+        patient: the scan's.
         parts: its 2D components, in the order of the stored rows.
         stored: embeddings, boxes, targets.
     """
@@ -64,7 +64,7 @@ class EmbeddedScan:
     stored: StoredScan
 
     def by_slice(self) -> list[list[int]]:
-        """Per slice the indices of its components."""
+        """Group the indices of the components by slice."""
         grouped: dict[int, list[int]] = {}
         for index, part in enumerate(self.parts):
             grouped.setdefault(part.z, []).append(index)
@@ -72,22 +72,22 @@ class EmbeddedScan:
 
 
 def embed_cases(
-    tuning: Tuning,
+    tuner: Tuner,
     signature: str,
     cases: Sequence[LabelledCase],
     folder: Path,
-    options: TuneOptions,
+    options: FinetuneOptions,
     say: Callable[[str], None],
 ) -> list[EmbeddedScan]:
-    """Embed labelled scans, one in memory at a time; what the folder has is not computed again.
+    """Embed labelled scans, one in memory at a time; embeddings in the folder are not computed again.
 
     Args:
-        tuning: the segmenter.
+        tuner: the segmenter.
         signature: sha256 of its file.
         cases: to read.
         folder: of the cache.
         options: slices, views and jitter.
-        say: told each scan's name.
+        say: gets a line for each scan.
 
     Raises:
         TemplateError: a scan has no component of ``MIN_PIXELS`` pixels.
@@ -103,20 +103,20 @@ def embed_cases(
                 f"{case.case.labels}: no part of {', '.join(case.names.values()) or 'the chosen structures'} is "
                 "large enough in any slice; leave the scan out"
             )
-        file = folder / f"{_key(tuning, signature, scan, options)}.safetensors"
+        file = folder / f"{_key(tuner, signature, scan, options)}.safetensors"
         if not _readable(file):
             rng = np.random.default_rng([options.seed, *case.name.encode()])
-            _write(file, tuning.embed(scan, parts, options.views, options.jitter, rng), case.name)
+            _write(file, tuner.embed(scan, parts, options.views, options.jitter, rng), case.name)
         found.append(EmbeddedScan(case.name, case.patient, parts, StoredScan(file)))
     return found
 
 
-def _key(tuning: Tuning, signature: str, scan: LabelledScan, options: TuneOptions) -> str:
+def _key(tuner: Tuner, signature: str, scan: LabelledScan, options: FinetuneOptions) -> str:
     what = hashlib.sha256()
     of_embedding = (options.views, options.jitter, options.slices, options.seed)
     grid = scan.image.grid
-    for told in (_LAYOUT, tuning.spec, signature, scan.name, grid, sorted(scan.names.items()), of_embedding):
-        what.update(repr(told).encode())
+    for value in (_LAYOUT, tuner.spec, signature, scan.name, grid, sorted(scan.names.items()), of_embedding):
+        what.update(repr(value).encode())
     for array in (scan.image.array, scan.labels.array):
         what.update(str(array.dtype).encode())
         what.update(np.ascontiguousarray(array).data)
@@ -128,7 +128,7 @@ def _readable(file: Path) -> bool:
         return False
     try:
         StoredScan(file)
-    except (SafetensorError, OSError):  # cut off by a full disk: made anew
+    except (SafetensorError, OSError):  # cut off by a full disk
         return False
     return True
 
@@ -144,8 +144,8 @@ def _write(file: Path, tensors: Embedded, name: str) -> None:
 class SlicesToTrain(Dataset[Drawn]):
     """One item a slice: a component of it at random, with a jittered box (HCUCH paper, Training)."""
 
-    def __init__(self, tuning: Tuning, scans: Iterable[EmbeddedScan], options: TuneOptions) -> None:
-        self.tuning, self.options = tuning, options
+    def __init__(self, tuner: Tuner, scans: Iterable[EmbeddedScan], options: FinetuneOptions) -> None:
+        self.tuner, self.options = tuner, options
         self.rng = np.random.default_rng([options.seed, 1])
         self.slices = [(scan, own) for scan in scans for own in scan.by_slice()]
 
@@ -155,14 +155,14 @@ class SlicesToTrain(Dataset[Drawn]):
     def __getitem__(self, index: int) -> Drawn:
         scan, own = self.slices[index]
         part = own[int(self.rng.integers(len(own)))]
-        return self.tuning.draw(scan.stored, part, self.options.jitter, self.rng)
+        return self.tuner.draw(scan.stored, part, self.options.jitter, self.rng)
 
 
 class ComponentsToScore(Dataset[Drawn]):
     """Every component with its exact box; ``owner`` is the index of its patient in ``patients``."""
 
-    def __init__(self, tuning: Tuning, scans: Sequence[EmbeddedScan]) -> None:
-        self.tuning = tuning
+    def __init__(self, tuner: Tuner, scans: Sequence[EmbeddedScan]) -> None:
+        self.tuner = tuner
         self.patients = sorted({scan.patient for scan in scans})
         self.items = [(scan, part) for scan in scans for part in range(len(scan.parts))]
 
@@ -171,5 +171,5 @@ class ComponentsToScore(Dataset[Drawn]):
 
     def __getitem__(self, index: int) -> Drawn:
         scan, part = self.items[index]
-        drawn = self.tuning.draw(scan.stored, part, 0.0, None)
+        drawn = self.tuner.draw(scan.stored, part, 0.0, None)
         return {**drawn, "owner": torch.tensor(self.patients.index(scan.patient))}

@@ -1,4 +1,4 @@
-"""The options of fine-tuning. No torch, so that the command line can read its defaults at once."""
+"""The options of fine-tuning. Without torch, so that the command line reads the defaults at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from medlsam.errors import UsageError
 
 
 @dataclass(frozen=True)
-class TuneOptions:
+class FinetuneOptions:
     """How a decoder is fine-tuned. Each field's ``metadata["help"]`` is its flag's help.
 
     Defaults are those of the HCUCH paper (Technical validation, Training) where it names them.

@@ -1,4 +1,4 @@
-"""Training the mask decoder on cached embeddings (Lightning), and how many epochs are best."""
+"""Training of the mask decoder on cached embeddings (Lightning), and the choice of the number of epochs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from medlsam.errors import MedlsamError, UsageError
 from medlsam.segment.finetune.embeddings import ComponentsToScore, EmbeddedScan, SlicesToTrain
-from medlsam.segment.finetune.options import TuneOptions
-from medlsam.segment.finetune.protocol import Drawn, Tuning
-from medlsam.segment.sam_tiny.train import hard_dice, soft_dice_loss
+from medlsam.segment.finetune.options import FinetuneOptions
+from medlsam.segment.finetune.protocol import Drawn, Tuner
+from medlsam.training.losses import hard_dice, mask_losses
 
 _SCORED_TOGETHER = 16
 
@@ -28,42 +27,35 @@ class DecoderTuning(LightningModule):
     """Dice and cross-entropy of the masks, squared error of the expected IoU; AdamW on the decoder alone.
 
     Attributes:
-        module: prompt encoder and decoder; what requires a gradient is the decoder.
+        module: prompt encoder and decoder; only the decoder requires gradients.
         curve: after each validation, patient to mean Dice over components at the decoder's resolution.
     """
 
-    def __init__(self, tuning: Tuning, options: TuneOptions, patients: Sequence[str] = ()) -> None:
+    def __init__(self, tuner: Tuner, options: FinetuneOptions, patients: Sequence[str] = ()) -> None:
         super().__init__()
-        self.tuning, self.options, self.patients = tuning, options, list(patients)
-        self.module: nn.Module = tuning.trainable()
+        self.tuner, self.options, self.patients = tuner, options, list(patients)
+        self.module: nn.Module = tuner.trainable()
         self.curve: list[dict[str, float]] = []
         self._scores: list[tuple[Tensor, Tensor]] = []
 
     def training_step(self, batch: Drawn, batch_idx: int) -> Tensor:
-        """The loss of some components."""
-        logits, quality = self.tuning.decode(self.module, batch)
-        target = batch["target"]
-        dice = soft_dice_loss(logits, target).mean()
-        cross = functional.binary_cross_entropy_with_logits(logits, target)
-        with torch.no_grad():
-            predicted, truth = (logits > 0).flatten(1), (target > 0.5).flatten(1)
-            iou = (predicted & truth).sum(1) / (predicted | truth).sum(1).clamp(min=1)
-        # a small share: the decoder's opinion of its masks must go along with them
-        return dice + cross + 0.1 * functional.mse_loss(quality, iou)
+        """Compute the loss of some components."""
+        logits, quality = self.tuner.decode(self.module, batch)
+        return mask_losses(logits, quality, batch["target"])["loss"]
 
     def validation_step(self, batch: Drawn, batch_idx: int) -> None:
-        """Keep the Dice of each component."""
-        logits, _ = self.tuning.decode(self.module, batch)
+        """Collect the Dice of each component."""
+        logits, _ = self.tuner.decode(self.module, batch)
         self._scores.append((batch["owner"].cpu(), hard_dice(logits, batch["target"]).float().cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """Mean over each patient's components."""
+        """Average over each patient's components."""
         owner, dice = (torch.cat(column) for column in zip(*self._scores, strict=True))
         self._scores.clear()
         self.curve.append({p: float(dice[owner == k].mean()) for k, p in enumerate(self.patients)})
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW on what learns."""
+        """AdamW on the decoder, at a constant rate."""
         learning = [p for p in self.module.parameters() if p.requires_grad]
         return torch.optim.AdamW(
             learning, lr=self.options.learning_rate, weight_decay=self.options.weight_decay
@@ -72,10 +64,10 @@ class DecoderTuning(LightningModule):
 
 @dataclass(frozen=True)
 class Selection:
-    """What leave-one-patient-out found.
+    """The result of leave-one-patient-out.
 
     Attributes:
-        epochs: with the best mean over the patients; 0 where every epoch is worse than the original weights.
+        epochs: number with the best mean over the patients; 0 if every epoch is worse than the original weights.
         curve: mean over the patients after 0, 1, ... epochs.
         patients: patient to Dice (before, after ``epochs``), each scored by a decoder that never saw it.
     """
@@ -86,9 +78,9 @@ class Selection:
 
 
 def select_epochs(
-    tuning: Tuning,
+    tuner: Tuner,
     scans: Sequence[EmbeddedScan],
-    options: TuneOptions,
+    options: FinetuneOptions,
     device: torch.device,
     say: Callable[[str], None],
 ) -> Selection:
@@ -115,7 +107,7 @@ def select_epochs(
         left_out = set(group.tolist())
         say(f"fold {number} of {len(groups)}, without {', '.join(sorted(left_out))}")
         trained = train(
-            tuning,
+            tuner,
             [scan for scan in scans if scan.patient not in left_out],
             options.epochs,
             options,
@@ -130,31 +122,31 @@ def select_epochs(
 
 
 def train(
-    tuning: Tuning,
+    tuner: Tuner,
     scans: Sequence[EmbeddedScan],
     epochs: int,
-    options: TuneOptions,
+    options: FinetuneOptions,
     device: torch.device,
     validate_on: Sequence[EmbeddedScan] = (),
 ) -> DecoderTuning:
     """Train a decoder from the original weights.
 
     Args:
-        tuning: the segmenter.
+        tuner: the segmenter.
         scans: to train on.
-        epochs: how often each slice is seen; with 0 the weights stay the original ones.
+        epochs: passes over all slices; with 0 the weights stay the original ones.
         options: of the training.
-        device: where.
+        device: to train on.
         validate_on: scans that are scored before the first and after every epoch.
 
     Raises:
         MedlsamError: the training diverged.
     """
-    scored = ComponentsToScore(tuning, validate_on)
-    trained = DecoderTuning(tuning, options, scored.patients)
+    scored = ComponentsToScore(tuner, validate_on)
+    trained = DecoderTuning(tuner, options, scored.patients)
     order = torch.Generator().manual_seed(options.seed)
     batches = DataLoader(
-        SlicesToTrain(tuning, scans, options), options.batch_size, shuffle=True, generator=order
+        SlicesToTrain(tuner, scans, options), options.batch_size, shuffle=True, generator=order
     )
     held_out = DataLoader(scored, _SCORED_TOGETHER) if len(scored) else None
     with _quiet():
@@ -182,7 +174,7 @@ def train(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Lightning tells of its devices and loaders in every fold; once would be too often."""
+    """Silence what Lightning says of its devices and loaders in every fold."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)

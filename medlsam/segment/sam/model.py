@@ -1,4 +1,4 @@
-"""Whole-slice SAM models: ``encode`` a slice (costly), ``decode`` any number of boxes in it (cheap)."""
+"""Build and load whole-slice SAM models: ``encode`` a slice (costly), ``decode`` any number of boxes (cheap)."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from medlsam.segment.sam.preprocess import (
 from medlsam.segment.sam.tiny_vit import EMBEDDING, GRID, TinyVit
 from medlsam.weights.checkpoint import Checkpoint, check_fit
 
-# On a CPU a box in a large batch costs more than one in a small batch; a GPU wants them together.
+# On a CPU, boxes cost less in small batches; on a GPU, in large ones.
 _CPU_BOXES, _GPU_BOXES = 4, 32
-# Image encoders that segment-anything does not have, with the side of their pictures.
+# Image encoders beyond segment-anything's own, with the side of their pictures.
 _TINY_VITS: Mapping[Architecture, int] = {"tiny_vit_1024": 1024, "tiny_vit_256": 256}
 
 
@@ -36,10 +36,10 @@ class SamSlices:
     """segment-anything's network with one registry entry's preprocessing.
 
     Attributes:
-        spec: how slices are prepared.
-        network: segment-anything's ``Sam``; only its three parts are used.
-        device: where it runs.
-        precision: of its image encoder: ``auto``, ``float32`` or ``bfloat16``.
+        spec: registry entry with the preprocessing.
+        network: segment-anything's ``Sam``, of which only the three parts are used.
+        device: device of the network.
+        precision: precision of the image encoder: ``auto``, ``float32`` or ``bfloat16``.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class SamSlices:
 
     @torch.inference_mode()
     def encode(self, slice_hu: NDArray[np.generic]) -> Tensor:
-        """A slice (H, W) in HU to its embedding (1, 256, 64, 64), float32 on ``device``."""
+        """Encode a slice (H, W) in HU: embedding (1, 256, 64, 64), float32 on ``device``."""
         pixels = prepare(slice_hu, self.spec, self.device)
         with autocast(self.device, self.precision):
             embedding: Tensor = self.network.image_encoder(pixels)
@@ -64,16 +64,16 @@ class SamSlices:
         boxes: ArrayLike,
         shape_hw: tuple[int, int],
         points: ArrayLike | None = None,
-        hints: Tensor | None = None,
+        mask_prompts: Tensor | None = None,
     ) -> Tensor:
-        """Masks of boxes in an encoded slice.
+        """Decode the masks of boxes in an encoded slice.
 
         Args:
-            embedding: of ``encode``.
+            embedding: result of ``encode``.
             boxes: (N, 4) x0, y0, x1, y1 in continuous pixel indices.
-            shape_hw: of the slice.
+            shape_hw: rows and columns of the slice.
             points: (N, 2) x, y in continuous pixel indices, each inside its structure; NaN for boxes without.
-            hints: (N, H, W) rough probabilities, SAM's mask prompt; NaN for boxes without.
+            mask_prompts: (N, H, W) probabilities of rough masks; NaN for boxes without.
 
         Returns:
             (N, H, W) float32 logits at the slice's size, on the CPU.
@@ -85,8 +85,8 @@ class SamSlices:
             twice = np.tile(np.asarray(points, dtype=float).reshape(-1, 2), 2)  # a box of one point
             places = torch.as_tensor(scale_boxes(twice, shape_hw, self.spec)[:, :2], device=self.device)
         rough = None
-        if hints is not None:
-            rough = scale_masks(hints, self.spec, prompt_encoder.mask_input_size).to(self.device)
+        if mask_prompts is not None:
+            rough = scale_masks(mask_prompts, self.spec, prompt_encoder.mask_input_size).to(self.device)
         step = _CPU_BOXES if self.device.type == "cpu" else _GPU_BOXES
         masks = [torch.zeros((0, *shape_hw))]
         for start in range(0, len(scaled), step):
@@ -104,8 +104,8 @@ class SamSlices:
             masks.append(restore(logits[:, 0], shape_hw, self.spec).cpu())
         return torch.cat(masks)
 
-    def _prompts(self, boxes: Tensor, points: Tensor | None, hints: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Sparse and dense embeddings of some boxes, in input pixels, with what else is known of them."""
+    def _prompts(self, boxes: Tensor, points: Tensor | None, masks: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Embed some boxes, in input pixels, with their points and mask prompts: sparse and dense embeddings."""
         prompt_encoder = self.network.prompt_encoder
         places = None
         if points is not None:
@@ -113,27 +113,25 @@ class SamSlices:
             # label -1 is segment-anything's own "no point here"
             places = (torch.nan_to_num(points)[:, None], torch.where(known, 1, -1)[:, None])
         sparse, dense = prompt_encoder(points=places, boxes=boxes, masks=None)
-        if hints is not None:
-            given = ~hints[:, 0, 0].isnan()
-            _, hinted = prompt_encoder(points=None, boxes=None, masks=torch.nan_to_num(hints)[:, None])
-            dense = torch.where(given[:, None, None, None], hinted, dense)
+        if masks is not None:
+            given = ~masks[:, 0, 0].isnan()
+            _, rough = prompt_encoder(points=None, boxes=None, masks=torch.nan_to_num(masks)[:, None])
+            dense = torch.where(given[:, None, None, None], rough, dense)
         return sparse, dense
 
 
 def build_network(architecture: Architecture) -> nn.Module:
-    """segment-anything's ``Sam`` with random weights and the image encoder of that name, its attention fused."""
-    # Not on the meta device: a product in the prompt encoder makes torch import its whole compiler there,
-    # which takes longer than the random numbers.
+    """Build segment-anything's ``Sam`` with random weights, a given image encoder and fused attention."""
+    # Not on the meta device: there, a product in the prompt encoder makes torch import its whole compiler, which
+    # takes longer than the random numbers.
     size = _TINY_VITS.get(architecture)
-    return (
-        fuse_attention(sam_parts().build_sam.sam_model_registry[architecture]())
-        if size is None
-        else _tiny_sam(size)
-    )
+    if size is not None:
+        return _tiny_sam(size)
+    return fuse_attention(sam_parts().build_sam.sam_model_registry[architecture]())
 
 
 def _tiny_sam(size: int) -> nn.Module:
-    """``Sam`` with TinyViT for pictures of ``size``; prompt encoder and mask decoder are those of all SAMs."""
+    """Build ``Sam`` with TinyViT for pictures of ``size``, and the prompt encoder and mask decoder of all SAMs."""
     modeling = sam_parts().modeling
     encoder = TinyVit(size)
     prompts = modeling.PromptEncoder(
@@ -164,9 +162,9 @@ def load_sam(
 
     Args:
         path: the file.
-        spec: the registry entry; its image encoder must be the file's.
-        device: where the model runs.
-        checkpoint: what ``read_checkpoint(path)`` gave, where it was read already.
+        spec: registry entry; its image encoder must be the file's.
+        device: device of the model.
+        checkpoint: result of ``read_checkpoint(path)``, where it was read already.
         precision: see ``SamSlices``.
 
     Raises:
@@ -179,8 +177,8 @@ def load_sam(
     state = without_classifier(checkpoint.state) if found in _TINY_VITS else checkpoint.state
     network = build_network(found)
     check_fit(state, network.state_dict(), path, f"the network of {spec.name}")
-    network.load_state_dict(state, strict=True, assign=True)  # takes the tensors over instead of copying
-    # not in checkpoints, and replaced by the registry entry's own values
+    network.load_state_dict(state, strict=True, assign=True)  # assign: no copies
+    # absent from checkpoints; the registry entry has these values
     for name in ("pixel_mean", "pixel_std"):
         network.register_buffer(name, None, persistent=False)
     return SamSlices(network, spec, device, precision)

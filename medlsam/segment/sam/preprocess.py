@@ -1,39 +1,35 @@
-"""A slice into a whole-slice model's input, boxes along with it, and masks back: as the registry entry says.
+"""Prepare slices, boxes and mask prompts for a whole-slice model as its registry entry says, and restore its masks.
 
 Slices are (H, W) HU, boxes x0, y0, x1, y1 in continuous pixel indices (pixel i covers i - 0.5 to i + 0.5).
 """
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from medlsam.segment.registry import SegmenterSpec
-from medlsam.segment.sam.resize import area, bilinear, spline
-
-_RESIZED = MappingProxyType({"bilinear": bilinear, "area": area, "spline": spline})
 
 
 def prepare(slice_hu: NDArray[np.generic], spec: SegmenterSpec, device: torch.device | None = None) -> Tensor:
-    """One slice as the model's input.
+    """Turn one slice into the model's input.
 
     Args:
         slice_hu: (H, W) HU.
-        spec: whose preprocessing.
-        device: where the result lies, default CPU. All before that is the CPU's, so that a slice is the same
-            picture everywhere.
+        spec: registry entry of the model.
+        device: device of the result, default CPU. The preparation itself runs on the CPU, so that a slice gives the
+            same picture everywhere.
 
     Returns:
         (1, 3, S, S) float32, S = ``spec.input_size``.
     """
     picture = to_bytes(slice_hu, spec)
     height, width = size = spec.input_shape((picture.shape[0], picture.shape[1]))
-    resized = _RESIZED[spec.interpolation](picture, size) if size != picture.shape else picture
+    resized = _RESIZE[spec.interpolation](picture, size) if size != picture.shape else picture
     pixels = torch.from_numpy(resized.astype(np.float32)).expand(1, 3, -1, -1)
     if spec.normalisation == "min_max":
         least, most = pixels.min(), pixels.max()
@@ -47,26 +43,26 @@ def prepare(slice_hu: NDArray[np.generic], spec: SegmenterSpec, device: torch.de
 
 
 def to_bytes(slice_hu: NDArray[np.generic], spec: SegmenterSpec) -> NDArray[np.uint8]:
-    """The window as a grey picture of 256 levels, (H, W): what all these models were trained on."""
+    """Map the HU window to a grey picture of 256 levels, (H, W), on which all these models were trained."""
     low = spec.level - spec.width / 2
     levels = (np.asarray(slice_hu, dtype=np.float32) - low) * (255.0 / spec.width)
-    # Fractions are cut off, as np.uint8 does in the publishers' preparation of CT.
+    # The conversion cuts off fractions, as in the publishers' preparation of CT.
     return np.asarray(np.clip(levels, 0.0, 255.0), dtype=np.uint8)
 
 
 def scale_boxes(boxes: ArrayLike, shape_hw: tuple[int, int], spec: SegmenterSpec) -> NDArray[np.float32]:
-    """Boxes in input pixels.
+    """Scale boxes to input pixels.
 
-    A continuous index is half a pixel less than the distance from the image's edge, and it is that distance
-    that scales: the box of a whole slice becomes 0, 0, width, height.
+    A continuous index is half a pixel less than the distance from the image's edge, and that distance scales: the
+    box of a whole slice becomes 0, 0, width, height.
 
     Args:
         boxes: (N, 4).
-        shape_hw: of the slice.
-        spec: whose preprocessing.
+        shape_hw: rows and columns of the slice.
+        spec: registry entry of the model.
 
     Returns:
-        (N, 4) in input pixels, measured from the edge of the first.
+        (N, 4) input pixels, measured from the edge of the first.
     """
     height, width = spec.input_shape(shape_hw)
     scale = np.tile([width / shape_hw[1], height / shape_hw[0]], 2)
@@ -75,15 +71,15 @@ def scale_boxes(boxes: ArrayLike, shape_hw: tuple[int, int], spec: SegmenterSpec
 
 
 def scale_masks(masks: Tensor, spec: SegmenterSpec, size: tuple[int, int]) -> Tensor:
-    """Rough masks as the prompt encoder takes them: logits that cover the padded square input.
+    """Turn rough masks into the prompt encoder's input: logits that cover the padded square picture.
 
     Args:
-        masks: (N, H, W) probabilities; NaN all over in those that say nothing.
-        spec: whose preprocessing.
+        masks: (N, H, W) probabilities; all NaN where a box has no mask prompt.
+        spec: registry entry of the model.
         size: (rows, columns) of the prompt encoder's masks.
 
     Returns:
-        (N, rows, columns) float32 logits, "outside" in the padding; NaN all over where ``masks`` is.
+        (N, rows, columns) float32 logits, "outside" in the padding; all NaN where ``masks`` is.
     """
     height, width = spec.input_shape((masks.shape[-2], masks.shape[-1]))
     rows = max(1, round(height * size[0] / spec.input_size))
@@ -97,17 +93,17 @@ def scale_masks(masks: Tensor, spec: SegmenterSpec, size: tuple[int, int]) -> Te
         antialias=True,
     )
     padded = F.pad(small[:, 0], (0, size[1] - columns, 0, size[0] - rows))
-    # as sure as SAM's own masks are, which is what its mask prompt was trained on
+    # limited to the confidence of SAM's own masks, on which its mask prompt was trained
     return torch.where(known, torch.logit(padded.clamp(0, 1), eps=1e-3), torch.nan)
 
 
 def restore(logits: Tensor, shape_hw: tuple[int, int], spec: SegmenterSpec) -> Tensor:
-    """Mask logits of the decoder at the slice's size.
+    """Resize mask logits of the decoder to the slice.
 
     Args:
-        logits: (N, h, w), covering the padded square input.
-        shape_hw: of the slice.
-        spec: whose preprocessing.
+        logits: (N, h, w) covering the padded square input.
+        shape_hw: rows and columns of the slice.
+        spec: registry entry of the model.
 
     Returns:
         (N, H, W) logits.
@@ -119,3 +115,48 @@ def restore(logits: Tensor, shape_hw: tuple[int, int], spec: SegmenterSpec) -> T
         masks = F.interpolate(masks, (spec.input_size,) * 2, mode="bilinear", align_corners=False)
         masks = masks[..., : size[0], : size[1]]
     return F.interpolate(masks, shape_hw, mode="bilinear", align_corners=False)[:, 0]
+
+
+# Weights expect the resizing of their training. These three give the values of Pillow, OpenCV and scikit-image without
+# needing those libraries: pictures are (H, W) uint8, sizes (height, width), results float32 on the same 0..255.
+
+
+def bilinear(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Resize as ``PIL.Image.resize(..., BILINEAR)``: whole grey levels, anti-aliased when shrinking."""
+    # On bytes torch computes in Pillow's fixed point; the same of floats differs by a level in a quarter of the pixels.
+    pixels = torch.from_numpy(np.ascontiguousarray(picture))[None, None]
+    resized = F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
+    return np.asarray(resized[0, 0].numpy(), dtype=np.float32)
+
+
+def area(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Resize as ``cv2.resize(..., INTER_AREA)``: the mean over each new pixel's area, in whole grey levels."""
+    rows, columns = (_overlaps(old, new) for old, new in zip(picture.shape, size, strict=True))
+    # The sums are whole numbers, so that halves are exact.
+    means = (rows @ picture.astype(np.float64) @ columns.T) / (picture.shape[0] * picture.shape[1])
+    return np.asarray(np.floor(means + 0.5), dtype=np.float32)
+
+
+def spline(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Resize as ``skimage.transform.resize(..., order=3, preserve_range=True, anti_aliasing=True)``."""
+    pixels = picture.astype(np.float64)
+    zoom = np.array(size) / picture.shape
+    blur = np.maximum(0.0, (1 / zoom - 1) / 2)
+    if (blur > 0).any():
+        pixels = ndimage.gaussian_filter(pixels, blur, mode="mirror")
+    pixels = ndimage.zoom(pixels, zoom, order=3, mode="mirror", grid_mode=True)
+    # clipped, as there, since splines overshoot beside edges
+    return np.asarray(np.clip(pixels, picture.min(), picture.max()), dtype=np.float32)
+
+
+def _overlaps(old: int, new: int) -> NDArray[np.float64]:
+    """Compute how much of each of ``old`` pixels lies in each of ``new`` ones, (new, old), in units of 1/(old * new).
+
+    Each row sums to ``old``.
+    """
+    of_new, of_old = np.arange(new)[:, None] * old, np.arange(old)[None] * new
+    shared = np.minimum(of_new + old, of_old + new) - np.maximum(of_new, of_old)
+    return np.asarray(np.maximum(shared, 0), dtype=np.float64)
+
+
+_RESIZE = {"bilinear": bilinear, "area": area, "spline": spline}

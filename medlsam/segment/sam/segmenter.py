@@ -1,11 +1,10 @@
-"""Models that see whole slices: each distinct view of a slice is encoded once, however many structures cross it."""
+"""Segment with models that encode whole slices: each distinct view of a slice is encoded once for all structures."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,35 +16,33 @@ from medlsam.runtime.device import autocast_dtype
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
+from medlsam.segment.protocol import Segmenter
 from medlsam.segment.registry import SegmenterSpec
 from medlsam.segment.sam.embedding_cache import EmbeddingCache, embedding_key
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
-if TYPE_CHECKING:
-    from medlsam.segment.load import Segmenter
-
-# A mask may leave its box a little; what it claims farther away is not believed.
+# A mask may exceed its box by this share of the box and so many pixels; farther away it is cut off.
 _MARGIN, _MARGIN_PIXELS = 0.1, 2
 View = tuple[int, int, int, int]
 
 
 class SliceModel(Protocol):
-    """A model that looks at whole slices, in two calls: the costly one and the cheap one."""
+    """A model of whole slices, with a costly call (``encode``) and a cheap one (``decode``)."""
 
     @property
     def spec(self) -> SegmenterSpec:
-        """Its registry entry."""
+        """The model's registry entry."""
 
     @property
     def device(self) -> torch.device:
-        """Where embeddings have to be."""
+        """Device that embeddings have to be on."""
 
     @property
     def precision(self) -> str:
-        """Of the encoder: ``auto``, ``float32`` or ``bfloat16``."""
+        """Precision of the encoder: ``auto``, ``float32`` or ``bfloat16``."""
 
     def encode(self, slice_hu: NDArray[np.generic]) -> Tensor:
-        """(H, W) HU to an embedding."""
+        """Encode a slice (H, W) in HU."""
 
     def decode(
         self,
@@ -53,26 +50,18 @@ class SliceModel(Protocol):
         boxes: ArrayLike,
         shape_hw: tuple[int, int],
         points: ArrayLike | None = None,
-        hints: Tensor | None = None,
+        mask_prompts: Tensor | None = None,
     ) -> Tensor:
-        """Embedding and (N, 4) boxes to (N, H, W) logits on the CPU.
-
-        Args:
-            embedding: of ``encode``.
-            boxes: (N, 4) x0, y0, x1, y1 in continuous pixel indices.
-            shape_hw: of the slice.
-            points: (N, 2) x, y, one place inside each structure; NaN for boxes that have none.
-            hints: (N, H, W) rough probabilities, SAM's mask prompt; NaN for boxes that have none.
-        """
+        """Decode boxes, (N, 4), to logits, (N, H, W) on the CPU; see ``SamSlices.decode``."""
 
 
 class WholeSliceSegmenter:
-    """Encodes each slice that has a prompt once, whatever the number of structures in it.
+    """A ``Segmenter`` that encodes each slice with a prompt once, for all structures in it.
 
     Attributes:
         model: encodes and decodes slices.
         signature: sha256 of the weights file.
-        cache: of embeddings; in memory unless told.
+        cache: embeddings of slices, kept in memory by default.
     """
 
     def __init__(self, model: SliceModel, signature: str = "", cache: EmbeddingCache | None = None) -> None:
@@ -87,23 +76,19 @@ class WholeSliceSegmenter:
 
     def segment(
         self,
-        volume: Volume,
+        volume: Image,
         prompts: Mapping[str, Sequence[SlicePrompt]],
         stopwatch: Stopwatch | None = None,
-        priors: Mapping[str, MaskBlock] | None = None,
+        mask_prompts: Mapping[str, MaskBlock] | None = None,
     ) -> dict[str, MaskBlock]:
-        """Segment structures slice by slice.
+        """Segment structures slice by slice; see ``Segmenter.segment``.
 
-        Args:
-            volume: canonical scan, HU.
-            prompts: structure to prompts; one without any is left out of the answer. A prompt with a view is
-                asked of that part of its slice, which is encoded by itself.
-            stopwatch: gets the seconds of ``encode`` and ``decode``.
-            priors: structure to a rough mask, which goes in as SAM's mask prompt.
+        The view of a prompt, where it has one, is encoded by itself, in place of the whole slice.
 
         Raises:
             GeometryError: a prompt on a slice that the scan does not have.
         """
+        stopwatch = stopwatch or Stopwatch()
         depth, height, width = volume.array.shape
         blocks = {
             name: _empty_block(name, own, (depth, height, width)) for name, own in prompts.items() if own
@@ -114,23 +99,23 @@ class WholeSliceSegmenter:
                 by_view[prompt.z, prompt.view_xyxy or (0, 0, width, height)].append((name, prompt))
         for (z, view), here in sorted(by_view.items(), key=lambda item: item[0]):
             x0, y0, x1, y1 = view
-            with _watched(stopwatch, "encode"):
+            with stopwatch("encode"):
                 embedding = self._embedding(volume.array[z, y0:y1, x0:x1])
-            with _watched(stopwatch, "decode"):
+            with stopwatch("decode"):
                 boxes = np.array([p.box_xyxy for _, p in here]) - (x0, y0, x0, y0)
                 logits = self.model.decode(
                     embedding,
                     boxes,
                     (y1 - y0, x1 - x0),
                     _points([p for _, p in here], view),
-                    _hints([(priors or {}).get(name) for name, _ in here], z, view),
+                    _masks([(mask_prompts or {}).get(name) for name, _ in here], z, view),
                 )
                 for (name, _), mask in zip(here, logits, strict=True):
                     _put(blocks[name], z, view, mask)
         return blocks
 
     def _embedding(self, pixels: NDArray[np.generic]) -> Tensor:
-        # What one precision encoded must not be taken for another's.
+        # Embeddings of different precisions must not be mistaken for each other.
         dtype = autocast_dtype(self.model.device, self.model.precision)
         signature = self.signature if dtype is None else f"{self.signature}/{dtype}"
         key = embedding_key(pixels, signature, self.spec)
@@ -138,14 +123,14 @@ class WholeSliceSegmenter:
 
 
 def keep_embeddings(segmenter: Segmenter, cache: EmbeddingCache | None) -> Segmenter:
-    """Give a segmenter a cache, where it can use one: crops around boxes are not the same for other templates.
+    """Give a whole-slice segmenter a cache; others cannot use one, since their crops depend on the templates.
 
     Args:
-        segmenter: any; one that sees whole slices is changed.
-        cache: None leaves the segmenter its own.
+        segmenter: changed in place where it is a ``WholeSliceSegmenter``.
+        cache: None keeps the segmenter's own.
 
     Raises:
-        UsageError: a folder for a model that came from no weights file, whose embeddings nothing would tell
+        UsageError: a cache folder for a model that came from no weights file: its embeddings could not be told
             from those of another model.
     """
     if cache is not None and isinstance(segmenter, WholeSliceSegmenter):
@@ -159,7 +144,7 @@ def keep_embeddings(segmenter: Segmenter, cache: EmbeddingCache | None) -> Segme
 
 
 def _points(prompts: Sequence[SlicePrompt], view: View) -> NDArray[np.float64] | None:
-    """(N, 2) x, y in the view, NaN where a prompt has none; None where none has."""
+    """Collect points, (N, 2) x, y in the view: NaN for a prompt without; None where all are without."""
     if all(prompt.point_xy is None for prompt in prompts):
         return None
     nowhere = (np.nan, np.nan)
@@ -167,28 +152,17 @@ def _points(prompts: Sequence[SlicePrompt], view: View) -> NDArray[np.float64] |
     return np.asarray(places - np.asarray(view[:2]))
 
 
-def _hints(priors: Sequence[MaskBlock | None], z: int, view: View) -> Tensor | None:
-    """(N, H, W) of the view, NaN where a structure has no prior in this slice; None where none has."""
-    if all(prior is None for prior in priors):
+def _masks(mask_prompts: Sequence[MaskBlock | None], z: int, view: View) -> Tensor | None:
+    """Cut mask prompts to the view, (N, H, W): NaN for a structure without; None where all are without."""
+    planes = [None if block is None else block.window(z, view) for block in mask_prompts]
+    if all(plane is None for plane in planes):
         return None
-    x0, y0, x1, y1 = view
-    planes = torch.full((len(priors), y1 - y0, x1 - x0), torch.nan)
-    for plane, prior in zip(planes, priors, strict=True):
-        if prior is None or not prior.origin_zyx[0] <= z < prior.end_zyx[0]:
-            continue
-        plane.zero_()
-        (_, top, left), (_, bottom, right) = prior.origin_zyx, prior.end_zyx
-        rows, columns = (max(top, y0), min(bottom, y1)), (max(left, x0), min(right, x1))
-        if rows[0] < rows[1] and columns[0] < columns[1]:
-            part = prior.probability[
-                z - prior.origin_zyx[0], rows[0] - top : rows[1] - top, columns[0] - left : columns[1] - left
-            ]
-            plane[rows[0] - y0 : rows[1] - y0, columns[0] - x0 : columns[1] - x0] = torch.from_numpy(part)
-    return None if bool(planes.isnan().all()) else planes
+    nothing = np.full((view[3] - view[1], view[2] - view[0]), np.nan, np.float32)
+    return torch.from_numpy(np.stack([nothing if plane is None else plane for plane in planes]))
 
 
 def _empty_block(name: str, prompts: Sequence[SlicePrompt], shape: tuple[int, int, int]) -> MaskBlock:
-    """Zeros around all boxes of a structure, with a margin in the slice."""
+    """Make a block of zeros around all boxes of a structure, with a margin in the slice."""
     slices = [prompt.z for prompt in prompts]
     if min(slices) < 0 or max(slices) >= shape[0]:
         raise GeometryError(
@@ -205,7 +179,7 @@ def _empty_block(name: str, prompts: Sequence[SlicePrompt], shape: tuple[int, in
 
 
 def _put(block: MaskBlock, z: int, view: View, logits: Tensor) -> None:
-    """Write one view's logits (H, W) into a block as probabilities; two prompts on a slice add up."""
+    """Write one view's logits (H, W) into a block as probabilities; where two prompts meet, the larger counts."""
     (first, top, left), (_, bottom, right) = block.origin_zyx, block.end_zyx
     x0, y0, x1, y1 = max(left, view[0]), max(top, view[1]), min(right, view[2]), min(bottom, view[3])
     if x0 >= x1 or y0 >= y1:
@@ -213,7 +187,3 @@ def _put(block: MaskBlock, z: int, view: View, logits: Tensor) -> None:
     found = torch.sigmoid(logits[y0 - view[1] : y1 - view[1], x0 - view[0] : x1 - view[0]]).numpy()
     target = block.probability[z - first, y0 - top : y1 - top, x0 - left : x1 - left]
     np.maximum(target, found, out=target)
-
-
-def _watched(stopwatch: Stopwatch | None, stage: str) -> AbstractContextManager[Any]:
-    return nullcontext() if stopwatch is None else stopwatch(stage)

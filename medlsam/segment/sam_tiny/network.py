@@ -1,4 +1,4 @@
-"""The network of ``sam-tiny``: a small encoder, segment-anything's prompt encoder and mask decoder.
+"""The network of ``sam-tiny``: a small encoder with segment-anything's prompt encoder and mask decoder.
 
 Each prompt has its own crop, so the encoder is light and the decoder pairs crop ``i`` with box ``i``. The
 decoder is segment-anything's own, run step by step here because its ``forward`` would decode every box in
@@ -7,40 +7,43 @@ every crop, and because fine detail from the encoder is added while it upsamples
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from medlsam.errors import WeightsError
 from medlsam.segment.sam._import import sam_parts
 from medlsam.segment.sam_tiny.crops import draw_boxes
 
 #: Features at strides 8, 4, 2 and 1.
 Embedding = tuple[Tensor, Tensor, Tensor, Tensor]
-# Errors of boxes, in crop pixels, that the network is to tell apart.
+# Box errors, in crop pixels, that the network distinguishes.
 _ERROR_SCALES = (1.0, 4.0, 12.0)
-# Logits are some units large, the features beside them about one.
+# Logits are several times as large as the features beside them.
 _LOGIT_SCALE = 4.0
 
 
 @dataclass(frozen=True)
 class TinyConfig:
-    """Sizes of the network and the way a crop becomes its input.
+    """Sizes of the network, and how crops become its input.
 
     Attributes:
         size: side of the square crop in pixels, and of the masks. A multiple of 32.
         detail, stem, quarter, eighth, sixteenth: channels at strides 1, 2, 4, 8 and 16.
         dim: width of the prompt encoder and of the two-way transformer.
-        heads, depth, mlp: of the two-way transformer.
+        heads, depth, mlp: attention heads, layers and hidden width of the two-way transformer.
         windows: (low, high) in HU, one input channel each for the crop's own slice; the first is also used
             for the slice below and the slice above.
-        neighbour_mm: how far the slices below and above are, at least one slice.
+        neighbour_mm: distance of the slices below and above, at least one slice.
         zoom: crop side in multiples of the box's longest edge, at inference.
         min_side_mm: the smallest crop side, at inference.
-        located_error_mm: what the error of a box is taken for when its prompt does not say.
-        refits: how often at most a structure is looked at again with boxes moved towards its masks.
-        refit_share, refit_tolerance, refit_error_mm: see ``tiny_refine.refit``.
+        located_error_mm: error assumed for a box whose prompt states none.
+        refits: maximal number of further passes with boxes moved towards the masks.
+        refit_share, refit_tolerance, refit_error_mm: see ``segmenter.refit``.
     """
 
     size: int = 96
@@ -65,8 +68,24 @@ class TinyConfig:
 
     @property
     def channels(self) -> int:
-        """Channels of a crop: one a window, and the two neighbours."""
+        """Channels of a crop: one for each window, and the two neighbours."""
         return len(self.windows) + 2
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], source: object = "configuration") -> TinyConfig:
+        """Read the configuration in a weights file.
+
+        Raises:
+            WeightsError: unknown keys, as of another architecture or a newer version.
+        """
+        if unknown := sorted(set(data) - {field.name for field in fields(cls)}):
+            raise WeightsError(
+                f"{source}: not a sam-tiny of this version: unknown settings {', '.join(unknown)}"
+            )
+        values = dict(data)
+        if "windows" in values:
+            values["windows"] = tuple((float(low), float(high)) for low, high in values["windows"])
+        return cls(**values)
 
 
 def _unit(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
@@ -93,7 +112,7 @@ def _down(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
 
 
 class _Trust(nn.Module):
-    """Scales and shifts features by how sure the box is: a true box asks for other work than a vague one."""
+    """Scales and shifts features by the error of the box: an exact box needs other features than a vague one."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -105,7 +124,7 @@ class _Trust(nn.Module):
         """The same shape; ``errors`` (B,) in crop pixels."""
         known = torch.exp(-errors[:, None] / errors.new_tensor(_ERROR_SCALES))
         scale, shift = self.of_error(known).chunk(2, dim=1)
-        # Rows of pixels with their channels last: a few numbers for each channel in turn take four times as long.
+        # Rows of pixels with channels last: channel by channel this takes four times as long.
         rows = rearrange(x, "b c h w -> b h (w c)")
         width = x.shape[-1]
         scale, shift = (repeat(own, "b c -> b 1 (w c)", w=width) for own in (1 + scale, shift))
@@ -113,7 +132,7 @@ class _Trust(nn.Module):
 
 
 class CropEncoder(nn.Module):
-    """A crop with its box as the last channel to an embedding at stride 8 and detail features at strides 4, 2 and 1."""
+    """Encodes a crop, with its box as the last channel, at stride 8, with detail features at strides 4, 2 and 1."""
 
     def __init__(self, config: TinyConfig) -> None:
         super().__init__()
@@ -133,11 +152,11 @@ class CropEncoder(nn.Module):
         self.top = nn.Conv2d(config.sixteenth, config.dim, 1)
 
     def forward(self, x: Tensor, errors: Tensor) -> Embedding:
-        """(B, dim, S/8, S/8) embedding, and features at S/4, S/2 and S.
+        """Compute a (B, dim, S/8, S/8) embedding, and features at S/4, S/2 and S.
 
         Args:
-            x: (B, channels + 1, S, S).
-            errors: (B,) of the boxes, crop pixels.
+            x: (B, channels + 1, S, S) crops with their boxes.
+            errors: (B,) errors of the boxes, crop pixels.
         """
         full = self.trust[0](self.to_full(x), errors)
         half = self.trust[1](self.to_half(x), errors)
@@ -149,7 +168,7 @@ class CropEncoder(nn.Module):
 
 
 class PairedMaskDecoder(nn.Module):
-    """segment-anything's ``MaskDecoder``, one prompt for each image, with detail added while it upsamples."""
+    """segment-anything's ``MaskDecoder`` for one prompt per image, with detail added while it upsamples."""
 
     def __init__(self, config: TinyConfig) -> None:
         super().__init__()
@@ -177,7 +196,7 @@ class PairedMaskDecoder(nn.Module):
     def forward(
         self, embedding: Embedding, image_pe: Tensor, sparse: Tensor, dense: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Logits (B, S, S) and predicted IoU (B,) of one mask a crop."""
+        """Decode one mask per crop: logits (B, S, S) and predicted IoU (B,)."""
         image, quarter, half, full = embedding
         batch = len(sparse)
         own = torch.cat([self.sam.iou_token.weight, self.sam.mask_tokens.weight])
@@ -197,7 +216,7 @@ class PairedMaskDecoder(nn.Module):
 
 
 class TinySam(nn.Module):
-    """``encode`` crops (the costly step), then ``decode`` one box in each of them (the cheap one)."""
+    """The whole network: ``encode`` crops (costly), then ``decode`` one box in each of them (cheap)."""
 
     def __init__(self, config: TinyConfig | None = None) -> None:
         super().__init__()
@@ -214,14 +233,14 @@ class TinySam(nn.Module):
         channels_last(self)
 
     def encode(self, crops: Tensor, boxes: Tensor, errors: Tensor) -> Embedding:
-        """Crops to embeddings at strides 8, 4, 2 and 1.
+        """Encode crops at strides 8, 4, 2 and 1.
 
         Args:
-            crops: (B, channels, size, size), made by ``tiny_crops.channels``.
-            boxes: (B, 4), see ``decode``; drawn into the input: each crop has one box, so the encoder may know from
-                its first layer what it is asked for.
-            errors: (B,) standard deviation of the boxes' sides, crop pixels; the less sure a box is, the softer its
-                sides are drawn. 0 is a box that touches the structure on all four sides.
+            crops: (B, channels, size, size), see ``crops.channels``.
+            boxes: (B, 4), see ``decode``; drawn into the input, since each crop has only one box, so that the encoder
+                knows it from its first layer on.
+            errors: (B,) standard deviation of the boxes' sides, crop pixels; the larger, the softer the sides are
+                drawn. 0 is a box that touches the structure on all four sides.
         """
         drawn = 2 * draw_boxes(boxes, errors, self.config.size)[:, None].to(crops) - 1
         found: Embedding = self.encoder(stacked(crops, drawn), errors)
@@ -231,27 +250,27 @@ class TinySam(nn.Module):
         self,
         embedding: Embedding,
         boxes: Tensor,
-        priors: Tensor | None = None,
+        mask_prompts: Tensor | None = None,
         points: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """One mask for each crop.
+        """Decode one mask for each crop.
 
         Args:
-            embedding: of ``encode``.
+            embedding: result of ``encode``.
             boxes: (B, 4) x0, y0, x1, y1 in crop pixels, edges (the first pixel covers 0 to 1).
-            priors: (B, size/2, size/2) probabilities of a rough mask, or NaN in the crops that have none.
+            mask_prompts: (B, size/2, size/2) probabilities of rough masks; NaN in the crops without one.
             points: (B, K, 3) x, y in crop pixels and 1 for inside, 0 for outside, -1 for no point.
 
         Returns:
-            (B, size, size) logits, and (B,) the IoU that the network expects of them.
+            (B, size, size) logits, and (B,) the predicted IoU of each.
         """
-        # segment-anything adds half a pixel to what it takes for pixel indices
+        # segment-anything adds half a pixel, since it expects pixel indices
         marks = None if points is None else (points[..., :2] - 0.5, points[..., 2])
         sparse, dense = self.prompt_encoder(points=marks, boxes=boxes - 0.5, masks=None)
-        if priors is not None:
-            given = ~torch.isnan(priors[:, 0, 0])
-            _, hinted = self.prompt_encoder(None, None, masks=4 * torch.nan_to_num(priors)[:, None] - 2)
-            dense = torch.where(given[:, None, None, None], hinted, dense)
+        if mask_prompts is not None:
+            given = ~torch.isnan(mask_prompts[:, 0, 0])
+            _, rough = self.prompt_encoder(None, None, masks=4 * torch.nan_to_num(mask_prompts)[:, None] - 2)
+            dense = torch.where(given[:, None, None, None], rough, dense)
         logits, quality = self.decoder(embedding, self.prompt_encoder.get_dense_pe(), sparse, dense)
         return logits, quality
 
@@ -260,15 +279,15 @@ class TinySam(nn.Module):
         crops: Tensor,
         boxes: Tensor,
         errors: Tensor,
-        priors: Tensor | None = None,
+        mask_prompts: Tensor | None = None,
         points: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """``encode`` and ``decode`` in one."""
-        return self.decode(self.encode(crops, boxes, errors), boxes, priors, points)
+        """Encode and decode in one call."""
+        return self.decode(self.encode(crops, boxes, errors), boxes, mask_prompts, points)
 
 
 def channels_last(net: TinySam) -> TinySam:
-    """The same network with its convolutions' weights in the layout that a CPU is half as fast again with."""
+    """Store the convolutions' weights channels last, in place: half as fast again on a CPU."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
@@ -276,6 +295,6 @@ def channels_last(net: TinySam) -> TinySam:
 
 
 def stacked(one: Tensor, other: Tensor) -> Tensor:
-    """(B, C + D, H, W) of (B, C, H, W) and (B, D, H, W), channels last in memory, in a third of ``cat``'s time."""
+    """Stack (B, C, H, W) and (B, D, H, W) along channels, channels last in memory, in a third of ``cat``'s time."""
     rows = [rearrange(part, "b c h w -> b h w c") for part in (one, other)]
     return rearrange(torch.cat(rows, dim=-1), "b h w c -> b c h w")

@@ -1,61 +1,59 @@
-"""``sam-tiny`` at work: every prompt gets a crop of its own, batched over structures and slices."""
+"""Segment with ``sam-tiny``: one crop per prompt, batched over structures and slices, and a second pass.
+
+A located box is several millimetres off, and the network, trained on such boxes, often finds the structure beside it.
+Then the box of the mask is the better prompt, since it centres the structure in the crop. So boxes that their masks do
+not fill, or exceed, are moved towards the masks and segmented again; a box that fits is not.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from medlsam.errors import GeometryError, WeightsError
 from medlsam.geometry import IDENTITY_DIRECTION
+from medlsam.runtime.atomic_files import sha256_of
 from medlsam.runtime.device import autocast
 from medlsam.runtime.fold_batchnorm import folded
 from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.segment.label_map import MaskBlock
-from medlsam.segment.prompts import SlicePrompt
+from medlsam.segment.label_map import MaskBlock, largest_component
+from medlsam.segment.prompts import SlicePrompt, oracle_slices
 from medlsam.segment.registry import SEGMENTERS, SegmenterSpec
-from medlsam.segment.sam_tiny.blocks import (
-    CropItem,
-    empty_block,
-    hint,
-    write,
-)
 from medlsam.segment.sam_tiny.crops import (
+    CropItem,
     channels,
+    empty_block,
     frame_around,
     neighbour_step,
     planes_at,
     sample,
+    sample_mask,
+    write,
 )
-from medlsam.segment.sam_tiny.network import (
-    Embedding,
-    TinyConfig,
-    TinySam,
-    channels_last,
-)
-from medlsam.segment.sam_tiny.refine import refit
-from medlsam.volume import Volume
-from medlsam.weights.registry import sha256_of
+from medlsam.segment.sam_tiny.network import Embedding, TinyConfig, TinySam, channels_last
+from medlsam.volume import Image
 from medlsam.weights.store import load_weights
 
 BATCH = 32
+# A smaller mask is too uncertain to move a box.
+_MIN_PIXELS = 3
 
 
 class TinySegmenter:
     """A ``Segmenter`` of the crop kind.
 
     Attributes:
-        net: as loaded, in inference mode on ``device``.
-        quick: the same with its normalisation folded in: what runs.
-        signature: sha256 of the weights file, empty for a network that came from none.
-        spec: its registry entry.
-        precision: of its passes: ``auto``, ``float32`` or ``bfloat16``.
+        net: network as loaded, in inference mode on ``device``.
+        quick: the same network with its normalisation folded in, used for inference.
+        signature: sha256 of the weights file; empty for a network that came from none.
+        spec: registry entry.
+        precision: precision of forward passes: ``auto``, ``float32`` or ``bfloat16``.
     """
 
     def __init__(
@@ -73,20 +71,20 @@ class TinySegmenter:
 
     @property
     def config(self) -> TinyConfig:
-        """The network's sizes, windows and crop size."""
+        """Sizes of the network, HU windows and crop size."""
         return self.net.config
 
     @classmethod
     def load(
         cls, path: Path | str, device: torch.device | None = None, precision: str = "auto"
     ) -> TinySegmenter:
-        """Open a weights file that ``tiny_train export`` wrote.
+        """Open a weights file written by ``python -m medlsam.segment.sam_tiny.train export``.
 
         Raises:
             WeightsError: not a segmenter of this architecture.
         """
         state, config = load_weights(Path(path), "segmenter")
-        net = TinySam(config_from_dict(config, path))
+        net = TinySam(TinyConfig.from_dict(config, path))
         try:
             net.load_state_dict(state)
         except RuntimeError as error:
@@ -95,23 +93,15 @@ class TinySegmenter:
 
     def segment(
         self,
-        volume: Volume,
+        volume: Image,
         prompts: Mapping[str, Sequence[SlicePrompt]],
         stopwatch: Stopwatch | None = None,
-        priors: Mapping[str, MaskBlock] | None = None,
+        mask_prompts: Mapping[str, MaskBlock] | None = None,
     ) -> dict[str, MaskBlock]:
-        """Probabilities of every structure that has prompts.
-
-        Args:
-            volume: HU on a canonical (identity direction) grid.
-            prompts: structure to its slice boxes.
-            stopwatch: gets the seconds of ``encode`` and ``decode``.
-            priors: structure to a rough mask (the templates' mean shape in the located box), which goes in as
-                segment-anything's mask prompt; structures without one are segmented from their boxes alone.
+        """Segment structures crop by crop; see ``Segmenter.segment``.
 
         Returns:
-            Structure to a block that spans its prompts' slices and crops; one without prompts is left out. What is less
-            probable than 2 % counts as 0.
+            Structure to a block that spans its prompts' slices and crops. Probabilities below 2 % count as 0.
 
         Raises:
             GeometryError: the grid is not canonical, or a prompt lies outside of the scan.
@@ -121,23 +111,23 @@ class TinySegmenter:
                 f"{volume.path or 'volume'}: segmentation wants the canonical grid, got direction "
                 f"{volume.grid.direction}; use medlsam.volume.to_canonical"
             )
-        current = {name: chosen for name, chosen in prompts.items() if chosen}
-        blocks = self._look(volume, current, stopwatch, priors or {})
-        again = current
+        stopwatch, masks = stopwatch or Stopwatch(), mask_prompts or {}
+        current: Mapping[str, Sequence[SlicePrompt]] = {name: own for name, own in prompts.items() if own}
+        blocks = self._segment_once(volume, current, stopwatch, masks)
         for _ in range(self.config.refits):
-            again = self._refitted(again, blocks)
-            if not again:
+            current = self._refitted(current, blocks)
+            if not current:
                 break
-            blocks.update(self._look(volume, again, stopwatch, priors or {}))
+            blocks.update(self._segment_once(volume, current, stopwatch, masks))
         return blocks
 
     def _refitted(
         self, prompts: Mapping[str, Sequence[SlicePrompt]], blocks: Mapping[str, MaskBlock]
     ) -> dict[str, Sequence[SlicePrompt]]:
-        """New prompts of the structures whose boxes do not fit their masks; boxes without error stay.
+        """Make new prompts for structures whose boxes do not fit their masks; exact boxes stay.
 
-        A structure asked about in one slice is left alone: which of the parts there belong to it (the two rami of
-        a jaw) shows only where slices join them.
+        A structure with prompts in one slice only is left out: whether all its parts there belong to it (the two rami
+        of a jaw) shows only where other slices join them.
         """
         how = self.config.refit_share, self.config.refit_tolerance, self.config.refit_error_mm
         several = {
@@ -148,28 +138,28 @@ class TinySegmenter:
         moved = {name: refit(chosen, blocks[name], *how) for name, chosen in several.items()}
         return {name: chosen for name, chosen in moved.items() if chosen is not None}
 
-    def _look(
+    def _segment_once(
         self,
-        volume: Volume,
+        volume: Image,
         prompts: Mapping[str, Sequence[SlicePrompt]],
-        stopwatch: Stopwatch | None,
-        priors: Mapping[str, MaskBlock],
+        stopwatch: Stopwatch,
+        masks: Mapping[str, MaskBlock],
     ) -> dict[str, MaskBlock]:
-        """One pass of the network over all prompts."""
+        """Run the network once over all prompts."""
         items = {name: [self._item(name, p, volume) for p in chosen] for name, chosen in prompts.items()}
         blocks = {name: empty_block(mine) for name, mine in items.items()}
         flat = [item for mine in items.values() for item in mine]
         for start in range(0, len(flat), BATCH):
             batch = flat[start : start + BATCH]
-            with _watch(stopwatch, "encode"):
+            with stopwatch("encode"):
                 embedding = self._encode(volume, batch)
-            with _watch(stopwatch, "decode"):
-                logits = self._decode(embedding, batch, priors)
+            with stopwatch("decode"):
+                logits = self._decode(embedding, batch, masks)
                 for item, answer in zip(batch, logits, strict=True):
                     write(blocks[item.organ], item, answer)
         return blocks
 
-    def _item(self, organ: str, prompt: SlicePrompt, volume: Volume) -> CropItem:
+    def _item(self, organ: str, prompt: SlicePrompt, volume: Image) -> CropItem:
         depth, rows, columns = volume.array.shape
         x0, y0, x1, y1 = prompt.box_xyxy
         if not 0 <= prompt.z < depth or x1 <= -0.5 or y1 <= -0.5 or x0 >= columns - 0.5 or y0 >= rows - 0.5:
@@ -184,7 +174,7 @@ class TinySegmenter:
         return CropItem(organ, prompt, frame, (int(low[0]), int(low[1])), (int(high[0]), int(high[1])))
 
     @torch.inference_mode()
-    def _encode(self, volume: Volume, batch: Sequence[CropItem]) -> Embedding:
+    def _encode(self, volume: Image, batch: Sequence[CropItem]) -> Embedding:
         step = neighbour_step(volume.grid.spacing_xyz[2], self.config.neighbour_mm)
         crops = [
             sample(planes_at(volume.array, item.prompt.z, step), item.frame, self.config.size)
@@ -195,12 +185,12 @@ class TinySegmenter:
             return self.quick.encode(pictures.to(self.device), self._boxes(batch), self._errors(batch))
 
     def _boxes(self, batch: Sequence[CropItem]) -> Tensor:
-        """(B, 4) edges in crop pixels."""
+        """Return the boxes, (B, 4) edges in crop pixels."""
         boxes = np.stack([item.frame.box(item.prompt.box_xyxy, self.config.size) for item in batch])
         return torch.from_numpy(boxes).float().to(self.device)
 
     def _points(self, batch: Sequence[CropItem]) -> Tensor | None:
-        """(B, 1, 3) places inside in crop pixels, marked as absent where a prompt has none; None where none has one."""
+        """Return (B, 1, 3) points in crop pixels, marked as absent for prompts without; None where all are without."""
         if all(item.prompt.point_xy is None for item in batch):
             return None
         points = torch.tensor([[[0.0, 0.0, -1.0]]]).repeat(len(batch), 1, 1)
@@ -211,7 +201,7 @@ class TinySegmenter:
         return points.to(self.device)
 
     def _errors(self, batch: Sequence[CropItem]) -> Tensor:
-        """(B,) what the boxes' sides are expected to be off, crop pixels."""
+        """Return the expected errors of the boxes' sides, (B,), crop pixels."""
         known = (item.prompt.error_mm for item in batch)
         mm = [self.config.located_error_mm if error is None else error for error in known]
         pixels = [
@@ -221,36 +211,54 @@ class TinySegmenter:
 
     @torch.inference_mode()
     def _decode(
-        self,
-        embedding: Embedding,
-        batch: Sequence[CropItem],
-        priors: Mapping[str, MaskBlock],
+        self, embedding: Embedding, batch: Sequence[CropItem], masks: Mapping[str, MaskBlock]
     ) -> Tensor:
-        size = self.config.size
-        hints = None
-        if priors:
-            hints = torch.stack([hint(priors.get(item.organ), item, size // 2) for item in batch]).to(
-                self.device
-            )
+        rough = None
+        if masks:
+            side = self.config.size // 2
+            rough = torch.stack([sample_mask(masks.get(item.organ), item, side) for item in batch])
+            rough = rough.to(self.device)
         with autocast(self.device, self.precision):
-            logits, _ = self.quick.decode(embedding, self._boxes(batch), hints, self._points(batch))
+            logits, _ = self.quick.decode(embedding, self._boxes(batch), rough, self._points(batch))
         return logits.float().cpu()
 
 
-def config_from_dict(data: Mapping[str, Any], source: Path | str = "configuration") -> TinyConfig:
-    """A ``TinyConfig`` from the JSON in a weights file.
+def refit(
+    prompts: Sequence[SlicePrompt], block: MaskBlock, share: float, tolerance: float, error_mm: float
+) -> list[SlicePrompt] | None:
+    """Move boxes towards the masks that they gave.
 
-    Raises:
-        WeightsError: keys that are unknown here: another architecture, or a newer version.
+    Args:
+        prompts: boxes of one structure.
+        block: probabilities that these boxes gave.
+        share: how far to move; 1 is all the way to the mask's tight box.
+        tolerance: mean distance of the boxes' sides, in box edges, up to which the given boxes fit.
+        error_mm: expected error of the new boxes.
+
+    Returns:
+        As many prompts in the same slices, exact ones unchanged; None where the given ones fit.
     """
-    known = {field.name for field in fields(TinyConfig)}
-    if unknown := sorted(set(data) - known):
-        raise WeightsError(f"{source}: not a sam-tiny of this version: unknown settings {', '.join(unknown)}")
-    values = dict(data)
-    if "windows" in values:
-        values["windows"] = tuple((float(low), float(high)) for low, high in values["windows"])
-    return TinyConfig(**values)
+    mask = largest_component(block.probability >= 0.5)
+    given = np.array([prompt.box_xyxy for prompt in prompts])
+    found = np.array([_tight(mask, block, prompt) for prompt in prompts])
+    edges = np.tile(given[:, 2:] - given[:, :2], 2)
+    seen = np.isfinite(found).all(axis=1)
+    if not seen.any() or np.abs((found - given) / edges)[seen].mean() <= tolerance:
+        return None
+    exact = np.array([prompt.error_mm == 0 for prompt in prompts])
+    moved = np.where((seen & ~exact)[:, None], share * found + (1 - share) * given, given)
+    return [
+        prompt
+        if prompt.error_mm == 0
+        else replace(prompt, box_xyxy=(float(x0), float(y0), float(x1), float(y1)), error_mm=error_mm)
+        for prompt, (x0, y0, x1, y1) in zip(prompts, moved, strict=True)
+    ]
 
 
-def _watch(stopwatch: Stopwatch | None, stage: str) -> AbstractContextManager[None]:
-    return nullcontext() if stopwatch is None else stopwatch(stage)
+def _tight(mask: NDArray[np.bool_], block: MaskBlock, prompt: SlicePrompt) -> tuple[float, ...]:
+    """Find the mask's box in the prompt's slice, in pixel indices; NaN where there is hardly any mask."""
+    z, y, x = block.origin_zyx
+    plane = mask[prompt.z - z]
+    if plane.sum() < _MIN_PIXELS:
+        return (np.nan,) * 4
+    return oracle_slices(plane[None], (prompt.z, y, x))[0].box_xyxy

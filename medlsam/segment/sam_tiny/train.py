@@ -1,14 +1,13 @@
 """Training of ``sam-tiny``.
 
-``python -m medlsam.segment.tiny_train fit --config configs/segmenter_tiny.yaml`` trains (LightningCLI: every
-field of the dataclasses is an option); ``python -m medlsam.segment.tiny_train export CHECKPOINT FILE`` writes
+``python -m medlsam.segment.sam_tiny.train fit --config configs/segmenter_tiny.yaml`` trains (LightningCLI: every
+field of the dataclasses is an option); ``python -m medlsam.segment.sam_tiny.train export CHECKPOINT FILE`` writes
 the weights file.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,15 +16,12 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.cli import LightningCLI
 from torch import Tensor
-from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from medlsam.runtime.device import lightning_precision, resolve_device
 from medlsam.segment.sam_tiny.network import TinyConfig, TinySam
-from medlsam.segment.sam_tiny.train_arrays import build_pool, load_pool
+from medlsam.segment.sam_tiny.train_arrays import build_arrays, load_arrays
 from medlsam.segment.sam_tiny.train_boxes import SamplingConfig
 from medlsam.segment.sam_tiny.train_samples import (
     Sample,
@@ -33,10 +29,13 @@ from medlsam.segment.sam_tiny.train_samples import (
     SampleStream,
     collect_shapes,
 )
-from medlsam.segment.sam_tiny.train_weights import export, start_weights
+from medlsam.training.cli import TrainingCLI
+from medlsam.training.losses import hard_dice, mask_losses
+from medlsam.training.schedule import warmup_cosine
+from medlsam.weights.store import load_weights, save_weights
 
-# true slice boxes, jittered ones, ones as wrong as located ones, and these with other patients' mean shape or with
-# a point inside or outside (as shares of exact boxes, of jittered ones, and of samples with points)
+#: Kinds of prompts that validate: true slice boxes, jittered ones, boxes as wrong as located ones, and these with other
+#: patients' mean shape or with a point inside or outside. As shares of exact boxes, jittered ones, samples with points.
 VALIDATION = {
     "exact": (1.0, 0.0, 0.0),
     "jittered": (0.0, 1.0, 0.0),
@@ -46,24 +45,6 @@ VALIDATION = {
 }
 #: Every so many batches come without points: a prompt without any has fewer tokens.
 _WITHOUT_POINTS = 2
-
-
-def soft_dice_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """1 - Dice of each crop, (B,); crops (B, H, W) with an empty target count 0 (cross-entropy has them)."""
-    probability = logits.sigmoid().flatten(1)
-    target = target.flatten(1)
-    overlap = 2 * (probability * target).sum(1) + 1
-    loss = 1 - overlap / (probability.sum(1) + target.sum(1) + 1)
-    return torch.where(target.sum(1) >= 1, loss, torch.zeros_like(loss))
-
-
-def hard_dice(logits: Tensor, target: Tensor) -> Tensor:
-    """Dice of the thresholded masks of each crop, (B,); 1 where both are empty."""
-    predicted, truth = (logits > 0).flatten(1), (target > 0.5).flatten(1)
-    both = predicted.sum(1) + truth.sum(1)
-    return torch.where(
-        both > 0, 2 * (predicted & truth).sum(1) / both.clamp(min=1), torch.ones(len(logits)).to(both)
-    )
 
 
 class TinyTraining(lightning.LightningModule):
@@ -98,7 +79,7 @@ class TinyTraining(lightning.LightningModule):
         self.save_hyperparameters({"net": asdict(self.net_config)})
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.warmup_steps, self.total_steps = warmup_steps, total_steps
-        self.minutes, self.started = minutes, 0.0
+        self.minutes = minutes
         self.net = TinySam(self.net_config)
         if init_from is not None:
             self.net.load_state_dict(start_weights(Path(init_from), self.net))
@@ -106,19 +87,13 @@ class TinyTraining(lightning.LightningModule):
         self.ema.requires_grad_(False)
 
     def losses(self, batch: Sample, with_points: bool = False) -> dict[str, Tensor]:
-        """The parts of the loss for one batch, and their sum under ``loss``."""
+        """Compute the loss of one batch; see ``mask_losses``."""
         points = batch["points"] if with_points else None
-        logits, quality = self.net(batch["crop"], batch["box"], batch["error"], batch["prior"], points)
-        logits, quality, target = logits.float(), quality.float(), batch["mask"]
-        dice = soft_dice_loss(logits, target).mean()
-        cross = functional.binary_cross_entropy_with_logits(logits, target)
-        predicted, truth = (logits > 0).flatten(1), (target > 0.5).flatten(1)
-        iou = (predicted & truth).sum(1) / (predicted | truth).sum(1).clamp(min=1)
-        guess = functional.mse_loss(quality, iou)
-        return {"loss": dice + cross + 0.1 * guess, "dice": dice, "cross_entropy": cross, "iou_error": guess}
+        logits, quality = self.net(batch["crop"], batch["box"], batch["error"], batch["mask_prompt"], points)
+        return mask_losses(logits, quality, batch["mask"])
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
-        """The loss of one batch of crops."""
+        """Compute the loss of one batch of crops, and log its parts."""
         parts = self.losses(batch, bool(batch_idx % _WITHOUT_POINTS))
         self.log_dict(
             {f"train/{name}": part.detach() for name, part in parts.items()}, batch_size=len(batch["box"])
@@ -126,15 +101,15 @@ class TinyTraining(lightning.LightningModule):
         return parts["loss"]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, then move the averaged weights along."""
+        """Step, then update the averaged weights."""
         super().optimizer_step(*args, **kwargs)
         self.ema.update_parameters(self.net)
 
     def validation_step(self, batch: Sample, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Dice of the averaged weights on one of the kinds of prompts."""
+        """Log the Dice of the averaged weights on one kind of prompts."""
         kind = list(VALIDATION)[dataloader_idx]
         points = batch["points"] if kind == "points" else None
-        logits, _ = self.ema(batch["crop"], batch["box"], batch["error"], batch["prior"], points)
+        logits, _ = self.ema(batch["crop"], batch["box"], batch["error"], batch["mask_prompt"], points)
         dice = hard_dice(logits, batch["mask"])
         self.log(
             f"val/{kind}",
@@ -153,19 +128,7 @@ class TinyTraining(lightning.LightningModule):
             {"params": kept, "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=self.learning_rate)
-
-        self.started = time.monotonic()
-
-        def factor(step: int) -> float:
-            if step < self.warmup_steps:
-                return (step + 1) / self.warmup_steps
-            done = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
-            if self.minutes is not None:
-                done = (time.monotonic() - self.started) / (60 * self.minutes)
-            return 0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * min(1.0, done))))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return warmup_cosine(optimizer, self.warmup_steps, self.total_steps, floor=0.01, minutes=self.minutes)
 
 
 class _Fixed(Dataset[Sample]):
@@ -181,18 +144,18 @@ class _Fixed(Dataset[Sample]):
         return self.samples[index]
 
 
-class TinyCrops(lightning.LightningDataModule):
+class TinyDataModule(lightning.LightningDataModule):
     """Training crops without end, and fixed validation crops of the held-out cases.
 
     Args:
-        pool: folder of the pool.
-        ct: folder that the pool is built from if it is not there.
+        pool: folder of the training arrays.
+        ct: folder of the scans that they are made from; the arrays are there already where None.
         net: as in ``TinyTraining``; only the sizes and windows matter.
         sampling: what is drawn.
         batch_size: crops a step.
         workers: processes that draw crops; 0 draws them in the training process.
         seed: of the draws.
-        phantoms: how many phantoms the pool shall hold.
+        phantoms: how many phantoms to add.
         slices: how many slices of each held-out structure validate.
     """
 
@@ -215,13 +178,13 @@ class TinyCrops(lightning.LightningDataModule):
         self.phantoms, self.slices = phantoms, slices
 
     def prepare_data(self) -> None:
-        """Build the pool, where a source is given."""
+        """Write the training arrays, where scans are given."""
         if self.ct is not None:
-            build_pool(self.ct, self.pool, self.phantoms)
+            build_arrays(self.ct, self.pool, self.phantoms)
 
     def setup(self, stage: str) -> None:
-        """Open the pool and draw the validation crops."""
-        cases = load_pool(self.pool)
+        """Open the training arrays and draw the validation crops."""
+        cases = load_arrays(self.pool)
         trained = [case for case in cases if not case.held_out]
         self.source = SampleSource(trained, self.net, self.sampling)
         shapes = collect_shapes(trained)
@@ -241,12 +204,12 @@ class TinyCrops(lightning.LightningDataModule):
                     ),
                     shapes,
                 ),
-                prior=name == "prior",
+                with_mask_prompt=name == "prior",
             )
             for name, (exact, jittered, points) in VALIDATION.items()
         }
 
-    def _fixed(self, source: SampleSource, prior: bool) -> _Fixed:
+    def _fixed(self, source: SampleSource, with_mask_prompt: bool) -> _Fixed:
         rng = np.random.default_rng(self.seed)
         made = []
         for case in source.cases:
@@ -254,40 +217,56 @@ class TinyCrops(lightning.LightningDataModule):
                 where = structure.where[0]
                 places = np.linspace(where.start, where.stop - 1, self.slices + 2)[1:-1].round().astype(int)
                 for index in places:
-                    made.append(source.structure_sample(case, structure, 0, int(index), prior, rng))
+                    made.append(
+                        source.structure_sample(case, structure, 0, int(index), with_mask_prompt, rng)
+                    )
         return _Fixed([sample for sample in made if sample is not None])
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Crops without end."""
+        """Load training crops without end."""
         stream = SampleStream(self.source, self.seed)
         return DataLoader(
             stream, self.batch_size, num_workers=self.workers, prefetch_factor=4 if self.workers else None
         )
 
     def val_dataloader(self) -> list[DataLoader[Sample]]:
-        """One loader for each kind of box."""
+        """Load the validation crops, one loader for each kind of prompts."""
         return [DataLoader(fixed, self.batch_size) for fixed in self.validation.values()]
 
 
-class TinyCLI(LightningCLI):
-    """LightningCLI that picks bf16 where the device is fast at it, and float32 elsewhere."""
+def net_state(checkpoint: dict[str, Any], prefix: str = "ema.module.") -> dict[str, Tensor]:
+    """Take the averaged weights out of a training checkpoint; those of the last step with ``net.`` as the prefix."""
+    return {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
 
-    def before_instantiate_classes(self) -> None:
-        """Fill in ``trainer.precision`` when the configuration leaves it open."""
-        trainer = self.config[self.subcommand].trainer if self.subcommand else self.config.trainer
-        if trainer.precision is None:
-            device = resolve_device("cpu" if trainer.accelerator == "cpu" else "auto")
-            trainer.precision = lightning_precision("auto", device)
+
+def start_weights(file: Path, net: TinySam) -> dict[str, Tensor]:
+    """Read the weights that training starts from: the averaged ones of a checkpoint, or a weights file.
+
+    Args:
+        file: ``.ckpt`` or ``.safetensors``.
+        net: the network to train; layers that the file lacks stay as they are in it.
+    """
+    if file.suffix == ".safetensors":
+        state = {name: tensor.float() for name, tensor in load_weights(file, "segmenter")[0].items()}
+    else:
+        state = net_state(torch.load(file, map_location="cpu", weights_only=True))
+    return {**net.state_dict(), **state}
+
+
+def export(checkpoint: Path, target: Path) -> None:
+    """Write a checkpoint's averaged weights as a segmenter file that ``load_segmenter`` reads."""
+    data = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    save_weights(target, net_state(data), data["hyper_parameters"]["net"], kind="segmenter", half=True)
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
-    """The command line of this module."""
+    """Run the command line of this module."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["export"] and len(given) == 3:
         export(Path(given[1]), Path(given[2]))
         return
     own = None if arguments is None else given
-    TinyCLI(TinyTraining, TinyCrops, args=own, save_config_kwargs={"overwrite": True})
+    TrainingCLI(TinyTraining, TinyDataModule, own)
 
 
 if __name__ == "__main__":

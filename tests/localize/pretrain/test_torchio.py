@@ -19,43 +19,43 @@ from medlsam.cli import app
 from medlsam.errors import UsageError
 from medlsam.geometry import Grid
 from medlsam.localize.network.encoder import EncoderConfig
+from medlsam.localize.pretrain.datamodule import PretrainDataModule
 from medlsam.localize.pretrain.dataset import (
-    Draw,
-    DrawLoader,
-    PairDraws,
-    StepBatches,
+    PairDataset,
+    PairLoader,
+    PairSample,
+    StepSampler,
 )
-from medlsam.localize.pretrain.feed import PretrainFeed
 from medlsam.localize.pretrain.module import cli
 from medlsam.localize.pretrain.torchio import change_values, check_transforms
 from medlsam.localize.pretrain.view_pairs import ViewOptions
 from medlsam.pool.packed_scan import SUFFIX, write_packed_scan
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from tests.support.paths import ROOT
 from tests.support.pretrain_data import write_config, write_scans
 
 OPTIONS = ViewOptions(shape_zyx=(16, 16, 16), points=8, negatives=8, shift_mm=16.0)
 NAMES = ("points", "places", "valid", "negatives", "negative_places")
-DOCUMENT = ROOT / "docs" / "pretraining_at_scale.md"
+DOCUMENT = ROOT / "docs" / "how-to" / "pretraining-at-scale.md"
 
 
 @pytest.fixture
-def draws(tmp_path: Path) -> PairDraws:
+def draws(tmp_path: Path) -> PairDataset:
     array = np.random.default_rng(0).normal(0, 300, (40, 32, 34)).astype(np.float32)
     path = tmp_path / f"a{SUFFIX}"
-    write_packed_scan(path, Volume(array, Grid(array.shape, (4.0, 4.0, 4.0))))
-    return PairDraws([path], np.ones(1), OPTIONS, 4.0, (7,))
+    write_packed_scan(path, Image(array, Grid(array.shape, (4.0, 4.0, 4.0))))
+    return PairDataset([path], np.ones(1), OPTIONS, 4.0, (7,))
 
 
-def with_transforms(draws: PairDraws, *transforms: torchio.Transform) -> PairDraws:
-    return PairDraws(draws.scans, np.ones(1), OPTIONS, 4.0, (7,), transforms=transforms)
+def with_transforms(draws: PairDataset, *transforms: torchio.Transform) -> PairDataset:
+    return PairDataset(draws.scans, np.ones(1), OPTIONS, 4.0, (7,), transforms=transforms)
 
 
-def blocks(draw: Draw) -> list[torch.Tensor]:
+def blocks(draw: PairSample) -> list[torch.Tensor]:
     return [view.hu for view in draw.pair.views]
 
 
-def test_only_the_values_change(draws: PairDraws) -> None:
+def test_only_the_values_change(draws: PairDataset) -> None:
     """Places, points and the chances of the house's own changes are those of a draw without transforms."""
     plain, noisy = draws[5], with_transforms(draws, torchio.RandomNoise(std=(20, 20)))[5]
     for one, other in zip(blocks(plain), blocks(noisy), strict=True):
@@ -73,15 +73,15 @@ def test_only_the_values_change(draws: PairDraws) -> None:
         assert view.keep == changed.keep
 
 
-def test_without_transforms_nothing_is_drawn_for_them(draws: PairDraws) -> None:
+def test_without_transforms_nothing_is_drawn_for_them(draws: PairDataset) -> None:
     never = with_transforms(draws, torchio.RandomNoise(std=(20, 20), p=0))
     for one, other in zip(blocks(draws[5]), blocks(never[5]), strict=True):
         assert torch.equal(one, other)
-    feed = PretrainFeed(phantoms=1)
-    assert feed.transforms == []
+    data = PretrainDataModule(phantoms=1)
+    assert data.transforms == []
 
 
-def test_views_depend_on_the_number_of_the_draw_alone(draws: PairDraws) -> None:
+def test_views_depend_on_the_number_of_the_draw_alone(draws: PairDataset) -> None:
     """In this process or in others, from the first step or resumed at the third, whatever the global generator says."""
     changed = with_transforms(
         draws,
@@ -92,7 +92,7 @@ def test_views_depend_on_the_number_of_the_draw_alone(draws: PairDraws) -> None:
     )
 
     def views(first: int, steps: int, workers: int) -> list[torch.Tensor]:
-        loader = DrawLoader(changed, StepBatches(first, steps, 2), workers, pinned=False)
+        loader = PairLoader(changed, StepSampler(first, steps, 2), workers, pinned=False)
         return [batch.render(EncoderConfig())["views"] for batch in loader]
 
     torch.manual_seed(1)
@@ -103,7 +103,7 @@ def test_views_depend_on_the_number_of_the_draw_alone(draws: PairDraws) -> None:
     torch.manual_seed(2)
     for one, other in zip(whole[2:], views(2, 2, 2), strict=True):
         assert torch.equal(one, other)
-    plain = DrawLoader(draws, StepBatches(0, 1, 2), 0, pinned=False)
+    plain = PairLoader(draws, StepSampler(0, 1, 2), 0, pinned=False)
     assert not torch.equal(whole[0], next(iter(plain)).render(EncoderConfig())["views"])
 
 
@@ -148,7 +148,7 @@ def test_thick_slices_keep_their_place(axis: int) -> None:
 )
 def test_what_moves_voxels_is_refused(transform: Any, reason: str) -> None:
     with pytest.raises(UsageError, match=f"data.transforms: {reason}"):
-        PretrainFeed(phantoms=1, transforms=[torchio.RandomNoise(), transform])
+        PretrainDataModule(phantoms=1, transforms=[torchio.RandomNoise(), transform])
 
 
 def test_what_changes_values_passes() -> None:
@@ -225,7 +225,7 @@ def test_torchio_is_imported_by_one_file() -> None:
         for line in path.read_text(encoding="utf-8").splitlines()
         if line.split()[:2] in (["import", "torchio"], ["from", "torchio"])
     ]
-    assert lines == ["augment.py"]
+    assert lines == ["torchio.py"]
     code = "import sys, medlsam.pipeline; print('torchio' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120

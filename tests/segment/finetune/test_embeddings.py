@@ -16,11 +16,11 @@ from medlsam.segment.finetune.components import (
     components,
     find_labelled,
 )
-from medlsam.segment.finetune.crop_tuner import CropTuning
+from medlsam.segment.finetune.crop_tuner import CropTuner
 from medlsam.segment.finetune.embeddings import EmbeddedScan, embed_cases
-from medlsam.segment.finetune.options import TuneOptions
-from medlsam.segment.finetune.protocol import Drawn, Tuning
-from medlsam.segment.finetune.slice_tuner import SliceTuning
+from medlsam.segment.finetune.options import FinetuneOptions
+from medlsam.segment.finetune.protocol import Drawn, Tuner
+from medlsam.segment.finetune.slice_tuner import SliceTuner
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.registry import SEGMENTERS
 from medlsam.segment.sam.model import SamSlices
@@ -28,10 +28,8 @@ from medlsam.segment.sam.preprocess import restore
 from medlsam.segment.sam_tiny.crops import frame_around, paste
 from tests.support.tuning_data import (
     SMALL,
-    crop_tuning,
     quiet,
     scan,
-    slice_tuning,
     small_sam,
     write_case,
     write_cases,
@@ -39,16 +37,6 @@ from tests.support.tuning_data import (
 
 CPU = torch.device("cpu")
 RNG = np.random.default_rng
-
-
-@pytest.fixture
-def tiny() -> CropTuning:
-    return crop_tuning()
-
-
-@pytest.fixture
-def sam() -> SliceTuning:
-    return slice_tuning()
 
 
 class InMemory:
@@ -59,17 +47,17 @@ class InMemory:
         return self.tensors[name][index]
 
 
-def batch_of(tuning: Tuning, own: LabelledScan, indices: list[int]) -> Drawn:
+def batch_of(tuner: Tuner, own: LabelledScan, indices: list[int]) -> Drawn:
     """The samples with their exact boxes."""
-    stored = InMemory(tuning.embed(own, components(own), 1, 0.0, RNG(0)))
-    drawn = [tuning.draw(stored, index, 0.0, None) for index in indices]
+    stored = InMemory(tuner.embed(own, components(own), 1, 0.0, RNG(0)))
+    drawn = [tuner.draw(stored, index, 0.0, None) for index in indices]
     return {key: torch.stack([sample[key] for sample in drawn]) for key in drawn[0]}
 
 
 # embeddings and targets
 
 
-def test_crops_show_their_jittered_boxes_and_targets(tiny: CropTuning) -> None:
+def test_crops_show_their_jittered_boxes_and_targets(tiny: CropTuner) -> None:
     own = scan(3)
     parts = components(own)
     made = tiny.embed(own, parts, 5, 5.0, RNG(0))
@@ -86,7 +74,7 @@ def test_crops_show_their_jittered_boxes_and_targets(tiny: CropTuning) -> None:
     assert made["embedding.0"].shape == (15, SMALL.dim, SMALL.size // 8, SMALL.size // 8)
 
 
-def test_a_view_is_drawn_with_its_own_box(tiny: CropTuning) -> None:
+def test_a_view_is_drawn_with_its_own_box(tiny: CropTuner) -> None:
     own = scan(3)
     made = tiny.embed(own, components(own), 4, 5.0, RNG(0))
     stored, rng = InMemory(made), RNG(1)
@@ -100,7 +88,7 @@ def test_a_view_is_drawn_with_its_own_box(tiny: CropTuning) -> None:
     assert torch.equal(tiny.draw(stored, 1, 5.0, None)["box"], made["box"][4])
 
 
-def test_cached_crops_decode_as_the_segmenter_does(tiny: CropTuning) -> None:
+def test_cached_crops_decode_as_the_segmenter_does(tiny: CropTuner) -> None:
     """The decoder on the cached crop gives the mask that the segmenter writes for the same box."""
     own = scan(3)
     part = components(own)[1]
@@ -118,14 +106,14 @@ def test_cached_crops_decode_as_the_segmenter_does(tiny: CropTuning) -> None:
 @pytest.mark.parametrize("name", ["sam_vit_b", "medsam_vit_b"])
 def test_slice_targets_fill_their_boxes(name: str) -> None:
     """Box and target go through the same scaling: longest side, or both sides."""
-    tuning = SliceTuning(SamSlices(small_sam(), SEGMENTERS[name], CPU))
-    batch = batch_of(tuning, scan(5), [0])
+    tuner = SliceTuner(SamSlices(small_sam(), SEGMENTERS[name], CPU))
+    batch = batch_of(tuner, scan(5), [0])
     rows, columns = torch.nonzero(batch["target"][0] > 0.5, as_tuple=True)
     found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     np.testing.assert_allclose(batch["box"][0] / 4, found, atol=1.5)
 
 
-def test_slice_decoding_is_the_models(sam: SliceTuning) -> None:
+def test_slice_decoding_is_the_models(sam: SliceTuner) -> None:
     own = scan(5)
     part = components(own)[0]
     batch = batch_of(sam, own, [0])
@@ -136,7 +124,7 @@ def test_slice_decoding_is_the_models(sam: SliceTuning) -> None:
     assert quality.shape == (1,)
 
 
-def test_each_slice_has_one_embedding(sam: SliceTuning) -> None:
+def test_each_slice_has_one_embedding(sam: SliceTuner) -> None:
     own = scan(5)
     parts = components(own)
     twice = [*parts, Component("egg", parts[0].z, 1, (1, 1), np.ones((4, 4), bool))]
@@ -147,20 +135,20 @@ def test_each_slice_has_one_embedding(sam: SliceTuning) -> None:
     assert len(moved) == 5  # the box is jittered at each draw
 
 
-def test_embeddings_are_kept_until_something_changes(tiny: CropTuning, tmp_path: Path) -> None:
+def test_embeddings_are_kept_until_something_changes(tiny: CropTuner, tmp_path: Path) -> None:
     calls = []
 
-    class Counting(CropTuning):
+    class Counting(CropTuner):
         def embed(self, own: LabelledScan, *args: Any) -> dict[str, torch.Tensor]:
             calls.append(own.name)
             return super().embed(own, *args)
 
-    tuning = Counting(tiny.segmenter)
+    tuner = Counting(tiny.segmenter)
     folder, data = tmp_path / "cache", write_cases(tmp_path / "data", [1, 2])
 
     def embedded(signature: str = "s", **changed: Any) -> list[EmbeddedScan]:
         found = find_labelled([data])
-        return embed_cases(tuning, signature, found, folder, TuneOptions(**changed), quiet)
+        return embed_cases(tuner, signature, found, folder, FinetuneOptions(**changed), quiet)
 
     first = embedded()
     again = embedded()
@@ -178,7 +166,7 @@ def test_embeddings_are_kept_until_something_changes(tiny: CropTuning, tmp_path:
     assert calls[7:] == ["egg_1", "egg_2"]
 
 
-def test_a_scan_with_specks_only_is_named(tiny: CropTuning, tmp_path: Path) -> None:
+def test_a_scan_with_specks_only_is_named(tiny: CropTuner, tmp_path: Path) -> None:
     write_case(tmp_path, "egg_1", 1, radius=1)
     with pytest.raises(TemplateError, match="labels.nii.gz: no part of egg is large enough"):
-        embed_cases(tiny, "s", find_labelled([tmp_path]), tmp_path, TuneOptions(), quiet)
+        embed_cases(tiny, "s", find_labelled([tmp_path]), tmp_path, FinetuneOptions(), quiet)

@@ -14,16 +14,17 @@ from typer.testing import CliRunner
 import medlsam
 from medlsam.cli import app
 from medlsam.errors import MedlsamError, UsageError
+from medlsam.runtime.atomic_files import sha256_of
 from medlsam.segment.finetune import run as module
-from medlsam.segment.finetune.options import TuneOptions
-from medlsam.segment.finetune.score import Judgement
+from medlsam.segment.finetune.options import FinetuneOptions
+from medlsam.segment.finetune.score import Scores
 from medlsam.segment.finetune.train import Selection
-from medlsam.segment.load import WholeSliceSegmenter, load_segmenter
+from medlsam.segment.load import load_segmenter
 from medlsam.segment.registry import SEGMENTERS
 from medlsam.segment.sam.model import SamSlices
+from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 from medlsam.weights.checkpoint import read_state_dict
-from medlsam.weights.sums import sha256_of
 from tests.support.tuning_data import (
     SMALL,
     small_sam,
@@ -32,7 +33,7 @@ from tests.support.tuning_data import (
     write_tiny,
 )
 
-QUICK = TuneOptions(epochs=2, batch_size=4, learning_rate=1e-3, views=2)
+QUICK = FinetuneOptions(epochs=2, batch_size=4, learning_rate=1e-3, views=2)
 HELD_OUT = ["egg_8", "egg_9"]
 
 
@@ -54,15 +55,15 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[float]]:
     """
     told: dict[str, list[float]] = {"next": []}
 
-    def judge(segmenter: Any, scans: Any) -> Judgement:
+    def score(segmenter: Any, scans: Any) -> Scores:
         value = told["next"].pop(0)
         figures = {scan.patient: value + 0.01 * k for k, scan in enumerate(scans)}
-        return Judgement(figures, {(p, "egg", 1, 0): v for p, v in figures.items()})
+        return Scores(figures, {(p, "egg", 1, 0): v for p, v in figures.items()})
 
-    def select(tuning: Any, scans: Any, *others: Any) -> Selection:
+    def select(tuner: Any, scans: Any, *others: Any) -> Selection:
         return Selection(1, (0.1, 0.2), {scan.patient: (0.1, 0.2) for scan in scans})
 
-    monkeypatch.setattr(module, "judge", judge)
+    monkeypatch.setattr(module, "score", score)
     monkeypatch.setattr(module, "select_epochs", select)
     return told
 
@@ -83,7 +84,7 @@ def test_a_tuned_file_is_a_segmenter(data: Path, start: Path, tmp_path: Path) ->
         data,
         output,
         start,
-        options=TuneOptions(epochs=9, learning_rate=1e-2, batch_size=1, views=2),
+        options=FinetuneOptions(epochs=9, learning_rate=1e-2, batch_size=1, views=2),
         on_progress=told.append,
     )
     assert done.replaced
@@ -251,7 +252,7 @@ def test_a_sam_is_tuned_on_whole_slices(data: Path, tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(module, "load_segmenter", load)
     output = tmp_path / "sam_vit_b-eggs.safetensors"
-    options = TuneOptions(epochs=1, slices=1, batch_size=2, learning_rate=1e-3)
+    options = FinetuneOptions(epochs=1, slices=1, batch_size=2, learning_rate=1e-3)
     done = tune(data, output, Path("sam_vit_b"), options=options, overwrite=True)
     assert done.replaced
     old, new = small_sam().state_dict(), read_state_dict(output, "a SAM")

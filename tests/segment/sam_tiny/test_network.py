@@ -11,16 +11,9 @@ from scipy import ndimage
 
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.sam_tiny import crops as tiny_crops
-from medlsam.segment.sam_tiny.blocks import CropItem, empty_block, write
-from medlsam.segment.sam_tiny.crops import CropFrame, frame_around
+from medlsam.segment.sam_tiny.crops import CropFrame, CropItem, empty_block, frame_around, write
 from medlsam.segment.sam_tiny.network import TinySam
 from tests.support.tiny_data import SMALL
-
-
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(5)
-
 
 # crops
 
@@ -120,12 +113,12 @@ def test_shapes_and_batch_invariance() -> None:
     torch.manual_seed(0)
     net = TinySam(SMALL).eval()
     crops, boxes = torch.randn(3, SMALL.channels, 64, 64), torch.tensor([[16.0, 16, 48, 40]]).repeat(3, 1)
-    errors, priors = torch.tensor([0.0, 3, 6]), torch.full((3, 32, 32), torch.nan)
-    priors[1] = 0.8
+    errors, mask_prompts = torch.tensor([0.0, 3, 6]), torch.full((3, 32, 32), torch.nan)
+    mask_prompts[1] = 0.8
     with torch.inference_mode():
-        together, quality = net(crops, boxes, errors, priors)
+        together, quality = net(crops, boxes, errors, mask_prompts)
         ones = [slice(i, i + 1) for i in range(3)]
-        alone = torch.cat([net(crops[i], boxes[i], errors[i], priors[i])[0] for i in ones])
+        alone = torch.cat([net(crops[i], boxes[i], errors[i], mask_prompts[i])[0] for i in ones])
         without = net(crops, boxes, errors)[0]
     assert together.shape == (3, 64, 64)
     assert quality.shape == (3,)

@@ -16,9 +16,9 @@ from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.sam_tiny.crops import draw_boxes
 from medlsam.segment.sam_tiny.network import TinySam
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
+from medlsam.segment.sam_tiny.train import start_weights
 from medlsam.segment.sam_tiny.train_boxes import SamplingConfig, located_errors, move_box
-from medlsam.segment.sam_tiny.train_weights import start_weights
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from medlsam.weights.store import save_weights
 from tests.support.paths import ROOT
 from tests.support.tiny_data import SMALL
@@ -124,7 +124,7 @@ def test_what_prompts_say_reaches_the_network_in_crop_pixels(
     net: TinySam, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     segmenter = TinySegmenter(net)
-    scan = Volume(np.zeros((4, 60, 60), np.int16), Grid((4, 60, 60), (2.0, 2.0, 3.0)))
+    scan = Image(np.zeros((4, 60, 60), np.int16), Grid((4, 60, 60), (2.0, 2.0, 3.0)))
     plain = SlicePrompt(1, (20.0, 20.0, 40.0, 30.0))
     asked = [plain, replace(plain, point_xy=(25.0, 25.0)), replace(plain, error_mm=0.0)]
     given: dict[str, torch.Tensor | None] = {}
@@ -152,20 +152,22 @@ def test_what_prompts_say_reaches_the_network_in_crop_pixels(
     assert given["decode"] is None
 
 
-def test_sure_boxes_are_not_moved(net: TinySam, monkeypatch: pytest.MonkeyPatch) -> None:
-    scan = Volume(np.zeros((4, 60, 60), np.int16), Grid((4, 60, 60), (2.0, 2.0, 3.0)))
-    looks: list[list[str]] = []
-    real = TinySegmenter._look
+def test_exact_boxes_are_not_moved(net: TinySam, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = Image(np.zeros((4, 60, 60), np.int16), Grid((4, 60, 60), (2.0, 2.0, 3.0)))
+    segmenter = TinySegmenter(net)
+    real, passes = segmenter.quick.encode, list[torch.Tensor]()
 
-    def look(self: TinySegmenter, volume: Volume, prompts: Any, *rest: Any) -> Any:
-        looks.append(sorted(prompts))
-        return {
-            name: replace(block, probability=np.ones_like(block.probability))
-            for name, block in real(self, volume, prompts, *rest).items()
-        }
+    def encode(crops: torch.Tensor, boxes: torch.Tensor, errors: torch.Tensor) -> Any:
+        passes.append(errors)
+        return real(crops, boxes, errors)
 
-    monkeypatch.setattr(TinySegmenter, "_look", look)
+    def fill(embedding: Any, boxes: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.full((len(boxes), SMALL.size, SMALL.size), 50.0), torch.ones(len(boxes))
+
+    monkeypatch.setattr(segmenter.quick, "encode", encode)
+    monkeypatch.setattr(segmenter.quick, "decode", fill)
     located = [SlicePrompt(z, (20.0, 20.0, 40.0, 30.0)) for z in (1, 2)]
-    sure = [replace(prompt, error_mm=0.0) for prompt in located]
-    TinySegmenter(net).segment(scan, {"located": located, "sure": sure})
-    assert looks == [["located", "sure"], ["located"]]  # the masks fill the crops, far beyond the boxes
+    exact = [replace(prompt, error_mm=0.0) for prompt in located]
+    segmenter.segment(scan, {"located": located, "exact": exact})
+    assert [len(errors) for errors in passes] == [4, 2]  # the masks fill the crops, far beyond the boxes
+    assert (passes[1] > 0).all(), "only the located boxes are segmented again"

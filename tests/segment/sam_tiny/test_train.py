@@ -1,4 +1,4 @@
-"""sam-tiny's training: losses, samples, the command line."""
+"""sam-tiny's training: samples, the command line."""
 
 from __future__ import annotations
 
@@ -16,19 +16,13 @@ from medlsam.segment.sam_tiny.train import (
     TinyTraining,
     hard_dice,
     main,
-    soft_dice_loss,
+    net_state,
 )
-from medlsam.segment.sam_tiny.train_arrays import INDEX, load_pool
+from medlsam.segment.sam_tiny.train_arrays import INDEX, load_arrays
 from medlsam.segment.sam_tiny.train_augment import flood
 from medlsam.segment.sam_tiny.train_boxes import SamplingConfig, move_box
 from medlsam.segment.sam_tiny.train_samples import SampleSource
-from medlsam.segment.sam_tiny.train_weights import net_state
 from tests.support.tiny_data import SMALL, ellipsoid
-
-
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(5)
 
 
 @pytest.fixture(scope="module")
@@ -53,25 +47,6 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# losses and samples
-
-
-def test_dice_by_hand() -> None:
-    target = torch.zeros(2, 4, 4)
-    target[0, :2] = 1
-    logits = torch.where(target > 0, 50.0, -50.0)
-    logits[0, 0] = -50
-    assert hard_dice(logits, target).tolist() == pytest.approx([2 * 4 / 12, 1.0])
-    assert soft_dice_loss(logits, target).tolist() == pytest.approx([1 - 9 / 13, 0.0], abs=1e-5)
-
-
-def test_soft_dice_gradient() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(2, 5, 5, dtype=torch.float64, generator=generator, requires_grad=True)
-    target = (torch.rand(2, 5, 5, generator=generator) > 0.5).double()
-    assert torch.autograd.gradcheck(lambda x: soft_dice_loss(x, target), (logits,))
-
-
 def test_moved_boxes_stay_boxes(rng: np.random.Generator) -> None:
     box = np.array([10.0, 20.0, 30.0, 100.0])
     moved = np.array([move_box(box, SamplingConfig(), rng)[0] for _ in range(300)])
@@ -85,7 +60,7 @@ def test_moved_boxes_stay_boxes(rng: np.random.Generator) -> None:
 def test_samples_fit_their_boxes(pool: Path) -> None:
     """With exact boxes the mask's box in the crop is the prompt, turned and mirrored too."""
     sampling = SamplingConfig(exact=1.0, jittered=0.0, nameless=0.0, empty=0.0, prior=0.3)
-    source = SampleSource(load_pool(pool), SMALL, sampling)
+    source = SampleSource(load_arrays(pool), SMALL, sampling)
     generator = np.random.default_rng(0)
     agreement = []
     for _ in range(40):
@@ -94,20 +69,20 @@ def test_samples_fit_their_boxes(pool: Path) -> None:
         tight = torch.cat([places.min(0).values, places.max(0).values + 1])
         assert made["crop"].shape == (SMALL.channels, 64, 64)
         assert (tight - made["box"]).abs().max() < 7, made["box"]
-        if not made["prior"].isnan().any():
-            hint = functional.interpolate(made["prior"][None, None], size=64)[0]
+        if not made["mask_prompt"].isnan().any():
+            hint = functional.interpolate(made["mask_prompt"][None, None], size=64)[0]
             agreement.append(hard_dice(hint - 0.5, made["mask"][None]).item())
     assert np.mean(agreement) > 0.8
 
 
 def test_draws_repeat_with_their_seed(pool: Path) -> None:
-    source = SampleSource(load_pool(pool), SMALL, SamplingConfig())
+    source = SampleSource(load_arrays(pool), SMALL, SamplingConfig())
     first, again = (source.draw(np.random.default_rng(3)) for _ in range(2))
     torch.testing.assert_close(first, again, equal_nan=True)
 
 
 def test_empty_samples_have_no_mask(pool: Path) -> None:
-    source = SampleSource(load_pool(pool), SMALL, SamplingConfig(empty=1.0, nameless=0.0))
+    source = SampleSource(load_arrays(pool), SMALL, SamplingConfig(empty=1.0, nameless=0.0))
     generator = np.random.default_rng(0)
     assert all(source.draw(generator)["mask"].max() == 0 for _ in range(5))
 
@@ -118,9 +93,6 @@ def test_flood_keeps_to_similar_values(rng: np.random.Generator) -> None:
     assert found
     inside = [(region & mask[8]).sum() / region.sum() for region in found]
     assert max(inside) > 0.95
-
-
-# training
 
 
 def _arguments(pool: Path, folder: Path, steps: int) -> list[str]:
@@ -168,7 +140,7 @@ def test_train_export_load(pool: Path, tmp_path: Path) -> None:
 def test_overfits_one_batch(pool: Path) -> None:
     """Forty steps on four crops bring the Dice loss to less than half."""
     torch.manual_seed(0)
-    source = SampleSource(load_pool(pool), SMALL, SamplingConfig(nameless=0.0, empty=0.0))
+    source = SampleSource(load_arrays(pool), SMALL, SamplingConfig(nameless=0.0, empty=0.0))
     generator = np.random.default_rng(2)
     drawn = [source.draw(generator) for _ in range(4)]
     batch = {key: torch.stack([sample[key] for sample in drawn]) for key in drawn[0]}
