@@ -27,12 +27,7 @@ from scipy.optimize import minimize
 from scipy.stats import spearmanr
 
 from benchmarks.common import SeenOnce, answer, command, listed_cases, options, progress
-from benchmarks.localize.status_rows import (
-    Collected,
-    Row,
-    Trial,
-    collect,
-)
+from benchmarks.localize.status_rows import Collected, Row, Trial, collect
 from medlsam.io.label_names import read_case_list
 from medlsam.localize.confidence import leave_one_out as calibrate
 from medlsam.localize.confidence import status

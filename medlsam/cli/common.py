@@ -96,8 +96,7 @@ def over_scans(
         wrote: named in the last message.
         **more: further arguments of ``function``.
     """
-    from medlsam.io.cases import find_cases
-    from medlsam.io.shards import take_shard
+    from medlsam.io.cases import find_cases, take_shard
 
     cases = take_shard(find_cases(images), shard)
     console = messages()

@@ -47,7 +47,7 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
 def has_fast_bf16() -> bool:
     """Tell whether this CPU multiplies bfloat16 in hardware.
 
-    Emulated, bfloat16 was measured at a hundredth of the speed of float32: see docs/decisions.md.
+    Emulated, bfloat16 was measured at a hundredth of the speed of float32: see docs/decisions/speed.
     """
     try:
         flags = torch.cpu.get_capabilities()

@@ -11,7 +11,7 @@ import torch
 from medlsam.geometry import Grid
 from medlsam.localize.build_templates import Support
 from medlsam.localize.network.embedding import Embedding
-from medlsam.volume import Image, LabelMap
+from medlsam.volume import Image, LabelMap, Source
 from tests.support.fake_embedding import fake_embedding
 
 NAMES = {1: "lung_left", 2: "lung_right"}
@@ -46,4 +46,4 @@ def labelled(name: str, shift: tuple[float, float, float], without: Sequence[int
             )
             labels[first[2] : last[2], first[1] : last[1], first[0] : last[0]] = value
     image = np.where(labels > 0, -800, 30).astype(np.int16)
-    return Support(name, Image(image, grid, Path(name)), LabelMap(labels, grid))
+    return Support(name, Image(image, grid, Source(Path(name))), LabelMap(labels, grid))
