@@ -41,7 +41,7 @@ from medlsam.localize.medlam.network import PublishedNetwork
 from medlsam.localize.network.embedding import encoder_grid
 from medlsam.localize.network.encoder import Encoder, normalise_hu
 from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
-from medlsam.options import SEARCHES
+from medlsam.options import SEARCHES, LocateOptions
 from medlsam.phantoms import phantom
 from medlsam.volume import Image, resample
 
@@ -141,7 +141,7 @@ def patch_cost(localizer: Localizer, scan: Image, templates: TemplateSet, search
             again = starts = timed(lambda: embedding.latents(middle + np.zeros((STARTS, 1))))[0]
             cubes = STARTS
         before = count[0]
-        own = timed(lambda: locate(embedding, asked, search=search))[0] - again
+        own = timed(lambda: locate(embedding, asked, LocateOptions(search=search)))[0] - again
         structures = len(asked.organs)
         own_cubes = count[0] - before - (0 if search == "consensus" else STARTS)
     return PatchCost(embed, starts, cubes, own / structures, own_cubes / structures)

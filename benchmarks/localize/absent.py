@@ -20,12 +20,7 @@ from pathlib import Path
 
 from benchmarks.common import SeenOnce, answer, command, cut_structures, held, listed_cases, options, progress
 from benchmarks.localize import lungs
-from benchmarks.localize.answers import (
-    Answer,
-    ask,
-    summary,
-    tables,
-)
+from benchmarks.localize.answers import Answer, ask, summary, tables
 from benchmarks.localize.crops import crops, keep_heights
 from medlsam.evaluation.references import CaseReference, References, find_references
 from medlsam.io.cases import Case

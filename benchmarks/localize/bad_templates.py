@@ -27,10 +27,10 @@ from benchmarks.common import SeenOnce, answer, command, evenly, options, progre
 from medlsam.evaluation.references import find_references
 from medlsam.io.label_names import read_case_list
 from medlsam.localize.build_templates import Support, build_templates
-from medlsam.localize.confidence.leave_one_out import CrossAnswers, cross_table
+from medlsam.localize.confidence.leave_one_out import CrossCandidates, cross_table
 from medlsam.localize.confidence.outliers import Diagnosis, diagnose
 from medlsam.localize.localizer import load_localizer
-from medlsam.localize.search.candidate import Answer
+from medlsam.localize.search.candidate import Candidate
 from medlsam.localize.search.consensus import SearchOptions, consensus
 from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
 from medlsam.pipeline.templates import find_supports, read_supports
@@ -146,8 +146,8 @@ class Bench:
 
     def __init__(self, localizer: SeenOnce, names: Mapping[int, str]) -> None:
         self.localizer, self.names = localizer, dict(names)
-        self._marks: dict[Image, dict[str, OrganSupport]] = {}
-        self._answers: dict[tuple[OrganSupport, Image], Answer] = {}
+        self._marks: dict[LabelMap, dict[str, OrganSupport]] = {}
+        self._answers: dict[tuple[OrganSupport, Image], Candidate] = {}
 
     def marks(self, support: Support) -> dict[str, OrganSupport]:
         """Structure to what the encoder saw at its marks."""
@@ -165,7 +165,7 @@ class Bench:
                 groups.setdefault(organ, []).append(mark)
         values = {name: value for value, name in self.names.items() if name in groups}
         templates = TemplateSet(values, {o: tuple(g) for o, g in groups.items()}, self.localizer.signature)
-        answers: CrossAnswers = {}
+        answers: CrossCandidates = {}
         for target in supports:
             asked = [(o, s) for o, group in groups.items() for s in group if s.support != target.name]
             new = [s for _, s in asked if (s, target.image) not in self._answers]
@@ -194,14 +194,14 @@ def run(
         spoilt = None if spoil is None else spoil(chosen[0], generator)
         if spoilt is not None:
             chosen[0] = spoilt.support
-        findings = bench.diagnose(chosen).findings
-        own = [f for f in findings if spoilt is not None and f.supports == (spoilt.support.name,)]
+        issues = bench.diagnose(chosen).issues
+        own = [f for f in issues if spoilt is not None and f.supports == (spoilt.support.name,)]
         if spoilt is not None:
             hits = [f for f in own if set(f.organs) & set(spoilt.organs)]
             named += bool(hits)
             right += any(f.kind in spoilt.kinds for f in hits)
-        accused += len(findings) > len(own)
-        kinds.update(f.kind for f in (own if spoilt is not None else findings))
+        accused += len(issues) > len(own)
+        kinds.update(f.kind for f in (own if spoilt is not None else issues))
     return {
         "trials": trials,
         "named": named,

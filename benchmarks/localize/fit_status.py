@@ -27,12 +27,7 @@ from scipy.optimize import minimize
 from scipy.stats import spearmanr
 
 from benchmarks.common import SeenOnce, answer, command, listed_cases, options, progress
-from benchmarks.localize.status_rows import (
-    Collected,
-    Row,
-    Trial,
-    collect,
-)
+from benchmarks.localize.status_rows import Collected, Row, Trial, collect
 from medlsam.io.label_names import read_case_list
 from medlsam.localize.confidence import leave_one_out as calibrate
 from medlsam.localize.confidence import status
@@ -55,7 +50,9 @@ Array = NDArray[np.float64]
 def matrix(rows: Sequence[Row], names: Sequence[str], usual: dict[str, float]) -> Array:
     """(rows, names) signs; answers of one template are compared with the usual of such answers."""
     own = {f"usual_{name}": value for name, value in usual.items()}
-    found = [status.signs({**r.details, **own} if r.templates == 1 or _alone(r) else r.details) for r in rows]
+    found = [
+        status.features({**r.details, **own} if r.templates == 1 or _alone(r) else r.details) for r in rows
+    ]
     return np.array([[signs[name] for name in names] for signs in found])
 
 

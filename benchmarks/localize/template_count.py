@@ -21,12 +21,7 @@ from rich.table import Table
 
 from benchmarks.common import SeenOnce, answer, command, listed_cases, options, progress
 from medlsam.evaluation.references import References, find_references
-from medlsam.evaluation.scores import (
-    OrganScore,
-    aggregate_boxes,
-    score_box,
-    summarize,
-)
+from medlsam.evaluation.scores import OrganScore, aggregate_boxes, score_box, summarize
 from medlsam.io.cases import Case
 from medlsam.io.read import read_image
 from medlsam.localize.build_templates import Support, build_templates

@@ -25,13 +25,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import CT, answer, command, evenly, progress
-from benchmarks.pretrain.pretrain_tables import (
-    Assumed,
-    Rates,
-    Spread,
-    measured,
-    projected,
-)
+from benchmarks.pretrain.pretrain_tables import Assumed, Rates, Spread, measured, projected
 from medlsam.io.cases import find_cases
 from medlsam.io.read import read_image
 from medlsam.io.write import write_volume

@@ -11,11 +11,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from medlsam.cli import flags
-from medlsam.cli.common import AsJson, answers, load_model, messages, print_json, told, warn_of_misfits
+from medlsam.cli.common import (
+    AsJson,
+    answers,
+    load_with_templates,
+    messages,
+    print_json,
+    report_errors,
+    warn_of_misfits,
+)
 from medlsam.cli.progress import case_bar
 from medlsam.errors import TemplateError, UsageError
 from medlsam.geometry import FACES
-from medlsam.options import choice, read_options
+from medlsam.option_fields import choice
+from medlsam.options import InferenceOptions
 
 if TYPE_CHECKING:
     from medlsam.localize.templates.template_set import OrganCalibration, TemplateSet
@@ -27,20 +36,16 @@ app = typer.Typer(help="Make and look at template files.", no_args_is_help=True)
 
 
 @app.command()
-@told
+@report_errors
+@flags.inference(until="templates")
 def build(
     path: Annotated[Path, typer.Argument(help="The templates folder.", metavar="PATH", show_default=False)],
     output: Annotated[Path, typer.Option(help="The file to write.", metavar="FILE.medlsam")],
+    options: InferenceOptions,
     cases: flags.TemplateCases = None,
-    organs: flags.Organs = None,
-    localizer: flags.Localizer = None,
-    weights: flags.Weights = None,
-    device: flags.Device = None,
-    precision: flags.Precision = None,
     margin: Annotated[
         str, typer.Option(help="Of the boxes: calibrated, or paper (30 mm in plane, 6 mm along z).")
     ] = MARGINS[0],
-    config: flags.Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a template file from a folder of labelled scans.
@@ -48,14 +53,6 @@ def build(
     Each template is located with the others, and the table of that is printed: what to expect of each
     structure, and which template does not fit.
     """
-    given = {
-        "organs": organs,
-        "localizer": localizer,
-        "weights": weights,
-        "device": device,
-        "precision": precision,
-    }
-    options = read_options(config, given)
     choice("margin", margin, MARGINS)
     from medlsam.localize.confidence.leave_one_out import with_paper_margin
 
@@ -65,9 +62,7 @@ def build(
         raise TemplateError(f"{path}: there is no such templates folder")
     console = messages()
     with case_bar(console) as bar:
-        model = load_model(options)
-        bar.say("templates")
-        templates = model.templates(path, options.organs, cases, on_progress=bar.say)
+        _, templates = load_with_templates(options, path, bar, cases)
         if margin == "paper":
             templates = with_paper_margin(templates)
     try:
@@ -79,7 +74,7 @@ def build(
 
 
 @app.command()
-@told
+@report_errors
 def show(
     file: Annotated[
         Path, typer.Argument(help="A template file.", metavar="FILE.medlsam", show_default=False)
@@ -97,7 +92,7 @@ def _answer(templates: TemplateSet, as_json: bool) -> None:
         print_json(to_dict(templates))
     else:
         answers().print(leave_one_out_table(templates))
-        if templates.misfit:
+        if templates.outlier_scores:
             answers().print(support_table(templates))
     warn_of_misfits(messages(), templates)
 
@@ -119,9 +114,9 @@ def to_dict(templates: TemplateSet) -> dict[str, Any]:
         "organs": organs,
         "misfit": {
             support: {organ: round(value, 2) for organ, value in own.items()}
-            for support, own in templates.misfit.items()
+            for support, own in templates.outlier_scores.items()
         },
-        "findings": [{**f.to_dict(), "message": f.message} for f in templates.findings],
+        "findings": [{**f.to_dict(), "message": f.message} for f in templates.issues],
     }
 
 
@@ -177,7 +172,7 @@ def support_table(templates: TemplateSet) -> Table:
     table = Table(title="how the templates fit each other")
     for head in ("template", "structures", "misfit", "worst misfit", "structure"):
         table.add_column(head, justify="right" if "misfit" in head or head == "structures" else "left")
-    for support, own in templates.misfit.items():
+    for support, own in templates.outlier_scores.items():
         worst = max(own, key=lambda organ: own[organ], default=None)
         cells = ["–", "–", ""]
         if worst is not None:

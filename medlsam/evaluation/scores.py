@@ -12,12 +12,7 @@ from typing import Any
 import numpy as np
 
 from medlsam.geometry import Box
-from medlsam.measure.metrics import (
-    MaskOutcome,
-    MaskScores,
-    box_iou,
-    wall_distance,
-)
+from medlsam.measure.metrics import MaskOutcome, MaskScores, box_iou, wall_distance
 from medlsam.results import LocatedOrgan
 
 ROWS = ("located", "oracle_box", "oracle_slices", "shape_prior")

@@ -10,12 +10,7 @@ from rich.table import Table
 
 from medlsam.evaluation.reliability import STATUSES
 from medlsam.evaluation.scores import ROWS
-from medlsam.evaluation.searches import (
-    OTHER_STAGES,
-    OWN_COARSE,
-    PAPER,
-    PAPER_COARSE,
-)
+from medlsam.evaluation.searches import OTHER_STAGES, OWN_COARSE, PAPER, PAPER_COARSE
 from medlsam.geometry import FACES
 
 _HEADS = {

@@ -29,7 +29,7 @@ from scipy.ndimage import binary_erosion
 from scipy.spatial import cKDTree
 
 from medlsam.errors import GeometryError
-from medlsam.geometry import Box
+from medlsam.geometry import Box, tight_slices
 
 Mask = NDArray[np.bool_]
 NSD_TOLERANCE_MM = 2.0
@@ -142,7 +142,7 @@ def mask_scores(
         overlap = _without_overlap(outcome)
         return MaskScores(outcome, overlap, math.nan, overlap)
     a, b = prediction.astype(bool, copy=False), reference.astype(bool, copy=False)
-    crop = _bounds(a | b)
+    crop = tight_slices(a | b)
     a, b = a[crop], b[crop]
     to_reference, to_prediction = surface_distances(a, b, spacing_zyx)
     far = max(float(np.percentile(to_reference, 95)), float(np.percentile(to_prediction, 95)))
@@ -191,13 +191,3 @@ def wall_distance(prediction: Box | None, reference: Box) -> float:
 def _without_overlap(outcome: MaskOutcome) -> float:
     """Dice, IoU and NSD where a mask is empty."""
     return 0.0 if outcome is MaskOutcome.MISSED else math.nan
-
-
-def _bounds(mask: Mask) -> tuple[slice, ...]:
-    """The slices of the tight box of a mask that is not empty."""
-    bounds = []
-    for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        kept = np.flatnonzero(mask.any(axis=others))
-        bounds.append(slice(int(kept[0]), int(kept[-1]) + 1))
-    return tuple(bounds)

@@ -15,7 +15,7 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import cdist
 
 from medlsam.errors import GeometryError, UsageError
-from medlsam.geometry import Grid
+from medlsam.geometry import Grid, filled
 from medlsam.results import Segmentation
 from medlsam.runtime.atomic_files import write_text
 from medlsam.volume import Image
@@ -95,9 +95,8 @@ def axial_diameters(mask: NDArray[np.bool_], spacing: tuple[float, float, float]
         Long and short diameter, mm.
     """
     diagonals: dict[int, float] = {}
-    for index in (int(i) for i in np.flatnonzero(mask.any(axis=(1, 2)))):
-        rows = np.flatnonzero(mask[index].any(axis=1))
-        columns = np.flatnonzero(mask[index].any(axis=0))
+    for index in filled(mask, 0).tolist():
+        rows, columns = filled(mask[index], 0), filled(mask[index], 1)
         diagonals[index] = float(
             np.hypot((np.ptp(rows) + 1) * spacing[1], (np.ptp(columns) + 1) * spacing[2])
         )
@@ -154,7 +153,7 @@ def _measured(
 
 def _hull(mask: NDArray[np.bool_], spacing: tuple[float, ...]) -> NDArray[np.float64]:
     """(N, 2) mm: the convex outline of a slice through the middles of its outer pixels' edges."""
-    rows = np.flatnonzero(mask.any(axis=1))
+    rows = filled(mask, 0)
     first = mask[rows].argmax(axis=1)
     last = mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
     points = np.concatenate(

@@ -1,7 +1,7 @@
 """Which parts of the body a scan shows, estimated from the outline, lung and bone of its slices.
 
-An estimate to see what a pool is made of and to weigh its parts, not a label: nobody looked at the scans. How often
-it is right is in ``docs/decisions.md``.
+An estimate to see what a pool is made of and to weigh its parts, not a label: nobody looked at the scans
+(docs/decisions/scale).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from medlsam.geometry import filled
 from medlsam.volume import Image
 from medlsam.volume.hounsfield import BONE_HU, LUNG_HU, OUTLINE_HU
 
@@ -45,7 +46,7 @@ def _measure(plane: NDArray[np.float32], spacing: float) -> tuple[float, float, 
     if not count:
         return 0.0, 0.0, 0.0, 0.0
     body = outlines == np.bincount(outlines.ravel())[1:].argmax() + 1
-    columns = np.flatnonzero(body.any(axis=0))
+    columns = filled(body, 1)
     middle = (columns[0] + columns[-1]) / 2
     inside = plane[body]
     bone = body & (plane > BONE_HU)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medlsam.geometry import Box, Grid
+from medlsam.geometry import Box, Grid, tight_slices
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt, profile, wpl
 from medlsam.volume import Image
@@ -102,8 +102,8 @@ def outline(mean_mask: NDArray[Any]) -> NDArray[np.float64]:
     rows = []
     for index, plane in enumerate(mean_mask >= _OUTLINE):
         if plane.any():
-            y, x = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
-            edges = (x[0] / width, y[0] / height, (x[-1] + 1) / width, (y[-1] + 1) / height)
+            y, x = tight_slices(plane)
+            edges = (x.start / width, y.start / height, x.stop / width, y.stop / height)
             rows.append(((index + 0.5) / depth, *edges))
     return np.array(rows, dtype=float).reshape(-1, 5)
 

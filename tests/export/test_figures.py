@@ -11,14 +11,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from medlsam.errors import UsageError
-from medlsam.export.figures import (
-    Picture,
-    draw_localization,
-    draw_organ,
-    draw_segmentation,
-    png,
-    scene,
-)
+from medlsam.export.figures import Picture, draw_localization, draw_organ, draw_segmentation, png, scene
 from medlsam.export.planes import BOX, MASK, REFERENCE
 from medlsam.geometry import Box, Grid, mask_box
 from medlsam.results import Localization, LocatedOrgan, Segmentation

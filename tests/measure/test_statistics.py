@@ -9,12 +9,7 @@ from hypothesis import strategies as st
 
 from medlsam.errors import GeometryError, UsageError
 from medlsam.geometry import Grid
-from medlsam.measure.statistics import (
-    COLUMNS,
-    axial_diameters,
-    organ_statistics,
-    write_statistics,
-)
+from medlsam.measure.statistics import COLUMNS, axial_diameters, organ_statistics, write_statistics
 from medlsam.results import Localization, LocatedOrgan, Segmentation
 from medlsam.volume import Image, LabelMap
 

@@ -1,4 +1,4 @@
-"""The training pool of ``sam-tiny``: labelled and unlabelled CT as arrays that are mapped, not read.
+"""The training arrays of ``sam-tiny``: labelled and unlabelled CT, mapped into memory instead of read.
 
 ``build_arrays`` writes ``<case>.image.npy`` (int16 HU), ``<case>.labels.npy`` (uint8) and ``pool.json``.
 Only cases that training may see go in: the pretrain split of OpenKBP, the cases of ``body/`` that are not for
@@ -39,7 +39,7 @@ class Structure:
 
 @dataclass
 class TrainingCase:
-    """One scan of the pool.
+    """One scan to train on, or to validate with.
 
     Attributes:
         name: of the case.
@@ -72,11 +72,11 @@ class TrainingCase:
 
 
 def build_arrays(ct: Path, folder: Path, phantoms: int = 0, held_out: int = 16, seed: int = 0) -> None:
-    """Write the pool; cases that are there already are kept.
+    """Write the training arrays; those of cases that are there already stay.
 
     Args:
         ct: folder with ``openkbp/`` and ``body/``.
-        folder: where the pool goes.
+        folder: to write to.
         phantoms: how many phantoms to add.
         held_out: how many cases at the end of the pretrain split are kept for validation.
         seed: of the first phantom.
@@ -163,20 +163,22 @@ def _write(folder: Path, name: str, image: Image, labels: LabelMap | None) -> di
 
 
 def load_arrays(folder: Path, min_voxels: int = 30) -> list[TrainingCase]:
-    """The cases of a pool with the boxes of their structures.
+    """Open training arrays, and find the boxes of their structures.
 
     Args:
         folder: written by ``build_arrays``.
         min_voxels: smaller structures are left out.
 
     Raises:
-        UsageError: there is no pool.
+        UsageError: the folder holds no training arrays.
     """
     from scipy import ndimage
 
     index = folder / INDEX
     if not index.exists():
-        raise UsageError(f"{folder}: no training pool there ({INDEX} is missing); build_arrays writes one")
+        raise UsageError(
+            f"{folder}: no training arrays there ({INDEX} is missing); give data.ct to make them"
+        )
     cases = []
     for name, entry in json.loads(index.read_text(encoding="utf-8"))["cases"].items():
         z, y, x = entry["spacing_zyx"]

@@ -16,12 +16,6 @@ from medlsam.segment.sam_tiny.network import TinySam
 from medlsam.volume.hounsfield import LOWEST_HU
 from tests.support.tiny_data import SMALL
 
-
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(5)
-
-
 # crops
 
 
