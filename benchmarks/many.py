@@ -32,7 +32,7 @@ import medlsam
 from benchmarks.common import answer, command, listed_cases, options, progress
 from medlsam.batch import Progress, segment_folder
 from medlsam.io.cases import Case
-from medlsam.io.read import read_label_map
+from medlsam.io.labels import read_label_map
 from medlsam.io.write import write_volume
 from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.templates.template_set import TemplateSet

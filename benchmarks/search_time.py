@@ -43,7 +43,7 @@ from medlsam.localize.network.encoder import Encoder, normalise_hu
 from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
 from medlsam.options import SEARCHES
 from medlsam.phantoms import phantom
-from medlsam.volume import Volume, resample
+from medlsam.volume import Image, resample
 
 TEMPLATES, SCAN = (1, 2, 3, 4, 5), 11
 HEIGHTS = (180.0, 670.0)
@@ -53,7 +53,7 @@ CUBE = 64
 AIR_HU = -1024.0
 
 
-def searched(localizer: Localizer, scan: Volume, templates: TemplateSet, search: str, repeats: int) -> Times:
+def searched(localizer: Localizer, scan: Image, templates: TemplateSet, search: str, repeats: int) -> Times:
     """Embed and locate, again from nothing in every repeat."""
     times = Times()
     for _ in range(repeats):
@@ -65,7 +65,7 @@ def searched(localizer: Localizer, scan: Volume, templates: TemplateSet, search:
     return times
 
 
-def cube_by_cube(localizer: Localizer, scan: Volume, structures: int, repeats: int) -> Times:
+def cube_by_cube(localizer: Localizer, scan: Image, structures: int, repeats: int) -> Times:
     """The paper's schedule of passes through a dense encoder: cubes around random places of the scan."""
     encoder = localizer.network
     assert isinstance(encoder, Encoder)
@@ -120,7 +120,7 @@ class PatchCost:
         return Times(cubes, [self.embed], [self.starts + self.structure * structures])
 
 
-def patch_cost(localizer: Localizer, scan: Volume, templates: TemplateSet, search: str) -> PatchCost:
+def patch_cost(localizer: Localizer, scan: Image, templates: TemplateSet, search: str) -> PatchCost:
     """Time a patch search.
 
     Args:

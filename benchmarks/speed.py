@@ -33,7 +33,7 @@ from benchmarks.meter import Meter, matmul_rate, peak_gb
 from benchmarks.published_schedule import seconds_of
 from benchmarks.speed_tables import Column, ratios_of, structures_of, table_of
 from medlsam.geometry import Grid
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
 from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.localizer import load_localizer
@@ -47,7 +47,7 @@ from medlsam.pipeline.prompts import all_asks
 from medlsam.runtime.device import autocast_dtype
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import assemble
-from medlsam.volume import Volume, resample, to_canonical
+from medlsam.volume import Image, resample, to_canonical
 
 TEMPLATES, SCAN = (1, 2, 3, 4, 5), 11
 HEIGHTS, SHAPE, SPACING = (180.0, 670.0), (200, 512, 512), (0.8, 0.8, 2.45)
@@ -67,7 +67,7 @@ def make(folder: Path, localizer: str) -> None:
     hu = resample(scan, Grid(SHAPE, SPACING, (float(x), float(y), float(z)))).array
     hu += np.random.default_rng(0).normal(0, 10, hu.shape).astype(np.float32)
     grid = Grid(SHAPE, SPACING, (float(x), float(y), float(z)))
-    write_volume(Volume(np.rint(hu).astype(np.int16), grid), folder / "scan.nii.gz")
+    write_volume(Image(np.rint(hu).astype(np.int16), grid), folder / "scan.nii.gz")
 
 
 def tiny_ours(job: dict[str, Any]) -> Column:
@@ -92,8 +92,8 @@ def tiny_ours(job: dict[str, Any]) -> Column:
     column.seconds = dict(watch.seconds)
     if job["propagate"]:
         return column
-    assert found.volume is not None
-    seen = model.embed(found.volume)
+    assert found.image is not None
+    seen = model.embed(found.image)
     for count in (1, MANY):
         chosen = templates.select(templates.organs[:count])
         column.passes[f"locate {count}, s"] = float(
@@ -104,11 +104,11 @@ def tiny_ours(job: dict[str, Any]) -> Column:
     return column
 
 
-def located_prompts(folder: Path) -> tuple[Volume, dict[str, Any], Any]:
+def located_prompts(folder: Path) -> tuple[Image, dict[str, Any], Any]:
     """The canonical scan, the prompts of the structures located in it, and the labels that ours gave."""
     with (folder / "found.pkl").open("rb") as file:
         localization, labels = pickle.load(file)
-    scan = to_canonical(read_volume(folder / "scan.nii.gz"))
+    scan = to_canonical(read_image(folder / "scan.nii.gz"))
     asks, _ = all_asks(localization, "profile", scan.grid)
     return scan, {name: ask.prompts for name, ask in asks.items()}, (localization, labels)
 

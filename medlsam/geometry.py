@@ -229,11 +229,10 @@ class ExtremePoints:
             GeometryError: the mask is empty.
         """
         # Listing voxels costs far more than looking for empty planes: cut to the mask's own part first.
-        parts = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
-        if len(parts[0]) == 0:
+        part = tight_slices(mask)
+        if part[0].stop == 0:
             raise GeometryError("the mask is empty: it has no extreme points")
-        first = [int(part[0]) for part in parts]
-        kji = np.argwhere(mask[tuple(slice(part[0], part[-1] + 1) for part in parts)]) + first
+        kji = np.argwhere(mask[part]) + [span.start for span in part]
         lps = grid.ijk_to_lps(kji[:, ::-1])
         half = np.abs(grid.matrix).sum(axis=1) / 2
         chosen = []
@@ -258,3 +257,49 @@ def mask_box(mask: NDArray[np.bool_], grid: Grid) -> Box:
         GeometryError: the mask is empty.
     """
     return ExtremePoints.from_mask(mask, grid).box
+
+
+def map_between(places: ArrayLike, source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
+    """Scale and shift coordinates along with the change of a frame, each axis by itself.
+
+    Args:
+        places: (..., N) coordinates, usually inside ``source``.
+        source: (2, N) low and high corner of the frame that they were made for.
+        target: (2, N) corners of the frame wanted.
+
+    Returns:
+        (..., N); a frame without extent counts as 1e-6 wide.
+    """
+    (low, high), (new_low, new_high) = np.asarray(source, dtype=float), np.asarray(target, dtype=float)
+    fractions = (np.asarray(places, dtype=float) - low) / np.maximum(high - low, 1e-6)
+    return np.asarray(new_low + fractions * (new_high - new_low))
+
+
+def map_box(box: Box, source: Box, target: Box) -> Box:
+    """Move a box along with the change of frame from ``source`` to ``target`` (LPS mm; see ``map_between``)."""
+    low, high = map_between((box.min, box.max), (source.min, source.max), (target.min, target.max))
+    return Box(_vector(low), _vector(high))
+
+
+def filled(mask: NDArray[np.bool_], axis: int) -> NDArray[np.intp]:
+    """Indices along one axis, ascending, of the rows, planes, ... in which a mask has any voxel."""
+    return np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+
+
+def tight_slices(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """The tight bounds of a mask: one slice of indices an axis, ``slice(0, 0)`` where it has no voxel."""
+    spans = [filled(mask, axis) for axis in range(mask.ndim)]
+    return tuple(slice(int(span[0]), int(span[-1]) + 1) if span.size else slice(0, 0) for span in spans)
+
+
+def hat_weights(places: NDArray[np.float64], cells: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Linear interpolation along one axis as a matrix.
+
+    Args:
+        places: (P,) continuous cell indices to interpolate at.
+        cells: (C,) consecutive cell indices.
+
+    Returns:
+        (P, C): how much of each cell enters the value at each place; a place beyond the cells gets less than 1.
+    """
+    return np.asarray(np.maximum(1 - np.abs(places[:, None] - cells), 0))

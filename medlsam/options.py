@@ -26,7 +26,7 @@ OVERLAPS = ("probability", "order")
 class Policy:
     """What a segmenter is asked beside the boxes, and what is made of its answers.
 
-    What each is worth is printed by ``benchmarks/prompt_policies.py``.
+    What each is worth is printed by ``benchmarks/segment/prompt_policies.py``.
 
     Raises:
         UsageError: a value is of another type, or not one of the choices.

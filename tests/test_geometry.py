@@ -11,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medlsam.errors import GeometryError
-from medlsam.geometry import FACES, Box, ExtremePoints, Grid, mask_box
+from medlsam.geometry import (
+    FACES,
+    Box,
+    ExtremePoints,
+    Grid,
+    filled,
+    hat_weights,
+    map_between,
+    mask_box,
+    tight_slices,
+)
 
 coordinates = st.floats(-500, 500, allow_nan=False).map(lambda v: round(v, 3))
 points = st.tuples(coordinates, coordinates, coordinates)
@@ -206,3 +216,32 @@ def test_empty_mask_and_too_few_points_are_refused():
         ExtremePoints(((0.0, 0.0, 0.0),) * 5)
     with pytest.raises(GeometryError, match="at least two"):
         ExtremePoints.from_unordered([[0, 0, 0]])
+
+
+@pytest.mark.parametrize("shape", [(7,), (5, 6), (4, 5, 6)])
+def test_tight_slices_hold_the_mask_and_nothing_around_it(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        mask = rng.random(shape) > 0.93
+        part = tight_slices(mask)
+        assert mask[part].sum() == mask.sum()
+        for axis in range(mask.ndim):
+            indices = np.unique(np.nonzero(mask)[axis])
+            assert filled(mask, axis).tolist() == indices.tolist()
+            if mask.any():
+                assert (part[axis].start, part[axis].stop) == (indices[0], indices[-1] + 1)
+            else:
+                assert part[axis] == slice(0, 0)
+
+
+def test_hat_weights_interpolate_as_numpy_does() -> None:
+    values = np.array([3.0, -1.0, 4.0, 1.0])
+    places = np.array([2.0, 2.25, 3.9, 5.0])
+    weights = hat_weights(places, np.arange(2, 6))
+    assert np.allclose(weights @ values, np.interp(places, np.arange(2, 6), values))
+    assert hat_weights(np.array([1.5]), np.arange(2, 6)).sum() == 0.5  # half beyond the first cell
+
+
+def test_map_between_gives_a_frame_without_extent_no_division_by_zero() -> None:
+    places = map_between([[2.0, 5.0]], [[0, 5], [4, 5]], [[10, 20], [12, 30]])
+    assert places.tolist() == [[11.0, 20.0]]

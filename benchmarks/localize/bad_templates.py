@@ -1,6 +1,7 @@
 """A bad template planted among good ones: how often `template build` names it, and how often it accuses a good one.
 
-    python benchmarks/bad_templates.py [--cases FILE.json:key] [--scans N] [--trials N] [--templates N] [--json FILE]
+    python benchmarks/localize/bad_templates.py [--cases FILE.json:key] [--scans N] [--trials N] [--templates N]
+        [--json FILE]
 
 Each trial draws template scans at random from the listed head-neck cases that have all seven structures, spoils one of
 them in one way, and asks for the diagnosis; good sets are left as they are. Named: the right template, alone, with at
@@ -26,14 +27,14 @@ from benchmarks.common import SeenOnce, answer, command, evenly, options, progre
 from medlsam.evaluation.references import find_references
 from medlsam.io.label_names import read_case_list
 from medlsam.localize.build_templates import Support, build_templates
-from medlsam.localize.confidence.leave_one_out import CrossAnswers, cross_table
+from medlsam.localize.confidence.leave_one_out import CrossCandidates, cross_table
 from medlsam.localize.confidence.outliers import Diagnosis, diagnose
 from medlsam.localize.localizer import load_localizer
-from medlsam.localize.search.candidate import Answer
+from medlsam.localize.search.candidate import Candidate
 from medlsam.localize.search.consensus import SearchOptions, consensus
 from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
 from medlsam.pipeline.templates import find_supports, read_supports
-from medlsam.volume import Volume, to_canonical
+from medlsam.volume import Image, LabelMap, to_canonical
 
 PAIR = ("LeftParotid", "RightParotid")
 #: Shifts of labels, mm: from about half a parotid's width on.
@@ -62,11 +63,11 @@ class Spoiler:
 
     def __init__(self, values: Mapping[str, int]) -> None:
         self.values = dict(values)
-        self._flipped: dict[tuple[Volume, int], Volume] = {}
+        self._flipped: dict[tuple[Image, int], Image] = {}
 
     def _labelled(self, support: Support, array: Masks) -> Support:
         assert support.labels is not None
-        return replace(support, labels=Volume(array, support.labels.grid))
+        return replace(support, labels=LabelMap(array, support.labels.grid))
 
     def _array(self, support: Support) -> Masks:
         assert support.labels is not None
@@ -132,7 +133,7 @@ class Spoiler:
         axis = int(generator.integers(3))
         if (support.image, axis) not in self._flipped:
             flipped = np.ascontiguousarray(np.flip(support.image.array, axis))
-            self._flipped[support.image, axis] = Volume(flipped, support.image.grid)
+            self._flipped[support.image, axis] = Image(flipped, support.image.grid)
         array = np.ascontiguousarray(np.flip(self._array(support), axis))
         spoilt = replace(self._labelled(support, array), image=self._flipped[support.image, axis])
         if axis == 2:  # mirrored: of these structures only the paired ones show it
@@ -145,8 +146,8 @@ class Bench:
 
     def __init__(self, localizer: SeenOnce, names: Mapping[int, str]) -> None:
         self.localizer, self.names = localizer, dict(names)
-        self._marks: dict[Volume, dict[str, OrganSupport]] = {}
-        self._answers: dict[tuple[OrganSupport, Volume], Answer] = {}
+        self._marks: dict[LabelMap, dict[str, OrganSupport]] = {}
+        self._answers: dict[tuple[OrganSupport, Image], Candidate] = {}
 
     def marks(self, support: Support) -> dict[str, OrganSupport]:
         """Structure to what the encoder saw at its marks."""
@@ -164,7 +165,7 @@ class Bench:
                 groups.setdefault(organ, []).append(mark)
         values = {name: value for value, name in self.names.items() if name in groups}
         templates = TemplateSet(values, {o: tuple(g) for o, g in groups.items()}, self.localizer.signature)
-        answers: CrossAnswers = {}
+        answers: CrossCandidates = {}
         for target in supports:
             asked = [(o, s) for o, group in groups.items() for s in group if s.support != target.name]
             new = [s for _, s in asked if (s, target.image) not in self._answers]
@@ -193,14 +194,14 @@ def run(
         spoilt = None if spoil is None else spoil(chosen[0], generator)
         if spoilt is not None:
             chosen[0] = spoilt.support
-        findings = bench.diagnose(chosen).findings
-        own = [f for f in findings if spoilt is not None and f.supports == (spoilt.support.name,)]
+        issues = bench.diagnose(chosen).issues
+        own = [f for f in issues if spoilt is not None and f.supports == (spoilt.support.name,)]
         if spoilt is not None:
             hits = [f for f in own if set(f.organs) & set(spoilt.organs)]
             named += bool(hits)
             right += any(f.kind in spoilt.kinds for f in hits)
-        accused += len(findings) > len(own)
-        kinds.update(f.kind for f in (own if spoilt is not None else findings))
+        accused += len(issues) > len(own)
+        kinds.update(f.kind for f in (own if spoilt is not None else issues))
     return {
         "trials": trials,
         "named": named,

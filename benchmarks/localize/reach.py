@@ -1,10 +1,10 @@
 """How far faces should follow the probe: the same for all structures, or as leave-one-out recommends.
 
-    python benchmarks/reach.py [--cases FILE.json:key] [--limit N] [--json FILE]
+    python benchmarks/localize/reach.py [--cases FILE.json:key] [--limit N] [--json FILE]
 
 Head-neck scans are located with several template sets (the `templates` split, and seeded draws of five, three and two
 from other cases of the `pretrain` split), and lungs with every pair of the other chest scans (see `lungs.py`). Prints
-mean box IoU / wall distance in mm by set, for fixed reaches along (x, y, z) and for the chosen ones. Boxes count
+mean box IoU / wall distance in mm by set, for fixed trusts along (x, y, z) and for the chosen ones. Boxes count
 whatever their status. A quarter of an hour on two cores.
 """
 
@@ -24,12 +24,12 @@ from benchmarks.localize import lungs
 from medlsam.evaluation.references import find_references
 from medlsam.geometry import Box, mask_box
 from medlsam.io.label_names import read_case_list
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
-from medlsam.localize.protocol import Seen
-from medlsam.localize.templates.template_set import Reaches, TemplateSet
+from medlsam.localize.protocol import ScanEmbedding
+from medlsam.localize.templates.template_set import AxisTrust, TemplateSet
 from medlsam.measure.metrics import box_iou, wall_distance
 from medlsam.pipeline.templates import find_supports, read_supports
 
@@ -37,7 +37,7 @@ CHOOSE, TRAIN = "configs/trials/cases.json:choose", "configs/trials/cases.json:t
 #: Sizes of the template sets that are drawn, and the complete cases that they are drawn from.
 DRAWN = (5, 5, 3, 3, 2)
 CANDIDATES = 12
-WAYS: dict[str, Reaches | None] = {
+WAYS: dict[str, AxisTrust | None] = {
     "none": ("none", "none", "none"),
     "gentle": ("gentle", "gentle", "gentle"),
     "strong": ("strong", "strong", "strong"),
@@ -47,18 +47,18 @@ WAYS: dict[str, Reaches | None] = {
 Scores = dict[str, dict[str, list[tuple[float, float]]]]
 
 
-def with_reach(templates: TemplateSet, reaches: Reaches | None) -> TemplateSet:
+def with_reach(templates: TemplateSet, trusts: AxisTrust | None) -> TemplateSet:
     """The same templates with one reach for all structures; their own where None."""
-    if reaches is None:
+    if trusts is None:
         return templates
-    fixed = {organ: replace(c, reach=reaches) for organ, c in templates.calibration.items()}
+    fixed = {organ: replace(c, probe_trust=trusts) for organ, c in templates.calibration.items()}
     return replace(templates, calibration=fixed)
 
 
-def add_scores(scores: Scores, seen: Seen, templates: TemplateSet, truth: Mapping[str, Box]) -> None:
+def add_scores(scores: Scores, seen: ScanEmbedding, templates: TemplateSet, truth: Mapping[str, Box]) -> None:
     """Locate in every way, and note IoU and wall distance of the structures whose truth is known."""
-    for way, reaches in WAYS.items():
-        found = locate(seen, with_reach(templates, reaches))
+    for way, trusts in WAYS.items():
+        found = locate(seen, with_reach(templates, trusts))
         for organ, box in truth.items():
             if organ in found:
                 pair = (box_iou(found[organ].box, box), wall_distance(found[organ].box, box))
@@ -89,7 +89,7 @@ def head_neck(localizer: SeenOnce, ct: Path, spec: str, limit: int) -> dict[str,
     localizer.forget()
     result: dict[str, Scores] = {name: {} for name in built}
     for case in listed_cases(folder / "imagesTr", spec, limit):
-        image = read_volume(case.path)
+        image = read_image(case.path)
         reference = references.read(case.name, image)
         truth = {organ: reference.box(organ) for organ in reference.values}
         for name, templates in built.items():

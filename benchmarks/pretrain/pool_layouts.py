@@ -1,4 +1,4 @@
-"""The layouts that ``benchmarks/pool.py`` compares: ours, memory-mapped arrays, Zarr and blosc2."""
+"""The layouts that ``benchmarks/pretrain/pool.py`` compares: ours, memory-mapped arrays, Zarr and blosc2."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.common import progress
 from medlsam.pool.packed_scan import Shard, write_shard
 from medlsam.pool.table import LEVELS_HU, to_codes
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 _CHUNK = (32, 32, 32)
 Crop = Callable[[Sequence[slice]], NDArray[np.float32]]
@@ -31,7 +31,7 @@ class Layout:
     """
 
     name: str
-    write: Callable[[Path, Volume], None]
+    write: Callable[[Path, Image], None]
     read: Callable[[Path], Crop]
 
 
@@ -39,7 +39,7 @@ def hu_of(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
     return LEVELS_HU.astype(np.float32)[codes]
 
 
-def _stored(volume: Volume, packed: bool) -> NDArray[Any]:
+def _stored(volume: Image, packed: bool) -> NDArray[Any]:
     return to_codes(volume.array) if packed else np.rint(volume.array).astype(np.int16)
 
 
@@ -51,7 +51,7 @@ def _decoded(array: Any, packed: bool) -> Crop:
     return crop
 
 
-def write_npy(path: Path, volume: Volume, packed: bool) -> None:
+def write_npy(path: Path, volume: Image, packed: bool) -> None:
     with path.open("wb") as file:
         np.save(file, _stored(volume, packed))
 
@@ -65,7 +65,7 @@ def read_ours(path: Path) -> Crop:
     return lambda where: shard.crop([w.start for w in where], [w.stop - w.start for w in where])
 
 
-def write_zarr(path: Path, volume: Volume, packed: bool) -> None:
+def write_zarr(path: Path, volume: Image, packed: bool) -> None:
     import zarr
 
     data = _stored(volume, packed)
@@ -83,7 +83,7 @@ def read_zarr(path: Path, packed: bool) -> Crop:
     return _decoded(zarr.open_array(path, mode="r"), packed)
 
 
-def write_blosc2(path: Path, volume: Volume, packed: bool) -> None:
+def write_blosc2(path: Path, volume: Image, packed: bool) -> None:
     import blosc2
 
     data = _stored(volume, packed)

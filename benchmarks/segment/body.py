@@ -1,6 +1,6 @@
 """Dice outside of the head and neck: lungs of five chests, and one abdomen in a slab of another.
 
-    python benchmarks/body.py [--segmenter FILE] [--json FILE]
+    python benchmarks/segment/body.py [--segmenter FILE] [--json FILE]
 
 The rows of `medlsam evaluate` for the labelled scans of `body/`. Chests: every scan with the whole lungs of all the
 others as templates (four at most); `nsclc_lung1_001` (clinical contours) was never seen in training, the others' lungs

@@ -1,6 +1,6 @@
 """What every prompt policy is worth on the same located boxes: the table that the defaults are chosen on.
 
-    python benchmarks/prompt_policies.py [--segmenter sam-tiny] [--policies wpl,profile,...] [--limit 12]
+    python benchmarks/segment/prompt_policies.py [--segmenter sam-tiny] [--policies wpl,profile,...] [--limit 12]
 
 Every case is embedded and located once; then each policy segments the located structures. Printed are the Dice by
 structure (a missed structure counts 0), the mean over structures, how that differs from the first policy's (mean and
@@ -27,7 +27,7 @@ import medlsam
 from benchmarks.common import answer, command, evenly, listed_cases, options, progress, spread
 from medlsam.evaluation.oracles import score_map
 from medlsam.evaluation.references import CaseReference, find_references
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.options import Policy
 from medlsam.pipeline.model import MedLSAM
 from medlsam.pipeline.segment import segment_located
@@ -37,7 +37,7 @@ from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.protocol import Segmenter
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class AskedOnce:
 
     def segment(
         self,
-        volume: Volume,
+        volume: Image,
         prompts: Mapping[str, Sequence[SlicePrompt]],
         stopwatch: Stopwatch | None = None,
         mask_prompts: Mapping[str, MaskBlock] | None = None,
@@ -119,7 +119,7 @@ class AskedOnce:
 
 def score_case(
     model: MedLSAM,
-    scan: Volume,
+    scan: Image,
     located: Localization,
     reference: CaseReference,
     ways: dict[str, Way],
@@ -224,7 +224,7 @@ def main() -> None:
         rest = evenly(rest, arguments.limit - len(first)) if arguments.limit > len(first) else []
     document: dict[str, Any] = {"cases": arguments.cases, "dice": scores, "seconds": seconds}
     for case in (*first, *rest):
-        scan = read_volume(case.path)
+        scan = read_image(case.path)
         located = model.localize(scan, templates, slabs=True, case=case.name)
         reference = references.read(case.name, scan)
         scores[case.name], seconds[case.name] = score_case(model, scan, located, reference, ways)

@@ -17,7 +17,7 @@ from medlsam.options import InferenceOptions
 from medlsam.pipeline.model import MedLSAM
 from medlsam.runtime.atomic_files import write_json
 from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 
 def segment_folder(
@@ -88,7 +88,7 @@ def localize_folder(
     return run_scans(run, images, output, overwrite, False, on_progress, Spread(jobs, scheduler))
 
 
-def _segment(run: Run, image: Volume, case: str, folder: Path, watch: Stopwatch) -> Answer:
+def _segment(run: Run, image: Image, case: str, folder: Path, watch: Stopwatch) -> Answer:
     options = run.options
     found = run.model.segment(
         image,
@@ -111,7 +111,7 @@ def _segment(run: Run, image: Volume, case: str, folder: Path, watch: Stopwatch)
     return Answer(found.warnings, rows)
 
 
-def _localize(run: Run, image: Volume, case: str, folder: Path, watch: Stopwatch) -> Answer:
+def _localize(run: Run, image: Image, case: str, folder: Path, watch: Stopwatch) -> Answer:
     options = run.options
     found = run.model.localize(
         image,

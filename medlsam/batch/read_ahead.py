@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medlsam.io.cases import Case
-from medlsam.io.read import read_volume
-from medlsam.volume import Volume
+from medlsam.io.read import read_image
+from medlsam.volume import Image
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Scan:
         notes: what the reader warned of.
     """
 
-    volume: Volume
+    volume: Image
     seconds: float
     notes: list[str]
 
@@ -35,7 +35,7 @@ def read_scan(path: Path) -> Scan:
     """Read a scan, with the seconds that it took and what the reader warned of."""
     start = time.perf_counter()
     with noted() as notes:
-        volume = read_volume(path)
+        volume = read_image(path)
     return Scan(volume, time.perf_counter() - start, notes)
 
 

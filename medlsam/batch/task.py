@@ -14,7 +14,7 @@ from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.options import InferenceOptions, Policy
 from medlsam.pipeline.model import MedLSAM
 from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from medlsam.weights import sha256_of
 
 
@@ -87,7 +87,7 @@ class Run:
         return digest([__version__, self.command, options, hashes, templates])
 
 
-Work = Callable[[Run, Volume, str, Path, Stopwatch], Answer]
+Work = Callable[[Run, Image, str, Path, Stopwatch], Answer]
 
 
 def _templates_digest(templates: TemplateSet) -> str:

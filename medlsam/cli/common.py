@@ -46,8 +46,8 @@ def answers() -> Console:
 
 def warn_of_misfits(console: Console, templates: TemplateSet) -> None:
     """Name every template that does not fit the others."""
-    for finding in templates.findings:
-        console.print(f"[bold yellow]warning:[/] {escape(finding.message)}", soft_wrap=True)
+    for issue in templates.issues:
+        console.print(f"[bold yellow]warning:[/] {escape(issue.message)}", soft_wrap=True)
 
 
 def load_model(options: InferenceOptions) -> MedLSAM:

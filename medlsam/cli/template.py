@@ -97,7 +97,7 @@ def _answer(templates: TemplateSet, as_json: bool) -> None:
         print_json(to_dict(templates))
     else:
         answers().print(leave_one_out_table(templates))
-        if templates.misfit:
+        if templates.outlier_scores:
             answers().print(support_table(templates))
     warn_of_misfits(messages(), templates)
 
@@ -119,9 +119,9 @@ def to_dict(templates: TemplateSet) -> dict[str, Any]:
         "organs": organs,
         "misfit": {
             support: {organ: round(value, 2) for organ, value in own.items()}
-            for support, own in templates.misfit.items()
+            for support, own in templates.outlier_scores.items()
         },
-        "findings": [{**f.to_dict(), "message": f.message} for f in templates.findings],
+        "findings": [{**f.to_dict(), "message": f.message} for f in templates.issues],
     }
 
 
@@ -177,7 +177,7 @@ def support_table(templates: TemplateSet) -> Table:
     table = Table(title="how the templates fit each other")
     for head in ("template", "structures", "misfit", "worst misfit", "structure"):
         table.add_column(head, justify="right" if "misfit" in head or head == "structures" else "left")
-    for support, own in templates.misfit.items():
+    for support, own in templates.outlier_scores.items():
         worst = max(own, key=lambda organ: own[organ], default=None)
         cells = ["–", "–", ""]
         if worst is not None:

@@ -1,4 +1,4 @@
-"""The rows beside ``located``: prompts from the truth, and the templates' mean shape without a segmenter.
+"""Oracle rows beside ``located``: prompts from the truth, and the templates' mean shape without a segmenter.
 
 Only here may a label steer a prompt. The oracle rows go through the same prompt policy, segmenter and
 assembly as ``located``, so that the difference between rows is the difference between boxes.
@@ -16,11 +16,11 @@ from scipy.ndimage import find_objects
 
 from medlsam.evaluation.references import Bounds, CaseReference
 from medlsam.evaluation.scores import NOT_OFFERED
-from medlsam.geometry import Box
+from medlsam.geometry import Box, map_box
 from medlsam.measure.metrics import NSD_TOLERANCE_MM, MaskScores, mask_scores
 from medlsam.options import Policy
 from medlsam.results import LocatedOrgan, Segmentation
-from medlsam.volume import Volume, from_canonical, to_canonical
+from medlsam.volume import Image, from_canonical, to_canonical
 
 if TYPE_CHECKING:
     from medlsam.pipeline.model import MedLSAM
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RowOptions:
-    """What the located row was made with, for the others to be made alike."""
+class OracleOptions:
+    """Options of the located row; the other rows use the same."""
 
     prompts: str
     margin_mm: float
@@ -39,21 +39,8 @@ class RowOptions:
     policy: Policy = field(default_factory=Policy)
 
 
-def map_box(box: Box, source: Box, target: Box) -> Box:
-    """Move a box along with the change of frame from ``source`` to ``target`` (scale and shift per axis).
-
-    Args:
-        box: LPS mm, usually inside ``source``.
-        source: the frame that it was made for.
-        target: the frame wanted.
-    """
-    edges = np.maximum(np.repeat(source.size, 2), 1e-6)
-    fractions = (box.faces - np.repeat(source.min, 2)) / edges
-    return Box.from_faces(np.repeat(target.min, 2) + fractions * np.repeat(target.size, 2))
-
-
 def in_true_box(organ: LocatedOrgan, truth: Box) -> LocatedOrgan:
-    """The organ as it would be had localization been perfect: true box, slabs scaled along.
+    """A perfectly located structure: the true box, with the slabs scaled along.
 
     The profile and the mean shape are fractions of the box and need no change.
 
@@ -70,9 +57,9 @@ def in_true_box(organ: LocatedOrgan, truth: Box) -> LocatedOrgan:
 def in_true_slices(
     question: SegmentationRequest, mask: NDArray[np.bool_], policy: Policy
 ) -> SegmentationRequest:
-    """The same question with the true box of every slice, in every plane that is asked.
+    """The same prompts with the true box of every slice, in every plane that is segmented.
 
-    Nothing is handed on from slice to slice: the true boxes say where the structure is and where it ends.
+    Masks are not propagated: the true boxes say where the structure is and where it ends.
 
     Args:
         question: in the true 3D box.
@@ -89,10 +76,10 @@ def in_true_slices(
     return replace(question, prompts=boxes, sides=sides, propagation=None)
 
 
-def score_rows(
-    model: MedLSAM, segmentation: Segmentation, reference: CaseReference, options: RowOptions
+def score_oracles(
+    model: MedLSAM, segmentation: Segmentation, reference: CaseReference, options: OracleOptions
 ) -> dict[str, dict[str, MaskScores]]:
-    """The mask scores of every row for the structures that were asked for and can be scored.
+    """Score the masks of every row, for the structures that were looked for and have a reference.
 
     Args:
         model: its segmenter makes the oracle rows.
@@ -108,8 +95,8 @@ def score_rows(
     values = {name: value for value, name in segmentation.names.items()}
     maps = {"located": segmentation.labels.array}
     if names:
-        assert segmentation.volume is not None, "the scan is needed for the rows beside the located one"
-        maps |= _other_maps(model, segmentation, segmentation.volume, reference, names, options)
+        assert segmentation.image is not None, "the scan is needed for the rows beside the located one"
+        maps |= _other_maps(model, segmentation, segmentation.image, reference, names, options)
     rows = {
         row: score_map(array, values, reference, names, options.tolerance_mm) for row, array in maps.items()
     }
@@ -151,10 +138,10 @@ def score_map(
 def _other_maps(
     model: MedLSAM,
     segmentation: Segmentation,
-    volume: Volume,
+    volume: Image,
     reference: CaseReference,
     names: list[str],
-    options: RowOptions,
+    options: OracleOptions,
 ) -> dict[str, NDArray[Any]]:
     """Label maps of the three other rows, on the scan's grid."""
     from medlsam.pipeline.prompts import ask

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medlsam.errors import UsageError
-from medlsam.evaluation.oracles import RowOptions, score_rows
+from medlsam.evaluation.oracles import OracleOptions, score_oracles
 from medlsam.evaluation.references import References, find_references
-from medlsam.evaluation.reliability import add_trust
+from medlsam.evaluation.reliability import add_reliability
 from medlsam.evaluation.scores import (
     OrganScore,
     aggregate,
@@ -20,22 +20,22 @@ from medlsam.evaluation.scores import (
 )
 from medlsam.evaluation.searches import (
     OTHERS,
-    add_comparison,
+    add_searches,
     locate_others,
     score_others,
 )
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
 from medlsam.measure.metrics import NSD_TOLERANCE_MM
 from medlsam.options import PROMPTS, SEARCHES, InferenceOptions, Policy, choice
 from medlsam.results import Localization, Segmentation
 from medlsam.runtime.atomic_files import write_json, write_text
 from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.volume import Volume
+from medlsam.volume import Image, Source
 
 if TYPE_CHECKING:
     from medlsam.io.cases import Case
-    from medlsam.localize.protocol import Seen
+    from medlsam.localize.protocol import ScanEmbedding
     from medlsam.localize.templates.template_set import TemplateSet
     from medlsam.pipeline.model import MedLSAM
 
@@ -44,7 +44,7 @@ _DEFAULT = InferenceOptions()
 
 @dataclass
 class _Tally:
-    """What the cases seen so far add up to."""
+    """Scores, seconds and failures of the cases evaluated so far."""
 
     scores: list[OrganScore] = field(default_factory=list)
     others: dict[str, list[OrganScore]] = field(default_factory=dict)
@@ -77,15 +77,15 @@ def evaluate(
     own 3D box), ``oracle_slices`` (the label's own box on every slice) and ``shape_prior`` (the templates'
     mean shape in the located box, no segmenter). A structure that is missed counts IoU 0, and Dice and NSD 0
     in ``located`` and ``shape_prior``; one whose case fails counts 0 in all rows. Wall distance and HD95 have
-    no value there and say their own n. What the answers say of themselves (margins, confidence, status) is held
-    against the truth beside that, see ``scoring.trust``. A scan is embedded once for everything.
+    no value there and state their own n. Margins, confidence and status of the answers are compared with the
+    truth beside that, see ``evaluation.reliability``. A scan is embedded once for everything.
 
     Args:
         model: from ``medlsam.load``.
         templates: from ``model.templates``.
-        cases: scans, as ``medlsam.inputs.find_cases`` gives them.
+        cases: scans, as ``medlsam.io.cases.find_cases`` returns them.
         labels_dir: ``<case>.nii.gz`` or ``<case>/labels.nii.gz``; ``dataset.json`` or ``labels.json`` and an
-            optional ``cases.json`` in it or one level up (see ``scoring.references``).
+            optional ``cases.json`` in it or one level up (see ``evaluation.references``).
         output: gets ``metrics.json``, ``cases.csv``, and per case ``segmentation.nii.gz`` and
             ``localization.json``.
         prompts: see ``MedLSAM.segment``.
@@ -113,7 +113,7 @@ def evaluate(
     model.check(templates)
     references = find_references(Path(labels_dir), names)
     labelled, unlabelled = _split(cases, references, templates)
-    options = RowOptions(prompts, margin_mm, threshold, tolerance_mm, policy)
+    options = OracleOptions(prompts, margin_mm, threshold, tolerance_mm, policy)
     output, tally = Path(output), _Tally()
     _ = model.segmenter  # loaded now: weights that cannot be read are no failure of forty cases
     for done, case in enumerate(labelled, start=1):
@@ -177,16 +177,16 @@ def _segment(
     templates: TemplateSet,
     case: Case,
     output: Path,
-    options: RowOptions,
+    options: OracleOptions,
     search: str,
     seed: int,
-) -> tuple[Segmentation, Seen, dict[str, float]]:
+) -> tuple[Segmentation, ScanEmbedding, dict[str, float]]:
     """The product's own path, results written, the scan's embedding, and seconds. No label is known here."""
     watch = Stopwatch()
     with watch("read"):
-        image = read_volume(case.path)
+        image = read_image(case.path)
     # The name goes with the scan: image.nii.gz in a folder per case is not "image".
-    volume = Volume(image.array, image.grid, Path(case.name))
+    volume = Image(image.array, image.grid, Source(Path(case.name)))
     with watch("embed"):
         embedding = model.embed(volume)
     segmentation = model.segment(
@@ -213,13 +213,13 @@ def _score(
     segmentation: Segmentation,
     others: Mapping[str, Localization],
     references: References,
-    options: RowOptions,
+    options: OracleOptions,
     tally: _Tally,
 ) -> None:
     """Open the labels and score. Nothing is added to the tally unless all of it succeeds."""
-    reference = references.read(case, segmentation.volume)
+    reference = references.read(case, segmentation.image)
     organs = segmentation.localization.organs
-    rows = score_rows(model, segmentation, reference, options)
+    rows = score_oracles(model, segmentation, reference, options)
     scores, beside = [], []
     for name, own in rows.items():
         truth = reference.box(name)
@@ -258,11 +258,11 @@ def _metrics(
     """The content of ``metrics.json``, structures in the templates' order."""
     seconds = aggregate_seconds(tally.seconds)
     metrics: dict[str, Any] = {"cases": cases, **aggregate(tally.scores, tally.false_found, order)}
-    add_trust(metrics, tally.scores)
+    add_reliability(metrics, tally.scores)
     metrics["seconds_per_case"] = {stage: entry["mean"] or 0.0 for stage, entry in seconds.items()}
     metrics["seconds_spread"] = seconds
     metrics["failed"] = dict(tally.failed)
     metrics["unlabelled"] = unlabelled
     if compare_search:
-        add_comparison(metrics, tally.others, order)
+        add_searches(metrics, tally.others, order)
     return metrics

@@ -1,4 +1,4 @@
-"""Other searches beside the one that is evaluated: the paper's mode, and both searches without their refinement."""
+"""Other searches beside the evaluated one: the paper's mode, and both searches without their refinement."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from medlsam.results import Localization
 from medlsam.runtime.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from medlsam.localize.protocol import Seen
+    from medlsam.localize.protocol import ScanEmbedding
     from medlsam.localize.templates.template_set import TemplateSet
     from medlsam.pipeline.model import MedLSAM
 
-#: What the position votes say before any feature is matched.
+#: Position votes alone, before any feature is matched.
 COARSE = SearchOptions(windows_mm=(), paper_window_mm=0)
 #: Names of the searches beside the evaluated one.
 OWN_COARSE, PAPER, PAPER_COARSE = "coarse_only", "random-start", "random-start/coarse_only"
@@ -31,7 +31,12 @@ OTHER_STAGES = {
 
 
 def locate_others(
-    model: MedLSAM, located: Localization, templates: TemplateSet, embedding: Seen, search: str, seed: int
+    model: MedLSAM,
+    located: Localization,
+    templates: TemplateSet,
+    embedding: ScanEmbedding,
+    search: str,
+    seed: int,
 ) -> tuple[dict[str, Localization], dict[str, float]]:
     """Locate a case again with each of the other searches, in the embedding that is there already.
 
@@ -46,13 +51,13 @@ def locate_others(
     Returns:
         Name in ``OTHERS`` to answers, and seconds under the names in ``OTHER_STAGES``.
     """
-    assert located.volume is not None, "the evaluated answer keeps its scan"
+    assert located.image is not None, "the evaluated answer keeps its scan"
     plans = {OWN_COARSE: (search, COARSE), PAPER: (PAPER, None), PAPER_COARSE: (PAPER, COARSE)}
     found, seconds = {}, {}
     for name, (kind, options) in plans.items():
         watch = Stopwatch()
         found[name] = model.localize(
-            located.volume, templates, kind, seed=seed, watch=watch, embedding=embedding, options=options
+            located.image, templates, kind, seed=seed, watch=watch, embedding=embedding, options=options
         )
         seconds[OTHER_STAGES[name]] = watch.seconds.get("locate", 0.0)
     return found, seconds
@@ -68,10 +73,10 @@ def score_others(
     }
 
 
-def add_comparison(
+def add_searches(
     metrics: dict[str, Any], scores: Mapping[str, Sequence[OrganScore]], order: Sequence[str]
 ) -> None:
-    """Put ``coarse_only`` and ``random-start`` (with a ``coarse_only`` of its own) into ``metrics.json``."""
+    """Add ``coarse_only`` and ``random-start`` (with a ``coarse_only`` of its own) to ``metrics.json``."""
     metrics[OWN_COARSE] = aggregate_boxes(scores.get(OWN_COARSE, ()), order)
     metrics[PAPER] = aggregate_boxes(scores.get(PAPER, ()), order)
     metrics[PAPER]["coarse_only"] = aggregate_boxes(scores.get(PAPER_COARSE, ()), order)

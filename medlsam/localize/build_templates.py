@@ -9,18 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.errors import TemplateError
-from medlsam.geometry import ExtremePoints, Grid
+from medlsam.geometry import ExtremePoints, Grid, filled
 from medlsam.io.checks import check_same_grid
 from medlsam.localize.confidence.intensity import spread_inside
 from medlsam.localize.confidence.leave_one_out import calibrated
 from medlsam.localize.localizer import Localizer
-from medlsam.localize.protocol import Seen
+from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.search.boundary_probe import probe_sums
 from medlsam.localize.templates.landmarks import places
 from medlsam.localize.templates.shape import shape_in_box, slice_profile
 from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
 from medlsam.runtime.blas_threads import one_blas_thread
-from medlsam.volume import Volume, to_canonical
+from medlsam.volume import Image, LabelMap, to_canonical
 
 #: SPL: a slab is at least this thick, and there are at most six (as published).
 SLAB_MM = 15.0
@@ -32,20 +32,20 @@ class Support:
     """One template scan: its image, and a label map or extreme points (LPS mm) per structure."""
 
     name: str
-    image: Volume
-    labels: Volume | None = None
+    image: Image
+    labels: LabelMap | None = None
     points: Mapping[str, ExtremePoints] | None = None
 
 
 def slab_count(mask: NDArray[np.bool_], grid: Grid) -> int:
     """How many slabs of at least 15 mm along z a mask gives, at most six (SPL)."""
-    levels = np.flatnonzero(mask.any(axis=(1, 2)))
+    levels = filled(mask, 0)
     return min(MOST_SLABS, int((levels[-1] - levels[0] + 1) * grid.spacing_xyz[2] / SLAB_MM))
 
 
 def slab_points(mask: NDArray[np.bool_], grid: Grid, count: int) -> NDArray[np.float64]:
     """(count, 6, 3) LPS mm: extreme points of a mask's slabs along z; (0, 6, 3) where one slab would do."""
-    levels = np.flatnonzero(mask.any(axis=(1, 2)))
+    levels = filled(mask, 0)
     found = []
     for part in np.array_split(np.arange(levels[0], levels[-1] + 1), max(count, 1)):
         slab = np.zeros_like(mask)
@@ -66,7 +66,7 @@ class _Mark:
     grid: Grid
 
 
-def _organ_support(organ: str, mark: _Mark, embedding: Seen, slabs: int) -> OrganSupport:
+def _organ_support(organ: str, mark: _Mark, embedding: ScanEmbedding, slabs: int) -> OrganSupport:
     box = mark.points.box
     if min(box.size) <= 0:
         raise TemplateError(f"{mark.support}: the extreme points of {organ} span no volume: {box.to_dict()}")
@@ -156,7 +156,7 @@ def build_templates(
     """
     wanted = None if organs is None else set(organs)
     marks: dict[str, list[_Mark]] = {}
-    embeddings: dict[str, Seen] = {}
+    embeddings: dict[str, ScanEmbedding] = {}
     for support in supports:
         if support.name in embeddings:
             raise TemplateError(f"two supports are called {support.name!r}; names must differ")

@@ -14,11 +14,11 @@ from medlsam.localize.medlam.embedding import BATCH, see
 from medlsam.localize.medlam.network import PublishedNetwork, load_published
 from medlsam.localize.network.embedding import embed
 from medlsam.localize.network.encoder import Encoder, EncoderConfig, fast_layout
-from medlsam.localize.protocol import Seen
+from medlsam.localize.protocol import ScanEmbedding
 from medlsam.runtime.atomic_files import sha256_of
 from medlsam.runtime.device import resolve_device
 from medlsam.runtime.fold_batchnorm import folded
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from medlsam.weights.registry import resolve
 from medlsam.weights.store import is_ours, load_weights
 
@@ -51,7 +51,7 @@ class Localizer:
         """``dense``: one pass sees a whole scan. ``patches``: the network of the paper, which sees a cube at a time."""
         return "dense" if isinstance(self.network, Encoder) else "patches"
 
-    def embed(self, volume: Volume) -> Seen:
+    def embed(self, volume: Image) -> ScanEmbedding:
         """A scan (HU, any orientation) as the network sees it; a dense one makes its one pass here.
 
         Raises:

@@ -11,17 +11,17 @@ import torch
 
 from medlsam.errors import TemplateError, UsageError
 from medlsam.geometry import Box, ExtremePoints
-from medlsam.localize.confidence.evidence import weigh
-from medlsam.localize.confidence.status import judge
-from medlsam.localize.medlam.search import averaged_answers, averaged_slabs
-from medlsam.localize.protocol import Seen
-from medlsam.localize.search.candidate import Answer
+from medlsam.localize.confidence.evidence import collect_evidence
+from medlsam.localize.confidence.status import classify
+from medlsam.localize.medlam.search import averaged_candidates, averaged_slabs
+from medlsam.localize.protocol import ScanEmbedding
+from medlsam.localize.search.candidate import Candidate
 from medlsam.localize.search.consensus import SearchOptions, consensus, consensus_slabs
-from medlsam.localize.search.probe_trust import along_axes, follow
+from medlsam.localize.search.probe_trust import along_axes, apply_probe
 from medlsam.localize.search.votes import random_starts
 from medlsam.localize.templates.shape import mean_profile, mean_shape
 from medlsam.localize.templates.template_set import (
-    DEFAULT_REACH,
+    DEFAULT_TRUST,
     OrganCalibration,
     OrganSupport,
     TemplateSet,
@@ -34,7 +34,7 @@ Search = Literal["consensus", "random-start"]
 
 @one_blas_thread()
 def locate(
-    embedding: Seen,
+    embedding: ScanEmbedding,
     templates: TemplateSet,
     organs: Iterable[str] | None = None,
     search: str = "consensus",
@@ -54,7 +54,7 @@ def locate(
         slabs: also locate the slabs that SPL prompts need.
 
     Returns:
-        Structure name to answer, in the templates' order.
+        Structure name to candidate, in the templates' order.
 
     Raises:
         UsageError: unknown ``search``.
@@ -70,42 +70,42 @@ def locate(
         raise TemplateError("the template set holds no structure")
     groups = [chosen.supports[name] for name in chosen.organs]
     if search == "consensus":
-        answers = consensus(embedding, groups, options)
+        candidates = consensus(embedding, groups, options)
     else:
         generator = generator or torch.Generator().manual_seed(0)
         starts = random_starts(embedding, generator)
         window = (options.paper_window_mm, options.temperature)
-        answers = averaged_answers(embedding, groups, starts, *window)
+        candidates = averaged_candidates(embedding, groups, starts, *window)
     located = {}
-    for name, group, answer in zip(chosen.organs, groups, answers, strict=True):
+    for name, group, candidate in zip(chosen.organs, groups, candidates, strict=True):
         boxes: tuple[Box, ...] = ()
         if slabs and search == "consensus":
-            boxes = consensus_slabs(embedding, group, answer, options)
+            boxes = consensus_slabs(embedding, group, candidate, options)
         elif slabs:
             boxes = averaged_slabs(embedding, group, starts, *window)
         located[name] = _conclude(
-            embedding, name, group, answer, boxes, chosen.calibration.get(name), options
+            embedding, name, group, candidate, boxes, chosen.calibration.get(name), options
         )
     return located
 
 
 def _conclude(
-    embedding: Seen,
+    embedding: ScanEmbedding,
     name: str,
     supports: tuple[OrganSupport, ...],
-    answer: Answer,
+    candidate: Candidate,
     slabs: tuple[Box, ...],
     calibration: OrganCalibration | None,
     options: SearchOptions,
 ) -> LocatedOrgan:
-    """The supports' answers to one answer: what they agree on, how well, status."""
-    box, contrast = answer.box, None
+    """The supports' candidates to one candidate: what they agree on, how well, status."""
+    box, contrast = candidate.box, None
     if options.probe:
-        reaches = calibration.reach if calibration else DEFAULT_REACH
-        faces, contrast = follow(embedding, supports, box, reaches)
-        box = Box.from_faces(along_axes(faces, reaches))
-    verdict = judge(weigh(embedding, supports, answer, box, contrast), box, calibration)
-    extremes = np.median(answer.points[:, :6], axis=0)
+        trusts = calibration.probe_trust if calibration else DEFAULT_TRUST
+        faces, contrast = apply_probe(embedding, supports, box, trusts)
+        box = Box.from_faces(along_axes(faces, trusts))
+    verdict = classify(collect_evidence(embedding, supports, candidate, box, contrast), box, calibration)
+    extremes = np.median(candidate.points[:, :6], axis=0)
     extremes[np.arange(6), np.arange(6) // 2] = box.faces
     return LocatedOrgan(
         name=name,

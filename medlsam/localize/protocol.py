@@ -26,7 +26,7 @@ class Matches:
     spread_mm: Tensor
 
 
-class Seen(Protocol):
+class ScanEmbedding(Protocol):
     """A scan as a localizer sees it. All places are LPS mm."""
 
     @property

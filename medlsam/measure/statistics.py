@@ -15,10 +15,10 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import cdist
 
 from medlsam.errors import GeometryError, UsageError
-from medlsam.geometry import Grid
+from medlsam.geometry import Grid, filled
 from medlsam.results import Segmentation
 from medlsam.runtime.atomic_files import write_text
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 COLUMNS = (
     "case",
@@ -40,7 +40,7 @@ COLUMNS = (
 )
 
 
-def organ_statistics(segmentation: Segmentation, image: Volume | None = None) -> list[dict[str, Any]]:
+def organ_statistics(segmentation: Segmentation, image: Image | None = None) -> list[dict[str, Any]]:
     """One row (keys of ``COLUMNS``) for each structure that was looked for, also where there is none.
 
     ``volume_ml`` is 0 and what cannot be measured is None where the structure has no voxel. ``cut_off`` says
@@ -48,13 +48,13 @@ def organ_statistics(segmentation: Segmentation, image: Volume | None = None) ->
 
     Args:
         segmentation: from ``MedLSAM.segment``.
-        image: the scan on the label map's grid, HU; the segmentation's own unless told.
+        image: the scan on the label map's grid, HU; the segmentation's own by default.
 
     Raises:
         UsageError: the segmentation keeps no scan and none was given.
         GeometryError: scan and label map have different shapes.
     """
-    scan = image if image is not None else segmentation.volume
+    scan = image if image is not None else segmentation.image
     if scan is None:
         raise UsageError(f"{segmentation.case}: the segmentation keeps no scan; give the scan as `image`")
     labels = segmentation.labels
@@ -95,9 +95,8 @@ def axial_diameters(mask: NDArray[np.bool_], spacing: tuple[float, float, float]
         Long and short diameter, mm.
     """
     diagonals: dict[int, float] = {}
-    for index in (int(i) for i in np.flatnonzero(mask.any(axis=(1, 2)))):
-        rows = np.flatnonzero(mask[index].any(axis=1))
-        columns = np.flatnonzero(mask[index].any(axis=0))
+    for index in filled(mask, 0).tolist():
+        rows, columns = filled(mask[index], 0), filled(mask[index], 1)
         diagonals[index] = float(
             np.hypot((np.ptp(rows) + 1) * spacing[1], (np.ptp(columns) + 1) * spacing[2])
         )
@@ -154,7 +153,7 @@ def _measured(
 
 def _hull(mask: NDArray[np.bool_], spacing: tuple[float, ...]) -> NDArray[np.float64]:
     """(N, 2) mm: the convex outline of a slice through the middles of its outer pixels' edges."""
-    rows = np.flatnonzero(mask.any(axis=1))
+    rows = filled(mask, 0)
     first = mask[rows].argmax(axis=1)
     last = mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
     points = np.concatenate(

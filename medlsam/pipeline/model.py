@@ -25,13 +25,13 @@ from medlsam.segment.load import load_segmenter
 from medlsam.segment.protocol import Segmenter
 from medlsam.segment.sam.embedding_cache import EmbeddingCache
 from medlsam.segment.sam.segmenter import keep_embeddings
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from medlsam.weights import names as weight_names
 from medlsam.weights import resolve, sha256_of
 
 if TYPE_CHECKING:
     from medlsam.localize.localizer import Localizer
-    from medlsam.localize.protocol import Seen
+    from medlsam.localize.protocol import ScanEmbedding
     from medlsam.localize.search.consensus import SearchOptions
 
 _DEFAULT = InferenceOptions()
@@ -136,13 +136,13 @@ class MedLSAM:
                 f"(sha256 {self.localizer.signature[:12]}...); build them again with this one"
             )
 
-    def embed(self, image: Volume | str | Path) -> Seen:
+    def embed(self, image: Image | str | Path) -> ScanEmbedding:
         """One pass of the localizer over a scan (HU, any geometry): the costly step of localization."""
         return self.localizer.embed(opened(image, Stopwatch())[0])
 
     def localize(
         self,
-        image: Volume | str | Path,
+        image: Image | str | Path,
         templates: TemplateSet,
         search: str = _DEFAULT.search,
         organs: Iterable[str] | None = None,
@@ -150,7 +150,7 @@ class MedLSAM:
         watch: Stopwatch | None = None,
         case: str | None = None,
         slabs: bool = False,
-        embedding: Seen | None = None,
+        embedding: ScanEmbedding | None = None,
         options: SearchOptions | None = None,
     ) -> Localization:
         """Find the templates' structures in a scan.
@@ -188,7 +188,7 @@ class MedLSAM:
 
     def segment(
         self,
-        image: Volume | str | Path,
+        image: Image | str | Path,
         templates: TemplateSet,
         prompts: str = _DEFAULT.prompts,
         search: str = _DEFAULT.search,
@@ -198,7 +198,7 @@ class MedLSAM:
         seed: int = _DEFAULT.seed,
         watch: Stopwatch | None = None,
         case: str | None = None,
-        embedding: Seen | None = None,
+        embedding: ScanEmbedding | None = None,
         policy: Policy = _DEFAULT.policy,
     ) -> Segmentation:
         """Find the templates' structures in a scan and segment them.
@@ -228,15 +228,15 @@ class MedLSAM:
         localization = self.localize(
             image, templates, search, organs, seed, watch, case, slabs=prompts == "spl", embedding=embedding
         )
-        assert localization.volume is not None
+        assert localization.image is not None
         values = {name: templates.values[name] for name in localization.organs}
         return self.segment_located(
-            localization.volume, localization, values, prompts, margin_mm, threshold, watch, policy
+            localization.image, localization, values, prompts, margin_mm, threshold, watch, policy
         )
 
     def segment_located(
         self,
-        image: Volume,
+        image: Image,
         localization: Localization,
         values: Mapping[str, int],
         prompts: str = _DEFAULT.prompts,

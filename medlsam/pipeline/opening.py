@@ -12,25 +12,25 @@ import torch
 
 from medlsam.errors import UsageError
 from medlsam.io.cases import case_name, find_cases
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 
-def opened(image: Volume | str | Path, watch: Stopwatch) -> tuple[Volume, str]:
+def opened(image: Image | str | Path, watch: Stopwatch) -> tuple[Image, str]:
     """A scan and its name; one that has to be read is timed as ``read``.
 
     Raises:
         UsageError: a path that means several scans, or none.
         VolumeError: the scan cannot be read, or is no CT.
     """
-    if isinstance(image, Volume):
+    if isinstance(image, Image):
         return image, case_name(image.path) if image.path is not None else "scan"
     with watch("read"):
         return read_one(image)
 
 
-def read_one(path: str | Path) -> tuple[Volume, str]:
+def read_one(path: str | Path) -> tuple[Image, str]:
     """Read the one scan that a path means, and say its name.
 
     Raises:
@@ -43,7 +43,7 @@ def read_one(path: str | Path) -> tuple[Volume, str]:
             f"{path}: holds {len(cases)} scans ({cases[0].name}, {cases[1].name}, ...); give one, "
             "or use medlsam.segment_folder"
         )
-    return read_volume(cases[0].path), cases[0].name
+    return read_image(cases[0].path), cases[0].name
 
 
 def case_generator(seed: int, case: str) -> torch.Generator:

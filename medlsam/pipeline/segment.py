@@ -14,7 +14,7 @@ from medlsam.runtime.blas_threads import one_blas_thread
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import assemble
 from medlsam.segment.request import segment_requests
-from medlsam.volume import Volume, from_canonical, to_canonical
+from medlsam.volume import Image, LabelMap, from_canonical, to_canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ _DEFAULT = InferenceOptions()
 @one_blas_thread()
 def segment_located(
     segmenter: Callable[[], Segmenter],
-    image: Volume,
+    image: Image,
     localization: Localization,
     values: Mapping[str, int],
     prompts: str = _DEFAULT.prompts,
@@ -74,11 +74,11 @@ def segment_located(
             array = np.zeros(image.array.shape, kind)
     return Segmentation(
         case=localization.case,
-        labels=Volume(array, image.grid),
+        labels=LabelMap(array, image.grid),
         names={values[name]: name for name in localization.organs},
         localization=localization,
         seconds=dict(watch.seconds),
-        volume=image,
+        image=image,
         warnings=warnings,
     )
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medlsam.volume import Volume
+from medlsam.geometry import filled
+from medlsam.volume import Image
 
 #: From the head downwards; ``other`` is what none of them is plain in (limbs, crops).
 REGIONS = ("head", "neck", "chest", "abdomen", "pelvis", "other")
@@ -25,7 +26,7 @@ _SKULL, _LUNG, _HIPS = 0.14, 0.08, 0.008
 _DEEP_MM, _LATERAL_MM = 28.0, 60.0
 
 
-def regions(volume: Volume) -> list[str]:
+def regions(volume: Image) -> list[str]:
     """The regions of a prepared scan, from the head downwards.
 
     Args:
@@ -45,7 +46,7 @@ def _measure(plane: NDArray[np.float32], spacing: float) -> tuple[float, float, 
     if not count:
         return 0.0, 0.0, 0.0, 0.0
     body = outlines == np.bincount(outlines.ravel())[1:].argmax() + 1
-    columns = np.flatnonzero(body.any(axis=0))
+    columns = filled(body, 1)
     middle = (columns[0] + columns[-1]) / 2
     inside = plane[body]
     bone = body & (plane > _BONE_HU)

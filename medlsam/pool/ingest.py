@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medlsam.errors import HounsfieldError, MedlsamError, WorkerError
-from medlsam.io.read import read_dicom_slices, read_volume
+from medlsam.io.read import read_dicom_slices, read_image
 from medlsam.pool.body_region import regions
 from medlsam.pool.find import Candidate
 from medlsam.pool.licence import provenance
@@ -21,7 +21,7 @@ from medlsam.pool.preprocess import LEAST_MM, pixel_hash, prepare
 from medlsam.pool.reasons import LeftOut, Reason
 from medlsam.pool.record import Record, record_path, state_of, write_record
 from medlsam.runtime.atomic_files import sha256_of
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 SHARDS = "scans"
 
@@ -124,9 +124,9 @@ def _into_the_pool(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _read(candidate: Candidate) -> Volume:
+def _read(candidate: Candidate) -> Image:
     if candidate.series is None:
-        return read_volume(candidate.files[0])
+        return read_image(candidate.files[0])
     return read_dicom_slices([str(file) for file in candidate.files], candidate.files[0].parent)
 
 

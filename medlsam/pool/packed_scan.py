@@ -25,7 +25,7 @@ from medlsam.errors import VolumeError
 from medlsam.geometry import Grid
 from medlsam.pool.table import LEVELS_HU, LOWEST, to_codes
 from medlsam.runtime.atomic_files import atomic_path
-from medlsam.volume import Volume
+from medlsam.volume import Image, Source
 
 SUFFIX = ".ctshard"
 BRICK = 8
@@ -135,9 +135,9 @@ class Shard:
         codes[held] = self._bricks[places[held], z, y, x]
         return np.where(inside, self.levels_hu.take(codes), LOWEST).astype(np.float32, copy=False)
 
-    def read(self) -> Volume:
+    def read(self) -> Image:
         """The whole scan: float32 HU on ``grid``."""
-        return Volume(self.crop((0, 0, 0), self.grid.shape_zyx), self.grid, self.path)
+        return Image(self.crop((0, 0, 0), self.grid.shape_zyx), self.grid, Source(self.path))
 
     def _codes(self, low: Sequence[int], high: Sequence[int]) -> NDArray[np.uint8]:
         """uint8 codes of the voxels from ``low`` up to, not including, ``high``, all inside the scan."""
@@ -154,7 +154,7 @@ class Shard:
         ]
 
 
-def write_shard(path: Path | str, volume: Volume) -> None:
+def write_shard(path: Path | str, volume: Image) -> None:
     """Write a scan as a shard: whole or not at all, and for the same scan always the same bytes.
 
     Args:

@@ -10,7 +10,7 @@ HU                 step, HU     largest error, HU
 =================  ===========  ==================
 
 In the grey values that the encoder sees these are about equal steps: 0.004 to 0.005 of its range from air to bone.
-``benchmarks/pool.py`` prints the errors in real scans beside what neighbouring voxels differ by.
+``benchmarks/pretrain/pool.py`` prints the errors in real scans beside what neighbouring voxels differ by.
 """
 
 from __future__ import annotations

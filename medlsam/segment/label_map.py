@@ -10,7 +10,7 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from medlsam.errors import GeometryError, UsageError
-from medlsam.geometry import Box, Grid
+from medlsam.geometry import Box, Grid, tight_slices
 from medlsam.segment.prompts import covered, index_box
 
 Labels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -129,20 +129,14 @@ def assemble(
 
 def trimmed(block: MaskBlock, threshold: float) -> MaskBlock:
     """Trim a block to the voxels at or above ``threshold``; a view, empty where there are none."""
-    box = _filled(block.probability >= threshold)
+    box = tight_slices(block.probability >= threshold)
     z, y, x = (start + span.start for start, span in zip(block.origin_zyx, box, strict=True))
     return MaskBlock((z, y, x), block.probability[box])
 
 
-def _filled(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """Find the tight bounds of a mask (Z, Y, X): one slice per axis; empty slices for an empty mask."""
-    spans = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
-    return tuple(slice(int(span[0]), int(span[-1]) + 1) if span.size else slice(0, 0) for span in spans)
-
-
 def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Keep the largest connected part (26 neighbours) of a mask (Z, Y, X); the first of equally large ones."""
-    box = _filled(mask)
+    box = tight_slices(mask)
     part = np.ascontiguousarray(mask[box])
     if not part.size:
         return mask.copy()

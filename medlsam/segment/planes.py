@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medlsam.geometry import Box, Grid
+from medlsam.geometry import Box, Grid, tight_slices
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt, profile, wpl
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 # The outline of a mean mask encloses the voxels that half of the templates or more share.
 _OUTLINE = 0.5
@@ -39,9 +39,9 @@ class Plane:
         """Transpose (Z, Y, X) to (slices, rows, columns); a view."""
         return array.transpose(self.order)
 
-    def volume(self, volume: Volume) -> Volume:
+    def volume(self, volume: Image) -> Image:
         """Turn a canonical scan so that its slices lie in this plane."""
-        return Volume(self.array(volume.array), self.grid(volume.grid), volume.path)
+        return volume.derived(self.array(volume.array), self.grid(volume.grid))
 
     def grid(self, grid: Grid) -> Grid:
         """Turn a canonical grid so that its z is the patient's axis across this plane."""
@@ -102,8 +102,8 @@ def outline(mean_mask: NDArray[Any]) -> NDArray[np.float64]:
     rows = []
     for index, plane in enumerate(mean_mask >= _OUTLINE):
         if plane.any():
-            y, x = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
-            edges = (x[0] / width, y[0] / height, (x[-1] + 1) / width, (y[-1] + 1) / height)
+            y, x = tight_slices(plane)
+            edges = (x.start / width, y.start / height, x.stop / width, y.stop / height)
             rows.append(((index + 0.5) / depth, *edges))
     return np.array(rows, dtype=float).reshape(-1, 5)
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlsam.errors import GeometryError
-from medlsam.geometry import IDENTITY_DIRECTION, Box, Grid
+from medlsam.geometry import IDENTITY_DIRECTION, Box, Grid, filled
 
 # A slice centre this close to a face (in slices) counts as inside: faces were converted to mm and back.
 _TOLERANCE = 1e-6
@@ -190,8 +190,8 @@ def oracle_slices(mask: NDArray[np.bool_], origin_zyx: tuple[int, int, int] = (0
     """
     found = []
     first_z, first_y, first_x = origin_zyx
-    for z in np.flatnonzero(mask.any(axis=(1, 2))):
-        rows, columns = np.flatnonzero(mask[z].any(axis=1)), np.flatnonzero(mask[z].any(axis=0))
+    for z in filled(mask, 0):
+        rows, columns = filled(mask[z], 0), filled(mask[z], 1)
         x0, x1 = float(columns[0] + first_x), float(columns[-1] + first_x)
         y0, y1 = float(rows[0] + first_y), float(rows[-1] + first_y)
         found.append(SlicePrompt(int(z) + first_z, (x0 - 0.5, y0 - 0.5, x1 + 0.5, y1 + 0.5), error_mm=0.0))

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medlsam.geometry import Grid
+from medlsam.geometry import Grid, filled
 from medlsam.runtime.blas_threads import one_blas_thread
-from medlsam.volume.volume import AIR_HU
+from medlsam.volume.hounsfield import LOWEST_HU
 
 _TRUNCATE = 4.0
 
@@ -60,11 +60,11 @@ def resample_parallel(
         # Sampling points may come from rounded headers: a point on the very border is inside.
         inside.append((positions > -0.5 - 1e-4) & (positions < size - 0.5 + 1e-4))
         weights.append(_weights(positions, size, sigmas_mm[axis] / source.spacing_xyz[axis]))
-    used = np.flatnonzero(weights[2][inside[2]].any(axis=0)) if inside[2].any() else np.arange(0)
+    used = filled(weights[2][inside[2]] != 0, 1)
     planes = np.empty((len(used), len(weights[1]), len(weights[0])), np.float32)
     for plane, k in zip(planes, used, strict=True):
         # What is darker than air is padding; blurred into the body it would darken the skin.
-        plane[:] = weights[1] @ (np.maximum(array[k], AIR_HU, dtype=np.float32) @ weights[0].T)
+        plane[:] = weights[1] @ (np.maximum(array[k], LOWEST_HU, dtype=np.float32) @ weights[0].T)
     sampled = np.tensordot(weights[2][:, used], planes, axes=1)
     for axis in range(3):
         np.moveaxis(sampled, 2 - axis, 0)[~inside[axis]] = fill

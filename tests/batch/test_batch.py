@@ -24,7 +24,8 @@ from medlsam.batch.read_ahead import noted
 from medlsam.errors import TemplateError, UsageError, WeightsError
 from medlsam.geometry import Grid
 from medlsam.io.cases import Case
-from medlsam.io.read import read_label_map, read_volume
+from medlsam.io.labels import read_label_map
+from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
 from medlsam.options import InferenceOptions
 from medlsam.pipeline.model import MedLSAM
@@ -86,7 +87,7 @@ def test_the_files_of_the_contract(model: MedLSAM, scans: Path, tmp_path: Path) 
     assert (result.done, result.skipped, result.failed, result.exit_code) == (("a", "b", "c"), (), {}, 0)
     assert read(output / "labels.json") == {"1": "block", "7": "plate", "300": "ghost"}
     for name in ("a", "b", "c"):
-        image = read_volume(scans / f"{name}_0000.nii.gz")
+        image = read_image(scans / f"{name}_0000.nii.gz")
         labels = read_label_map(output / name / "segmentation.nii.gz")
         assert labels.grid.matches(image.grid)
         for organ in ("block", "plate"):
@@ -432,9 +433,9 @@ def test_what_the_reader_warns_of_is_on_record(
 ) -> None:
     def warn(path: Path) -> Any:
         logging.getLogger("medlsam.io.dicom").warning("%s: a slice is missing", path.name[0])
-        return read_volume(path)
+        return read_image(path)
 
-    monkeypatch.setattr("medlsam.batch.read_ahead.read_volume", warn)
+    monkeypatch.setattr("medlsam.batch.read_ahead.read_image", warn)
     segment(model, scans, tmp_path / "out")
     cases = read(tmp_path / "out" / "run.json")["cases"]
     assert {name: case["warnings"] for name, case in cases.items()} == {

@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from medlsam.cli import app
 from medlsam.localize.confidence.status import uncalibrated
-from medlsam.localize.templates.issues import Finding
+from medlsam.localize.templates.issues import TemplateIssue
 from medlsam.localize.templates.template_set import OrganCalibration, TemplateSet
 from tests.support.stub_model import template_set
 
-FINDING = Finding(("patient [7]",), ("plate",), "shifted", 2.5, shift_mm=(0.0, 0.0, 31.0))
+FINDING = TemplateIssue(("patient [7]",), ("plate",), "shifted", 2.5, shift_mm=(0.0, 0.0, 31.0))
 
 
 @pytest.fixture
@@ -25,8 +25,11 @@ def templates() -> TemplateSet:
     return replace(
         template_set(["block", "plate"]),
         calibration={"block": own, "plate": replace(own, n=0)},
-        findings=(FINDING,),
-        misfit={"patient [7]": {"block": 0.3, "plate": 2.5}, "patient 8": {"block": 0.22, "plate": 0.44}},
+        issues=(FINDING,),
+        outlier_scores={
+            "patient [7]": {"block": 0.3, "plate": 2.5},
+            "patient 8": {"block": 0.22, "plate": 0.44},
+        },
     )
 
 

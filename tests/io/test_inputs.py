@@ -15,7 +15,7 @@ from medlsam.io.labelled_scans import find_templates, read_template_labels
 from medlsam.io.slicer_markups import read_markups
 from medlsam.io.write import write_volume
 from medlsam.runtime.atomic_files import atomic_path, write_json
-from medlsam.volume import Volume
+from medlsam.volume import LabelMap
 
 
 def touch(*paths, content=b""):
@@ -184,7 +184,7 @@ def case_folder(folder, values, table=None):
     grid = Grid((4, 4, 4))
     array = np.zeros(grid.shape_zyx, np.uint8)
     array[0, 0, : len(values)] = values
-    write_volume(Volume(array, grid), folder / "labels.nii.gz")
+    write_volume(LabelMap(array, grid), folder / "labels.nii.gz")
     touch(folder / "image.nii.gz")
     if table is not None:
         write_json(folder / "labels.json", table)

@@ -28,7 +28,7 @@ from medlsam.pipeline.opening import case_generator
 from medlsam.pipeline.prompts import effective_prompts, slice_prompts
 from medlsam.results import Localization, LocatedOrgan
 from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.volume import Volume
+from medlsam.volume import LabelMap, Source
 from tests.support.stub_model import (
     SIGNATURE,
     VALUES,
@@ -329,10 +329,10 @@ def test_segment_cannot_see_a_label(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     def forbidden(*_: object) -> None:
         raise AssertionError("a label map was read")
 
-    for place in ("medlsam.io.read.read_label_map", "medlsam.io.labelled_scans.read_label_map"):
+    for place in ("medlsam.io.labels.read_label_map", "medlsam.io.labelled_scans.read_label_map"):
         monkeypatch.setattr(place, forbidden)
     image = draw_ct(GRID)
-    for folder, volume in (("imagesTr", image), ("labelsTr", Volume((image.array > 200) * 1, image.grid))):
+    for folder, volume in (("imagesTr", image), ("labelsTr", LabelMap((image.array > 200) * 1, image.grid))):
         write_volume(volume, tmp_path / folder / ("a_0000.nii.gz" if folder == "imagesTr" else "a.nii.gz"))
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "block": 1}}))
     medlsam.batch.segment_folder(
@@ -351,7 +351,7 @@ def templates_folder(tmp_path: Path) -> Path:
         image = draw_ct(GRID, seed=number)
         write_volume(image, folder / name / "image.nii.gz")
         labels = np.where(true_mask(image, "block"), 1, 0).astype(np.uint8)
-        write_volume(Volume(labels, image.grid), folder / name / "labels.nii.gz")
+        write_volume(LabelMap(labels, image.grid), folder / name / "labels.nii.gz")
     (folder / "labels.json").write_text('{"block": 1}')
     return folder
 
@@ -441,7 +441,7 @@ def test_the_segmenter_is_loaded_when_it_is_needed(monkeypatch: pytest.MonkeyPat
 
 def test_results_draw_themselves(model: MedLSAM) -> None:
     image = draw_ct(GRID)
-    found = model.segment(replace(image, path=Path("<b>.nii.gz")), template_set())
+    found = model.segment(replace(image, source=Source(Path("<b>.nii.gz"))), template_set())
     page_of_segmentation = found._repr_html_()
     for page in (page_of_segmentation, found.localization._repr_html_()):
         assert "&lt;b&gt;" in page
@@ -457,8 +457,8 @@ def test_results_draw_themselves(model: MedLSAM) -> None:
 def test_results_without_the_scan_show_their_table(model: MedLSAM) -> None:
     found = model.segment(draw_ct(GRID), template_set())
     for page in (
-        replace(found, volume=None)._repr_html_(),
-        replace(found.localization, volume=None)._repr_html_(),
+        replace(found, image=None)._repr_html_(),
+        replace(found.localization, image=None)._repr_html_(),
         model.segment(draw_ct(GRID, without=["block", "plate"]), template_set())._repr_html_(),
     ):
         assert "<table>" in page

@@ -14,14 +14,14 @@ from typer.testing import CliRunner
 from medlsam.cli import app
 from medlsam.errors import UsageError
 from medlsam.geometry import Grid
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.phantoms import phantom
 from medlsam.pool import Pool, Reason, build_pool
 from medlsam.pool.body_region import regions
 from medlsam.pool.preprocess import prepare
 from medlsam.pool.run import LocalProcesses
 from medlsam.pool.table import LEVELS_HU, to_codes
-from medlsam.volume import Volume, resample
+from medlsam.volume import Image, resample
 from tests.support.pool_data import (
     GRID,
     bytes_of,
@@ -62,7 +62,7 @@ def test_crops_are_the_prepared_scan(raw, tmp_path):
     assert len(pool) == 3
     index = [row.case for row in pool.rows].index("case2")
     shard = pool.shard(index)
-    scan = read_volume(raw / "files" / "case2.nii.gz")
+    scan = read_image(raw / "files" / "case2.nii.gz")
     wanted = resample(scan, shard.grid).array
     # Sums over another grid differ in the last digit: a few voxels may lie on the other side of a step.
     read, step = shard.read().array, LEVELS_HU[to_codes(wanted)]
@@ -86,10 +86,10 @@ def test_air_is_cropped_and_no_tissue(make_ct):
     array[10:30, 20:40, 25:50] = 40
     array[35, 50, 60] = 40  # noise
     array[5:9, 10:12, 60:68] = 40  # an arm
-    kept = prepare(Volume(array, grid), 5.0)
+    kept = prepare(Image(array, grid), 5.0)
     assert kept.array.shape == (33, 38, 49)
     assert kept.grid.origin_xyz == (105.0, 30.0, 5.0)
-    assert prepare(Volume(np.full(grid.shape_zyx, -1000, np.int16), grid), 5.0) is None
+    assert prepare(Image(np.full(grid.shape_zyx, -1000, np.int16), grid), 5.0) is None
 
 
 def test_again_changes_nothing_and_adding_rewrites_nothing(raw, tmp_path):
@@ -162,7 +162,7 @@ def test_interrupted_while_settling(raw, tmp_path, monkeypatch):
 
     for step in ("_drop", "_all_left_out", "write_lines", "write_pool_file"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"medlsam.pool.settle.{step}", stop)
+            patch.setattr(f"medlsam.pool.deduplicate.{step}", stop)
             with pytest.raises(StoppedError):
                 build_pool([raw], tmp_path / "pool", spacing_mm=6.0, jobs=0)
     assert build_pool([raw], tmp_path / "pool", jobs=0).sha256 == whole.sha256

@@ -14,7 +14,7 @@ from medlsam.geometry import Grid
 from medlsam.pool.opened import OpenShards
 from medlsam.pool.packed_scan import BRICK, Shard, write_shard
 from medlsam.pool.table import LEVELS_HU, to_codes
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 GRID = Grid((37, 50, 41), (4.0, 4.0, 4.0), (-30.0, 12.5, 700.0))
 
@@ -24,7 +24,7 @@ def scan():
     """Every HU from air to metal, and a corner of nothing."""
     array = np.random.default_rng(0).uniform(-1024, 3071, GRID.shape_zyx).astype(np.float32)
     array[:20, :20, :20] = -1024
-    return Volume(array, GRID)
+    return Image(array, GRID)
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_descriptors_of_shards_that_are_let_go_are_closed(scan, tmp_path):
 def test_air_takes_no_bytes(tmp_path):
     array = np.full((4 * BRICK, 4 * BRICK, 4 * BRICK), -1000, np.float32)
     array[BRICK : 2 * BRICK, :BRICK, :BRICK] = np.random.default_rng(0).normal(0, 50, (BRICK,) * 3)
-    write_shard(tmp_path / "a", Volume(array, Grid(array.shape, (2.0, 2.0, 2.0))))
+    write_shard(tmp_path / "a", Image(array, Grid(array.shape, (2.0, 2.0, 2.0))))
     assert (tmp_path / "a").stat().st_size == 4096 + 4096 + BRICK**3
     assert np.abs(Shard(tmp_path / "a").read().array - array).max() <= 8
 

@@ -13,18 +13,18 @@ from medlsam.io.write import write_volume
 from medlsam.pool import BuildResult, Reason
 from medlsam.pool.ingest import Job, do_job
 from medlsam.pool.record import Record
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from tests.support.dicom_files import write_ct
 
 GRID = Grid((20, 24, 28), (7.0, 7.0, 6.0), (-90.0, -80.0, 100.0))
 
 
-def shifted(volume: Volume, hu: float) -> Volume:
+def shifted(volume: Image, hu: float) -> Image:
     """Another patient: the same body, a little brighter."""
-    return Volume((volume.array + np.int16(hu)).astype(np.int16), volume.grid)
+    return Image((volume.array + np.int16(hu)).astype(np.int16), volume.grid)
 
 
-def write_raw(ct: Volume, folder: Path) -> Path:
+def write_raw(ct: Image, folder: Path) -> Path:
     """Five scans, two copies, a double, a tilt, and three files that are none.
 
     Args:
@@ -37,7 +37,7 @@ def write_raw(ct: Volume, folder: Path) -> Path:
     (folder / "files" / "LICENSE").write_text("\n# CC BY 4.0\nmore words")
     write_ct(shifted(ct, 50), folder / "dicom" / "thin", "1")
     # Half of the slices of the same study: another reconstruction.
-    thick = Volume(shifted(ct, 51).array[::2], Grid((10, 24, 28), (7.0, 7.0, 12.0), GRID.origin_xyz))
+    thick = Image(shifted(ct, 51).array[::2], Grid((10, 24, 28), (7.0, 7.0, 12.0), GRID.origin_xyz))
     write_ct(thick, folder / "dicom" / "thick", "2")
     write_ct(shifted(ct, 60), folder / "dicom" / "tilted", "3", (0.0, 1.5, 0.0), t0020_000d="1.2.4")
     # The same pixels as case0 in another format.
@@ -45,7 +45,7 @@ def write_raw(ct: Volume, folder: Path) -> Path:
     (folder / "bad").mkdir()
     (folder / "bad" / "cut.nii.gz").write_bytes((folder / "files" / "case0.nii.gz").read_bytes()[:3000])
     write_volume(shifted(ct, 2000), folder / "bad" / "shifted.nii.gz")
-    write_volume(Volume(ct.array[:3], Grid((3, 24, 28), GRID.spacing_xyz)), folder / "bad" / "slab.nii.gz")
+    write_volume(Image(ct.array[:3], Grid((3, 24, 28), GRID.spacing_xyz)), folder / "bad" / "slab.nii.gz")
     return folder
 
 

@@ -1,7 +1,7 @@
-"""What speaks for and against one answer: numbers only; what they are worth is decided in ``status``.
+"""What speaks for and against one candidate: numbers only; what they are worth is decided in ``status``.
 
 The numbers need no truth, so the same ones can be taken when the supports are located with each other and in a scan
-that nobody has marked: a structure's answers are compared with what is usual for it.
+that nobody has marked: a structure's candidates are compared with what is usual for it.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from torch import Tensor
 
 from medlsam.errors import GeometryError
 from medlsam.geometry import Box
-from medlsam.localize.confidence.intensity import unlike
-from medlsam.localize.network.encoder import predicted_offset
-from medlsam.localize.protocol import Seen
-from medlsam.localize.search.candidate import Answer
+from medlsam.localize.confidence.intensity import intensity_distance
+from medlsam.localize.network.relative_distance import predicted_offset
+from medlsam.localize.protocol import ScanEmbedding
+from medlsam.localize.search.candidate import Candidate
 from medlsam.localize.templates.landmarks import FACES, LATTICE
 from medlsam.localize.templates.template_set import OrganSupport
 
 View = tuple[NDArray[np.float64], NDArray[np.float64]]
-#: Temperature at which an answer's features choose among the landmarks of a support.
+#: Temperature at which an candidate's features choose among the landmarks of a support.
 _MATCH_TEMPERATURE = 0.03
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The numbers behind one answer; ``OrganCalibration.usual`` holds what is usual for a structure.
+    """The numbers behind one candidate; ``OrganCalibration.usual`` holds what is usual for a structure.
 
     Attributes:
         similarity: mean cosine of the supports' features with the scan's at the best match of each landmark, -1 to 1.
@@ -39,12 +39,12 @@ class Evidence:
         contrast: how clearly the probe tells the structure from its surroundings; None where there is no probe.
         inside: how far the intensities inside of the box are from those of the support most alike (see ``inside``),
             0 to 1; None where they are not known.
-        match_mm: how far off, in the supports, the landmarks lie that the answer's features match best (0: each
+        match_mm: how far off, in the supports, the landmarks lie that the candidate's features match best (0: each
             landmark matches itself): cycle consistency, with the templates' own landmarks as the vocabulary.
         position_mm: distance between where the supports say that a landmark lies in a body (RDR) and where the scan
-            says that its answer lies.
+            says that its candidate lies.
         fit_mm: see ``Answer``.
-        moved_mm: distance of the answers from the coarse votes.
+        moved_mm: distance of the candidates from the coarse votes.
         vote_spread_mm: spread of the coarse votes.
         disagreement_mm: mean absolute distance of the supports' faces from what they agree on; None with one support.
         in_view: share of the located box that was scanned, 0 to 1.
@@ -81,44 +81,48 @@ def share_in_view(box: Box, view: View) -> float:
     return common.volume / box.volume if common and box.volume > 0 else 0.0
 
 
-def weigh(
-    seen: Seen, supports: Sequence[OrganSupport], answer: Answer, box: Box, contrast: float | None = None
+def collect_evidence(
+    embedding: ScanEmbedding,
+    supports: Sequence[OrganSupport],
+    candidate: Candidate,
+    box: Box,
+    contrast: float | None = None,
 ) -> Evidence:
-    """Take the numbers of one answer.
+    """Take the numbers of one candidate.
 
     Args:
-        seen: the scan.
+        embedding: the scan.
         supports: those that answered.
-        answer: what they say.
+        candidate: what they say.
         box: what was made of it, LPS mm.
         contrast: see ``Evidence``.
     """
-    count = min(LATTICE.stop, answer.points.shape[1])
-    middle = np.median(answer.points[:, :count], axis=0)
-    masked = _masked(supports, answer)
+    count = min(LATTICE.stop, candidate.points.shape[1])
+    middle = np.median(candidate.points[:, :count], axis=0)
+    masked = _masked(supports, candidate)
     # Read in one call, with the places beside the faces.
-    surface = answer.points[masked, FACES].reshape(-1, 3)
+    surface = candidate.points[masked, FACES].reshape(-1, 3)
     latents, features = (
-        part.split([count, len(surface)]) for part in seen.read(np.concatenate([middle, surface]))
+        part.split([count, len(surface)]) for part in embedding.read(np.concatenate([middle, surface]))
     )
     likeness, match = _match(features[0], supports, count)
     told = torch.from_numpy(np.stack([s.latents[:count] for s in supports]))
-    off = predicted_offset(latents[0][None], told, seen.range_mm).norm(dim=-1)
-    faces, (low, high) = answer.faces, seen.view
-    votes = np.median(answer.coarse, axis=0)
+    off = predicted_offset(latents[0][None], told, embedding.range_mm).norm(dim=-1)
+    faces, (low, high) = candidate.faces, embedding.view
+    votes = np.median(candidate.coarse, axis=0)
     return Evidence(
-        similarity=answer.similarity,
+        similarity=candidate.similarity,
         likeness=likeness,
         surface=_surface(features[1], [supports[i] for i in masked]),
         contrast=contrast,
-        inside=unlike(seen, supports, box),
+        inside=intensity_distance(embedding, supports, box),
         match_mm=match,
         position_mm=float(off.median(dim=0).values.mean()),
-        fit_mm=answer.fit_mm,
+        fit_mm=candidate.fit_mm,
         moved_mm=float(np.linalg.norm(votes - middle[: len(votes)], axis=-1).mean()),
-        vote_spread_mm=answer.spread_mm,
-        disagreement_mm=None if len(faces) < 2 else float(np.abs(faces - answer.box.faces).mean()),
-        in_view=share_in_view(box, seen.view),
+        vote_spread_mm=candidate.spread_mm,
+        disagreement_mm=None if len(faces) < 2 else float(np.abs(faces - candidate.box.faces).mean()),
+        in_view=share_in_view(box, embedding.view),
         votes_in_view=float(((votes > low) & (votes < high)).all(axis=-1).mean()),
         edge_mm=float(min((np.asarray(box.min) - low).min(), (high - np.asarray(box.max)).min())),
     )
@@ -141,9 +145,9 @@ def _match(features: Tensor, supports: Sequence[OrganSupport], count: int) -> tu
     return float(np.mean(likeness)), float(np.mean(distance))
 
 
-def _masked(supports: Sequence[OrganSupport], answer: Answer) -> list[int]:
-    """The supports with places beside the faces; the paper's answers and marks without a mask have none."""
-    if answer.points.shape[:2] != (len(supports), FACES.stop):
+def _masked(supports: Sequence[OrganSupport], candidate: Candidate) -> list[int]:
+    """The supports with places beside the faces; the paper's candidates and marks without a mask have none."""
+    if candidate.points.shape[:2] != (len(supports), FACES.stop):
         return []
     return [i for i, support in enumerate(supports) if support.shape.size]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medlsam.geometry import Box
-from medlsam.localize.protocol import Seen
+from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.templates.shape import mean_shape
 from medlsam.localize.templates.template_set import KEPT_STRUCTURES, SHAPE_SIZE, OrganSupport
 
@@ -64,27 +64,27 @@ def _in_box(shares: NDArray[np.float64], box: Box) -> NDArray[np.float64]:
     return np.asarray(np.asarray(box.min) + shares * np.asarray(box.size))
 
 
-def spread_inside(seen: Seen, shape: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
+def spread_inside(embedding: ScanEmbedding, shape: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
     """(9,) quantiles of the intensities inside of a structure; empty where the localizer keeps no intensities.
 
     Args:
-        seen: the scan.
+        embedding: the scan.
         shape: (32, 32, 32), see ``core_places``.
         box: the structure's, LPS mm.
     """
-    return _quantiles(seen, core_places(shape, box))
+    return _quantiles(embedding, core_places(shape, box))
 
 
-def _quantiles(seen: Seen, places: NDArray[np.float64]) -> NDArray[np.float32]:
-    values = seen.intensities(places)
+def _quantiles(embedding: ScanEmbedding, places: NDArray[np.float64]) -> NDArray[np.float32]:
+    values = embedding.intensities(places)
     return np.zeros(0, np.float32) if values is None else np.quantile(values, QUANTILES).astype(np.float32)
 
 
-def unlike(seen: Seen, supports: Sequence[OrganSupport], box: Box) -> float | None:
+def intensity_distance(embedding: ScanEmbedding, supports: Sequence[OrganSupport], box: Box) -> float | None:
     """Mean difference between the quantiles inside of a box and the supports', in normalised intensity (0 to 1).
 
     Args:
-        seen: the scan.
+        embedding: the scan.
         supports: of the structure.
         box: as located, LPS mm.
 
@@ -95,5 +95,5 @@ def unlike(seen: Seen, supports: Sequence[OrganSupport], box: Box) -> float | No
     known, core = [s.inside for s in supports if s.inside.size], _core_of(tuple(supports))
     if not known or core is None or min(box.size) <= 0:
         return None
-    here = _quantiles(seen, _in_box(core, box))
+    here = _quantiles(embedding, _in_box(core, box))
     return float(np.abs(np.stack(known) - here).mean(axis=1).min()) if here.size else None

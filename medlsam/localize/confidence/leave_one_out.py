@@ -1,8 +1,8 @@
 """Leave-one-out: every support is located with the others, so that a template file knows its own errors.
 
 Each support is looked for alone in every other support's scan. The medians over the others are what ``locate`` would
-have answered without the support's own mark; the single answers tell which support does not fit (``diagnose``).
-A left-out answer has one support fewer than an answer in a new scan will have, so its errors are a little larger.
+have answered without the support's own mark; the single candidates tell which support does not fit (``diagnose``).
+A left-out candidate has one support fewer than an candidate in a new scan will have, so its errors are a little larger.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.geometry import Box
-from medlsam.localize.confidence.evidence import Evidence, weigh
+from medlsam.localize.confidence.evidence import Evidence, collect_evidence
 from medlsam.localize.confidence.outliers import CrossTable, diagnose
 from medlsam.localize.confidence.status import status_model, uncalibrated
-from medlsam.localize.protocol import Seen
-from medlsam.localize.search.candidate import Answer, together
+from medlsam.localize.protocol import ScanEmbedding
+from medlsam.localize.search.candidate import Candidate, together
 from medlsam.localize.search.consensus import SearchOptions, consensus
 from medlsam.localize.search.probe_trust import (
-    REACHES,
+    TRUSTS,
     along_axes,
-    choose,
-    follow,
+    apply_probe,
+    recommend_trust,
 )
 from medlsam.localize.templates.template_set import (
-    DEFAULT_REACH,
+    DEFAULT_TRUST,
+    AxisTrust,
     OrganCalibration,
     OrganSupport,
-    Reach,
-    Reaches,
     TemplateSet,
+    Trust,
 )
 
 #: The share of faces that lie within their margin.
 MARGIN_LEVEL = 0.9
 #: How many supports the usual error of the structure is worth against that of one face, and that of all structures
-#: of the file against that of the structure (benchmarks/fit_status.py prints what other values give).
+#: of the file against that of the structure (benchmarks/localize/fit_status.py prints what other values give).
 STRUCTURE_WORTH = 8.0
 FILE_WORTH = 4.0
 #: How many supports the default margin is worth: three patients may all be easy ones.
@@ -47,8 +47,8 @@ DEFAULT_WORTH = 1.0
 PAPER_MARGIN_MM = (30.0, 30.0, 30.0, 30.0, 6.0, 6.0)
 
 Array = NDArray[np.float64]
-#: (structure, support that looks, support in whose scan it looks) to the answer.
-CrossAnswers = dict[tuple[str, str, str], Answer]
+#: (structure, support that looks, support in whose scan it looks) to the candidate.
+CrossCandidates = dict[tuple[str, str, str], Candidate]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +60,8 @@ class LeftOut:
         support: the one that was left out.
         error_mm: (6,) located face minus marked face, LPS mm.
         iou: of the boxes.
-        evidence: the numbers behind the answer.
-        reach: how far the faces followed the probe, as all trials of the structure recommend.
+        evidence: the numbers behind the candidate.
+        probe_trust: how far the faces followed the probe, as all trials of the structure recommend.
     """
 
     organ: str
@@ -69,80 +69,83 @@ class LeftOut:
     error_mm: Array
     iou: float
     evidence: Evidence
-    reach: Reaches
+    probe_trust: AxisTrust
 
 
 @dataclass(frozen=True, eq=False)
 class _Attempt:
-    """A left-out support before it is known how far to follow the probe: faces by reach, mm."""
+    """A left-out support before it is known how far to follow the probe: faces by trust, mm."""
 
     mark: OrganSupport
     others: tuple[OrganSupport, ...]
-    answer: Answer
-    faces: Mapping[Reach, Array]
+    candidate: Candidate
+    faces: Mapping[Trust, Array]
     contrast: float | None
 
 
 def calibrated(
-    templates: TemplateSet, seen: Mapping[str, Seen], options: SearchOptions | None = None
+    templates: TemplateSet, embeddings: Mapping[str, ScanEmbedding], options: SearchOptions | None = None
 ) -> TemplateSet:
     """The templates with what locating them with each other showed: errors, margins, and what does not fit.
 
     Args:
         templates: the supports.
-        seen: support name to its scan.
+        embeddings: support name to its scan.
         options: of the search, the ones that will be used later.
     """
     options = options or SearchOptions()
-    answers = locate_each_other(templates, seen, options)
-    table = cross_table(templates, answers)
+    candidates = locate_each_other(templates, embeddings, options)
+    table = cross_table(templates, candidates)
     diagnosis = diagnose(table)
-    misfit = {
+    scores = {
         support: {
-            organ: float(diagnosis.misfit[o, s])
+            organ: float(diagnosis.scores[o, s])
             for o, organ in enumerate(table.organs)
-            if np.isfinite(diagnosis.misfit[o, s])
+            if np.isfinite(diagnosis.scores[o, s])
         }
         for s, support in enumerate(table.supports)
     }
     return replace(
         templates,
-        calibration=calibrate(templates.organs, leave_one_out(templates, seen, answers, options)),
-        findings=diagnosis.findings,
-        misfit={support: own for support, own in misfit.items() if own},
+        calibration=calibrate(templates.organs, leave_one_out(templates, embeddings, candidates, options)),
+        issues=diagnosis.issues,
+        outlier_scores={support: own for support, own in scores.items() if own},
     )
 
 
 def locate_each_other(
-    templates: TemplateSet, seen: Mapping[str, Seen], options: SearchOptions
-) -> CrossAnswers:
+    templates: TemplateSet, embeddings: Mapping[str, ScanEmbedding], options: SearchOptions
+) -> CrossCandidates:
     """Look for every support's structures in every other support's scan, each support alone."""
-    answers: CrossAnswers = {}
+    candidates: CrossCandidates = {}
     for target in templates.support_names:
         asked = [(organ, s) for organ in templates.organs for s in templates.supports[organ]]
         asked = [(organ, support) for organ, support in asked if support.support != target]
         if asked:
-            found = consensus(seen[target], [(support,) for _, support in asked], options)
-            for (organ, support), answer in zip(asked, found, strict=True):
-                answers[organ, support.support, target] = answer
-    return answers
+            found = consensus(embeddings[target], [(support,) for _, support in asked], options)
+            for (organ, support), candidate in zip(asked, found, strict=True):
+                candidates[organ, support.support, target] = candidate
+    return candidates
 
 
-def cross_table(templates: TemplateSet, answers: CrossAnswers) -> CrossTable:
-    """The boxes of these answers beside the supports' own."""
+def cross_table(templates: TemplateSet, candidates: CrossCandidates) -> CrossTable:
+    """The boxes of these candidates beside the supports' own."""
     organs, names = templates.organs, templates.support_names
     own = np.full((len(organs), len(names), 6), np.nan)
     found = np.full((len(organs), len(names), len(names), 6), np.nan)
     for o, organ in enumerate(organs):
         for support in templates.supports[organ]:
             own[o, names.index(support.support)] = support.box.faces
-    for (organ, source, target), answer in answers.items():
-        found[organs.index(organ), names.index(source), names.index(target)] = answer.box.faces
+    for (organ, source, target), candidate in candidates.items():
+        found[organs.index(organ), names.index(source), names.index(target)] = candidate.box.faces
     return CrossTable(organs, names, own, found)
 
 
 def leave_one_out(
-    templates: TemplateSet, seen: Mapping[str, Seen], answers: CrossAnswers, options: SearchOptions
+    templates: TemplateSet,
+    embeddings: Mapping[str, ScanEmbedding],
+    candidates: CrossCandidates,
+    options: SearchOptions,
 ) -> list[LeftOut]:
     """Every structure of every support as the others together locate it, where others have it."""
     trials = []
@@ -152,21 +155,21 @@ def leave_one_out(
         for mark in group:
             others = tuple(s for s in group if s.support != mark.support)
             if others:
-                answer = together([answers[organ, s.support, mark.support] for s in others])
-                faces, contrast = dict.fromkeys(REACHES, answer.box.faces), None
+                candidate = together([candidates[organ, s.support, mark.support] for s in others])
+                faces, contrast = dict.fromkeys(TRUSTS, candidate.box.faces), None
                 if options.probe:
-                    faces, contrast = follow(seen[mark.support], others, answer.box, REACHES)
-                attempts.append(_Attempt(mark, others, answer, faces, contrast))
+                    faces, contrast = apply_probe(embeddings[mark.support], others, candidate.box, TRUSTS)
+                attempts.append(_Attempt(mark, others, candidate, faces, contrast))
         errors = {
-            reach: np.array([a.faces[reach] - a.mark.box.faces for a in attempts]).reshape(-1, 6)
-            for reach in REACHES
+            trust: np.array([a.faces[trust] - a.mark.box.faces for a in attempts]).reshape(-1, 6)
+            for trust in TRUSTS
         }
-        reaches = choose(errors)
+        trusts = recommend_trust(errors)
         for a in attempts:
-            box = Box.from_faces(along_axes(a.faces, reaches))
-            evidence = weigh(seen[a.mark.support], a.others, a.answer, box, a.contrast)
+            box = Box.from_faces(along_axes(a.faces, trusts))
+            evidence = collect_evidence(embeddings[a.mark.support], a.others, a.candidate, box, a.contrast)
             error, iou = box.faces - a.mark.box.faces, box.iou(a.mark.box)
-            trials.append(LeftOut(organ, a.mark.support, error, iou, evidence, reaches))
+            trials.append(LeftOut(organ, a.mark.support, error, iou, evidence, trusts))
     return trials
 
 
@@ -196,7 +199,7 @@ def calibrate(organs: Sequence[str], left_out: Sequence[LeftOut]) -> dict[str, O
             similarity=usual["similarity"],
             iou=float(np.mean([t.iou for t in used])),
             usual=usual,
-            reach=own[0].reach if own else DEFAULT_REACH,
+            probe_trust=own[0].probe_trust if own else DEFAULT_TRUST,
         )
     return calibration
 

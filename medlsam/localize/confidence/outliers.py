@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.geometry import Box
-from medlsam.localize.templates.issues import Finding
+from medlsam.localize.templates.issues import TemplateIssue
 
 Array = NDArray[np.float64]
 
@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 USUAL_MM = (3.0, 4.0, 6.0)
 USUAL_SHARE = 0.05
 USUAL_PAIRS = 8
-#: Displacements of this many times the usual raise an alarm (chosen on good sets: benchmarks/bad_templates.py).
+#: Displacements of this many times the usual raise an alarm (chosen by benchmarks/localize/bad_templates.py).
 ALARM = 3.6
 #: A box that overlaps what the others find by less than this share of the usual overlap raises an alarm, too.
 ALARM_OVERLAP = 0.2
@@ -32,7 +32,7 @@ ALARM_OVERLAP = 0.2
 LOOKS_LIKE = 0.25
 #: A shift that most structures of a support share counts from here on, mm.
 COMMON_SHIFT_MM = 9.0
-#: This share of a support's structures makes a finding one of the whole support.
+#: This share of a support's structures makes an issue one of the whole support.
 MOST = 0.6
 
 
@@ -58,18 +58,18 @@ class Diagnosis:
     """What the table says.
 
     Attributes:
-        misfit: (O, N) how far each support's structure is off, in units of an alarm; NaN where it was not compared.
-        findings: the alarms, the worst first.
+        scores: (O, N) how far each support's structure is off, in units of an alarm; NaN where it was not compared.
+        issues: the alarms, the worst first.
     """
 
-    misfit: Array
-    findings: tuple[Finding, ...]
+    scores: Array
+    issues: tuple[TemplateIssue, ...]
 
 
 def diagnose(table: CrossTable) -> Diagnosis:
     """Find the supports that do not fit, see the module.
 
-    With two supports it can only be said that they disagree; a finding then names both.
+    With two supports it can only be said that they disagree; an issue then names both.
     """
     if len(table.supports) < 2:
         return Diagnosis(np.full(table.own.shape[:2], np.nan), ())
@@ -78,13 +78,13 @@ def diagnose(table: CrossTable) -> Diagnosis:
     with np.errstate(invalid="ignore", divide="ignore"):
         far = np.linalg.norm(shift / usual, axis=-1) / ALARM
         apart = ALARM_OVERLAP * _nanmedian(overlap, axis=1)[:, None] / np.maximum(overlap, 1e-3)
-    misfit = np.fmax(far, apart)
+    scores = np.fmax(far, apart)
     located = _nanmedian(table.found, axis=1)  # (O, N, 6): what the others find in each scan
-    findings: list[Finding] = []
+    issues: list[TemplateIssue] = []
     for number in range(len(table.supports)):
-        findings += _explain(table, number, misfit[:, number], shift[:, number], located[:, number])
-    findings = _undecided(table, findings)
-    return Diagnosis(misfit, tuple(sorted(findings, key=lambda f: -f.misfit)))
+        issues += _explain(table, number, scores[:, number], shift[:, number], located[:, number])
+    issues = _undecided(table, issues)
+    return Diagnosis(scores, tuple(sorted(issues, key=lambda f: -f.outlier_score)))
 
 
 def _displacements(table: CrossTable) -> tuple[Array, Array]:
@@ -160,46 +160,48 @@ def _nanmedian(values: Array, axis: int) -> Array:
     return result
 
 
-def _explain(table: CrossTable, number: int, misfit: Array, shift: Array, located: Array) -> list[Finding]:
+def _explain(
+    table: CrossTable, number: int, scores: Array, shift: Array, located: Array
+) -> list[TemplateIssue]:
     """Why one support does not fit: first what would explain most of its structures at once, then one by one."""
     own = table.own[:, number]
-    comparable = [o for o in range(len(own)) if np.isfinite(misfit[o])]
-    bad = [o for o in comparable if misfit[o] >= 1]
+    comparable = [o for o in range(len(own)) if np.isfinite(scores[o])]
+    bad = [o for o in comparable if scores[o] >= 1]
     name = (table.supports[number],)
     most = len(bad) >= max(3, MOST * len(comparable))
     organs = tuple(table.organs[o] for o in bad)
-    worst = max((float(misfit[o]) for o in bad), default=0.0)
+    worst = max((float(scores[o]) for o in bad), default=0.0)
     axis = _flipped_axis(table, number, comparable) if most else None
     if axis is not None and axis != "x":
-        return [Finding(name, organs, "flipped", worst, axis=axis)]
+        return [TemplateIssue(name, organs, "flipped", worst, axis=axis)]
     common = _common_shift(shift[comparable]) if len(comparable) > 1 else None
     if common is not None:
         every = tuple(table.organs[o] for o in comparable)
-        size = float(np.median(misfit[comparable]))
-        return [Finding(name, every, "shifted", max(size, 1.0), shift_mm=common)]
+        size = float(np.median(scores[comparable]))
+        return [TemplateIssue(name, every, "shifted", max(size, 1.0), shift_mm=common)]
     like = {o: _looks_like(own[o], o, located) for o in bad}
     if most and sum(v is not None for v in like.values()) < len(bad) / 2:
-        return [Finding(name, organs, "flipped", worst)]
-    findings: list[Finding] = []
+        return [TemplateIssue(name, organs, "flipped", worst)]
+    issues: list[TemplateIssue] = []
     swapped: list[int] = []
     for o, other in like.items():
-        finding = Finding(name, (table.organs[o],), "unlike", float(misfit[o]))
+        issue = TemplateIssue(name, (table.organs[o],), "unlike", float(scores[o]))
         if other is not None and like.get(other) == o:
             if other < o:
                 continue
-            finding = replace(finding, organs=(table.organs[o], table.organs[other]), kind="exchanged")
+            issue = replace(issue, organs=(table.organs[o], table.organs[other]), kind="exchanged")
             if _is_sideways(own[o], own[other]):
                 swapped += [o, other]
                 continue
         elif other is not None:
-            finding = replace(finding, kind="another_organ", looks_like=table.organs[other])
+            issue = replace(issue, kind="another_organ", looks_like=table.organs[other])
         elif _iou(own[o] - np.repeat(shift[o], 2), located[o]) > max(0.3, 1.5 * _iou(own[o], located[o])):
-            finding = replace(finding, kind="shifted", shift_mm=_vector(shift[o]))
-        findings.append(finding)
+            issue = replace(issue, kind="shifted", shift_mm=_vector(shift[o]))
+        issues.append(issue)
     if swapped:
         organs = tuple(table.organs[o] for o in swapped)
-        findings.append(Finding(name, organs, "left_right", float(max(misfit[o] for o in swapped))))
-    return findings
+        issues.append(TemplateIssue(name, organs, "left_right", float(max(scores[o] for o in swapped))))
+    return issues
 
 
 def _common_shift(shift: Array) -> tuple[float, float, float] | None:
@@ -247,18 +249,18 @@ def _flipped_axis(table: CrossTable, number: int, organs: list[int]) -> str | No
     return "xyz"[int(slope.argmin())] if slope.min() < -0.5 else None
 
 
-def _undecided(table: CrossTable, findings: list[Finding]) -> list[Finding]:
+def _undecided(table: CrossTable, issues: list[TemplateIssue]) -> list[TemplateIssue]:
     """Where half or more of a structure's supports are accused, nobody can say who is right: name them all once."""
-    decided: list[Finding] = []
-    for finding in findings:
+    decided: list[TemplateIssue] = []
+    for issue in issues:
         holders = [
             n
             for n, _ in enumerate(table.supports)
-            if all(np.isfinite(table.own[table.organs.index(o), n]).all() for o in finding.organs)
+            if all(np.isfinite(table.own[table.organs.index(o), n]).all() for o in issue.organs)
         ]
-        accused = {f.supports[0] for f in findings if set(f.organs) & set(finding.organs)}
+        accused = {f.supports[0] for f in issues if set(f.organs) & set(issue.organs)}
         if len(accused) < 2 or 2 * len(accused) < len(holders):
-            decided.append(finding)
-        elif not any(set(f.supports) == accused and set(f.organs) & set(finding.organs) for f in decided):
-            decided.append(replace(finding, supports=tuple(sorted(accused))))
+            decided.append(issue)
+        elif not any(set(f.supports) == accused and set(f.organs) & set(issue.organs) for f in decided):
+            decided.append(replace(issue, supports=tuple(sorted(accused))))
     return decided

@@ -1,8 +1,8 @@
 """From the numbers behind an answer to a status, a confidence and a margin.
 
-Two small models, fitted by ``benchmarks/fit_status.py`` and stored in ``status.json``: one says whether the structure
-is there, the other how well its box will overlap the true one if it is. Their inputs are how far an answer is from what
-was usual when the templates were located with each other, so they are the same for all structures.
+Two small models, fitted by ``benchmarks/localize/fit_status.py`` and stored in ``status.json``: one says whether the
+structure is there, the other how well its box will overlap the true one if it is. Their inputs are how far an answer is
+from what was usual when the templates were located with each other, so they are the same for all structures.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def uncalibrated() -> OrganCalibration:
     )
 
 
-def facts(evidence: Evidence, box: Box, calibration: OrganCalibration) -> dict[str, float]:
+def verdict_details(evidence: Evidence, box: Box, calibration: OrganCalibration) -> dict[str, float]:
     """Everything that a verdict is made of, as ``LocatedOrgan.details`` keeps it.
 
     Beside the evidence: ``usual_...`` of what is compared, ``usual_overlap`` (box IoU) and ``usual_error_mm``, and
@@ -101,7 +101,7 @@ def facts(evidence: Evidence, box: Box, calibration: OrganCalibration) -> dict[s
     }
 
 
-def signs(details: Mapping[str, float]) -> dict[str, float]:
+def features(details: Mapping[str, float]) -> dict[str, float]:
     """How far an answer is from the usual: 0 is as usual, more is better; what has no value counts as usual.
 
     Cosines are compared by difference, distances by the log of the ratio. Intensities that are more alike than usual
@@ -132,7 +132,7 @@ def probability(weights: Mapping[str, float], found: Mapping[str, float]) -> flo
     return float(1 / (1 + np.exp(-np.clip(total, -30, 30))))
 
 
-def judge(
+def classify(
     evidence: Evidence, box: Box, calibration: OrganCalibration | None, model: StatusModel | None = None
 ) -> Verdict:
     """Status, confidence and margin of one answer.
@@ -150,8 +150,8 @@ def judge(
     """
     model = model or status_model()
     known = calibration or uncalibrated()
-    details = facts(evidence, box, known)
-    found = signs(details)
+    details = verdict_details(evidence, box, known)
+    found = features(details)
     presence, overlap = probability(model.presence, found), probability(model.overlap, found)
     return Verdict(
         status=_status(evidence, presence, model),

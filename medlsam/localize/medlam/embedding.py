@@ -28,7 +28,7 @@ from medlsam.localize.medlam.network import (
 )
 from medlsam.localize.protocol import Matches
 from medlsam.localize.templates.landmarks import EXTREMES
-from medlsam.volume import Volume, lps_grid, resample
+from medlsam.volume import Image, lps_grid, resample
 
 #: Cubes that pass through the network together; each takes about half a gigabyte with the decoder.
 BATCH = 2
@@ -202,7 +202,7 @@ class PatchedScan:
 
 
 def see(
-    volume: Volume, network: PublishedNetwork, device: torch.device | None = None, batch: int = BATCH
+    volume: Image, network: PublishedNetwork, device: torch.device | None = None, batch: int = BATCH
 ) -> PatchedScan:
     """Prepare a scan for the network as the original does; nothing runs yet.
 

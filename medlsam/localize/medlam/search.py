@@ -8,27 +8,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medlsam.geometry import Box
-from medlsam.localize.protocol import Seen
-from medlsam.localize.search.candidate import Answer
+from medlsam.localize.protocol import ScanEmbedding
+from medlsam.localize.search.candidate import Candidate
 from medlsam.localize.search.votes import Starts
 from medlsam.localize.templates.landmarks import EXTREMES
 from medlsam.localize.templates.template_set import OrganSupport
 
 
-def averaged_answers(
-    embedding: Seen,
+def averaged_candidates(
+    embedding: ScanEmbedding,
     groups: list[tuple[OrganSupport, ...]],
     starts: Starts,
     window_mm: float,
     temperature: float,
-) -> list[Answer]:
+) -> list[Candidate]:
     """Where the mean of a structure's supports lies, for all structures at once.
 
     Args:
         embedding: the scan.
         groups: every structure's supports.
         starts: what all structures share.
-        window_mm: half width of the window; 0 for the coarse answer alone.
+        window_mm: half width of the window; 0 for the coarse candidate alone.
         temperature: of the soft arg-max.
     """
     count = len(groups)
@@ -38,11 +38,11 @@ def averaged_answers(
     points, similarity = _refined(embedding, features, coarse, window_mm, temperature)
     found = [part.double().numpy().reshape(count, 1, 6, 3) for part in (points, coarse)]
     likeness, vote = (part.reshape(count, -1).mean(dim=1).tolist() for part in (similarity, spread))
-    return [Answer(*parts) for parts in zip(*found, likeness, vote, strict=True)]
+    return [Candidate(*parts) for parts in zip(*found, likeness, vote, strict=True)]
 
 
 def averaged_slabs(
-    embedding: Seen,
+    embedding: ScanEmbedding,
     supports: tuple[OrganSupport, ...],
     starts: Starts,
     window_mm: float,
@@ -54,7 +54,7 @@ def averaged_slabs(
         embedding: the scan.
         supports: of one structure.
         starts: what all structures share.
-        window_mm: half width of the window; 0 for the coarse answer alone.
+        window_mm: half width of the window; 0 for the coarse candidate alone.
         temperature: of the soft arg-max.
     """
     with_slabs = [s for s in supports if len(s.slab_points)]
@@ -70,7 +70,11 @@ def averaged_slabs(
 
 
 def _refined(
-    embedding: Seen, features: NDArray[np.float32], coarse: Tensor, window_mm: float, temperature: float
+    embedding: ScanEmbedding,
+    features: NDArray[np.float32],
+    coarse: Tensor,
+    window_mm: float,
+    temperature: float,
 ) -> tuple[Tensor, Tensor]:
     """(N, 3) places and (N, 1) similarities; the coarse ones where there is no window."""
     if not window_mm:

@@ -11,6 +11,8 @@ import torch.nn.functional as F  # noqa: N812 - the usual name
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medlsam.geometry import hat_weights
+
 
 def sample_map(values: Tensor, points: Tensor, stride: int) -> Tensor:
     """Trilinear values of a feature map at places given in input voxels.
@@ -87,7 +89,7 @@ def sample_lattice(values: Tensor, voxels: Sequence[NDArray[np.float64]], stride
         first, last = int(cells.min()), math.ceil(cells.max())
         grid = np.arange(first, last + 1)
         spans.append(slice(first, last + 1))
-        weights.append(torch.from_numpy(np.maximum(0, 1 - np.abs(cells[:, None] - grid))).float())
+        weights.append(torch.from_numpy(hat_weights(cells, grid)).float())
     x, y, z = weights
     # Channels last, as encoders leave their maps: every axis is one matrix product.
     part = values[:, spans[2], spans[1], spans[0]].permute(1, 2, 3, 0).float()

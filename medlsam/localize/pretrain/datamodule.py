@@ -14,7 +14,7 @@ from torch import Tensor
 from medlsam.errors import UsageError, VolumeError
 from medlsam.io.cases import find_cases
 from medlsam.io.label_names import read_case_list
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.localize.network.encoder import Encoder
 from medlsam.localize.pretrain.dataset import PairBatch, PairDataset, PairLoader, StepSampler
 from medlsam.localize.pretrain.sampling_weights import Group, balanced_weights
@@ -186,7 +186,7 @@ class PretrainDataModule(LightningDataModule):
             if member.origin is None or member.shard.exists():
                 continue
             if isinstance(member.origin, Path):
-                volume = read_volume(member.origin)
+                volume = read_image(member.origin)
             else:
                 region = _REGIONS[member.origin % len(_REGIONS)]
                 volume = phantom(member.origin, (self.spacing_mm,) * 3, region).image

@@ -15,10 +15,10 @@ from medlsam.localize.network.encoder import Encoder
 from medlsam.localize.pretrain.datamodule import VALIDATION_PHANTOM_SEED
 from medlsam.localize.search.votes import coarse_consensus
 from medlsam.phantoms import phantom
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 #: A phantom, and the extreme points (6, 3) of its structures by name, LPS mm.
-MarkedPhantom = tuple[Volume, dict[str, Tensor]]
+MarkedPhantom = tuple[Image, dict[str, Tensor]]
 
 
 def marked_phantoms(count: int, spacing_mm: float) -> list[MarkedPhantom]:

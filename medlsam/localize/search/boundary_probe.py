@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medlsam.geometry import Box, Grid
-from medlsam.localize.protocol import Seen
+from medlsam.geometry import Box, Grid, filled, hat_weights
+from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.templates.template_set import KEPT_STRUCTURES, OrganSupport
 
 #: The probe looks at a lattice over the box grown by this much, this far apart, of at most so many places.
@@ -64,20 +64,22 @@ def _in_box(places: NDArray[np.float64], axis: int | slice, box: Box) -> NDArray
     return np.asarray(np.clip(2 * (places - middle) / size, -2, 2))
 
 
-def _rows(seen: Seen, lattice: _Lattice, box: Box) -> NDArray[np.float64]:
+def _rows(embedding: ScanEmbedding, lattice: _Lattice, box: Box) -> NDArray[np.float64]:
     """(N, F + 7): features, place in the box and its square, one."""
     with torch.inference_mode():
-        features = seen.read_lattice(lattice.axes).double().numpy()
+        features = embedding.read_lattice(lattice.axes).double().numpy()
     place = _in_box(lattice.places, slice(None), box)
     return np.concatenate([FEATURE_GAIN * features, place, place**2, np.ones((len(place), 1))], axis=1)
 
 
-def _scores(seen: Seen, lattice: _Lattice, box: Box, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def _scores(
+    embedding: ScanEmbedding, lattice: _Lattice, box: Box, weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """The lattice's shape: ``_rows`` times weights, without making the rows."""
     own, linear, square = weights[:-7], weights[-7:-4], weights[-4:-1]
     with torch.inference_mode():
         direction = torch.from_numpy(FEATURE_GAIN * own).float()
-        score = seen.project_lattice(lattice.axes, direction).double().numpy()
+        score = embedding.project_lattice(lattice.axes, direction).double().numpy()
     score = score.reshape(lattice.shape) + weights[-1]
     for axis, places in enumerate(lattice.axes):
         place = _in_box(places, axis, box)
@@ -87,12 +89,12 @@ def _scores(seen: Seen, lattice: _Lattice, box: Box, weights: NDArray[np.float64
 
 
 def probe_sums(
-    seen: Seen, mask: NDArray[np.bool_], grid: Grid, box: Box, length: int
+    embedding: ScanEmbedding, mask: NDArray[np.bool_], grid: Grid, box: Box, length: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What one support adds to the regression, from its own box and one that is moved as located boxes are.
 
     Args:
-        seen: the support's scan.
+        embedding: the support's scan.
         mask: (Z, Y, X) on a canonical grid.
         grid: the mask's grid.
         box: the mask's, LPS mm.
@@ -113,14 +115,14 @@ def probe_sums(
         inside = share > 0.5
         # Inside and outside count the same, however much of the lattice each fills.
         weight = np.where(inside, 0.5 / max(inside.sum(), 1), 0.5 / max((~inside).sum(), 1))
-        rows = _rows(seen, lattice, around)
+        rows = _rows(embedding, lattice, around)
         gram += (rows * weight[:, None]).T @ rows / 2
         target += (rows * weight[:, None]).T @ (2 * share - 1) / 2
     return gram[np.triu_indices(len(gram))].astype(np.float32), target.astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
-class Probed:
+class ProbeResult:
     """What a probe said around one box.
 
     Attributes:
@@ -145,7 +147,7 @@ class Probed:
         faces = []
         for axis, places in enumerate(self.lattice.axes):
             others = tuple(a for a in range(3) if a != axis)
-            profile, levels = near.max(axis=others), np.flatnonzero(piece.any(axis=others))
+            profile, levels = near.max(axis=others), filled(piece, axis)
             faces += [_crossing(profile, places, levels[0], -1), _crossing(profile, places, levels[-1], 1)]
         return np.asarray(faces)
 
@@ -161,7 +163,7 @@ class Probed:
         for axis, places in enumerate(self.lattice.axes):
             count = shape.shape[2 - axis]
             index = (places - self.box.min[axis]) / self.box.size[axis] * count - 0.5
-            shares.append(torch.from_numpy(np.maximum(1 - np.abs(index[:, None] - np.arange(count)), 0)))
+            shares.append(torch.from_numpy(hat_weights(index, np.arange(count))))
         x, y, z = shares
         # By torch: numpy's own threads and torch's would wait for each other.
         along_x = torch.from_numpy(shape.astype(np.float64)) @ x.T
@@ -192,17 +194,19 @@ class Probe:
 
     weights: NDArray[np.float64]
 
-    def look(self, seen: Seen, box: Box, growth_mm: float | NDArray[np.float64] = GROWTH_MM) -> Probed:
+    def apply(
+        self, embedding: ScanEmbedding, box: Box, growth_mm: float | NDArray[np.float64] = GROWTH_MM
+    ) -> ProbeResult:
         """Score a lattice over a box and its surroundings.
 
         Args:
-            seen: the scan.
+            embedding: the scan.
             box: as located by matching, LPS mm.
             growth_mm: how far to look around it, one number or (3,) along (x, y, z).
         """
         lattice = _lattice(box, growth_mm)
-        score = _scores(seen, lattice, box, self.weights)
-        return Probed(np.asarray(ndimage.gaussian_filter(score, 0.7)), lattice, box)
+        score = _scores(embedding, lattice, box, self.weights)
+        return ProbeResult(np.asarray(ndimage.gaussian_filter(score, 0.7)), lattice, box)
 
 
 def fit_probe(supports: Sequence[OrganSupport]) -> Probe | None:

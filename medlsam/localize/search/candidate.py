@@ -34,8 +34,8 @@ def agreed(values: Array) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """The answers of one structure's supports in one scan.
+class Candidate:
+    """The candidates of one structure's supports in one scan.
 
     Attributes:
         points: (S, P, 3) LPS mm, in the order of ``landmarks.places``; S is 1 where the supports were averaged before
@@ -65,13 +65,13 @@ class Answer:
         return Box.from_faces(agreed(self.faces))
 
 
-def together(answers: Sequence[Answer]) -> Answer:
+def together(candidates: Sequence[Candidate]) -> Candidate:
     """Answers of supports that were asked one by one, as if they had been asked together."""
-    fits = [a.fit_mm for a in answers if a.fit_mm is not None]
-    return Answer(
-        points=np.concatenate([a.points for a in answers]),
-        coarse=np.concatenate([a.coarse for a in answers]),
-        similarity=float(np.mean([a.similarity for a in answers])),
-        spread_mm=float(np.mean([a.spread_mm for a in answers])),
+    fits = [a.fit_mm for a in candidates if a.fit_mm is not None]
+    return Candidate(
+        points=np.concatenate([a.points for a in candidates]),
+        coarse=np.concatenate([a.coarse for a in candidates]),
+        similarity=float(np.mean([a.similarity for a in candidates])),
+        spread_mm=float(np.mean([a.spread_mm for a in candidates])),
         fit_mm=float(np.mean(fits)) if fits else None,
     )

@@ -1,4 +1,4 @@
-"""Every support's answer for every structure: votes of all cells, then windows around what the supports agree on."""
+"""Every support's candidate for every structure: votes of all cells, then windows around what the supports agree on."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medlsam.geometry import Box
-from medlsam.localize.protocol import Seen
-from medlsam.localize.search.candidate import Answer
+from medlsam.localize.protocol import ScanEmbedding
+from medlsam.localize.search.candidate import Candidate
 from medlsam.localize.search.votes import coarse_consensus
 from medlsam.localize.templates.landmarks import FACE_POINTS, FACES
 from medlsam.localize.templates.template_set import OrganSupport
@@ -25,13 +25,13 @@ class SearchOptions:
     """How the consensus search goes about it (chosen on the pretraining split, see docs/decisions.md).
 
     Attributes:
-        windows_mm: half widths of the successive refinement windows; none for the coarse answer alone.
+        windows_mm: half widths of the successive refinement windows; none for the coarse candidate alone.
         temperature: of the soft arg-max.
         own_weight: how much a face follows its own refined point (1) or the fit of all landmarks (0).
-        face_weight: of a face's own answer, how much comes from the places beside its extreme point (0 to 1).
+        face_weight: of a face's own candidate, how much comes from the places beside its extreme point (0 to 1).
         probe: whether the faces follow a probe trained on the templates' masks (consensus search only).
         paper_window_mm: half width of the single window of the paper's mode (64 voxels of 3 mm); 0 for the coarse
-            answer alone.
+            candidate alone.
     """
 
     windows_mm: tuple[float, ...] = (32.0, 16.0)
@@ -81,25 +81,25 @@ def fit_axes(
 
 
 def consensus(
-    embedding: Seen, groups: list[tuple[OrganSupport, ...]], options: SearchOptions
-) -> list[Answer]:
-    """Every support's answer for every structure: coarse for all of them at once, then window by window."""
+    embedding: ScanEmbedding, groups: list[tuple[OrganSupport, ...]], options: SearchOptions
+) -> list[Candidate]:
+    """Every support's candidate for every structure: coarse for all of them at once, then window by window."""
     # The places beside a face say where the face is, not where the structure is: they come last.
     frame = slice(0, FACES.start)
     latents = torch.from_numpy(np.concatenate([s.latents[frame] for group in groups for s in group]))
     votes, spread = coarse_consensus(embedding, latents)
     sizes = [sum(len(s.latents[frame]) for s in group) for group in groups]
     own = list(zip(votes.split(sizes), spread.split(sizes), strict=True))
-    answers: dict[int, Answer] = {}
+    candidates: dict[int, Candidate] = {}
     for together in _batches(embedding, groups):
         chosen = [groups[i] for i in together]
         spreads = [float(own[i][1].mean()) for i in together]
         voted = torch.stack([own[i][0].unflatten(0, (len(groups[i]), -1)) for i in together]).double().numpy()
-        answers.update(zip(together, _refined(embedding, chosen, voted, spreads, options), strict=True))
-    return [answers[i] for i in range(len(groups))]
+        candidates.update(zip(together, _refined(embedding, chosen, voted, spreads, options), strict=True))
+    return [candidates[i] for i in range(len(groups))]
 
 
-def _batches(embedding: Seen, groups: list[tuple[OrganSupport, ...]]) -> list[list[int]]:
+def _batches(embedding: ScanEmbedding, groups: list[tuple[OrganSupport, ...]]) -> list[list[int]]:
     """Structures that are searched for together: as many as have the same number of supports, as arrays need it."""
     if not embedding.independent:
         return [[i] for i in range(len(groups))]
@@ -110,12 +110,12 @@ def _batches(embedding: Seen, groups: list[tuple[OrganSupport, ...]]) -> list[li
 
 
 def _refined(
-    embedding: Seen,
+    embedding: ScanEmbedding,
     groups: list[tuple[OrganSupport, ...]],
     voted: NDArray[np.float64],
     spreads: list[float],
     options: SearchOptions,
-) -> list[Answer]:
+) -> list[Candidate]:
     """Answers of G structures with S supports each, from the coarse votes (G, S, Q, 3) on."""
     frame = slice(0, FACES.start)
     source = np.stack([[s.points for s in group] for group in groups]).astype(float)
@@ -135,7 +135,7 @@ def _refined(
     points = _settle(found, fitted, options)
     apart = np.linalg.norm((found - fitted)[:, :, frame], axis=-1)
     return [
-        Answer(
+        Candidate(
             points=points[g],
             coarse=voted[g],
             similarity=float(weight[g, :, frame].mean()),
@@ -147,7 +147,11 @@ def _refined(
 
 
 def _shared_windows(
-    embedding: Seen, features: Tensor, around: NDArray[np.float64], window: float, options: SearchOptions
+    embedding: ScanEmbedding,
+    features: Tensor,
+    around: NDArray[np.float64],
+    window: float,
+    options: SearchOptions,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Refined places (G, S, P, 3) and similarities (G, S, P), supports in windows around the median of their places."""
     middle = torch.from_numpy(np.median(around, axis=1)).float()
@@ -160,7 +164,11 @@ def _shared_windows(
 
 
 def _own_windows(
-    embedding: Seen, features: Tensor, around: NDArray[np.float64], window: float, options: SearchOptions
+    embedding: ScanEmbedding,
+    features: Tensor,
+    around: NDArray[np.float64],
+    window: float,
+    options: SearchOptions,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The same, each support in windows of its own: extreme points of two patients need not correspond."""
     shape = around.shape[:-1]
@@ -175,7 +183,7 @@ def _settle(
     fitted: NDArray[np.float64],
     options: SearchOptions,
 ) -> NDArray[np.float64]:
-    """(G, S, P, 3): every place between its own answer and the fit; the extreme points also lean on their faces.
+    """(G, S, P, 3): every place between its own candidate and the fit; the extreme points also lean on their faces.
 
     How far a face lies from the fit is asked of all the places on it, not only of its extreme point.
     """
@@ -196,11 +204,11 @@ def _settle(
 def _fit(
     source: NDArray[np.float64], found: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(..., P, 3): where each support's places land when the first of them as a whole are fitted to their answers.
+    """(..., P, 3): where each support's places land when the first of them as a whole are fitted to their candidates.
 
     Args:
         source: (..., P, 3) places in the supports, mm.
-        found: (..., Q, 3) answers of the first Q of them.
+        found: (..., Q, 3) candidates of the first Q of them.
         weight: (..., Q) similarities.
     """
     scale, shift = fit_axes(source[..., : found.shape[-2], :], found, np.clip(weight, 0.05, 1.0) ** 4)
@@ -208,10 +216,10 @@ def _fit(
 
 
 def consensus_slabs(
-    embedding: Seen, supports: tuple[OrganSupport, ...], answer: Answer, options: SearchOptions
+    embedding: ScanEmbedding, supports: tuple[OrganSupport, ...], candidate: Candidate, options: SearchOptions
 ) -> tuple[Box, ...]:
     """SPL: the slabs' own extreme points, refined around where the structure's fit puts them."""
-    with_slabs = [(s, p) for s, p in zip(supports, answer.points, strict=True) if len(s.slab_points)]
+    with_slabs = [(s, p) for s, p in zip(supports, candidate.points, strict=True) if len(s.slab_points)]
     if not with_slabs:
         return ()
     count = min(len(s.slab_points) for s, _ in with_slabs)

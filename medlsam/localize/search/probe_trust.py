@@ -15,26 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.geometry import Box
-from medlsam.localize.protocol import Seen
+from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.search.boundary_probe import (
     GROWTH_MM,
     Probe,
-    Probed,
+    ProbeResult,
     fit_probe,
 )
 from medlsam.localize.templates.shape import mean_shape
 from medlsam.localize.templates.template_set import (
-    DEFAULT_REACH,
+    DEFAULT_TRUST,
+    AxisTrust,
     OrganSupport,
-    Reach,
-    Reaches,
+    Trust,
 )
 
 Array = NDArray[np.float64]
-REACHES: tuple[Reach, ...] = get_args(Reach)
-#: What a reach must win by in leave-one-out, mm, along (x, y, z): a few templates say little, and in many template sets
-#: (benchmarks/reach.py) gentle was right within slices and none along z.
-HANDICAP_MM: dict[Reach, tuple[float, float, float]] = {
+TRUSTS: tuple[Trust, ...] = get_args(Trust)
+#: What a trust must win by in leave-one-out, mm, along (x, y, z): a few templates say little, and in many template sets
+#: (benchmarks/localize/reach.py) gentle was right within slices and none along z.
+HANDICAP_MM: dict[Trust, tuple[float, float, float]] = {
     "none": (0.5, 0.5, 0.0),
     "gentle": (0.0, 0.0, 1.0),
     "strong": (1.0, 1.0, 1.5),
@@ -54,31 +54,31 @@ class _Stride:
     times: int
 
 
-_STRIDES: dict[Reach, _Stride] = {
+_STRIDES: dict[Trust, _Stride] = {
     "gentle": _Stride(trust=0.5, most_mm=6.0, most_share=0.0, growth_share=0.0, times=1),
     "strong": _Stride(trust=0.7, most_mm=4.0, most_share=0.12, growth_share=0.15, times=2),
 }
 
 
-def moved_faces(seen: Seen, probe: Probe, first: Probed, reach: Reach) -> Array:
+def moved_faces(embedding: ScanEmbedding, probe: Probe, first: ProbeResult, trust: Trust) -> Array:
     """(6,) faces after following the probe along all axes, LPS mm.
 
     Args:
-        seen: the scan.
+        embedding: the scan.
         probe: of the structure.
         first: what the probe says around the box as located.
-        reach: how far to follow.
+        trust: how far to follow.
     """
     faces = np.asarray(first.box.faces)
-    if reach == "none":
+    if trust == "none":
         return faces
-    stride = _STRIDES[reach]
+    stride = _STRIDES[trust]
     most = np.maximum(stride.most_mm, stride.most_share * _edges(faces))
     moved, probed = faces, first
     for time in range(stride.times):
         growth = np.maximum(GROWTH_MM, stride.growth_share * _edges(moved)[::2])
         if time or (growth > GROWTH_MM).any():
-            probed = probe.look(seen, Box.from_faces(moved), growth)
+            probed = probe.apply(embedding, Box.from_faces(moved), growth)
         following = moved + np.clip(stride.trust * (probed.faces - moved), -most, most)
         if (following[1::2] <= following[::2]).any():
             break
@@ -86,52 +86,52 @@ def moved_faces(seen: Seen, probe: Probe, first: Probed, reach: Reach) -> Array:
     return moved
 
 
-def follow(
-    seen: Seen, supports: Sequence[OrganSupport], box: Box, reaches: Iterable[Reach]
-) -> tuple[dict[Reach, Array], float | None]:
-    """Where each of some reaches puts the faces of a box.
+def apply_probe(
+    embedding: ScanEmbedding, supports: Sequence[OrganSupport], box: Box, trusts: Iterable[Trust]
+) -> tuple[dict[Trust, Array], float | None]:
+    """Where each of some trusts puts the faces of a box.
 
     Args:
-        seen: the scan.
+        embedding: the scan.
         supports: of the structure.
         box: as located by matching, LPS mm.
-        reaches: those that are wanted.
+        trusts: those that are wanted.
 
     Returns:
-        Reach to (6,) faces, LPS mm, and the probe's contrast; the box's own faces and None where no support has a mask.
+        Trust to (6,) faces, LPS mm, and the probe's contrast; the box's own faces and None where no support has a mask.
     """
-    wanted = tuple(dict.fromkeys(reaches))
+    wanted = tuple(dict.fromkeys(trusts))
     probe, shape = fit_probe(supports), mean_shape(supports)
     if probe is None or shape is None or min(box.size) <= 0:
         return dict.fromkeys(wanted, np.asarray(box.faces)), None
-    first = probe.look(seen, box)
-    return {reach: moved_faces(seen, probe, first, reach) for reach in wanted}, first.contrast(shape)
+    first = probe.apply(embedding, box)
+    return {trust: moved_faces(embedding, probe, first, trust) for trust in wanted}, first.contrast(shape)
 
 
-def along_axes(faces: Mapping[Reach, Array], reaches: Sequence[Reach]) -> Array:
-    """(6,) every axis' faces as its own reach moved them.
+def along_axes(faces: Mapping[Trust, Array], trusts: Sequence[Trust]) -> Array:
+    """(6,) every axis' faces as its own trust moved them.
 
     Args:
-        faces: reach to (6,) faces; at least those asked.
-        reaches: for x, y, z.
+        faces: trust to (6,) faces; at least those asked.
+        trusts: for x, y, z.
     """
-    return np.concatenate([faces[reach][2 * axis : 2 * axis + 2] for axis, reach in enumerate(reaches)])
+    return np.concatenate([faces[trust][2 * axis : 2 * axis + 2] for axis, trust in enumerate(trusts)])
 
 
-def choose(errors: Mapping[Reach, Array]) -> Reaches:
-    """The reach along x, y, z that the left-out supports recommend.
+def recommend_trust(errors: Mapping[Trust, Array]) -> AxisTrust:
+    """The trust along x, y, z that the left-out supports recommend.
 
     Args:
-        errors: every reach to (n, 6) located minus marked faces of the same n trials, mm.
+        errors: every trust to (n, 6) located minus marked faces of the same n trials, mm.
 
     Returns:
-        One for each axis; ``DEFAULT_REACH`` where n is 0.
+        One for each axis; ``DEFAULT_TRUST`` where n is 0.
     """
     count = len(errors["none"])
     if not count:
-        return DEFAULT_REACH
-    costs = np.stack([_cost(np.abs(errors[reach])) + HANDICAP_MM[reach] for reach in REACHES])
-    x, y, z = (REACHES[int(place)] for place in costs.argmin(axis=0))
+        return DEFAULT_TRUST
+    costs = np.stack([_cost(np.abs(errors[trust])) + HANDICAP_MM[trust] for trust in TRUSTS])
+    x, y, z = (TRUSTS[int(place)] for place in costs.argmin(axis=0))
     return x, y, z
 
 

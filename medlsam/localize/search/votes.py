@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from medlsam.localize.network.encoder import predicted_offset
-from medlsam.localize.protocol import Seen
+from medlsam.localize.network.relative_distance import predicted_offset
+from medlsam.localize.protocol import ScanEmbedding
 
 #: The authors' code starts within ten voxels of 3 mm of the scan's middle.
 START_JITTER_MM = 30.0
@@ -46,7 +46,7 @@ def _weighted_centre(
 
 
 def coarse_consensus(
-    embedding: Seen,
+    embedding: ScanEmbedding,
     latents: Tensor,
     near_mm: tuple[float, ...] = (80.0, 60.0),
     budget: int = 200_000,
@@ -127,7 +127,7 @@ class Starts:
         return answer, (single - answer[:, None]).norm(dim=-1).mean(dim=1)
 
 
-def random_starts(embedding: Seen, generator: torch.Generator, starts: int = 10) -> Starts:
+def random_starts(embedding: ScanEmbedding, generator: torch.Generator, starts: int = 10) -> Starts:
     """Ten random places near the scan's middle, which all structures share.
 
     Args:

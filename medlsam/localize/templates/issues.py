@@ -13,7 +13,7 @@ _TOWARDS = (("right", "left"), ("front", "back"), ("feet", "head"))
 
 
 @dataclass(frozen=True)
-class Finding:
+class TemplateIssue:
     """One alarm of a template set.
 
     Attributes:
@@ -25,13 +25,13 @@ class Finding:
         looks_like: the structure that is marked instead, where there is one.
         shift_mm: (x, y, z) LPS mm by which the marks lie off, for ``shifted``.
         axis: ``x``, ``y`` or ``z``, for ``flipped`` where it could be told.
-        misfit: how far off, in units of what raises an alarm (1).
+        outlier_score: how far off, in units of what raises an alarm (1).
     """
 
     supports: tuple[str, ...]
     organs: tuple[str, ...]
     kind: Kind
-    misfit: float
+    outlier_score: float
     looks_like: str | None = None
     shift_mm: Vector | None = None
     axis: str | None = None
@@ -81,14 +81,14 @@ class Finding:
             "supports": list(self.supports),
             "organs": list(self.organs),
             "kind": self.kind,
-            "misfit": round(self.misfit, 2),
+            "misfit": round(self.outlier_score, 2),
             "looks_like": self.looks_like,
             "shift_mm": None if self.shift_mm is None else [round(v, 1) for v in self.shift_mm],
             "axis": self.axis,
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Finding:
+    def from_dict(cls, data: Mapping[str, Any]) -> TemplateIssue:
         """The inverse of ``to_dict``.
 
         Raises:
@@ -101,7 +101,7 @@ class Finding:
             supports=tuple(data["supports"]),
             organs=tuple(data["organs"]),
             kind=data["kind"],
-            misfit=float(data["misfit"]),
+            outlier_score=float(data["misfit"]),
             looks_like=data["looks_like"],
             shift_mm=None if shift is None else (float(shift[0]), float(shift[1]), float(shift[2])),
             axis=data["axis"],

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medlsam.geometry import Box, Grid
+from medlsam.geometry import Box, Grid, filled
 from medlsam.localize.templates.template_set import KEPT_STRUCTURES, SHAPE_SIZE, OrganSupport
 
 
@@ -45,8 +45,8 @@ def slice_profile(mask: NDArray[np.bool_], grid: Grid, box: Box) -> NDArray[np.f
         (T, 5) rows t, x0, y0, x1, y1: one for every slice that holds some of the mask, t at the slice's centre.
     """
     rows = []
-    for k in np.flatnonzero(mask.any(axis=(1, 2))):
-        ys, xs = np.flatnonzero(mask[k].any(axis=1)), np.flatnonzero(mask[k].any(axis=0))
+    for k in filled(mask, 0):
+        ys, xs = filled(mask[k], 0), filled(mask[k], 1)
         z = grid.origin_xyz[2] + k * grid.spacing_xyz[2]
         edges = []
         for low, high, axis in ((xs[0], xs[-1], 0), (ys[0], ys[-1], 1)):

@@ -15,15 +15,15 @@ from safetensors.numpy import load_file, save
 
 from medlsam.errors import TemplateError
 from medlsam.geometry import Box, ExtremePoints
-from medlsam.localize.templates.issues import Finding
+from medlsam.localize.templates.issues import TemplateIssue
 from medlsam.runtime.atomic_files import atomic_path
 
 FORMAT = 3
 #: How far the faces of a box follow the probe (see ``reach``); one for each axis (x, y, z).
-Reach = Literal["none", "gentle", "strong"]
-Reaches = tuple[Reach, Reach, Reach]
+Trust = Literal["none", "gentle", "strong"]
+AxisTrust = tuple[Trust, Trust, Trust]
 #: Where nothing could be tried: a support that is alone profits along every axis.
-DEFAULT_REACH: Reaches = ("gentle", "gentle", "gentle")
+DEFAULT_TRUST: AxisTrust = ("gentle", "gentle", "gentle")
 #: Voxels of a stored shape along (z, y, x) of the organ's box.
 SHAPE_SIZE = (32, 32, 32)
 #: What follows from a structure's supports alone is worked out once, not for every scan; for the last so many sets of
@@ -98,7 +98,7 @@ class OrganCalibration:
         similarity: usual similarity at the answers.
         iou: mean box IoU.
         usual: the usual value of every number in ``Evidence``.
-        reach: how far the box's faces follow the probe along x, y, z.
+        probe_trust: how far the box's faces follow the probe along x, y, z.
     """
 
     n: int
@@ -107,7 +107,7 @@ class OrganCalibration:
     similarity: float
     iou: float
     usual: Mapping[str, float] = field(default_factory=dict)
-    reach: Reaches = DEFAULT_REACH
+    probe_trust: AxisTrust = DEFAULT_TRUST
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +120,8 @@ class TemplateSet:
         signature: of the localizer that made it; another localizer cannot read it.
         calibration: structure name to its leave-one-out result; empty where nothing was tried.
         source: where it came from, for reports.
-        findings: the supports that do not fit the others, the worst first.
-        misfit: support to structure to how far it is off the others, in units of what raises an alarm (1).
+        issues: the supports that do not fit the others, the worst first.
+        outlier_scores: support to structure to how far it is off the others, in units of what raises an alarm (1).
     """
 
     values: dict[str, int]
@@ -129,8 +129,8 @@ class TemplateSet:
     signature: str
     calibration: dict[str, OrganCalibration] = field(default_factory=dict)
     source: str = ""
-    findings: tuple[Finding, ...] = ()
-    misfit: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    issues: tuple[TemplateIssue, ...] = ()
+    outlier_scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def organs(self) -> tuple[str, ...]:
@@ -157,8 +157,10 @@ class TemplateSet:
             values={name: self.values[name] for name in organs},
             supports={name: self.supports[name] for name in organs},
             calibration={name: c for name, c in self.calibration.items() if name in organs},
-            findings=tuple(f for f in self.findings if set(f.organs) & set(organs)),
-            misfit={s: {o: v for o, v in own.items() if o in organs} for s, own in self.misfit.items()},
+            issues=tuple(f for f in self.issues if set(f.organs) & set(organs)),
+            outlier_scores={
+                s: {o: v for o, v in own.items() if o in organs} for s, own in self.outlier_scores.items()
+            },
         )
 
     def without(self, support: str) -> TemplateSet:
@@ -168,7 +170,7 @@ class TemplateSet:
         }
         rest = {name: group for name, group in rest.items() if group}
         values = {name: self.values[name] for name in rest}
-        return replace(self, supports=rest, values=values, calibration={}, findings=(), misfit={})
+        return replace(self, supports=rest, values=values, calibration={}, issues=(), outlier_scores={})
 
     def save(self, path: str | Path) -> None:
         """Write one ``.medlsam`` file (safetensors with its description inside; float16, no image)."""
@@ -177,10 +179,7 @@ class TemplateSet:
         for number, name in enumerate(self.organs):
             organs[name] = {"value": self.values[name], "supports": [s.support for s in self.supports[name]]}
             if name in self.calibration:
-                organs[name]["calibration"] = {
-                    **vars(self.calibration[name]),
-                    "usual": dict(self.calibration[name].usual),
-                }
+                organs[name]["calibration"] = _entry(self.calibration[name])
             for index, item in enumerate(self.supports[name]):
                 for key in _ARRAYS:
                     array = np.ascontiguousarray(getattr(item, key))
@@ -193,8 +192,8 @@ class TemplateSet:
             "organs": organs,
             "signature": self.signature,
             "source": self.source,
-            "findings": [finding.to_dict() for finding in self.findings],
-            "misfit": {support: dict(own) for support, own in self.misfit.items()},
+            "findings": [issue.to_dict() for issue in self.issues],
+            "misfit": {support: dict(own) for support, own in self.outlier_scores.items()},
         }
         with atomic_path(Path(path)) as temporary:
             Path(temporary).write_bytes(save(tensors, {"medlsam": json.dumps(about)}))
@@ -230,9 +229,16 @@ class TemplateSet:
             about["signature"],
             calibration,
             about["source"],
-            tuple(Finding.from_dict(entry) for entry in about["findings"]),
+            tuple(TemplateIssue.from_dict(entry) for entry in about["findings"]),
             about["misfit"],
         )
+
+
+def _entry(calibration: OrganCalibration) -> dict[str, Any]:
+    """A calibration as the file's description holds it (where the probe's trust is called ``reach``)."""
+    entry = {**vars(calibration), "usual": dict(calibration.usual)}
+    entry["reach"] = entry.pop("probe_trust")
+    return entry
 
 
 def _calibration(entry: Mapping[str, Any]) -> OrganCalibration:
@@ -243,7 +249,7 @@ def _calibration(entry: Mapping[str, Any]) -> OrganCalibration:
         similarity=float(entry["similarity"]),
         iou=float(entry["iou"]),
         usual={name: float(value) for name, value in entry["usual"].items()},
-        reach=tuple(entry["reach"]),
+        probe_trust=tuple(entry["reach"]),
     )
 
 

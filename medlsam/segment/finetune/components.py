@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medlsam.errors import TemplateError, UsageError
+from medlsam.geometry import filled
 from medlsam.io.checks import check_same_grid
 from medlsam.io.label_names import read_case_list, read_json
 from medlsam.io.labelled_scans import TemplateCase, find_templates, read_template_labels
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.options import near
 from medlsam.runtime.atomic_files import sha256_of
-from medlsam.volume import Volume, to_canonical
+from medlsam.volume import Image, LabelMap, to_canonical
 
 #: Smaller 2D components are left out, in training and in scoring (as in the HCUCH paper, table 4).
 MIN_PIXELS = 10
@@ -60,7 +61,7 @@ class LabelledCase:
             GeometryError: image and labels lie on different grids.
             TemplateError: a label value has no name.
         """
-        image, labels = read_volume(self.case.image), read_template_labels(self.case, dict(self.table))
+        image, labels = read_image(self.case.image), read_template_labels(self.case, dict(self.table))
         check_same_grid(image, labels)
         return LabelledScan(self.name, self.patient, to_canonical(image), to_canonical(labels), self.names)
 
@@ -79,8 +80,8 @@ class LabelledScan:
 
     name: str
     patient: str
-    image: Volume
-    labels: Volume
+    image: Image
+    labels: LabelMap
     names: Mapping[int, str]
 
 
@@ -129,7 +130,7 @@ def components(scan: LabelledScan, slices: int = 0) -> list[Component]:
     found = []
     for value, structure in scan.names.items():
         mask = scan.labels.array == value
-        own = {z: parts for z in np.flatnonzero(mask.any(axis=(1, 2))) if (parts := _parts(mask[z]))}
+        own = {z: parts for z in filled(mask, 0) if (parts := _parts(mask[z]))}
         levels = list(own)
         if 0 < slices < len(levels):
             levels = [levels[int(i)] for i in np.linspace(0, len(levels) - 1, slices).round()]

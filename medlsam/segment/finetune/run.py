@@ -44,7 +44,8 @@ from medlsam.segment.finetune.score import (
 )
 from medlsam.segment.finetune.slice_tuner import SliceTuner
 from medlsam.segment.finetune.train import Selection, select_epochs, train
-from medlsam.segment.load import Segmenter, load_segmenter
+from medlsam.segment.load import load_segmenter
+from medlsam.segment.protocol import Segmenter
 from medlsam.segment.sam.model import SamSlices
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter

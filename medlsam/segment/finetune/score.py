@@ -14,8 +14,8 @@ from scipy.stats import wilcoxon
 from medlsam.errors import TemplateError
 from medlsam.measure.metrics import dice
 from medlsam.segment.finetune.components import Component, LabelledScan, components
-from medlsam.segment.load import Segmenter
 from medlsam.segment.prompts import SlicePrompt
+from medlsam.segment.protocol import Segmenter
 
 
 @dataclass(frozen=True)

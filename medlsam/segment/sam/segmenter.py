@@ -19,7 +19,7 @@ from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.protocol import Segmenter
 from medlsam.segment.registry import SegmenterSpec
 from medlsam.segment.sam.embedding_cache import EmbeddingCache, embedding_key
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 # A mask may exceed its box by this share of the box and so many pixels; farther away it is cut off.
 _MARGIN, _MARGIN_PIXELS = 0.1, 2
@@ -84,7 +84,7 @@ class WholeSliceSegmenter:
 
     def segment(
         self,
-        volume: Volume,
+        volume: Image,
         prompts: Mapping[str, Sequence[SlicePrompt]],
         stopwatch: Stopwatch | None = None,
         mask_prompts: Mapping[str, MaskBlock] | None = None,

@@ -1,9 +1,10 @@
-"""``sam-tiny``, the small segmenter that ships: one crop around one box in, one mask out.
+"""``sam-tiny``: a small segmenter of this project, which looks at one crop per prompt, and its training.
 
-In use, ``segmenter`` takes the prompts of a scan, ``crops`` cuts the scan around each box and draws the box into the
-crop, and ``network`` encodes the crops and decodes the masks.
+A canonical scan and box prompts come in, probabilities go out. ``segmenter`` is the ``Segmenter``: ``crops`` cuts a
+square around each box at a fixed resolution, ``network`` encodes the crop with its box drawn into it and decodes a
+mask, ``crops`` puts the mask back into its slice. Boxes that do not fit their masks are moved and segmented again.
 
-In training, ``train_arrays`` stores labelled and unlabelled CT as mapped arrays. ``train_samples`` draws crops from
-them, with boxes that ``train_boxes`` makes as wrong as located ones are, and with values and nameless regions of
-``train_augment``. ``train`` has the module, the data module and the command that trains and exports the weights file.
+The training draws samples from labelled scans: ``train_arrays`` prepares the scans, ``train_samples`` draws crops and
+masks from them, with boxes as wrong as located ones (``train_boxes``). ``train`` is the command line:
+``python -m medlsam.segment.sam_tiny.train fit`` trains, ``... export`` writes the weights file.
 """

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from medlsam.geometry import hat_weights, tight_slices
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
 
@@ -135,7 +136,7 @@ def _reading(frame: CropFrame, axis: int, size: int, low: int, count: int, step:
 
 def _hats(places: NDArray[np.float64], count: int) -> Tensor:
     """Compute linear interpolation weights (len(places), count) of ``count`` pixels at places between them."""
-    return torch.from_numpy(np.maximum(1 - np.abs(places[:, None] - np.arange(count)), 0).astype(np.float32))
+    return torch.from_numpy(hat_weights(places, np.arange(count))).float()
 
 
 def neighbour_step(spacing_mm: float, neighbour_mm: float) -> int:
@@ -264,12 +265,11 @@ def write(block: MaskBlock, item: CropItem, logits: Tensor) -> None:
 
 def _window(item: CropItem, logits: Tensor) -> tuple[tuple[int, int], tuple[int, int]] | None:
     """Find the part of the slice where a crop's mask is not 0: first and after-last (column, row); None for no mask."""
-    likely = logits > _NOTHING
-    columns, rows = (np.flatnonzero(likely.any(dim=axis).numpy()) for axis in (0, 1))
-    if not len(columns):
+    rows, columns = tight_slices((logits > _NOTHING).numpy())
+    if not columns.stop:
         return None
     # One pixel more on each side, since interpolated values rise before the first pixel.
-    first, last = np.array([columns[0], rows[0]]) - 1, np.array([columns[-1], rows[-1]]) + 2
+    first, last = np.array([columns.start, rows.start]) - 1, np.array([columns.stop, rows.stop]) + 1
     corners = item.frame.to_pixels(np.array([first, last]) / logits.shape[-1])
     low = np.clip(np.ceil(corners[0]), item.low_xy, item.high_xy).astype(int)
     high = np.clip(np.floor(corners[1]) + 1, item.low_xy, item.high_xy).astype(int)

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.errors import UsageError
-from medlsam.io.read import read_label_map, read_volume
+from medlsam.io.labels import read_label_map
+from medlsam.io.read import read_image
 from medlsam.runtime.atomic_files import write_json
-from medlsam.volume import Volume, to_canonical
+from medlsam.volume import Image, LabelMap, to_canonical
 
 INDEX = "pool.json"
 EVALUATE_ONLY = ("nsclc_lung1_001",)
@@ -90,7 +91,7 @@ def build_arrays(ct: Path, folder: Path, phantoms: int = 0, held_out: int = 16, 
     for name, group, image, labels, names in (*_openkbp(ct, split["pretrain"]), *_body(ct)):
         if name in forbidden or name in entries:
             continue
-        pair = (read_volume(image), read_label_map(labels) if labels else None)
+        pair = (read_image(image), read_label_map(labels) if labels else None)
         entries[name] = {**_write(folder, name, *pair), "group": group, "held_out": name in kept}
         entries[name]["names"] = names if labels else {}
     for number in range(seed, seed + phantoms):
@@ -150,7 +151,7 @@ def _phantom(folder: Path, seed: int) -> dict[str, Any]:
     }
 
 
-def _write(folder: Path, name: str, image: Volume, labels: Volume | None) -> dict[str, Any]:
+def _write(folder: Path, name: str, image: Image, labels: LabelMap | None) -> dict[str, Any]:
     image = to_canonical(image)
     np.save(folder / f"{name}.image.npy", np.clip(image.array, -1024, 3071).astype(np.int16))
     if labels is not None:

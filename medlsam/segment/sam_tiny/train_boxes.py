@@ -24,7 +24,7 @@ class SamplingConfig:
         points: share of labelled samples with a point inside, one outside, or both.
         exact, jittered: share of exact boxes, and of boxes with sides moved by up to 20 % of the edge; the
             others are moved as a located box is.
-        errors: file with the errors of located boxes (``benchmarks/box_errors.py``); a normal distribution of
+        errors: file with the errors of located boxes (``benchmarks/segment/box_errors.py``); a normal distribution of
             ``error_mm`` where None.
         error_mm: (low, high) standard deviation of a located box's faces.
         located_error_mm: the error of a located box as the network is given it.
@@ -100,11 +100,3 @@ def jitter(box: NDArray[np.float64], share: float, rng: np.random.Generator) -> 
     return box + rng.uniform(-share, share, len(box)) * np.tile(
         box[len(box) // 2 :] - box[: len(box) // 2], 2
     )
-
-
-def map_box(
-    box: NDArray[np.float64], old: NDArray[np.float64], new: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Move a box with the box around it."""
-    scale = (new[2:] - new[:2]) / np.maximum(old[2:] - old[:2], 1e-6)
-    return np.tile(new[:2], 2) + (box - np.tile(old[:2], 2)) * np.tile(scale, 2)

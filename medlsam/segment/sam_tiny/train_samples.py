@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from medlsam.geometry import map_between
 from medlsam.segment.sam_tiny.crops import (
     AIR,
     CropFrame,
@@ -29,7 +30,6 @@ from medlsam.segment.sam_tiny.train_augment import disturb, flood, warp
 from medlsam.segment.sam_tiny.train_boxes import (
     SamplingConfig,
     jitter,
-    map_box,
     move_box,
 )
 
@@ -122,7 +122,9 @@ class SampleSource:
             height = int(np.floor((across[0] + np.clip(share, 0, 1) * (across[1] - across[0])) / step))
             there = labels[int(np.clip(height, structure.where[axis].start, structure.where[axis].stop - 1))]
             there = there == structure.value
-            box = jitter(map_box(plane.tight_box(there if there.any() else mask), old, new), 0.06, rng)
+            tight = plane.tight_box(there if there.any() else mask)
+            mapped = map_between(*(corners.reshape(2, 2) for corners in (tight, old, new)))
+            box = jitter(mapped.ravel(), 0.06, rng)
         mask_prompt = None
         if with_mask_prompt:
             mask_prompt = self._mask_prompt(case, structure, index, new, mirrored, rng)

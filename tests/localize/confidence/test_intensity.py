@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from medlsam.geometry import Box
-from medlsam.localize.confidence.intensity import core_places, spread_inside, unlike
+from medlsam.localize.confidence.intensity import core_places, intensity_distance, spread_inside
 from medlsam.localize.network.embedding import embed
 from medlsam.localize.network.encoder import Encoder, EncoderConfig, normalise_hu
 from medlsam.localize.templates.template_set import OrganSupport
@@ -58,13 +58,13 @@ def test_core_places_lie_well_inside() -> None:
 
 def test_a_scan_that_holds_something_else_is_unlike() -> None:
     supports = [organ(Flat(0.5)), organ(Flat(0.6))]
-    assert unlike(Flat(0.6), supports, BOX) == pytest.approx(0, abs=1e-6)  # type: ignore[arg-type]
-    assert unlike(Flat(0.3), supports, BOX) == pytest.approx(0.2, abs=1e-6)  # type: ignore[arg-type]
+    assert intensity_distance(Flat(0.6), supports, BOX) == pytest.approx(0, abs=1e-6)  # type: ignore[arg-type]
+    assert intensity_distance(Flat(0.3), supports, BOX) == pytest.approx(0.2, abs=1e-6)  # type: ignore[arg-type]
 
 
 def test_nothing_is_said_where_nothing_is_known() -> None:
-    assert unlike(Flat(0.5), [organ(Blind())], BOX) is None  # type: ignore[arg-type]
-    assert unlike(Blind(), [organ(Flat(0.5))], BOX) is None  # type: ignore[arg-type]
+    assert intensity_distance(Flat(0.5), [organ(Blind())], BOX) is None  # type: ignore[arg-type]
+    assert intensity_distance(Blind(), [organ(Flat(0.5))], BOX) is None  # type: ignore[arg-type]
 
 
 def test_an_embedding_keeps_what_the_encoder_was_given() -> None:

@@ -22,10 +22,10 @@ from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
 from medlsam.localize.network.embedding import Embedding
 from medlsam.localize.search.consensus import SearchOptions
-from medlsam.localize.templates.issues import Finding
+from medlsam.localize.templates.issues import TemplateIssue
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.pipeline.templates import find_supports, read_supports
-from medlsam.volume import Volume
+from medlsam.volume import LabelMap
 from tests.localize.test_locate import ORGANS, support
 from tests.support.fake_embedding import fake_embedding
 
@@ -52,8 +52,8 @@ def known(templates: TemplateSet, scans: dict[str, Embedding]) -> TemplateSet:
 
 
 def test_good_templates_are_calibrated_and_fit(known: TemplateSet) -> None:
-    assert known.findings == ()
-    assert set(known.misfit) == set(SHIFTS)
+    assert known.issues == ()
+    assert set(known.outlier_scores) == set(SHIFTS)
     for organ in ORGANS:
         found = known.calibration[organ]
         assert found.n == 3
@@ -61,7 +61,7 @@ def test_good_templates_are_calibrated_and_fit(known: TemplateSet) -> None:
         assert max(found.face_error_mm) < 5
         assert all(m >= e for m, e in zip(found.margin_mm, found.face_error_mm, strict=True))
         assert found.usual["likeness"] > 0.9
-        assert known.misfit["a"][organ] < 0.5
+        assert known.outlier_scores["a"][organ] < 0.5
 
 
 def test_the_left_out_answer_is_what_locating_with_the_others_gives(
@@ -83,8 +83,8 @@ def test_a_planted_swap_is_found_and_named(templates: TemplateSet, scans: dict[s
     left, right = list(templates.supports["left"]), list(templates.supports["right"])
     left[1], right[1] = right[1], left[1]
     bad = replace(templates, supports={"left": tuple(left), "right": tuple(right)})
-    findings = calibrated(bad, scans).findings
-    assert [(f.supports, f.kind) for f in findings] == [(("b",), "left_right")]
+    issues = calibrated(bad, scans).issues
+    assert [(f.supports, f.kind) for f in issues] == [(("b",), "left_right")]
 
 
 def test_a_structure_of_one_support_is_expected_to_do_as_the_others(
@@ -105,8 +105,8 @@ def test_a_structure_of_one_support_is_expected_to_do_as_the_others(
 def test_one_support_gets_the_stated_defaults(templates: TemplateSet, scans: dict[str, Embedding]) -> None:
     lone = replace(templates, supports={"left": templates.supports["left"][:1]}, values={"left": 1})
     known = calibrated(lone, scans)
-    assert known.findings == ()
-    assert known.misfit == {}
+    assert known.issues == ()
+    assert known.outlier_scores == {}
     assert known.calibration["left"] == uncalibrated()
 
 
@@ -166,15 +166,15 @@ def test_marks_that_agree_exactly_still_get_a_margin() -> None:
 
 
 def test_calibration_is_kept_in_the_file(known: TemplateSet, tmp_path: Path) -> None:
-    finding = Finding(("a",), ("left",), "shifted", 1.5, shift_mm=(1.0, 2.0, 30.0))
-    kept = replace(known, findings=(finding,))
+    issue = TemplateIssue(("a",), ("left",), "shifted", 1.5, shift_mm=(1.0, 2.0, 30.0))
+    kept = replace(known, issues=(issue,))
     kept.save(tmp_path / "t.medlsam")
     again = TemplateSet.load(tmp_path / "t.medlsam")
     assert again.calibration == kept.calibration
-    assert again.misfit == kept.misfit
-    assert again.findings == (finding,)
-    assert again.select(["right"]).findings == ()
-    assert again.without("b").misfit == {}
+    assert again.outlier_scores == kept.outlier_scores
+    assert again.issues == (issue,)
+    assert again.select(["right"]).issues == ()
+    assert again.without("b").outlier_scores == {}
 
 
 @pytest.mark.realdata
@@ -186,10 +186,10 @@ def test_swapped_parotids_of_a_real_scan_are_named(real_ct: Path) -> None:
     assert labels is not None
     swapped = labels.array.copy()
     swapped[labels.array == right], swapped[labels.array == left] = left, right
-    supports[1] = replace(supports[1], labels=Volume(swapped, labels.grid))
+    supports[1] = replace(supports[1], labels=LabelMap(swapped, labels.grid))
     localizer = load_localizer(device="cpu")
     templates = build_templates(
         localizer, supports, names, organs=["RightParotid", "LeftParotid", "Brainstem"]
     )
-    assert [(f.supports, f.kind) for f in templates.findings] == [((supports[1].name,), "left_right")]
+    assert [(f.supports, f.kind) for f in templates.issues] == [((supports[1].name,), "left_right")]
     assert templates.calibration["Brainstem"].n == 3

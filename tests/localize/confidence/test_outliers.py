@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medlsam.localize.confidence.outliers import CrossTable, diagnose
-from medlsam.localize.templates.issues import Finding
+from medlsam.localize.templates.issues import TemplateIssue
 
 ORGANS = ("Brainstem", "Cord", "RightParotid", "LeftParotid", "Larynx", "Mandible")
 #: Centre and size, LPS mm, like those of a head.
@@ -67,68 +67,68 @@ def flipped(table: CrossTable, support: int, axis: int, rng: np.random.Generator
     return replace(table, own=own, found=found)
 
 
-def only(table: CrossTable) -> Finding:
-    findings = diagnose(table).findings
-    assert len(findings) == 1, [f.message for f in findings]
-    return findings[0]
+def only(table: CrossTable) -> TemplateIssue:
+    issues = diagnose(table).issues
+    assert len(issues) == 1, [f.message for f in issues]
+    return issues[0]
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_good_sets_raise_no_alarm(count: int) -> None:
     for seed in range(20):
         result = diagnose(people(count, seed))
-        assert result.findings == ()
-        assert np.nanmax(result.misfit) < 1
+        assert result.issues == ()
+        assert np.nanmax(result.scores) < 1
 
 
 @pytest.mark.parametrize("count", [3, 5])
 @pytest.mark.parametrize("bad", [0, 2])
 def test_left_and_right_swapped(count: int, bad: int) -> None:
     swap = {"LeftParotid": "RightParotid", "RightParotid": "LeftParotid"}
-    finding = only(relabel(people(count), bad, swap))
-    assert (finding.supports, finding.kind) == ((SUPPORTS[bad],), "left_right")
-    assert set(finding.organs) == set(swap)
-    assert SUPPORTS[bad] in finding.message
-    assert "swapped" in finding.message
+    issue = only(relabel(people(count), bad, swap))
+    assert (issue.supports, issue.kind) == ((SUPPORTS[bad],), "left_right")
+    assert set(issue.organs) == set(swap)
+    assert SUPPORTS[bad] in issue.message
+    assert "swapped" in issue.message
 
 
 @pytest.mark.parametrize("count", [3, 5])
 def test_two_labels_exchanged(count: int) -> None:
-    finding = only(relabel(people(count), 1, {"Larynx": "Brainstem", "Brainstem": "Larynx"}))
-    assert (finding.supports, finding.kind) == (("p2",), "exchanged")
-    assert set(finding.organs) == {"Larynx", "Brainstem"}
+    issue = only(relabel(people(count), 1, {"Larynx": "Brainstem", "Brainstem": "Larynx"}))
+    assert (issue.supports, issue.kind) == (("p2",), "exchanged")
+    assert set(issue.organs) == {"Larynx", "Brainstem"}
 
 
 @pytest.mark.parametrize("count", [3, 5])
 def test_another_organ_is_named(count: int) -> None:
-    finding = only(relabel(people(count), 2, {"Larynx": "Mandible"}))
-    assert (finding.supports, finding.kind, finding.organs) == (("p3",), "another_organ", ("Larynx",))
-    assert finding.looks_like == "Mandible"
-    assert "Mandible" in finding.message
+    issue = only(relabel(people(count), 2, {"Larynx": "Mandible"}))
+    assert (issue.supports, issue.kind, issue.organs) == (("p3",), "another_organ", ("Larynx",))
+    assert issue.looks_like == "Mandible"
+    assert "Mandible" in issue.message
 
 
 def test_one_structure_shifted() -> None:
-    finding = only(shifted(people(), 3, ("RightParotid",), (0.0, 5.0, 30.0)))
-    assert (finding.supports, finding.kind, finding.organs) == (("p4",), "shifted", ("RightParotid",))
-    assert finding.shift_mm is not None
-    assert np.allclose(finding.shift_mm, (0, 5, 30), atol=6)
-    assert "towards the head" in finding.message
+    issue = only(shifted(people(), 3, ("RightParotid",), (0.0, 5.0, 30.0)))
+    assert (issue.supports, issue.kind, issue.organs) == (("p4",), "shifted", ("RightParotid",))
+    assert issue.shift_mm is not None
+    assert np.allclose(issue.shift_mm, (0, 5, 30), atol=6)
+    assert "towards the head" in issue.message
 
 
 def test_all_labels_shifted_a_little() -> None:
     """What no single structure shows, all of them together do."""
     table = shifted(people(noise=1.0), 0, ORGANS, (0.0, 0.0, 12.0))
-    assert np.nanmax(diagnose(table).misfit[:, 0]) < 1
-    finding = only(table)
-    assert (finding.supports, finding.kind, finding.organs) == (("p1",), "shifted", ORGANS)
-    assert finding.shift_mm is not None
-    assert np.allclose(finding.shift_mm, (0, 0, 12), atol=3)
+    assert np.nanmax(diagnose(table).scores[:, 0]) < 1
+    issue = only(table)
+    assert (issue.supports, issue.kind, issue.organs) == (("p1",), "shifted", ORGANS)
+    assert issue.shift_mm is not None
+    assert np.allclose(issue.shift_mm, (0, 0, 12), atol=3)
 
 
 @pytest.mark.parametrize(("axis", "name"), [(1, "y"), (2, "z")])
 def test_a_flipped_scan(axis: int, name: str) -> None:
-    finding = only(flipped(people(seed=4), 1, axis, np.random.default_rng(5)))
-    assert (finding.supports, finding.kind, finding.axis) == (("p2",), "flipped", name)
+    issue = only(flipped(people(seed=4), 1, axis, np.random.default_rng(5)))
+    assert (issue.supports, issue.kind, issue.axis) == (("p2",), "flipped", name)
 
 
 def test_marks_of_nothing_known() -> None:
@@ -136,15 +136,15 @@ def test_marks_of_nothing_known() -> None:
     rng = np.random.default_rng(3)
     table.own[4, 2] = faces("Larynx") + np.repeat([150.0, 120, 90], 2)
     table.found[4, 2] += np.repeat(rng.normal(0, 60, (5, 3)), 2, axis=-1)
-    finding = only(table)
-    assert (finding.supports, finding.organs) == (("p3",), ("Larynx",))
-    assert finding.kind in ("unlike", "shifted")
+    issue = only(table)
+    assert (issue.supports, issue.organs) == (("p3",), ("Larynx",))
+    assert issue.kind in ("unlike", "shifted")
 
 
 def test_with_two_supports_both_are_named() -> None:
-    finding = only(relabel(people(2), 1, {"Larynx": "Mandible"}))
-    assert finding.supports == ("p1", "p2")
-    assert "cannot be said" in finding.message
+    issue = only(relabel(people(2), 1, {"Larynx": "Mandible"}))
+    assert issue.supports == ("p1", "p2")
+    assert "cannot be said" in issue.message
 
 
 def test_supports_may_lack_structures() -> None:
@@ -154,14 +154,14 @@ def test_supports_may_lack_structures() -> None:
         own[organ, support] = found[organ, support] = np.nan
     own[0, 1:] = found[0, 1:] = np.nan  # nobody has it now
     result = diagnose(replace(table, own=own, found=found))
-    assert [f.supports for f in result.findings] == [("p2",)]
-    assert np.isnan(result.misfit[0]).all()
+    assert [f.supports for f in result.issues] == [("p2",)]
+    assert np.isnan(result.scores[0]).all()
 
 
 def test_one_support_says_nothing() -> None:
     result = diagnose(people(1))
-    assert result.findings == ()
-    assert np.isnan(result.misfit).all()
+    assert result.issues == ()
+    assert np.isnan(result.scores).all()
 
 
 def test_ends_that_are_a_matter_of_taste_raise_no_alarm() -> None:
@@ -169,7 +169,7 @@ def test_ends_that_are_a_matter_of_taste_raise_no_alarm() -> None:
     own, found = table.own.copy(), table.found.copy()
     own[1, 2, 4] -= 60  # one support's cord goes on further down
     found[1, 2, :, 4] -= 60
-    assert diagnose(replace(table, own=own, found=found)).findings == ()
+    assert diagnose(replace(table, own=own, found=found)).issues == ()
 
 
 @settings(max_examples=15, deadline=None)
@@ -182,35 +182,35 @@ def test_the_order_of_supports_does_not_matter(order: list[int], seed: int) -> N
         table.own[:, order],
         table.found[:, order][:, :, order],
     )
-    assert np.allclose(diagnose(turned).misfit, diagnose(table).misfit[:, order])
-    assert {f.supports for f in diagnose(turned).findings} == {f.supports for f in diagnose(table).findings}
+    assert np.allclose(diagnose(turned).scores, diagnose(table).scores[:, order])
+    assert {f.supports for f in diagnose(turned).issues} == {f.supports for f in diagnose(table).issues}
 
 
 @pytest.mark.parametrize(
-    "finding",
+    "issue",
     [
-        Finding(("a",), ("liver",), "another_organ", 3.0, looks_like="spleen"),
-        Finding(("a", "b"), ("liver",), "shifted", 1.5, shift_mm=(1.0, -20.0, 3.0)),
-        Finding(("a",), ("liver", "spleen"), "flipped", 9.0, axis="z"),
-        Finding(("a",), ("liver", "spleen"), "flipped", 9.0),
-        Finding(("a",), ("liver",), "unlike", 1.0),
-        Finding(("a",), ("liver", "spleen"), "exchanged", 2.0),
-        Finding(("a",), ("liver", "spleen"), "left_right", 2.0),
+        TemplateIssue(("a",), ("liver",), "another_organ", 3.0, looks_like="spleen"),
+        TemplateIssue(("a", "b"), ("liver",), "shifted", 1.5, shift_mm=(1.0, -20.0, 3.0)),
+        TemplateIssue(("a",), ("liver", "spleen"), "flipped", 9.0, axis="z"),
+        TemplateIssue(("a",), ("liver", "spleen"), "flipped", 9.0),
+        TemplateIssue(("a",), ("liver",), "unlike", 1.0),
+        TemplateIssue(("a",), ("liver", "spleen"), "exchanged", 2.0),
+        TemplateIssue(("a",), ("liver", "spleen"), "left_right", 2.0),
     ],
 )
-def test_findings_are_kept_and_told(finding: Finding) -> None:
-    assert Finding.from_dict(finding.to_dict()) == finding
-    assert "a" in finding.message
-    assert "liver" in finding.message
-    assert "None" not in finding.message
+def test_issues_are_stored_and_put_in_words(issue: TemplateIssue) -> None:
+    assert TemplateIssue.from_dict(issue.to_dict()) == issue
+    assert "a" in issue.message
+    assert "liver" in issue.message
+    assert "None" not in issue.message
 
 
 def test_a_shift_is_told_in_words() -> None:
-    message = Finding(("a",), ("liver",), "shifted", 1.5, shift_mm=(1.0, -20.0, 9.0)).message
+    message = TemplateIssue(("a",), ("liver",), "shifted", 1.5, shift_mm=(1.0, -20.0, 9.0)).message
     assert "20 mm towards the front and 9 mm towards the head" in message
 
 
 def test_unknown_kinds_are_refused() -> None:
-    entry = Finding(("a",), ("liver",), "unlike", 1.0).to_dict() | {"kind": "odd"}
+    entry = TemplateIssue(("a",), ("liver",), "unlike", 1.0).to_dict() | {"kind": "odd"}
     with pytest.raises(ValueError, match="odd"):
-        Finding.from_dict(entry)
+        TemplateIssue.from_dict(entry)

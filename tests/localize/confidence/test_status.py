@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from medlsam.geometry import Box
-from medlsam.localize.confidence.evidence import Evidence, share_in_view, weigh
+from medlsam.localize.confidence.evidence import Evidence, collect_evidence, share_in_view
 from medlsam.localize.confidence.status import (
     StatusModel,
-    judge,
-    signs,
+    classify,
+    features,
     status_model,
     uncalibrated,
 )
@@ -64,7 +64,7 @@ MODEL = StatusModel(
 
 
 def test_as_usual_is_found_with_the_usual_overlap() -> None:
-    verdict = judge(GOOD, BOX, CALIBRATION, MODEL)
+    verdict = classify(GOOD, BOX, CALIBRATION, MODEL)
     assert verdict.status == "found"
     assert verdict.margin_mm == (5, 6, 7, 8, 9, 10)
     assert verdict.expected_error_mm == 3.0
@@ -73,15 +73,15 @@ def test_as_usual_is_found_with_the_usual_overlap() -> None:
 
 
 def test_nothing_alike_is_missing_or_out_of_view() -> None:
-    assert judge(NOTHING, BOX, CALIBRATION, MODEL).status == "missing"
-    assert judge(replace(NOTHING, votes_in_view=0.3), BOX, CALIBRATION, MODEL).status == "out_of_view"
-    assert judge(replace(NOTHING, in_view=0.4), BOX, CALIBRATION, MODEL).status == "out_of_view"
-    assert judge(replace(GOOD, in_view=0.1), BOX, CALIBRATION, MODEL).status == "out_of_view"
+    assert classify(NOTHING, BOX, CALIBRATION, MODEL).status == "missing"
+    assert classify(replace(NOTHING, votes_in_view=0.3), BOX, CALIBRATION, MODEL).status == "out_of_view"
+    assert classify(replace(NOTHING, in_view=0.4), BOX, CALIBRATION, MODEL).status == "out_of_view"
+    assert classify(replace(GOOD, in_view=0.1), BOX, CALIBRATION, MODEL).status == "out_of_view"
 
 
 def test_half_way_is_uncertain_and_so_is_a_box_beyond_the_edge() -> None:
-    assert judge(replace(GOOD, likeness=0.3), BOX, CALIBRATION, MODEL).status == "uncertain"
-    assert judge(replace(GOOD, edge_mm=-3.0), BOX, CALIBRATION, MODEL).status == "uncertain"
+    assert classify(replace(GOOD, likeness=0.3), BOX, CALIBRATION, MODEL).status == "uncertain"
+    assert classify(replace(GOOD, edge_mm=-3.0), BOX, CALIBRATION, MODEL).status == "uncertain"
 
 
 @pytest.mark.parametrize("model", [MODEL, None], ids=["own", "shipped"])
@@ -92,36 +92,36 @@ def test_confidence_lies_between_0_and_1_and_falls_with_the_evidence(model: Stat
         replace(GOOD, similarity=0.5, likeness=0.5, match_mm=20.0),
         NOTHING,
     ]
-    values = [judge(step, BOX, CALIBRATION, model).confidence for step in steps]
+    values = [classify(step, BOX, CALIBRATION, model).confidence for step in steps]
     assert values == sorted(values, reverse=True)
     assert 0 <= values[-1] < values[0] <= 1
 
 
 def test_a_structure_that_is_hard_to_locate_gets_less_confidence() -> None:
     hard = replace(CALIBRATION, iou=0.3)
-    assert judge(GOOD, BOX, hard).confidence < judge(GOOD, BOX, CALIBRATION).confidence
+    assert classify(GOOD, BOX, hard).confidence < classify(GOOD, BOX, CALIBRATION).confidence
 
 
 def test_signs_are_zero_where_all_is_as_usual_and_good_is_more() -> None:
-    found = signs(judge(GOOD, BOX, CALIBRATION, MODEL).details)
+    found = features(classify(GOOD, BOX, CALIBRATION, MODEL).details)
     for name in ("similarity", "likeness", "surface", "contrast", "match", "position", "fit", "disagreement"):
         assert found[name] == pytest.approx(0)
-    worse = signs(judge(NOTHING, BOX, CALIBRATION, MODEL).details)
+    worse = features(classify(NOTHING, BOX, CALIBRATION, MODEL).details)
     assert all(worse[name] < 0 for name in ("similarity", "likeness", "surface", "match", "position", "fit"))
 
 
 def test_what_has_no_value_counts_as_usual() -> None:
     """One support has no disagreement, extreme points alone no surface; an old file may lack a number."""
     bare = replace(GOOD, surface=None, contrast=None, disagreement_mm=None, fit_mm=None)
-    verdict = judge(bare, BOX, replace(CALIBRATION, usual={"similarity": 0.7}), MODEL)
-    found = signs(verdict.details)
+    verdict = classify(bare, BOX, replace(CALIBRATION, usual={"similarity": 0.7}), MODEL)
+    found = features(verdict.details)
     assert found["surface"] == found["disagreement"] == found["likeness"] == 0
     assert "surface" not in verdict.details
     assert verdict.status == "found"
 
 
 def test_every_number_behind_the_verdict_is_told() -> None:
-    details = judge(GOOD, BOX, CALIBRATION, MODEL).details
+    details = classify(GOOD, BOX, CALIBRATION, MODEL).details
     assert set(GOOD.to_dict()) < set(details)
     assert {f"usual_{name}" for name in USUAL} < set(details)
     assert details["edge_length_mm"] == pytest.approx(40)
@@ -129,7 +129,7 @@ def test_every_number_behind_the_verdict_is_told() -> None:
 
 
 def test_without_calibration_the_stated_defaults_hold() -> None:
-    verdict = judge(GOOD, BOX, None)
+    verdict = classify(GOOD, BOX, None)
     assert verdict.expected_error_mm is None
     assert verdict.margin_mm == (status_model().margin_mm,) * 6
     assert uncalibrated().n == 0
@@ -139,7 +139,7 @@ def test_without_calibration_the_stated_defaults_hold() -> None:
 def test_shipped_constants_make_sense() -> None:
     model = status_model()
     assert 0 < model.missing_below < model.uncertain_below < 1
-    known = set(signs(judge(GOOD, BOX, CALIBRATION).details)) | {"bias"}
+    known = set(features(classify(GOOD, BOX, CALIBRATION).details)) | {"bias"}
     assert set(model.presence) <= known
     assert set(model.overlap) <= known
     # More evidence never speaks against a structure, or a better answer would be called missing.
@@ -154,22 +154,22 @@ def test_share_in_view() -> None:
 
 def test_evidence_of_an_answer_in_a_scan_and_beside_it() -> None:
     """At the true place everything fits; at another place of the same scan nothing does."""
-    from medlsam.localize.search.candidate import Answer
+    from medlsam.localize.search.candidate import Candidate
     from tests.localize.test_locate import ORGANS, support
     from tests.support.fake_embedding import fake_embedding
 
     scan = fake_embedding()
     one = support("a", ORGANS["left"], scan)
     points = one.points[None].astype(float)
-    there = Answer(points, points[:, :33], 0.99, 5.0, 1.0)
-    right = weigh(scan, [one], there, there.box)
+    there = Candidate(points, points[:, :33], 0.99, 5.0, 1.0)
+    right = collect_evidence(scan, [one], there, there.box)
     assert right.likeness > 0.98
     assert right.match_mm < 3
     assert right.position_mm < 1
     assert right.disagreement_mm is None
     assert right.in_view == right.votes_in_view == 1.0
-    beside = Answer(points + np.array([0.0, 70.0, 0.0]), points[:, :33], 0.6, 5.0, 1.0)
-    wrong = weigh(scan, [one], beside, beside.box)
+    beside = Candidate(points + np.array([0.0, 70.0, 0.0]), points[:, :33], 0.6, 5.0, 1.0)
+    wrong = collect_evidence(scan, [one], beside, beside.box)
     assert wrong.likeness < right.likeness - 0.3
     assert wrong.match_mm > 10
     assert wrong.position_mm == pytest.approx(70, abs=10)

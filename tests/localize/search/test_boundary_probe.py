@@ -70,7 +70,7 @@ def test_the_probe_sees_a_larger_structure_than_the_box(supports: list[OrganSupp
     query = Ball((3, 3, 3), 38.0)
     probe = fit_probe(supports)
     assert probe is not None
-    found = probe.look(query, query.box.expand(-6.0)).faces  # type: ignore[arg-type]
+    found = probe.apply(query, query.box.expand(-6.0)).faces  # type: ignore[arg-type]
     assert np.abs(found - query.box.faces).max() < 4.0  # a step of the lattice
 
 
@@ -78,7 +78,7 @@ def test_it_sees_farther_where_it_is_asked_to(supports: list[OrganSupport]) -> N
     query = Ball((0, 0, 0), 60.0)
     probe = fit_probe(supports)
     assert probe is not None
-    near, far = (probe.look(query, query.box.expand(-30.0), growth) for growth in (20.0, 40.0))  # type: ignore[arg-type]
+    near, far = (probe.apply(query, query.box.expand(-30.0), growth) for growth in (20.0, 40.0))  # type: ignore[arg-type]
     assert (np.abs(far.faces - query.box.faces) < np.abs(near.faces - query.box.faces)).all()
 
 
@@ -87,8 +87,8 @@ def test_contrast_tells_a_structure_from_none(supports: list[OrganSupport]) -> N
     assert probe is not None
     box, shape = Ball((0, 0, 0), 30.0).box, np.zeros((32, 32, 32), np.float32)
     shape[8:24, 8:24, 8:24] = 1
-    there = probe.look(Ball((0, 0, 0), 30.0), box).contrast(shape)  # type: ignore[arg-type]
-    absent = probe.look(Ball((500, 500, 500), 30.0), box).contrast(shape)  # type: ignore[arg-type]
+    there = probe.apply(Ball((0, 0, 0), 30.0), box).contrast(shape)  # type: ignore[arg-type]
+    absent = probe.apply(Ball((500, 500, 500), 30.0), box).contrast(shape)  # type: ignore[arg-type]
     assert there > 1.5 * absent  # the place in the box alone tells something, too
 
 
@@ -106,7 +106,7 @@ def test_where_nothing_looks_like_the_structure_the_box_stays(supports: list[Org
     box = Ball((0, 0, 0), 30.0).box
     probe = fit_probe(supports)
     assert probe is not None
-    assert np.array_equal(probe.look(query, box).faces, box.faces)  # type: ignore[arg-type]
+    assert np.array_equal(probe.apply(query, box).faces, box.faces)  # type: ignore[arg-type]
 
 
 def test_supports_without_masks_or_with_long_features_have_no_probe() -> None:

@@ -9,13 +9,13 @@ import pytest
 
 from medlsam.localize.search.boundary_probe import Probe, fit_probe
 from medlsam.localize.search.probe_trust import (
-    REACHES,
+    TRUSTS,
     along_axes,
-    choose,
-    follow,
+    apply_probe,
     moved_faces,
+    recommend_trust,
 )
-from medlsam.localize.templates.template_set import DEFAULT_REACH
+from medlsam.localize.templates.template_set import DEFAULT_TRUST
 from tests.localize.search.test_boundary_probe import Ball, support
 
 
@@ -29,7 +29,7 @@ def probe() -> Probe:
 def test_faces_follow_by_a_few_millimetres_at_most(probe: Probe) -> None:
     query = Ball((0, 0, 0), 44.0)
     box = query.box.expand(-19.0)
-    moved = moved_faces(query, probe, probe.look(query, box), "gentle")  # type: ignore[arg-type]
+    moved = moved_faces(query, probe, probe.apply(query, box), "gentle")  # type: ignore[arg-type]
     assert np.allclose(np.abs(moved - box.faces), 6.0)
     assert (np.abs(moved - query.box.faces) < np.abs(box.faces - query.box.faces)).all()
 
@@ -37,10 +37,10 @@ def test_faces_follow_by_a_few_millimetres_at_most(probe: Probe) -> None:
 def test_a_strong_reach_goes_farther_and_none_stays(probe: Probe) -> None:
     query = Ball((0, 0, 0), 80.0)
     box = query.box.expand(-25.0)
-    first = probe.look(query, box)  # type: ignore[arg-type]
+    first = probe.apply(query, box)  # type: ignore[arg-type]
     error = {
-        reach: np.abs(moved_faces(query, probe, first, reach) - query.box.faces).max()  # type: ignore[arg-type]
-        for reach in REACHES
+        trust: np.abs(moved_faces(query, probe, first, trust) - query.box.faces).max()  # type: ignore[arg-type]
+        for trust in TRUSTS
     }
     assert error["none"] == pytest.approx(25.0)
     assert error["strong"] < error["gentle"] < error["none"]
@@ -49,9 +49,9 @@ def test_a_strong_reach_goes_farther_and_none_stays(probe: Probe) -> None:
 def test_faces_stay_where_no_support_has_a_mask() -> None:
     query, none = Ball((0, 0, 0), 44.0), np.zeros(0, np.float32)
     bare = replace(support(query), probe_gram=none, probe_target=none)
-    faces, contrast = follow(query, [bare], query.box, REACHES)  # type: ignore[arg-type]
+    faces, contrast = apply_probe(query, [bare], query.box, TRUSTS)  # type: ignore[arg-type]
     assert contrast is None
-    assert all(np.array_equal(faces[reach], query.box.faces) for reach in REACHES)
+    assert all(np.array_equal(faces[trust], query.box.faces) for trust in TRUSTS)
 
 
 def test_each_reach_that_is_asked_is_followed(probe: Probe) -> None:
@@ -59,34 +59,34 @@ def test_each_reach_that_is_asked_is_followed(probe: Probe) -> None:
     shape[8:24, 8:24, 8:24] = 255
     marked = [replace(support(Ball((0, 0, 0), 30.0)), shape=shape), support(Ball((6, -6, 3), 36.0))]
     box = query.box.expand(-19.0)
-    faces, contrast = follow(query, marked, box, ("gentle", "none", "gentle"))  # type: ignore[arg-type]
+    faces, contrast = apply_probe(query, marked, box, ("gentle", "none", "gentle"))  # type: ignore[arg-type]
     assert set(faces) == {"gentle", "none"}
-    first = probe.look(query, box)  # type: ignore[arg-type]
+    first = probe.apply(query, box)  # type: ignore[arg-type]
     assert np.allclose(faces["gentle"], moved_faces(query, probe, first, "gentle"))  # type: ignore[arg-type]
     assert contrast is not None
     assert contrast > 0
 
 
 def test_every_axis_has_its_own_reach() -> None:
-    faces = {reach: np.arange(6.0) + 10 * i for i, reach in enumerate(REACHES)}
+    faces = {trust: np.arange(6.0) + 10 * i for i, trust in enumerate(TRUSTS)}
     assert along_axes(faces, ("none", "gentle", "strong")).tolist() == [0, 1, 12, 13, 24, 25]
 
 
 def test_the_reach_that_the_left_out_recommend_is_chosen() -> None:
     rng = np.random.default_rng(0)
-    errors = {reach: rng.normal(0, 1, (5, 6)) for reach in REACHES}
+    errors = {trust: rng.normal(0, 1, (5, 6)) for trust in TRUSTS}
     errors["none"][:, :2] += 12
     errors["gentle"][:, :2] += 8
     errors["gentle"][:, 4:] += 6
     errors["strong"][:, 4:] += 12
-    x, _, z = choose(errors)
+    x, _, z = recommend_trust(errors)
     assert (x, z) == ("strong", "none")
 
 
 def test_without_a_difference_the_cautious_reach_is_taken() -> None:
     same = np.random.default_rng(0).normal(0, 3, (5, 6))
-    assert choose(dict.fromkeys(REACHES, same)) == ("gentle", "gentle", "none")
+    assert recommend_trust(dict.fromkeys(TRUSTS, same)) == ("gentle", "gentle", "none")
 
 
 def test_without_trials_the_default_holds() -> None:
-    assert choose(dict.fromkeys(REACHES, np.zeros((0, 6)))) == DEFAULT_REACH
+    assert recommend_trust(dict.fromkeys(TRUSTS, np.zeros((0, 6)))) == DEFAULT_TRUST

@@ -25,27 +25,15 @@ from medlsam.segment.load import load_segmenter
 from medlsam.segment.registry import SEGMENTERS
 from medlsam.segment.sam.model import SamSlices, build_network
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from tests.support.tuning_data import (
-    crop_tuner,
     quiet,
     scan,
-    slice_tuner,
     small_sam,
     write_cases,
 )
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def tiny() -> CropTuner:
-    return crop_tuner()
-
-
-@pytest.fixture
-def sam() -> SliceTuner:
-    return slice_tuner()
 
 
 # training
@@ -156,7 +144,7 @@ class Perfect:
     def __init__(self, own: LabelledScan, drop: int | None = None) -> None:
         self.own, self.drop = own, drop
 
-    def segment(self, volume: Volume, prompts: Any, stopwatch: Any = None) -> dict[str, MaskBlock]:
+    def segment(self, volume: Image, prompts: Any, stopwatch: Any = None) -> dict[str, MaskBlock]:
         probability = (self.own.labels.array == 1).astype(np.float32)
         if self.drop is not None:
             probability[self.drop] = 0

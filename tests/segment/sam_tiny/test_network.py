@@ -15,12 +15,6 @@ from medlsam.segment.sam_tiny.crops import CropFrame, CropItem, empty_block, fra
 from medlsam.segment.sam_tiny.network import TinySam
 from tests.support.tiny_data import SMALL
 
-
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(5)
-
-
 # crops
 
 

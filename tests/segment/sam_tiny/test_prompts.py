@@ -18,7 +18,7 @@ from medlsam.segment.sam_tiny.network import TinySam
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 from medlsam.segment.sam_tiny.train import start_weights
 from medlsam.segment.sam_tiny.train_boxes import SamplingConfig, located_errors, move_box
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from medlsam.weights.store import save_weights
 from tests.support.paths import ROOT
 from tests.support.tiny_data import SMALL
@@ -124,7 +124,7 @@ def test_what_prompts_say_reaches_the_network_in_crop_pixels(
     net: TinySam, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     segmenter = TinySegmenter(net)
-    scan = Volume(np.zeros((4, 60, 60), np.int16), Grid((4, 60, 60), (2.0, 2.0, 3.0)))
+    scan = Image(np.zeros((4, 60, 60), np.int16), Grid((4, 60, 60), (2.0, 2.0, 3.0)))
     plain = SlicePrompt(1, (20.0, 20.0, 40.0, 30.0))
     asked = [plain, replace(plain, point_xy=(25.0, 25.0)), replace(plain, error_mm=0.0)]
     given: dict[str, torch.Tensor | None] = {}
@@ -153,7 +153,7 @@ def test_what_prompts_say_reaches_the_network_in_crop_pixels(
 
 
 def test_exact_boxes_are_not_moved(net: TinySam, monkeypatch: pytest.MonkeyPatch) -> None:
-    scan = Volume(np.zeros((4, 60, 60), np.int16), Grid((4, 60, 60), (2.0, 2.0, 3.0)))
+    scan = Image(np.zeros((4, 60, 60), np.int16), Grid((4, 60, 60), (2.0, 2.0, 3.0)))
     segmenter = TinySegmenter(net)
     real, passes = segmenter.quick.encode, list[torch.Tensor]()
 

@@ -25,11 +25,6 @@ from medlsam.segment.sam_tiny.train_samples import SampleSource
 from tests.support.tiny_data import SMALL, ellipsoid
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(5)
-
-
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pool of two ellipsoids, one held out."""
