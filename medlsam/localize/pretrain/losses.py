@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor
 
-from medlsam.localize.network.relative_distance import predicted_offset
+from medlsam.localize.network.encoder import predicted_offset
 from medlsam.training.losses import valid_mean
 
 #: Offsets are divided by this before the loss, so that its bend (smooth L1 at 1) lies at 100 mm.

@@ -19,8 +19,8 @@ from medlsam.localize.network.encoder import (
     EncoderConfig,
     EncoderOutput,
     fast_layout,
+    predicted_offset,
 )
-from medlsam.localize.network.relative_distance import predicted_offset
 from medlsam.localize.network.sampling import sample_map
 from medlsam.localize.pretrain.datamodule import PretrainDataModule
 from medlsam.localize.pretrain.losses import (

@@ -16,7 +16,7 @@ from medlsam.io.checks import check_same_grid
 from medlsam.io.label_names import read_case_list, read_json
 from medlsam.io.labelled_scans import TemplateCase, find_templates, read_template_labels
 from medlsam.io.read import read_image
-from medlsam.options import near
+from medlsam.option_fields import near
 from medlsam.runtime.atomic_files import sha256_of
 from medlsam.volume import Image, LabelMap, to_canonical
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from medlsam.localize.network.relative_distance import predicted_offset
+from medlsam.localize.network.encoder import predicted_offset
 from medlsam.localize.pretrain.losses import (
     mss_loss,
     rdr_loss,

@@ -36,7 +36,7 @@ from tests.support.pretrain_data import write_config, write_scans
 
 OPTIONS = ViewOptions(shape_zyx=(16, 16, 16), points=8, negatives=8, shift_mm=16.0)
 NAMES = ("points", "places", "valid", "negatives", "negative_places")
-DOCUMENT = ROOT / "docs" / "pretraining_at_scale.md"
+DOCUMENT = ROOT / "docs" / "how-to" / "pretraining-at-scale.md"
 
 
 @pytest.fixture
