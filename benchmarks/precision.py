@@ -78,7 +78,10 @@ def main() -> None:
     root = arguments.ct / arguments.data
     models: dict[str, MedLSAM] = {
         precision: medlsam.load(
-            arguments.localizer, arguments.segmenter, arguments.device, precision=precision
+            localizer=arguments.localizer,
+            segmenter=arguments.segmenter,
+            device=arguments.device,
+            precision=precision,
         )
         for precision in ("float32", "bfloat16")
     }

@@ -41,7 +41,7 @@ from medlsam.localize.medlam.network import PublishedNetwork
 from medlsam.localize.network.embedding import encoder_grid
 from medlsam.localize.network.encoder import Encoder, normalise_hu
 from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
-from medlsam.options import SEARCHES
+from medlsam.options import SEARCHES, LocateOptions
 from medlsam.phantoms import phantom
 from medlsam.volume import Image, resample
 
@@ -50,7 +50,6 @@ HEIGHTS = (180.0, 670.0)
 #: The paper's schedule: starts, and cubes around each structure's extreme points.
 STARTS, PER_STRUCTURE = 10, 6
 CUBE = 64
-AIR_HU = -1024.0
 
 
 def searched(localizer: Localizer, scan: Image, templates: TemplateSet, search: str, repeats: int) -> Times:
@@ -73,7 +72,7 @@ def cube_by_cube(localizer: Localizer, scan: Image, structures: int, repeats: in
     for _ in range(repeats):
 
         def prepare() -> Tensor:
-            hu = resample(scan, encoder_grid(scan.grid, config.spacing_mm), fill=AIR_HU).array
+            hu = resample(scan, encoder_grid(scan.grid, config.spacing_mm)).array
             return normalise_hu(
                 torch.from_numpy(np.pad(hu.astype(np.float32), CUBE // 2, mode="edge")), config
             )
@@ -142,7 +141,7 @@ def patch_cost(localizer: Localizer, scan: Image, templates: TemplateSet, search
             again = starts = timed(lambda: embedding.latents(middle + np.zeros((STARTS, 1))))[0]
             cubes = STARTS
         before = count[0]
-        own = timed(lambda: locate(embedding, asked, search=search))[0] - again
+        own = timed(lambda: locate(embedding, asked, LocateOptions(search=search)))[0] - again
         structures = len(asked.organs)
         own_cubes = count[0] - before - (0 if search == "consensus" else STARTS)
     return PatchCost(embed, starts, cubes, own / structures, own_cubes / structures)

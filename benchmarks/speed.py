@@ -41,9 +41,8 @@ from medlsam.localize.locate import locate
 from medlsam.localize.network import embedding as embedding_module
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.measure.metrics import dice
-from medlsam.options import Policy
 from medlsam.phantoms import phantom
-from medlsam.pipeline.prompts import all_asks
+from medlsam.pipeline.prompts import scan_requests
 from medlsam.runtime.device import autocast_dtype
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import assemble
@@ -72,8 +71,8 @@ def make(folder: Path, localizer: str) -> None:
 
 def tiny_ours(job: dict[str, Any]) -> Column:
     """Ours from the file to the written labels; also locates 1 and 30 structures, and keeps what the others need."""
-    folder, column, watch = Path(job["folder"]), Column(), Stopwatch()
-    model = medlsam.load(job["localizer"], job["segmenter"], "cpu")
+    folder, column, stopwatch = Path(job["folder"]), Column(), Stopwatch()
+    model = medlsam.load(localizer=job["localizer"], segmenter=job["segmenter"], device="cpu")
     templates = TemplateSet.load(folder / "t.medlsam")
     network: Any = model.segmenter
     with (
@@ -81,15 +80,16 @@ def tiny_ours(job: dict[str, Any]) -> Column:
         Meter(network.quick, "encode") as encoder,
         Meter(network.quick, "decode") as decoder,
     ):
-        policy = Policy(propagate=job["propagate"])
         scan = folder / "scan.nii.gz"
-        found = model.segment(scan, templates, organs=job["organs"], watch=watch, policy=policy)
-        with watch("write"):
+        found = model.segment(
+            scan, templates, stopwatch=stopwatch, organs=job["organs"], propagate=job["propagate"]
+        )
+        with stopwatch("write"):
             write_volume(found.labels, folder / "ours.nii.gz")
         column.peak = peak_gb()
     for name, meter in (("localizer", localizer), ("encoder", encoder), ("decoder", decoder)):
         column.meter(name, meter)
-    column.seconds = dict(watch.seconds)
+    column.seconds = dict(stopwatch.seconds)
     if job["propagate"]:
         return column
     assert found.image is not None
@@ -109,8 +109,8 @@ def located_prompts(folder: Path) -> tuple[Image, dict[str, Any], Any]:
     with (folder / "found.pkl").open("rb") as file:
         localization, labels = pickle.load(file)
     scan = to_canonical(read_image(folder / "scan.nii.gz"))
-    asks, _ = all_asks(localization, "profile", scan.grid)
-    return scan, {name: ask.prompts for name, ask in asks.items()}, (localization, labels)
+    requests, _ = scan_requests(localization, scan.grid)
+    return scan, {name: own.prompts for name, own in requests.items()}, (localization, labels)
 
 
 def tiny_published(job: dict[str, Any]) -> Column:
@@ -120,7 +120,9 @@ def tiny_published(job: dict[str, Any]) -> Column:
         lambda: published.read_as_published(folder / "scan.nii.gz")
     )
     column.seconds["resample"], hu = seconds_of(lambda: published.resample_as_published(array, spacing))
-    model = medlsam.load(job["localizer"], job["segmenter"], "cpu", precision="float32")
+    model = medlsam.load(
+        localizer=job["localizer"], segmenter=job["segmenter"], device="cpu", precision="float32"
+    )
     network: Any = model.localizer.network
     with Meter(network, "forward") as localizer:
         six = published.cube_seconds(network, hu, published.PER_STRUCTURE, 5)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from medlsam.io.read import read_image
     from medlsam.io.write import write_volume
     from medlsam.localize.templates.template_set import TemplateSet
+    from medlsam.options import InferenceOptions
     from medlsam.phantoms import phantom
     from medlsam.pipeline.model import MedLSAM, load
     from medlsam.results import Localization, Segmentation
@@ -36,6 +37,7 @@ __all__ = [
     "ExtremePoints",
     "Grid",
     "Image",
+    "InferenceOptions",
     "LabelMap",
     "Localization",
     "MedLSAM",
@@ -58,6 +60,7 @@ _HOME = {
     "ExtremePoints": "medlsam.geometry",
     "Grid": "medlsam.geometry",
     "Image": "medlsam.volume.volume",
+    "InferenceOptions": "medlsam.options",
     "LabelMap": "medlsam.volume.volume",
     "Localization": "medlsam.results",
     "MedLSAM": "medlsam.pipeline.model",

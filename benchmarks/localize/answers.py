@@ -64,7 +64,7 @@ def ask(
     organs = [name for name in templates.organs if name in truth]
     if not organs:
         return []
-    found = locate(localizer.embed(volume), templates, organs)
+    found = locate(localizer.embed(volume), templates.select(organs))
     return [
         Answer(
             group, scan, name, truth[name], found[name].status, found[name].confidence, found[name].details

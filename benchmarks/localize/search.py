@@ -25,10 +25,11 @@ from medlsam.io.label_names import read_case_list
 from medlsam.io.read import read_image
 from medlsam.localize.locate import locate
 from medlsam.localize.protocol import ScanEmbedding
-from medlsam.localize.search.consensus import SearchOptions
+from medlsam.localize.search.options import SearchOptions
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.measure.metrics import box_iou, wall_distance
-from medlsam.pipeline.opening import case_generator
+from medlsam.options import LocateOptions
+from medlsam.pipeline.scan import case_generator
 
 SHARED = "../shared/ct/openkbp"
 #: Name to (search, options).
@@ -57,11 +58,15 @@ def score(
     seen: dict[str, ScanEmbedding], templates: TemplateSet, truth: dict[str, dict[str, medlsam.Box]], way: str
 ) -> Scores:
     """Structure to (IoU, wall distance in mm) of every case that has it."""
-    search, options = WAYS[way]
+    search, constants = WAYS[way]
     scores: Scores = defaultdict(list)
     for case, embedding in seen.items():
         found = locate(
-            embedding, templates, search=search, options=options, generator=case_generator(0, case)
+            embedding,
+            templates,
+            LocateOptions(search=search),
+            generator=case_generator(0, case),
+            search_options=constants,
         )
         for organ, box in truth[case].items():
             if organ in found:

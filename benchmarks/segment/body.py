@@ -101,7 +101,9 @@ def main() -> None:
     parser.add_argument("--segmenter", default="sam-tiny", help="a known name or a weights file")
     arguments = parser.parse_args()
     body = arguments.ct / "body"
-    model = medlsam.load(arguments.localizer, arguments.segmenter, arguments.device)
+    model = medlsam.load(
+        localizer=arguments.localizer, segmenter=arguments.segmenter, device=arguments.device
+    )
     found, names = find_supports(body, [*CHEST, ABDOMEN_TEMPLATE, SLAB])
     supports = {support.name: support for support in read_supports(found, names)}
     whole = whole_structures([supports[name] for name in CHEST], names)

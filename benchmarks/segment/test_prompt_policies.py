@@ -8,10 +8,16 @@ import numpy as np
 import pytest
 
 from benchmarks.segment import prompt_policies
-from benchmarks.segment.prompt_policies import AskedOnce, Way, by_organ, gain, score_case, table
+from benchmarks.segment.prompt_policies import (
+    AskedOnce,
+    by_organ,
+    gain,
+    score_case,
+    table,
+)
 from medlsam.evaluation.references import CaseReference
 from medlsam.geometry import Grid
-from medlsam.options import Policy
+from medlsam.options import InferenceOptions
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
@@ -53,9 +59,9 @@ def test_every_policy_is_scored_on_the_same_boxes(monkeypatch: pytest.MonkeyPatc
     place: Any = (slice(4, 9), slice(6, 12), slice(5, 11))
     reference = CaseReference(LabelMap(labels, image.grid), {"block": 1}, {"block": place})
     ways = {
-        "wpl": Way("wpl"),
-        "half": Way("wpl", 0.0, Policy(shrink=0.5, propagate=False)),
-        "all": Way("wpl"),
+        "wpl": InferenceOptions.of(prompts="wpl", propagate=False),
+        "half": InferenceOptions.of(prompts="wpl", margin_mm=0, shrink=0.5, propagate=False),
+        "all": InferenceOptions.of(prompts="wpl", propagate=False),
     }
     figures, seconds = score_case(model, image, located, reference, ways)
     assert figures["wpl"] == figures["all"] == {"block": 1.0}

@@ -44,7 +44,7 @@ def segment_folder(
         templates: from ``model.templates``.
         images: a scan, a folder of scans or series, or the cases themselves.
         output: the folder to write to.
-        options: how; which networks are used is the model's affair.
+        options: how; those of ``load`` where None. Which networks they name does not matter: the model's are used.
         overwrite: do everything again.
         report: write ``report.html``.
         on_progress: called before and after each scan; on a cluster only after.
@@ -62,8 +62,7 @@ def segment_folder(
         WeightsError: the segmenter cannot be loaded.
         WorkerError: a process cannot do this work: it dies, or has other weights or sees other paths.
     """
-    options = options or InferenceOptions()
-    run = Run("segment", model, templates, options, _segment)
+    run = Run("segment", model, templates, model.options_of(options), _segment)
     return run_scans(run, images, output, overwrite, report, on_progress, Spread(jobs, scheduler))
 
 
@@ -83,45 +82,22 @@ def localize_folder(
 
     Arguments, answer and errors are those of ``segment_folder``; no segmenter is loaded.
     """
-    options = options or InferenceOptions()
-    run = Run("localize", model, templates, options, _localize)
+    run = Run("localize", model, templates, model.options_of(options), _localize)
     return run_scans(run, images, output, overwrite, False, on_progress, Spread(jobs, scheduler))
 
 
-def _segment(run: Run, image: Image, case: str, folder: Path, watch: Stopwatch) -> Answer:
-    options = run.options
-    found = run.model.segment(
-        image,
-        run.templates,
-        prompts=options.prompts,
-        search=options.search,
-        organs=options.organs,
-        margin_mm=options.margin_mm,
-        threshold=options.threshold,
-        seed=options.seed,
-        watch=watch,
-        case=case,
-        policy=options.policy,
-    )
-    with watch("statistics"):
+def _segment(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwatch) -> Answer:
+    found = run.model.segment(image, run.templates, run.options, case=case, stopwatch=stopwatch)
+    with stopwatch("statistics"):
         rows = organ_statistics(found, image)
-    with watch("write"):
+    with stopwatch("write"):
         write_volume(found.labels, folder / "segmentation.nii.gz")
         write_json(folder / "localization.json", found.localization.to_dict())
     return Answer(found.warnings, rows)
 
 
-def _localize(run: Run, image: Image, case: str, folder: Path, watch: Stopwatch) -> Answer:
-    options = run.options
-    found = run.model.localize(
-        image,
-        run.templates,
-        search=options.search,
-        organs=options.organs,
-        seed=options.seed,
-        watch=watch,
-        case=case,
-    )
-    with watch("write"):
+def _localize(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwatch) -> Answer:
+    found = run.model.localize(image, run.templates, run.options, case=case, stopwatch=stopwatch)
+    with stopwatch("write"):
         write_json(folder / "localization.json", found.to_dict())
     return Answer()

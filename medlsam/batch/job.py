@@ -15,8 +15,7 @@ from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.options import InferenceOptions
 from medlsam.parallel.attempts import TRIES
 from medlsam.parallel.worker import check_version, here
-from medlsam.pipeline.model import MedLSAM
-from medlsam.pipeline.model_source import ModelSource
+from medlsam.pipeline.model import MedLSAM, load
 from medlsam.runtime.device import limit_threads
 
 
@@ -37,7 +36,7 @@ class Job:
     """
 
     command: Literal["segment", "localize"]
-    model: MedLSAM | ModelSource
+    model: MedLSAM | InferenceOptions
     templates: TemplateSet
     options: InferenceOptions
     work: Work
@@ -91,7 +90,7 @@ class Job:
         check_version(self.version)
         if self.threads is not None:
             limit_threads(self.threads)
-        model = self.model.load() if isinstance(self.model, ModelSource) else self.model
+        model = load(self.model) if isinstance(self.model, InferenceOptions) else self.model
         run = Run(self.command, model, self.templates, self.options, self.work)
         run.load()
         for kind, entry in run.weights().items():

@@ -41,7 +41,8 @@ def run_scans(
         spread: over which processes.
     """
     run.model.check(run.templates)
-    chosen = run.templates if run.options.organs is None else run.templates.select(run.options.organs)
+    wanted = run.options.locate.organs
+    chosen = run.templates if wanted is None else run.templates.select(wanted)
     cases = _cases(images, Path(output))
     description = run.description()
     shared = run.shared(description)

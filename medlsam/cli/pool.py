@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from medlsam.cli.common import SOME_FAILED, AsJson, answers, messages, print_json, told
+from medlsam.cli.common import SOME_FAILED, AsJson, answers, messages, print_json, report_errors
 from medlsam.cli.progress import case_bar
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _MOST_JOBS = 8
 
 
 @app.command()
-@told
+@report_errors
 def build(
     paths: Annotated[
         list[Path],
@@ -106,7 +106,7 @@ def build(
 
 
 @app.command()
-@told
+@report_errors
 def show(folder: PoolFolder, as_json: AsJson = False) -> None:
     """Print what a pool is made of: collections, licences, regions (estimated), bytes."""
     from medlsam.pool import Pool
@@ -153,7 +153,7 @@ def show(folder: PoolFolder, as_json: AsJson = False) -> None:
 
 
 @app.command()
-@told
+@report_errors
 def verify(folder: PoolFolder, as_json: AsJson = False) -> None:
     """Compare the sha256 of every scan with the manifest. Exit code 1: some are damaged or missing."""
     from medlsam.pool import Pool

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medlsam.errors import UsageError
-from medlsam.evaluation.oracles import OracleOptions, score_oracles
+from medlsam.evaluation.oracles import score_oracles
 from medlsam.evaluation.references import References, find_references
 from medlsam.evaluation.reliability import add_reliability
 from medlsam.evaluation.scores import (
@@ -27,7 +27,7 @@ from medlsam.evaluation.searches import (
 from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
 from medlsam.measure.metrics import NSD_TOLERANCE_MM
-from medlsam.options import PROMPTS, SEARCHES, InferenceOptions, Policy, choice
+from medlsam.options import InferenceOptions
 from medlsam.results import Localization, Segmentation
 from medlsam.runtime.atomic_files import write_json, write_text
 from medlsam.runtime.stopwatch import Stopwatch
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from medlsam.localize.protocol import ScanEmbedding
     from medlsam.localize.templates.template_set import TemplateSet
     from medlsam.pipeline.model import MedLSAM
-
-_DEFAULT = InferenceOptions()
 
 
 @dataclass
@@ -59,17 +57,13 @@ def evaluate(
     cases: Iterable[Case],
     labels_dir: str | Path,
     output: str | Path,
+    options: InferenceOptions | None = None,
     *,
-    prompts: str = _DEFAULT.prompts,
-    search: str = _DEFAULT.search,
     names: Mapping[int, str] | None = None,
-    margin_mm: float = _DEFAULT.margin_mm,
-    threshold: float = _DEFAULT.threshold,
-    seed: int = _DEFAULT.seed,
     tolerance_mm: float = NSD_TOLERANCE_MM,
     compare_search: bool = False,
-    policy: Policy = _DEFAULT.policy,
     on_progress: Callable[[int, int, str], None] | None = None,
+    **overrides: Any,
 ) -> dict[str, Any]:
     """Locate and segment labelled cases as if they had no labels, then score them.
 
@@ -88,17 +82,13 @@ def evaluate(
             optional ``cases.json`` in it or one level up (see ``evaluation.references``).
         output: gets ``metrics.json``, ``cases.csv``, and per case ``segmentation.nii.gz`` and
             ``localization.json``.
-        prompts: see ``MedLSAM.segment``.
-        search: see ``MedLSAM.localize``.
+        options: how the scans are located and segmented; those of ``load`` where None.
         names: label value to structure, where no file says so.
-        margin_mm: see ``MedLSAM.segment``.
-        threshold: see ``MedLSAM.segment``.
-        seed: of random starts.
         tolerance_mm: of the NSD.
         compare_search: also locate in the paper's mode, for the block ``random-start``, and with both searches
             before their refinement, for ``coarse_only`` there and beside it (boxes only).
-        policy: see ``MedLSAM.segment``.
         on_progress: called with cases done, cases in all and the case's name after each case.
+        **overrides: single options by name: ``margin_mm=2``.
 
     Returns:
         The content of ``metrics.json``.
@@ -108,24 +98,22 @@ def evaluate(
         TemplateError: templates of another localizer.
         WeightsError: the segmenter cannot be loaded.
     """
-    choice("prompts", prompts, PROMPTS)
-    choice("search", search, SEARCHES)
+    options = model.options_of(options, **overrides)
     model.check(templates)
+    if options.locate.organs is not None:
+        templates = templates.select(options.locate.organs)
     references = find_references(Path(labels_dir), names)
     labelled, unlabelled = _split(cases, references, templates)
-    options = OracleOptions(prompts, margin_mm, threshold, tolerance_mm, policy)
     output, tally = Path(output), _Tally()
     _ = model.segmenter  # loaded now: weights that cannot be read are no failure of forty cases
     for done, case in enumerate(labelled, start=1):
         try:
-            segmentation, embedding, seconds = _segment(model, templates, case, output, options, search, seed)
+            segmentation, embedding, seconds = _segment(model, templates, case, output, options)
             others: Mapping[str, Localization] = {}
             if compare_search:
-                others, more = locate_others(
-                    model, segmentation.localization, templates, embedding, search, seed
-                )
+                others, more = locate_others(model, segmentation.localization, templates, embedding, options)
                 seconds |= more
-            _score(model, case.name, segmentation, others, references, options, tally)
+            _score(model, case.name, segmentation, others, references, options, tolerance_mm, tally)
             tally.seconds.append(seconds)
         except Exception as error:
             # One scan must not stop the others, whatever it trips over; its structures count as missed.
@@ -137,15 +125,7 @@ def evaluate(
     for scores in (tally.scores, *tally.others.values()):
         scores.sort(key=lambda score: (score.case, order[score.organ]))
     metrics = _metrics(tally, len(labelled), unlabelled, compare_search, templates.organs)
-    metrics["options"] = {
-        "prompts": prompts,
-        "search": search,
-        "margin_mm": margin_mm,
-        "threshold": threshold,
-        "seed": seed,
-        "nsd_tolerance_mm": tolerance_mm,
-        **asdict(policy),
-    }
+    metrics["options"] = {**options.result_fields(), "nsd_tolerance_mm": tolerance_mm}
     metrics["weights"] = {"localizer": model.localizer_weights, "segmenter": model.segmenter_weights}
     write_text(output / "cases.csv", to_csv(tally.scores))
     write_json(output / "metrics.json", metrics)
@@ -177,34 +157,21 @@ def _segment(
     templates: TemplateSet,
     case: Case,
     output: Path,
-    options: OracleOptions,
-    search: str,
-    seed: int,
+    options: InferenceOptions,
 ) -> tuple[Segmentation, ScanEmbedding, dict[str, float]]:
     """The product's own path, results written, the scan's embedding, and seconds. No label is known here."""
-    watch = Stopwatch()
-    with watch("read"):
+    stopwatch = Stopwatch()
+    with stopwatch("read"):
         image = read_image(case.path)
     # The name goes with the scan: image.nii.gz in a folder per case is not "image".
     volume = Image(image.array, image.grid, Source(Path(case.name)))
-    with watch("embed"):
+    with stopwatch("embed"):
         embedding = model.embed(volume)
-    segmentation = model.segment(
-        volume,
-        templates,
-        prompts=options.prompts,
-        search=search,
-        margin_mm=options.margin_mm,
-        threshold=options.threshold,
-        seed=seed,
-        watch=watch,
-        embedding=embedding,
-        policy=options.policy,
-    )
-    with watch("write"):
+    segmentation = model.segment(volume, templates, options, embedding=embedding, stopwatch=stopwatch)
+    with stopwatch("write"):
         write_volume(segmentation.labels, output / case.name / "segmentation.nii.gz")
         write_json(output / case.name / "localization.json", segmentation.localization.to_dict())
-    return segmentation, embedding, dict(watch.seconds)
+    return segmentation, embedding, dict(stopwatch.seconds)
 
 
 def _score(
@@ -213,13 +180,14 @@ def _score(
     segmentation: Segmentation,
     others: Mapping[str, Localization],
     references: References,
-    options: OracleOptions,
+    options: InferenceOptions,
+    tolerance_mm: float,
     tally: _Tally,
 ) -> None:
     """Open the labels and score. Nothing is added to the tally unless all of it succeeds."""
     reference = references.read(case, segmentation.image)
     organs = segmentation.localization.organs
-    rows = score_oracles(model, segmentation, reference, options)
+    rows = score_oracles(model, segmentation, reference, options, tolerance_mm)
     scores, beside = [], []
     for name, own in rows.items():
         truth = reference.box(name)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from medlsam.evaluation.scores import OrganScore, aggregate_boxes, score_box
 from medlsam.geometry import Box
-from medlsam.localize.search.consensus import SearchOptions
+from medlsam.localize.search.options import SearchOptions
+from medlsam.options import InferenceOptions
 from medlsam.results import Localization
 from medlsam.runtime.stopwatch import Stopwatch
 
@@ -35,8 +36,7 @@ def locate_others(
     located: Localization,
     templates: TemplateSet,
     embedding: ScanEmbedding,
-    search: str,
-    seed: int,
+    options: InferenceOptions,
 ) -> tuple[dict[str, Localization], dict[str, float]]:
     """Locate a case again with each of the other searches, in the embedding that is there already.
 
@@ -45,21 +45,26 @@ def locate_others(
         located: the evaluated answer, with its volume.
         templates: as evaluated.
         embedding: of the scan.
-        search: the evaluated one, whose coarse answer is wanted too.
-        seed: of random starts.
+        options: as evaluated; the coarse answer of their search is wanted too.
 
     Returns:
         Name in ``OTHERS`` to answers, and seconds under the names in ``OTHER_STAGES``.
     """
     assert located.image is not None, "the evaluated answer keeps its scan"
-    plans = {OWN_COARSE: (search, COARSE), PAPER: (PAPER, None), PAPER_COARSE: (PAPER, COARSE)}
+    plans = {OWN_COARSE: (options.locate.search, COARSE), PAPER: (PAPER, None), PAPER_COARSE: (PAPER, COARSE)}
     found, seconds = {}, {}
-    for name, (kind, options) in plans.items():
-        watch = Stopwatch()
+    for name, (search, constants) in plans.items():
+        stopwatch = Stopwatch()
         found[name] = model.localize(
-            located.image, templates, kind, seed=seed, watch=watch, embedding=embedding, options=options
+            located.image,
+            templates,
+            options,
+            embedding=embedding,
+            stopwatch=stopwatch,
+            search_options=constants,
+            search=search,
         )
-        seconds[OTHER_STAGES[name]] = watch.seconds.get("locate", 0.0)
+        seconds[OTHER_STAGES[name]] = stopwatch.seconds.get("locate", 0.0)
     return found, seconds
 
 

@@ -15,7 +15,7 @@ from medlsam.io.labelled_scans import TemplateCase, find_templates, read_templat
 from medlsam.io.read import read_image
 from medlsam.io.slicer_markups import read_markups
 from medlsam.localize.build_templates import Support
-from medlsam.options import near
+from medlsam.option_fields import near
 
 
 def find_supports(

@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LOWEST, HIGHEST = -1024, 3071
+from medlsam.volume.hounsfield import HIGHEST_HU, LOWEST_HU
+
+LOWEST, HIGHEST = int(LOWEST_HU), int(HIGHEST_HU)
 
 
 def _levels() -> NDArray[np.int16]:

@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from medlsam.errors import UsageError
-from medlsam.options import PRECISIONS, choice
+from medlsam.option_fields import choice
+from medlsam.options import PRECISIONS
 
 _NAME = re.compile(r"(auto|cpu|mps|cuda(?::(?P<index>\d+))?)")
 

@@ -30,7 +30,6 @@ from medlsam.io.write import write_volume
 from medlsam.options import InferenceOptions
 from medlsam.parallel.dask import Cluster
 from medlsam.pipeline.model import MedLSAM, load
-from medlsam.pipeline.model_source import ModelSource
 from tests.support.dask_workers import two_workers
 from tests.support.fake_model import FakeModel, fake_model
 from tests.support.stub_model import draw_ct, template_set
@@ -256,9 +255,10 @@ def test_a_worker_that_dies_over_the_models_is_not_waited_for() -> None:
 def test_a_loaded_model_travels_as_how_it_was_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.safetensors").touch()
-    source = ModelSource("medlam-tiny", "own.safetensors", "cpu", None, "kept", 1.0, "auto")
-    assert (source.localizer, source.segmenter) == ("medlam-tiny", tmp_path / "own.safetensors")
-    assert source.cache == tmp_path / "kept"
+    source = load(device="cpu", segmenter="own.safetensors", cache="kept").source
+    assert source is not None
+    assert (source.localizer, source.segmenter) == ("medlam-tiny", str(tmp_path / "own.safetensors"))
+    assert source.cache == str(tmp_path / "kept")
     model = load(device="cpu")
     run = Run("localize", model, template_set(), InferenceOptions(), _localize)
     packed = Job.of(run, OutputFolder(tmp_path / "out", "localize"), None).packed()

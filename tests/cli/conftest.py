@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from medlsam.io.write import write_volume
+from medlsam.options import InferenceOptions
 from medlsam.pipeline.model import MedLSAM
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.volume import LabelMap
@@ -34,8 +35,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
 
     monkeypatch.setattr(model.segmenter, "segment", segment)
 
-    def load(localizer: str, segmenter: str, device: str, *more: Any, **named: Any) -> MedLSAM:
-        calls.append((localizer, segmenter, device))
+    def load(options: InferenceOptions) -> MedLSAM:
+        calls.append((options.localizer, options.segmenter, options.device))
+        model.options = options
         return model
 
     monkeypatch.setattr("medlsam.pipeline.model.load", load)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from types import SimpleNamespace
 
 import pytest
 
+from medlsam.options import option_fields
 from medlsam.weights.registry import ENTRIES
 from tests.support.command_line import call, document
 
@@ -26,6 +28,30 @@ def test_every_command_has_help(command: str) -> None:
     result = call(*command.split(), "--help")
     assert result.exit_code == 0
     assert f"Usage: medlsam {command}" in result.stdout
+
+
+#: The flags that others script against, and all options of the steps that a command does.
+FLAGS = {
+    "segment": ("segment", "--support --images --output --overwrite --json --jobs --scheduler --shard"),
+    "localize": ("locate", "--support --images --output --overwrite --json --jobs --scheduler --shard"),
+    "evaluate": ("segment", "--support --images --labels --output --cases --compare-search --json"),
+    "template build": ("templates", "--output --cases --margin --json"),
+}
+
+
+@pytest.mark.parametrize("command", FLAGS)
+def test_every_option_of_a_commands_steps_is_a_flag(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    until, own = FLAGS[command]
+    options = option_fields(until)  # type: ignore[arg-type]
+    expected = {"--" + name.replace("_", "-") for name in options} | {"--config", *own.split()}
+    text = call(*command.split(), "--help").stdout
+    assert set(re.findall(r"│ \*?\s*(--[\w-]+)", text)) - {"--help"} == expected
+    words = " ".join(text.replace("│", " ").split())
+    for item in options.values():
+        assert item.metadata["help"] in words
+        assert item.metadata["metavar"] is None or item.metadata["metavar"] in words
+    assert f"{options['precision'].metadata['help']} [default: auto]" in words
 
 
 def test_version() -> None:

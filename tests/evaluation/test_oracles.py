@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from medlsam.evaluation.oracles import in_true_box, in_true_slices, map_box
 from medlsam.geometry import Box, mask_box
-from medlsam.options import Policy
+from medlsam.options import PromptOptions
 from medlsam.results import LocatedOrgan
 from medlsam.segment.planes import (
     SIDES,
@@ -32,12 +32,12 @@ def test_true_slice_boxes_are_true_in_every_plane_and_nothing_is_propagated() ->
     box = mask_box(mask, volume.grid)
     sides = {turn.name: side_prompts(box, None, volume.grid, turn) for turn in SIDES}
     question = SegmentationRequest(wpl(box, volume.grid), sides, propagation=Propagation())
-    found = in_true_slices(question, mask, Policy(center_point=True))
+    found = in_true_slices(question, mask, PromptOptions(center_point=True))
     assert [p.box_xyxy for p in found.prompts] == [p.box_xyxy for p in oracle_slices(mask)]
     assert all(p.point_xy is not None for p in found.prompts)
     assert found.propagation is None
     for turn in SIDES:
         expected = oracle_slices(turn.array(mask))
         assert [p.box_xyxy for p in found.sides[turn.name]] == [p.box_xyxy for p in expected]
-    alone = in_true_slices(SegmentationRequest(question.prompts), mask, Policy())
+    alone = in_true_slices(SegmentationRequest(question.prompts), mask, PromptOptions())
     assert not alone.sides

@@ -13,6 +13,7 @@ import pytest
 from medlsam.geometry import Grid
 from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.locate import locate
+from medlsam.options import InferenceOptions
 from medlsam.pipeline.segment import segment_located
 from medlsam.runtime.blas_threads import OpenBlas, numpy_blas, one_blas_thread
 from medlsam.volume import Image, resample
@@ -66,7 +67,7 @@ def test_what_makes_results_multiplies_on_one_thread(
     nothing: Any = SimpleNamespace(organs=("a",), supports={"a": ()})
     calls: list[Callable[[], object]] = [
         lambda: locate(nothing, nothing),
-        lambda: segment_located(nothing, nothing, nothing, {}),
+        lambda: segment_located(nothing, nothing, nothing, {}, InferenceOptions()),
         lambda: build_templates(nothing, supports(), {}),
     ]
     for call in calls:

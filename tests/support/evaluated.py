@@ -15,6 +15,8 @@ from medlsam.errors import VolumeError
 from medlsam.evaluation.run import evaluate
 from medlsam.geometry import Box
 from medlsam.io.cases import Case
+from medlsam.options import InferenceOptions
+from medlsam.pipeline.segment import segment_located
 from medlsam.results import Localization, LocatedOrgan, Segmentation
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
@@ -80,23 +82,28 @@ class StubModel:
         self.events.append(f"embed {image.path.name}")
         return image.path.name
 
+    def options_of(self, options: InferenceOptions | None = None, **overrides: Any) -> InferenceOptions:
+        """As ``MedLSAM.options_of``."""
+        return (options or InferenceOptions()).replace(**overrides)
+
     def localize(
         self,
         image: Image,
         templates: Any,
-        search: str,
-        seed: int = 0,
-        watch: Stopwatch | None = None,
+        options: InferenceOptions,
+        *,
+        stopwatch: Stopwatch | None = None,
         embedding: str = "",
-        options: Any = None,
+        search_options: Any = None,
+        **overrides: Any,
     ) -> Localization:
         """The true boxes, moved twice as far by the paper's mode, and 2 mm farther where nothing is refined."""
         assert image.path is not None
         case = image.path.name
         assert embedding == case, "the scan is embedded once, for all searches"
-        shift = self.shift_mm * (2 if search == "random-start" else 1)
-        shift += 2.0 if options is not None and not options.windows_mm else 0.0
-        with (watch or Stopwatch())("locate"):
+        shift = self.shift_mm * (2 if options.replace(**overrides).locate.search == "random-start" else 1)
+        shift += 2.0 if search_options is not None and not search_options.windows_mm else 0.0
+        with (stopwatch or Stopwatch())("locate"):
             organs = self._organs(case, templates, shift)
         return Localization(case, organs, image)
 
@@ -114,30 +121,17 @@ class StubModel:
             for name in templates.organs
         }
 
-    def segment(self, image: Image, templates: Any, **options: Any) -> Segmentation:
+    def segment(
+        self, image: Image, templates: Any, options: InferenceOptions, *, embedding: str, stopwatch: Stopwatch
+    ) -> Segmentation:
         """The located boxes filled, in the image's own geometry."""
-        from medlsam.pipeline.model import MedLSAM
-
-        located = self.localize(
-            image, templates, options["search"], options["seed"], embedding=options["embedding"]
-        )
+        located = self.localize(image, templates, options, embedding=embedding)
         self.events.append(f"segment {located.case}")
         if located.case == "broken":
             raise VolumeError("broken: this scan cannot be segmented")
-        watch: Stopwatch = options["watch"]
-        with watch("prepare"):
-            values = {name: value for value, name in NAMES.items() if name in templates.organs}
-        made: Segmentation = MedLSAM.segment_located(
-            self,  # type: ignore[arg-type]
-            image,
-            located,
-            values,
-            options["prompts"],
-            options["margin_mm"],
-            options["threshold"],
-            watch,
-        )
-        return made
+        values = {name: value for value, name in NAMES.items() if name in templates.organs}
+        segmenter: Any = self.segmenter
+        return segment_located(lambda: segmenter, image, located, values, options, stopwatch)
 
 
 TEMPLATES: Any = SimpleNamespace(organs=("cube", "bar", "cut"))

@@ -54,11 +54,11 @@ def template_set(
 def stub_locate(
     embedding: Image,
     templates: TemplateSet,
-    organs: Iterable[str] | None = None,
-    search: str = "consensus",
-    generator: torch.Generator | None = None,
     options: Any = None,
+    *,
+    generator: torch.Generator | None = None,
     slabs: bool = False,
+    search_options: Any = None,
 ) -> dict[str, LocatedOrgan]:
     """The tight box of all voxels of a structure's HU; missing where there is none."""
     canonical = to_canonical(embedding)

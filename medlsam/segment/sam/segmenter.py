@@ -52,15 +52,7 @@ class SliceModel(Protocol):
         points: ArrayLike | None = None,
         mask_prompts: Tensor | None = None,
     ) -> Tensor:
-        """Decode the masks of some boxes: (N, H, W) logits on the CPU.
-
-        Args:
-            embedding: result of ``encode``.
-            boxes: (N, 4) x0, y0, x1, y1 in continuous pixel indices.
-            shape_hw: rows and columns of the slice.
-            points: (N, 2) x, y, one point inside each structure; NaN for boxes without.
-            mask_prompts: (N, H, W) probabilities of rough masks; NaN for boxes without.
-        """
+        """Decode boxes, (N, 4), to logits, (N, H, W) on the CPU; see ``SamSlices.decode``."""
 
 
 class WholeSliceSegmenter:

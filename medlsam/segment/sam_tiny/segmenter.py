@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medlsam.errors import GeometryError, WeightsError
-from medlsam.geometry import IDENTITY_DIRECTION, filled
+from medlsam.geometry import IDENTITY_DIRECTION
 from medlsam.runtime.atomic_files import sha256_of
 from medlsam.runtime.device import autocast
 from medlsam.runtime.fold_batchnorm import folded
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock, largest_component
-from medlsam.segment.prompts import SlicePrompt
+from medlsam.segment.prompts import SlicePrompt, oracle_slices
 from medlsam.segment.registry import SEGMENTERS, SegmenterSpec
 from medlsam.segment.sam_tiny.crops import (
     CropItem,
@@ -261,5 +261,4 @@ def _tight(mask: NDArray[np.bool_], block: MaskBlock, prompt: SlicePrompt) -> tu
     plane = mask[prompt.z - z]
     if plane.sum() < _MIN_PIXELS:
         return (np.nan,) * 4
-    rows, columns = filled(plane, 0), filled(plane, 1)
-    return (columns[0] + x - 0.5, rows[0] + y - 0.5, columns[-1] + x + 0.5, rows[-1] + y + 0.5)
+    return oracle_slices(plane[None], (prompt.z, y, x))[0].box_xyxy

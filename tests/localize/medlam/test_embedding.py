@@ -24,7 +24,7 @@ from medlsam.localize.medlam.kernels import (
     cut_kernels,
     fit_kernels,
 )
-from medlsam.localize.network.relative_distance import predicted_offset
+from medlsam.localize.network.encoder import predicted_offset
 from medlsam.volume import Image, LabelMap
 from tests.support.published_file import write_checkpoint
 

@@ -17,7 +17,7 @@ from medlsam.segment.finetune.crop_tuner import CropTuner
 from medlsam.segment.finetune.embeddings import EmbeddedScan, embed_cases
 from medlsam.segment.finetune.options import FinetuneOptions
 from medlsam.segment.finetune.protocol import Tuner
-from medlsam.segment.finetune.score import compare, judge
+from medlsam.segment.finetune.score import compare, score
 from medlsam.segment.finetune.slice_tuner import SliceTuner
 from medlsam.segment.finetune.train import select_epochs, train
 from medlsam.segment.label_map import MaskBlock
@@ -153,8 +153,8 @@ class Perfect:
 
 def test_judging_counts_voxels_and_components() -> None:
     own = scan(2)
-    right = judge(Perfect(own), [own])  # type: ignore[arg-type]
-    wrong = judge(Perfect(own, drop=2), [own])  # type: ignore[arg-type]
+    right = score(Perfect(own), [own])  # type: ignore[arg-type]
+    wrong = score(Perfect(own, drop=2), [own])  # type: ignore[arg-type]
     assert right.mean == 1.0
     assert right.components == {("egg_2", "egg", z, 0): 1.0 for z in (1, 2, 3)}
     assert wrong.components["egg_2", "egg", 2, 0] == 0.0  # a failure counts 0
