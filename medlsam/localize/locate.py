@@ -1,4 +1,4 @@
-"""Templates and a scan's embedding to located structures: coarse consensus, refinement, box, status."""
+"""Locate the structures of a template set in an embedded scan: search, probe, box, status."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def locate(
 
     Args:
         embedding: the scan, from the localizer that made the templates.
-        templates: what to look for.
+        templates: the structures to find.
         organs: only these; all where None.
         search: ``consensus``, or ``random-start`` for the paper's own inference.
         generator: for ``random-start``; seeded with 0 where None.
@@ -55,7 +55,7 @@ def locate(
         slabs: also locate the slabs that SPL prompts need.
 
     Returns:
-        Structure name to candidate, in the templates' order.
+        Structure name to its location, in the templates' order.
 
     Raises:
         UsageError: unknown ``search``.
@@ -99,7 +99,7 @@ def _conclude(
     calibration: OrganCalibration | None,
     options: SearchOptions,
 ) -> LocatedOrgan:
-    """The supports' candidates to one candidate: what they agree on, how well, status."""
+    """Turn a candidate into a located structure: apply the probe, collect the evidence, classify."""
     box, contrast = candidate.box, None
     if options.probe:
         trusts = calibration.probe_trust if calibration else DEFAULT_TRUST
