@@ -4,6 +4,7 @@
 #   make demo    the main job on phantoms, with the weights that ship (no download after the installation)
 #   make test    lint, types and tests
 #   make lint    ruff, mypy and the import contracts (make format: let ruff repair what it can)
+#   make docs    the documentation as pages in build/docs; a warning is an error, nothing is loaded from elsewhere
 #   make bench   the benchmarks that need no real scans (speed: the published order of work beside ours)
 #   make clean   remove the environment and everything that the targets wrote
 
@@ -25,8 +26,10 @@ export JUPYTER_CONFIG_DIR := $(CACHE)/jupyter/config
 export JUPYTER_DATA_DIR := $(CACHE)/jupyter/data
 export JUPYTER_RUNTIME_DIR := $(CACHE)/jupyter/runtime
 export MPLBACKEND := Agg
+# The theme's advertisement for its successor (docs/decisions/house says more).
+export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo test lint format types bench clean
+.PHONY: demo test lint format types docs bench clean
 
 demo: $(VENV)/.ready
 	$(BIN)/medlsam demo --output $(OUTPUT)
@@ -46,6 +49,9 @@ format: $(VENV)/.ready-dev
 
 types: $(VENV)/.ready-dev
 	$(BIN)/mypy
+
+docs: $(VENV)/.ready-dev
+	$(BIN)/python -m mkdocs build --strict --clean
 
 bench: $(VENV)/.ready-dev
 	@set -e; for name in speed one_scan search_time; do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done

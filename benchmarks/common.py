@@ -23,9 +23,9 @@ from medlsam.localize.build_templates import Support
 from medlsam.localize.localizer import Localizer
 from medlsam.localize.protocol import ScanEmbedding
 from medlsam.runtime.atomic_files import write_json
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
-#: Where the real scans lie unless told; see its README for what may be used for what.
+#: Where the real scans lie by default; see its README for what may be used for what.
 CT = Path("../shared/ct")
 T = TypeVar("T")
 
@@ -41,9 +41,9 @@ class SeenOnce:
         self.localizer = localizer
         self.name, self.signature, self.device = localizer.name, localizer.signature, localizer.device
         self.passes = 0
-        self._seen: dict[Volume, ScanEmbedding] = {}
+        self._seen: dict[Image, ScanEmbedding] = {}
 
-    def embed(self, volume: Volume) -> ScanEmbedding:
+    def embed(self, volume: Image) -> ScanEmbedding:
         """The scan's embedding: made at the first call, kept until ``forget``."""
         if volume not in self._seen:
             self.passes += 1

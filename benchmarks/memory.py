@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from medlsam.geometry import Grid
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
 from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.localizer import Localizer, load_localizer
@@ -35,7 +35,7 @@ from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.phantoms import phantom
 from medlsam.pipeline.model import MedLSAM
 from medlsam.results import Localization
-from medlsam.volume import Volume, resample
+from medlsam.volume import Image, resample
 
 SEEDS, SCAN, REGION = (1, 2), 11, "body"
 STAGES = ("start", "read", "embed", "locate", "segment")
@@ -56,7 +56,7 @@ def write_scan(path: Path, shape: tuple[int, ...], spacing: tuple[float, ...], d
     array = np.empty(shape, np.int16)
     for k, plane in enumerate(hu):
         array[k] = plane + noise[k % 8]
-    write_volume(Volume(array, grid), path)
+    write_volume(Image(array, grid), path)
 
 
 def load(name: str) -> Localizer:
@@ -90,7 +90,7 @@ def measure(job: tuple[str, str, str, str, bool]) -> tuple[float, float, float, 
     for stage in STAGES[: STAGES.index(until) + 1]:
         began = time.perf_counter()
         if stage == "read":
-            volume = read_volume(path)
+            volume = read_image(path)
         elif stage == "embed":
             embedding = localizer.embed(volume)
         elif stage == "locate":

@@ -36,9 +36,9 @@ def main() -> None:
     rows: dict[str, dict[str, list[float]]] = {}
     for search in ("consensus", "random-start"):
         for _ in range(arguments.repeats):
-            watch = Stopwatch()
-            model.segment(scan, templates, search=search, watch=watch)
-            for stage, seconds in watch.seconds.items():
+            stopwatch = Stopwatch()
+            model.segment(scan, templates, stopwatch=stopwatch, search=search)
+            for stage, seconds in stopwatch.seconds.items():
                 rows.setdefault(stage, {}).setdefault(search, []).append(seconds)
     z, y, x = scan.array.shape
     table = Table(

@@ -20,12 +20,12 @@ import medlsam
 from benchmarks.common import answer, command, listed_cases, options, progress
 from medlsam.evaluation.oracles import score_map
 from medlsam.evaluation.references import CaseReference, find_references
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.measure.metrics import dice
 from medlsam.pipeline.model import MedLSAM
 from medlsam.results import Localization, Segmentation
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 WAYS = ("float32", "bfloat16, templates of float32", "bfloat16")
 HEADS = (
@@ -34,7 +34,7 @@ HEADS = (
 )  # fmt: skip
 
 
-def segmented(model: MedLSAM, scan: Volume, located: Localization) -> Segmentation:
+def segmented(model: MedLSAM, scan: Image, located: Localization) -> Segmentation:
     """Structures from their boxes, labelled 1, 2, ... in the order of the answer."""
     values = {name: value for value, name in enumerate(located.organs, start=1)}
     return model.segment_located(scan, located, values)
@@ -78,7 +78,10 @@ def main() -> None:
     root = arguments.ct / arguments.data
     models: dict[str, MedLSAM] = {
         precision: medlsam.load(
-            arguments.localizer, arguments.segmenter, arguments.device, precision=precision
+            localizer=arguments.localizer,
+            segmenter=arguments.segmenter,
+            device=arguments.device,
+            precision=precision,
         )
         for precision in ("float32", "bfloat16")
     }
@@ -94,7 +97,7 @@ def main() -> None:
     rows: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     scores: dict[str, list[float]] = {way: [] for way in WAYS}
     for case in listed_cases(root / "imagesTr", arguments.cases, arguments.limit):
-        scan = read_volume(case.path)
+        scan = read_image(case.path)
         seen = {precision: model.embed(scan) for precision, model in models.items()}
         reference = references.read(case.name, scan)
         base: tuple[Localization, Segmentation] | None = None

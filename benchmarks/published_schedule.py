@@ -41,7 +41,7 @@ from medlsam.segment.sam._import import sam_parts
 from medlsam.segment.sam.model import SamSlices, build_network
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.segment.sam_tiny import segmenter as tiny
-from medlsam.volume import Volume
+from medlsam.volume import Image, LabelMap
 
 CUBE = 64
 #: Cubes of the starts, and around the extreme points of one structure.
@@ -97,7 +97,7 @@ def one_crop_at_a_time() -> Iterator[None]:
 
 def tiny_as_published(
     segmenter: Segmenter,
-    volume: Volume,
+    volume: Image,
     prompts: Mapping[str, Sequence[SlicePrompt]],
     stopwatch: Stopwatch,
 ) -> dict[str, MaskBlock]:
@@ -129,14 +129,14 @@ def random_vit_b(published: bool) -> WholeSliceSegmenter:
     return WholeSliceSegmenter(model)
 
 
-def written_as_published(blocks: Mapping[str, MaskBlock], volume: Volume) -> None:
+def written_as_published(blocks: Mapping[str, MaskBlock], volume: Image) -> None:
     """A compressed file of the whole scan's size for every structure."""
     with tempfile.TemporaryDirectory() as folder:
         for name, block in blocks.items():
             whole = np.zeros(volume.array.shape, np.uint8)
             z, y, x = (slice(a, b) for a, b in zip(block.origin_zyx, block.end_zyx, strict=True))
             whole[z, y, x] = block.probability >= 0.5
-            write_volume(Volume(whole, volume.grid), Path(folder) / f"{name}.nii.gz")
+            write_volume(LabelMap(whole, volume.grid), Path(folder) / f"{name}.nii.gz")
 
 
 def seconds_of(work: Callable[[], Any]) -> tuple[float, Any]:

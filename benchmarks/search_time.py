@@ -41,19 +41,18 @@ from medlsam.localize.medlam.network import PublishedNetwork
 from medlsam.localize.network.embedding import encoder_grid
 from medlsam.localize.network.encoder import Encoder, normalise_hu
 from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
-from medlsam.options import SEARCHES
+from medlsam.options import SEARCHES, LocateOptions
 from medlsam.phantoms import phantom
-from medlsam.volume import Volume, resample
+from medlsam.volume import Image, resample
 
 TEMPLATES, SCAN = (1, 2, 3, 4, 5), 11
 HEIGHTS = (180.0, 670.0)
 #: The paper's schedule: starts, and cubes around each structure's extreme points.
 STARTS, PER_STRUCTURE = 10, 6
 CUBE = 64
-AIR_HU = -1024.0
 
 
-def searched(localizer: Localizer, scan: Volume, templates: TemplateSet, search: str, repeats: int) -> Times:
+def searched(localizer: Localizer, scan: Image, templates: TemplateSet, search: str, repeats: int) -> Times:
     """Embed and locate, again from nothing in every repeat."""
     times = Times()
     for _ in range(repeats):
@@ -65,7 +64,7 @@ def searched(localizer: Localizer, scan: Volume, templates: TemplateSet, search:
     return times
 
 
-def cube_by_cube(localizer: Localizer, scan: Volume, structures: int, repeats: int) -> Times:
+def cube_by_cube(localizer: Localizer, scan: Image, structures: int, repeats: int) -> Times:
     """The paper's schedule of passes through a dense encoder: cubes around random places of the scan."""
     encoder = localizer.network
     assert isinstance(encoder, Encoder)
@@ -73,7 +72,7 @@ def cube_by_cube(localizer: Localizer, scan: Volume, structures: int, repeats: i
     for _ in range(repeats):
 
         def prepare() -> Tensor:
-            hu = resample(scan, encoder_grid(scan.grid, config.spacing_mm), fill=AIR_HU).array
+            hu = resample(scan, encoder_grid(scan.grid, config.spacing_mm)).array
             return normalise_hu(
                 torch.from_numpy(np.pad(hu.astype(np.float32), CUBE // 2, mode="edge")), config
             )
@@ -120,7 +119,7 @@ class PatchCost:
         return Times(cubes, [self.embed], [self.starts + self.structure * structures])
 
 
-def patch_cost(localizer: Localizer, scan: Volume, templates: TemplateSet, search: str) -> PatchCost:
+def patch_cost(localizer: Localizer, scan: Image, templates: TemplateSet, search: str) -> PatchCost:
     """Time a patch search.
 
     Args:
@@ -142,7 +141,7 @@ def patch_cost(localizer: Localizer, scan: Volume, templates: TemplateSet, searc
             again = starts = timed(lambda: embedding.latents(middle + np.zeros((STARTS, 1))))[0]
             cubes = STARTS
         before = count[0]
-        own = timed(lambda: locate(embedding, asked, search=search))[0] - again
+        own = timed(lambda: locate(embedding, asked, LocateOptions(search=search)))[0] - again
         structures = len(asked.organs)
         own_cubes = count[0] - before - (0 if search == "consensus" else STARTS)
     return PatchCost(embed, starts, cubes, own / structures, own_cubes / structures)

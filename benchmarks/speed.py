@@ -33,7 +33,7 @@ from benchmarks.meter import Meter, matmul_rate, peak_gb
 from benchmarks.published_schedule import seconds_of
 from benchmarks.speed_tables import Column, ratios_of, structures_of, table_of
 from medlsam.geometry import Grid
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
 from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.localizer import load_localizer
@@ -41,13 +41,12 @@ from medlsam.localize.locate import locate
 from medlsam.localize.network import embedding as embedding_module
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.measure.metrics import dice
-from medlsam.options import Policy
 from medlsam.phantoms import phantom
-from medlsam.pipeline.prompts import all_asks
+from medlsam.pipeline.prompts import scan_requests
 from medlsam.runtime.device import autocast_dtype
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import assemble
-from medlsam.volume import Volume, resample, to_canonical
+from medlsam.volume import Image, resample, to_canonical
 
 TEMPLATES, SCAN = (1, 2, 3, 4, 5), 11
 HEIGHTS, SHAPE, SPACING = (180.0, 670.0), (200, 512, 512), (0.8, 0.8, 2.45)
@@ -67,13 +66,13 @@ def make(folder: Path, localizer: str) -> None:
     hu = resample(scan, Grid(SHAPE, SPACING, (float(x), float(y), float(z)))).array
     hu += np.random.default_rng(0).normal(0, 10, hu.shape).astype(np.float32)
     grid = Grid(SHAPE, SPACING, (float(x), float(y), float(z)))
-    write_volume(Volume(np.rint(hu).astype(np.int16), grid), folder / "scan.nii.gz")
+    write_volume(Image(np.rint(hu).astype(np.int16), grid), folder / "scan.nii.gz")
 
 
 def tiny_ours(job: dict[str, Any]) -> Column:
     """Ours from the file to the written labels; also locates 1 and 30 structures, and keeps what the others need."""
-    folder, column, watch = Path(job["folder"]), Column(), Stopwatch()
-    model = medlsam.load(job["localizer"], job["segmenter"], "cpu")
+    folder, column, stopwatch = Path(job["folder"]), Column(), Stopwatch()
+    model = medlsam.load(localizer=job["localizer"], segmenter=job["segmenter"], device="cpu")
     templates = TemplateSet.load(folder / "t.medlsam")
     network: Any = model.segmenter
     with (
@@ -81,19 +80,20 @@ def tiny_ours(job: dict[str, Any]) -> Column:
         Meter(network.quick, "encode") as encoder,
         Meter(network.quick, "decode") as decoder,
     ):
-        policy = Policy(propagate=job["propagate"])
         scan = folder / "scan.nii.gz"
-        found = model.segment(scan, templates, organs=job["organs"], watch=watch, policy=policy)
-        with watch("write"):
+        found = model.segment(
+            scan, templates, stopwatch=stopwatch, organs=job["organs"], propagate=job["propagate"]
+        )
+        with stopwatch("write"):
             write_volume(found.labels, folder / "ours.nii.gz")
         column.peak = peak_gb()
     for name, meter in (("localizer", localizer), ("encoder", encoder), ("decoder", decoder)):
         column.meter(name, meter)
-    column.seconds = dict(watch.seconds)
+    column.seconds = dict(stopwatch.seconds)
     if job["propagate"]:
         return column
-    assert found.volume is not None
-    seen = model.embed(found.volume)
+    assert found.image is not None
+    seen = model.embed(found.image)
     for count in (1, MANY):
         chosen = templates.select(templates.organs[:count])
         column.passes[f"locate {count}, s"] = float(
@@ -104,13 +104,13 @@ def tiny_ours(job: dict[str, Any]) -> Column:
     return column
 
 
-def located_prompts(folder: Path) -> tuple[Volume, dict[str, Any], Any]:
+def located_prompts(folder: Path) -> tuple[Image, dict[str, Any], Any]:
     """The canonical scan, the prompts of the structures located in it, and the labels that ours gave."""
     with (folder / "found.pkl").open("rb") as file:
         localization, labels = pickle.load(file)
-    scan = to_canonical(read_volume(folder / "scan.nii.gz"))
-    asks, _ = all_asks(localization, "profile", scan.grid)
-    return scan, {name: ask.prompts for name, ask in asks.items()}, (localization, labels)
+    scan = to_canonical(read_image(folder / "scan.nii.gz"))
+    requests, _ = scan_requests(localization, scan.grid)
+    return scan, {name: own.prompts for name, own in requests.items()}, (localization, labels)
 
 
 def tiny_published(job: dict[str, Any]) -> Column:
@@ -120,7 +120,9 @@ def tiny_published(job: dict[str, Any]) -> Column:
         lambda: published.read_as_published(folder / "scan.nii.gz")
     )
     column.seconds["resample"], hu = seconds_of(lambda: published.resample_as_published(array, spacing))
-    model = medlsam.load(job["localizer"], job["segmenter"], "cpu", precision="float32")
+    model = medlsam.load(
+        localizer=job["localizer"], segmenter=job["segmenter"], device="cpu", precision="float32"
+    )
     network: Any = model.localizer.network
     with Meter(network, "forward") as localizer:
         six = published.cube_seconds(network, hu, published.PER_STRUCTURE, 5)

@@ -20,14 +20,15 @@ if TYPE_CHECKING:
     from medlsam.errors import MedlsamError
     from medlsam.evaluation.run import evaluate
     from medlsam.geometry import Box, ExtremePoints, Grid
-    from medlsam.io.read import read_volume
+    from medlsam.io.read import read_image
     from medlsam.io.write import write_volume
     from medlsam.localize.templates.template_set import TemplateSet
+    from medlsam.options import InferenceOptions
     from medlsam.phantoms import phantom
     from medlsam.pipeline.model import MedLSAM, load
-    from medlsam.results import Localization, LocatedOrgan, Segmentation
+    from medlsam.results import Localization, Segmentation
     from medlsam.segment.finetune.run import finetune
-    from medlsam.volume import Volume
+    from medlsam.volume.volume import Image, LabelMap
 
 from medlsam._version import __version__
 
@@ -35,20 +36,21 @@ __all__ = [
     "Box",
     "ExtremePoints",
     "Grid",
+    "Image",
+    "InferenceOptions",
+    "LabelMap",
     "Localization",
-    "LocatedOrgan",
     "MedLSAM",
     "MedlsamError",
     "Segmentation",
     "TemplateSet",
-    "Volume",
     "__version__",
     "evaluate",
     "finetune",
     "load",
     "localize_folder",
     "phantom",
-    "read_volume",
+    "read_image",
     "segment_folder",
     "write_volume",
 ]
@@ -57,19 +59,20 @@ _HOME = {
     "Box": "medlsam.geometry",
     "ExtremePoints": "medlsam.geometry",
     "Grid": "medlsam.geometry",
+    "Image": "medlsam.volume.volume",
+    "InferenceOptions": "medlsam.options",
+    "LabelMap": "medlsam.volume.volume",
     "Localization": "medlsam.results",
-    "LocatedOrgan": "medlsam.results",
     "MedLSAM": "medlsam.pipeline.model",
     "MedlsamError": "medlsam.errors",
     "Segmentation": "medlsam.results",
     "TemplateSet": "medlsam.localize.templates.template_set",
-    "Volume": "medlsam.volume",
     "evaluate": "medlsam.evaluation.run",
     "finetune": "medlsam.segment.finetune.run",
     "load": "medlsam.pipeline.model",
     "localize_folder": "medlsam.batch",
     "phantom": "medlsam.phantoms",
-    "read_volume": "medlsam.io.read",
+    "read_image": "medlsam.io.read",
     "segment_folder": "medlsam.batch",
     "write_volume": "medlsam.io.write",
 }

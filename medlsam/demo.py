@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,14 +15,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from medlsam.batch import segment_folder
-from medlsam.demo_scans import write_demo_scans
 from medlsam.errors import UsageError
-from medlsam.export.figures import draw_organ, png
+from medlsam.export.figures import draw_organ, png, scene
 from medlsam.export.report import write_report
-from medlsam.export.scene import scene
-from medlsam.io.read import read_label_map, read_volume
+from medlsam.io.labels import read_label_map
+from medlsam.io.read import read_image
 from medlsam.measure.metrics import dice
 from medlsam.options import InferenceOptions
+from medlsam.phantoms.dataset import write_phantoms
 from medlsam.pipeline.model import MedLSAM, load
 from medlsam.results import Localization
 from medlsam.runtime.atomic_files import atomic_path, write_json
@@ -42,10 +43,10 @@ REGION = (230.0, 640.0)
 SPACING_XYZ = (3.0, 3.0, 3.0)
 TEMPLATE_SEEDS = (101, 102, 103, 104, 105)
 SCAN_SEEDS = (201, 202)
-_README = """Made by `medlsam demo`. Nothing here is a patient: all scans are drawn by medlsam.phantom.
+_README = """Made by `medlsam demo`. Nothing here is a patient: all scans are drawn by medlsam.phantoms.
 
 templates/        labelled phantom scans, an nnU-Net dataset: the templates
-templates.medlsam what was read off them: one small file without any image
+templates.medlsam all that localization needs of them: one small file without any image
 scans/            phantom scans of other people: what was segmented
 truth/            their true labels, opened only afterwards, for the score
 results/          what `medlsam segment` writes; report.html opens in any browser
@@ -60,7 +61,7 @@ The same by hand:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo made.
+    """Scores, statuses and places of a finished demo.
 
     Attributes:
         output: the folder.
@@ -123,9 +124,9 @@ def run_demo(
         template_seeds: the people who serve as templates.
         scan_seeds: the people who are segmented; others than the templates.
         organs: structures of the phantom.
-        region: see ``phantom``.
+        region: see ``medlsam.phantoms.phantom``.
         spacing_xyz: voxel size, mm.
-        model: the networks; those that ship unless told.
+        model: the networks; those that ship by default.
         on_progress: called with a short text before each part.
 
     Raises:
@@ -144,7 +145,8 @@ def run_demo(
         clock = time.perf_counter()
 
     tell("making phantoms")
-    write_demo_scans(output, template_seeds, scan_seeds, organs, region, spacing_xyz)
+    people = _datasets(output, template_seeds, scan_seeds, organs)
+    write_phantoms(people, organs, region, spacing_xyz)
     part("phantoms")
     templates = model.templates(output / "templates", on_progress=tell)
     templates.save(output / "templates.medlsam")
@@ -154,7 +156,7 @@ def run_demo(
     options = InferenceOptions(device=str(model.device))
     result = segment_folder(
         model, templates, output / "scans", output / "results", options=options, overwrite=True, report=False,
-        on_progress=lambda told: tell(f"segmenting {told.case}"),
+        on_progress=lambda done: tell(f"segmenting {done.case}"),
     )  # fmt: skip
     part("segmentation")
     tell("scoring and drawing")
@@ -203,16 +205,47 @@ def _claim(output: Path) -> None:
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output}: this is a file; give a folder for the demo")
     # Folders of an earlier demo are replaced, so it has to be one.
-    told = output / "README.txt"
-    ours = told.is_file() and told.read_text(encoding="utf-8", errors="replace").startswith(_README[:22])
+    readme = output / "README.txt"
+    ours = readme.is_file() and readme.read_text(encoding="utf-8", errors="replace").startswith(_README[:22])
     if output.is_dir() and any(output.iterdir()) and not ours:
         raise UsageError(f"{output}: this folder holds other things; give a new one, or remove it")
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with atomic_path(output / "README.txt") as temporary:
+        with atomic_path(readme) as temporary:
             temporary.write_text(_README, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{output}: cannot be written to ({error.strerror or error})") from error
+
+
+def _datasets(
+    output: Path, template_seeds: Sequence[int], scan_seeds: Sequence[int], organs: Sequence[str]
+) -> list[tuple[int, Path, Path]]:
+    """Lay out the templates as an nnU-Net dataset and the scans as a flat folder, their labels apart from them.
+
+    Args:
+        output: gets ``templates``, ``scans`` and ``truth``; those of an earlier demo are removed.
+        template_seeds: the people who serve as templates.
+        scan_seeds: the people who are segmented.
+        organs: structures that are labelled, numbered from 1.
+
+    Returns:
+        For each person the seed, the scan's file and the label map's file.
+    """
+    for folder in ("templates", "scans", "truth"):
+        shutil.rmtree(output / folder, ignore_errors=True)
+    values = {"background": 0} | {organ: number for number, organ in enumerate(organs, start=1)}
+    dataset = {"channel_names": {"0": "CT"}, "labels": values, "file_ending": ".nii.gz"}
+    templates, truth = output / "templates", output / "truth"
+    write_json(templates / "dataset.json", dataset | {"numTraining": len(template_seeds)})
+    write_json(truth / "dataset.json", dataset | {"numTraining": len(scan_seeds)})
+    return [
+        (seed, images / f"{stem}_{number:02d}_0000.nii.gz", labels / f"{stem}_{number:02d}.nii.gz")
+        for seeds, stem, images, labels in (
+            (template_seeds, "template", templates / "imagesTr", templates / "labelsTr"),
+            (scan_seeds, "person", output / "scans", truth),
+        )
+        for number, seed in enumerate(seeds, start=1)
+    ]
 
 
 def _dice(output: Path, case: str, values: dict[str, int]) -> dict[str, float | None]:
@@ -232,7 +265,7 @@ def _draw(output: Path, case: str, values: dict[str, int]) -> dict[str, str]:
         json.loads((folder / "localization.json").read_text(encoding="utf-8"))
     )
     drawn = scene(
-        read_volume(output / "scans" / f"{case}_0000.nii.gz"),
+        read_image(output / "scans" / f"{case}_0000.nii.gz"),
         read_label_map(folder / "segmentation.nii.gz"),
         {value: organ for organ, value in values.items()},
         read_label_map(output / "truth" / f"{case}.nii.gz"),

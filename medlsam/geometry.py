@@ -302,4 +302,4 @@ def hat_weights(places: NDArray[np.float64], cells: NDArray[np.integer]) -> NDAr
     Returns:
         (P, C): how much of each cell enters the value at each place; a place beyond the cells gets less than 1.
     """
-    return np.maximum(1 - np.abs(places[:, None] - cells), 0)
+    return np.asarray(np.maximum(1 - np.abs(places[:, None] - cells), 0))

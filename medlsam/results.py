@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.geometry import Box, ExtremePoints
-from medlsam.volume import Volume
+from medlsam.volume.volume import Image, LabelMap
 
 Status = Literal["found", "uncertain", "missing", "out_of_view"]
 
@@ -87,12 +87,12 @@ class Localization:
     Attributes:
         case: the scan's name.
         organs: structure to answer.
-        volume: the scan itself, where it was kept for drawing.
+        image: the scan itself, where it was kept for drawing.
     """
 
     case: str
     organs: dict[str, LocatedOrgan]
-    volume: Volume | None = None
+    image: Image | None = None
 
     def _repr_html_(self) -> str:
         from medlsam.export.notebook import localization_html
@@ -125,16 +125,16 @@ class Segmentation:
         names: label value to structure.
         localization: where each structure was located.
         seconds: wall seconds per stage.
-        volume: the scan itself, where it was kept for drawing.
+        image: the scan itself, where it was kept for drawing.
         warnings: what a reader should know, such as prompts that fell back to another kind.
     """
 
     case: str
-    labels: Volume
+    labels: LabelMap
     names: dict[int, str]
     localization: Localization
     seconds: Mapping[str, float] = field(default_factory=dict)
-    volume: Volume | None = None
+    image: Image | None = None
     warnings: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:

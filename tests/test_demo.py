@@ -10,7 +10,8 @@ from rich.console import Console
 
 from medlsam.demo import DemoResult, demo_table, run_demo
 from medlsam.errors import UsageError
-from medlsam.io.read import read_label_map, read_volume
+from medlsam.io.labels import read_label_map
+from medlsam.io.read import read_image
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def test_it_finds_and_segments(demo: DemoResult) -> None:
 def test_what_it_writes(demo: DemoResult) -> None:
     output = demo.output
     assert all(path.exists() for path in demo.places().values())
-    image = read_volume(output / "scans" / "person_01_0000.nii.gz")
+    image = read_image(output / "scans" / "person_01_0000.nii.gz")
     assert read_label_map(output / "results" / "person_01" / "segmentation.nii.gz").grid.matches(image.grid)
     pictures = sorted(path.name for path in (output / "pictures").iterdir())
     assert pictures == ["kidney_left-person_01.png", "liver-person_01.png", "spleen-person_01.png"]

@@ -1,10 +1,21 @@
+"""The options of inference: where they come from, what is refused, and what a result depends on."""
+
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from medlsam.errors import UsageError
-from medlsam.options import InferenceOptions, Policy, read_options
+from medlsam.option_fields import STEPS
+from medlsam.options import (
+    InferenceOptions,
+    LabelMapOptions,
+    LocateOptions,
+    PromptOptions,
+    option_fields,
+    read_options,
+)
 
 
 def written(folder: Path, text: str) -> Path:
@@ -16,7 +27,9 @@ def written(folder: Path, text: str) -> Path:
 def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
     path = written(tmp_path, "prompts: wpl\nmargin-mm: 3\norgans: [liver, spleen]\n")
     options = read_options(path, {"prompts": "spl", "search": None})
-    assert options == InferenceOptions(prompts="spl", margin_mm=3.0, organs=("liver", "spleen"))
+    assert options == InferenceOptions(
+        locate=LocateOptions(organs=("liver", "spleen")), prompt=PromptOptions(prompts="spl", margin_mm=3.0)
+    )
 
 
 def test_no_source_gives_the_defaults(tmp_path: Path) -> None:
@@ -70,7 +83,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_organs_may_come_as_one_flag() -> None:
-    assert InferenceOptions(organs="liver, spleen,liver,").organs == ("liver", "spleen")  # type: ignore[arg-type]
+    assert LocateOptions(organs="liver, spleen,liver,").organs == ("liver", "spleen")  # type: ignore[arg-type]
 
 
 def test_weights_go_with_published_only(tmp_path: Path) -> None:
@@ -85,12 +98,83 @@ def test_weights_go_with_published_only(tmp_path: Path) -> None:
         read_options(None, {"localizer": "published", "weights": 3})
 
 
-def test_every_field_has_help_for_its_flag() -> None:
-    assert all(field.metadata.get("help") for field in fields(InferenceOptions))
+def test_every_option_has_help_for_its_flag() -> None:
+    assert all(item.metadata["help"] for item in option_fields().values())
 
 
-def test_the_policy_is_the_part_for_the_segmenter() -> None:
-    options = read_options(None, {"shrink": 0.7, "propagate": True, "axes": "three", "cache": Path("kept")})
-    assert options.policy == Policy(shrink=0.7, propagate=True, axes="three")
-    assert type(options.policy) is Policy
-    assert options.cache == "kept"
+def test_parts_are_checked_where_they_are_made() -> None:
+    with pytest.raises(UsageError, match="margin_mm must be 0 or more"):
+        PromptOptions(margin_mm=-1)
+    with pytest.raises(UsageError, match="threshold must lie between"):
+        LabelMapOptions(threshold=1)
+    with pytest.raises(UsageError, match="seed: a whole number"):
+        LocateOptions(seed=-1)
+
+
+def test_options_are_changed_by_flat_names() -> None:
+    options = InferenceOptions.of(prompts="wpl", seed=3, device="cpu")
+    changed = options.replace(margin_mm=2, organs=["liver"], cache=Path("kept"))
+    assert (changed.prompt.prompts, changed.prompt.margin_mm) == ("wpl", 2)
+    assert (changed.locate.seed, changed.locate.organs) == (3, ("liver",))
+    assert (changed.device, changed.cache) == ("cpu", "kept")
+    assert changed.replace() == changed != options
+    assert InferenceOptions.of(**changed.to_dict()) == changed
+    assert changed.replace(organs=None).locate.organs is None
+    with pytest.raises(UsageError, match=r"unknown option 'margin' \(did you mean 'margin_mm'"):
+        options.replace(margin=2)
+
+
+# --- what a result depends on
+
+#: An other value of each option. An option without one fails the tests below, so that none is forgotten.
+OTHER: dict[str, Any] = {
+    "organs": ("liver",),
+    "search": "random-start",
+    "seed": 1,
+    "localizer": "published",
+    "weights": "medlam.pth",
+    "segmenter": "medsam_vit_b",
+    "prompts": "wpl",
+    "margin_mm": 2.0,
+    "shrink": 0.9,
+    "center_point": True,
+    "shape_prompt": True,
+    "zoom": 2.0,
+    "axes": "three",
+    "propagate": False,
+    "threshold": 0.4,
+    "components": "all",
+    "overlaps": "order",
+    "device": "cuda",
+    "precision": "float32",
+    "cache": "kept",
+    "cache_gb": 1.0,
+}
+#: The only ones that cannot change a result; why not is said beside each field.
+WITHOUT_EFFECT = {"localizer", "weights", "segmenter", "device", "cache", "cache_gb"}
+#: The only ones that localization depends on.
+OF_LOCALIZATION = {"organs", "search", "seed", "precision"}
+
+
+def test_the_flat_value_has_every_field() -> None:
+    parts = (InferenceOptions, LocateOptions, PromptOptions, LabelMapOptions)
+    names = {item.name for part in parts for item in fields(part)} - {"locate", "prompt", "label_map"}
+    assert set(OTHER) == names == set(InferenceOptions().to_dict()) == set(option_fields())
+
+
+@pytest.mark.parametrize("name", list(option_fields()))
+def test_every_option_counts_unless_it_is_marked(name: str) -> None:
+    # Another localizer first: weights go with one of them only.
+    options = InferenceOptions.of(localizer="published") if name == "weights" else InferenceOptions()
+    changed = options.replace(**{name: OTHER[name]})
+    assert changed != options
+    for until, counts in (("segment", set(OTHER) - WITHOUT_EFFECT), ("locate", OF_LOCALIZATION)):
+        same = changed.result_fields(until) == options.result_fields(until)  # type: ignore[arg-type]
+        assert same == (name not in counts), until
+
+
+def test_each_step_has_the_options_of_those_before() -> None:
+    templates, locate, segment = (set(option_fields(step)) for step in STEPS)
+    assert templates == {"organs", "localizer", "weights", "device", "precision"}
+    assert locate == templates | {"search", "seed"}
+    assert segment == set(OTHER)

@@ -10,7 +10,8 @@ import pytest
 
 import medlsam
 from medlsam.geometry import mask_box
-from medlsam.io.read import read_label_map, read_volume
+from medlsam.io.labels import read_label_map
+from medlsam.io.read import read_image
 from medlsam.measure.metrics import dice
 
 CASE = "openkbp_030"
@@ -24,7 +25,7 @@ def test_a_real_scan_is_segmented(real_ct: Path) -> None:
     assert CASE in json.loads((folder / "splits.json").read_text())["val"]
     model = medlsam.load(device="cpu")
     templates = model.templates(folder / "templates", organs=["Brainstem", "Mandible"], cases=SUPPORTS)
-    image = read_volume(folder / "imagesTr" / f"{CASE}_0000.nii.gz")
+    image = read_image(folder / "imagesTr" / f"{CASE}_0000.nii.gz")
     result = model.segment(image, templates)
     assert result.labels.grid == image.grid
     truth = read_label_map(folder / "labelsTr" / f"{CASE}.nii.gz")
@@ -54,7 +55,7 @@ def test_turning_the_scan_turns_the_answer(real_ct: Path) -> None:
     folder = real_ct / "openkbp"
     model = medlsam.load(device="cpu")
     templates = model.templates(folder / "templates", organs=["Brainstem"], cases=SUPPORTS)
-    image = read_volume(folder / "imagesTr" / f"{CASE}_0000.nii.gz")
+    image = read_image(folder / "imagesTr" / f"{CASE}_0000.nii.gz")
     grid = image.grid
     # Axes (x, y, z) stored as (z, x, -y): a coronal stack seen from the back.
     array = np.ascontiguousarray(image.array.transpose(1, 2, 0)[::-1])
@@ -63,7 +64,7 @@ def test_turning_the_scan_turns_the_answer(real_ct: Path) -> None:
     origin = grid.ijk_to_lps([0, grid.shape_zyx[1] - 1, 0])
     sx, sy, sz = grid.spacing_xyz
     turned_grid = medlsam.Grid(array.shape, (sz, sx, sy), tuple(origin), tuple(columns.ravel()))
-    turned = medlsam.Volume(array, turned_grid)
+    turned = medlsam.Image(array, turned_grid)
     first = model.localize(image, templates).organs["Brainstem"].box
     second = model.localize(turned, templates).organs["Brainstem"].box
     assert first is not None

@@ -1,6 +1,6 @@
 """One abdomen as the only template, located in a slab of another and in abdomens that nobody labelled.
 
-    python benchmarks/abdomen.py [--output DIR] [--json FILE]
+    python benchmarks/localize/abdomen.py [--output DIR] [--json FILE]
 
 `ts_example_ct` (a model's labels of 61 structures) is the template. In `ts_example_dicom`, a slab of 40 mm that cuts
 every structure, the located boxes are cut to what was scanned and compared with the labels; printed are IoU, wall
@@ -26,7 +26,7 @@ from benchmarks.localize.absent import ABDOMEN_TEMPLATE, PELVIC
 from benchmarks.localize.answers import STATUSES
 from medlsam.export.figures import draw_localization, draw_segmentation, png
 from medlsam.geometry import mask_box
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
@@ -35,7 +35,7 @@ from medlsam.measure.metrics import box_iou, wall_distance
 from medlsam.pipeline.templates import find_supports, read_supports
 from medlsam.results import Localization, LocatedOrgan, Segmentation
 from medlsam.runtime.atomic_files import atomic_path
-from medlsam.volume import Volume
+from medlsam.volume import Image, LabelMap, Source
 
 SLAB = "ts_example_dicom"
 UNLABELLED = ("crlm_1004", "crlm_1006", "acrin_flt_breast_001_b")
@@ -84,10 +84,10 @@ def statuses(found: Mapping[str, LocatedOrgan], organs: Sequence[str]) -> dict[s
 def pictures(
     output: Path,
     scan: str,
-    volume: Volume,
+    volume: Image,
     found: Mapping[str, LocatedOrgan],
     templates: TemplateSet,
-    reference: Volume | None = None,
+    reference: LabelMap | None = None,
 ) -> list[Path]:
     """Write the two pictures of a scan; the second only where one of its structures was found.
 
@@ -104,9 +104,9 @@ def pictures(
     written = {f"{scan}.png": draw_localization(localization)}
     drawn = [name for name in IN_PLANES if name in organs and organs[name].present]
     if drawn:
-        empty = Volume(np.zeros(volume.array.shape, np.uint8), volume.grid)
+        empty = LabelMap(np.zeros(volume.array.shape, np.uint8), volume.grid)
         values = {templates.values[name]: name for name in organs}
-        segmentation = Segmentation(scan, empty, values, localization, volume=volume)
+        segmentation = Segmentation(scan, empty, values, localization, image=volume)
         written[f"{scan}_organs.png"] = draw_segmentation(segmentation, organs=drawn, reference=reference)
     for name, figure in written.items():
         with atomic_path(output / name) as temporary:
@@ -160,7 +160,7 @@ def main() -> None:
     if arguments.output:
         pictures(arguments.output, SLAB, slab.image, found, templates, slab.labels)
     for scan in UNLABELLED:
-        volume = replace(read_volume(body / scan / "image.nii.gz"), path=Path(scan))
+        volume = replace(read_image(body / scan / "image.nii.gz"), source=Source(Path(scan)))
         located = locate(localizer.embed(volume), templates)
         by_scan[scan] = statuses(located, templates.organs)
         if arguments.output:

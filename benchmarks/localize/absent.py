@@ -1,6 +1,6 @@
 """Structures that are not there: how often status says so, and how often it says so of structures that are.
 
-    python benchmarks/absent.py [--cases FILE.json:key] [--limit N] [--phantoms N] [--json FILE]
+    python benchmarks/localize/absent.py [--cases FILE.json:key] [--limit N] [--phantoms N] [--json FILE]
 
 Real scans that lack the structure: head-neck templates on scans of chest and abdomen; lungs and abdominal organs looked
 for in head-neck scans, pelvic organs in chest scans; head-neck scans cropped along z so that a structure is cut out.
@@ -20,22 +20,17 @@ from pathlib import Path
 
 from benchmarks.common import SeenOnce, answer, command, cut_structures, held, listed_cases, options, progress
 from benchmarks.localize import lungs
-from benchmarks.localize.answers import (
-    Answer,
-    ask,
-    summary,
-    tables,
-)
+from benchmarks.localize.answers import Answer, ask, summary, tables
 from benchmarks.localize.crops import crops, keep_heights
 from medlsam.evaluation.references import CaseReference, References, find_references
 from medlsam.io.cases import Case
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.phantoms import phantom
 from medlsam.pipeline.templates import find_supports, read_supports
-from medlsam.volume import Volume, to_canonical
+from medlsam.volume import Image, to_canonical
 
 #: Head-neck structures with ends of their own; contours of cord and oesophagus end somewhere along one that goes on.
 BOUNDED = ("Brainstem", "RightParotid", "LeftParotid", "Larynx", "Mandible")
@@ -80,7 +75,7 @@ def head_neck_answers(
     localizer: SeenOnce,
     templates: TemplateSet,
     scan: str,
-    volume: Volume,
+    volume: Image,
     reference: CaseReference,
     cut: Sequence[str],
 ) -> list[Answer]:
@@ -105,7 +100,7 @@ def head_neck_answers(
     return answers
 
 
-def above_the_chest(volume: Volume, reference: CaseReference) -> Volume | None:
+def above_the_chest(volume: Image, reference: CaseReference) -> Image | None:
     """A canonical head-neck scan from larynx or jaw upwards, so surely without lung; None where neither is labelled."""
     lowest = [reference.box(name).min[2] for name in ("Larynx", "Mandible") if name in reference.values]
     return keep_heights(volume, min(lowest), volume.grid.box.max[2]) if lowest else None
@@ -166,7 +161,7 @@ def body_answers(
     """Scans of other regions: without head-neck structures, without a pelvis, and chests with lungs."""
     answers = []
     for scan, organs in WITHOUT_HEAD_NECK.items():
-        volume = read_volume(body / scan / "image.nii.gz")
+        volume = read_image(body / scan / "image.nii.gz")
         group = "head-neck templates, chest or abdomen"
         answers += ask(localizer, head_neck, volume, group, scan, dict.fromkeys(organs, "absent"))
         if scan in WITHOUT_PELVIS:
@@ -196,7 +191,7 @@ def real_answers(localizer: SeenOnce, ct: Path, cases: Sequence[Case]) -> list[A
     references: References = find_references(ct / "openkbp" / "labelsTr")
     answers = body_answers(localizer, ct / "body", head_neck, abdomen, lung)
     for number, case in enumerate(cases, start=1):
-        image = read_volume(case.path)
+        image = read_image(case.path)
         reference = references.read(case.name, image)
         volume = to_canonical(image)
         truth = dict.fromkeys((*ABDOMINAL, *PELVIC), "absent")

@@ -1,10 +1,10 @@
-"""What a search said of structures whose truth is known, and the shares of each status."""
+"""Answers of a search for structures whose truth is known, and the shares of each status."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -13,9 +13,10 @@ from benchmarks.common import SeenOnce
 from medlsam.evaluation.reliability import NOT_THERE
 from medlsam.localize.locate import locate
 from medlsam.localize.templates.template_set import TemplateSet
-from medlsam.volume import Volume
+from medlsam.results import Status
+from medlsam.volume import Image
 
-STATUSES = ("found", "uncertain", "missing", "out_of_view")
+STATUSES = get_args(Status)
 TRUTHS = ("absent", "halved", "present")
 
 
@@ -45,7 +46,7 @@ class Answer:
 def ask(
     localizer: SeenOnce,
     templates: TemplateSet,
-    volume: Volume,
+    volume: Image,
     group: str,
     scan: str,
     truth: Mapping[str, str],
@@ -63,7 +64,7 @@ def ask(
     organs = [name for name in templates.organs if name in truth]
     if not organs:
         return []
-    found = locate(localizer.embed(volume), templates, organs)
+    found = locate(localizer.embed(volume), templates.select(organs))
     return [
         Answer(
             group, scan, name, truth[name], found[name].status, found[name].confidence, found[name].details

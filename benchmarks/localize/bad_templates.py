@@ -1,6 +1,7 @@
 """A bad template planted among good ones: how often `template build` names it, and how often it accuses a good one.
 
-    python benchmarks/bad_templates.py [--cases FILE.json:key] [--scans N] [--trials N] [--templates N] [--json FILE]
+    python benchmarks/localize/bad_templates.py [--cases FILE.json:key] [--scans N] [--trials N] [--templates N]
+        [--json FILE]
 
 Each trial draws template scans at random from the listed head-neck cases that have all seven structures, spoils one of
 them in one way, and asks for the diagnosis; good sets are left as they are. Named: the right template, alone, with at
@@ -34,7 +35,7 @@ from medlsam.localize.search.consensus import consensus
 from medlsam.localize.search.options import SearchOptions
 from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
 from medlsam.pipeline.templates import find_supports, read_supports
-from medlsam.volume import Volume, to_canonical
+from medlsam.volume import Image, LabelMap, to_canonical
 
 PAIR = ("LeftParotid", "RightParotid")
 #: Shifts of labels, mm: from about half a parotid's width on.
@@ -63,11 +64,11 @@ class Spoiler:
 
     def __init__(self, values: Mapping[str, int]) -> None:
         self.values = dict(values)
-        self._flipped: dict[tuple[Volume, int], Volume] = {}
+        self._flipped: dict[tuple[Image, int], Image] = {}
 
     def _labelled(self, support: Support, array: Masks) -> Support:
         assert support.labels is not None
-        return replace(support, labels=Volume(array, support.labels.grid))
+        return replace(support, labels=LabelMap(array, support.labels.grid))
 
     def _array(self, support: Support) -> Masks:
         assert support.labels is not None
@@ -133,7 +134,7 @@ class Spoiler:
         axis = int(generator.integers(3))
         if (support.image, axis) not in self._flipped:
             flipped = np.ascontiguousarray(np.flip(support.image.array, axis))
-            self._flipped[support.image, axis] = Volume(flipped, support.image.grid)
+            self._flipped[support.image, axis] = Image(flipped, support.image.grid)
         array = np.ascontiguousarray(np.flip(self._array(support), axis))
         spoilt = replace(self._labelled(support, array), image=self._flipped[support.image, axis])
         if axis == 2:  # mirrored: of these structures only the paired ones show it
@@ -146,8 +147,8 @@ class Bench:
 
     def __init__(self, localizer: SeenOnce, names: Mapping[int, str]) -> None:
         self.localizer, self.names = localizer, dict(names)
-        self._marks: dict[Volume, dict[str, OrganSupport]] = {}
-        self._answers: dict[tuple[OrganSupport, Volume], Candidate] = {}
+        self._marks: dict[LabelMap, dict[str, OrganSupport]] = {}
+        self._answers: dict[tuple[OrganSupport, Image], Candidate] = {}
 
     def marks(self, support: Support) -> dict[str, OrganSupport]:
         """Structure to what the encoder saw at its marks."""

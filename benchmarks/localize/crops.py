@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from medlsam.geometry import Box, Grid
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 #: What a crop leaves off beyond the structure's own end, and the least that it leaves of the scan, mm.
 GAP_MM = 5.0
@@ -24,11 +24,11 @@ class Crop:
     """
 
     name: str
-    volume: Volume
+    volume: Image
     truth: dict[str, str]
 
 
-def keep_heights(volume: Volume, low_mm: float, high_mm: float) -> Volume:
+def keep_heights(volume: Image, low_mm: float, high_mm: float) -> Image:
     """The slices of a canonical scan whose centres lie between two heights (LPS z, mm)."""
     grid = volume.grid
     spacing, origin = grid.spacing_xyz[2], grid.origin_xyz[2]
@@ -36,10 +36,10 @@ def keep_heights(volume: Volume, low_mm: float, high_mm: float) -> Volume:
     start, stop = kept[0], kept[-1] + 1
     x, y, _ = grid.origin_xyz
     place = Grid((stop - start, *grid.shape_zyx[1:]), grid.spacing_xyz, (x, y, origin + start * spacing))
-    return Volume(volume.array[start:stop], place)
+    return Image(volume.array[start:stop], place)
 
 
-def crops(volume: Volume, boxes: Mapping[str, Box], targets: Iterable[str]) -> Iterator[Crop]:
+def crops(volume: Image, boxes: Mapping[str, Box], targets: Iterable[str]) -> Iterator[Crop]:
     """For every target a scan without it and one with half of it; in both the end with more to see is kept.
 
     Args:

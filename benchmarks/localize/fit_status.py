@@ -1,6 +1,6 @@
-"""Fit the constants of status and confidence (`medlsam/localize/status.json`) and print what they are worth.
+"""Fit the constants of status and confidence (`medlsam/localize/confidence/status.json`) and print what they are worth.
 
-    python benchmarks/fit_status.py [--cases FILE.json:key] [--limit N] [--phantoms N] [--write] [--again]
+    python benchmarks/localize/fit_status.py [--cases FILE.json:key] [--limit N] [--phantoms N] [--write] [--again]
 
 Presence: a logistic model of how far an answer is from the usual, on structures that are there and that are not, in
 real scans and in phantoms; its weights are non-negative, since more evidence cannot speak against a structure. Overlap:
@@ -27,12 +27,7 @@ from scipy.optimize import minimize
 from scipy.stats import spearmanr
 
 from benchmarks.common import SeenOnce, answer, command, listed_cases, options, progress
-from benchmarks.localize.status_rows import (
-    Collected,
-    Row,
-    Trial,
-    collect,
-)
+from benchmarks.localize.status_rows import Collected, Row, Trial, collect
 from medlsam.io.label_names import read_case_list
 from medlsam.localize.confidence import leave_one_out as calibrate
 from medlsam.localize.confidence import status
@@ -241,7 +236,7 @@ def main() -> None:
         **known,
     }
     about = {
-        "fitted_by": "benchmarks/fit_status.py",
+        "fitted_by": "benchmarks/localize/fit_status.py",
         "localizer": localizer.signature,
         "answers": len(collected.rows),
         "cases": spec.rsplit("/", 1)[-1],

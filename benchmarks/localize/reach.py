@@ -1,6 +1,6 @@
 """How far faces should follow the probe: the same for all structures, or as leave-one-out recommends.
 
-    python benchmarks/reach.py [--cases FILE.json:key] [--limit N] [--json FILE]
+    python benchmarks/localize/reach.py [--cases FILE.json:key] [--limit N] [--json FILE]
 
 Head-neck scans are located with several template sets (the `templates` split, and seeded draws of five, three and two
 from other cases of the `pretrain` split), and lungs with every pair of the other chest scans (see `lungs.py`). Prints
@@ -24,7 +24,7 @@ from benchmarks.localize import lungs
 from medlsam.evaluation.references import find_references
 from medlsam.geometry import Box, mask_box
 from medlsam.io.label_names import read_case_list
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
@@ -89,7 +89,7 @@ def head_neck(localizer: SeenOnce, ct: Path, spec: str, limit: int) -> dict[str,
     localizer.forget()
     result: dict[str, Scores] = {name: {} for name in built}
     for case in listed_cases(folder / "imagesTr", spec, limit):
-        image = read_volume(case.path)
+        image = read_image(case.path)
         reference = references.read(case.name, image)
         truth = {organ: reference.box(organ) for organ in reference.values}
         for name, templates in built.items():

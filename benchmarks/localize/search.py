@@ -1,6 +1,6 @@
 """How well localization finds boxes, by encoder and by way of searching: the table that choices are made on.
 
-    python benchmarks/search.py --localizer medlam-tiny [FILE ...] [--ways default,paper,...] [--by-organ]
+    python benchmarks/localize/search.py --localizer medlam-tiny [FILE ...] [--ways default,paper,...] [--by-organ]
 
 Scans are embedded once per encoder; no segmenter runs and no status is asked: every box counts. The default cases are
 of the `pretrain` split and were kept out of the training of the trials (configs/trials/).
@@ -22,13 +22,14 @@ import medlsam
 from medlsam.evaluation.references import find_references
 from medlsam.io.cases import find_cases
 from medlsam.io.label_names import read_case_list
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.localize.locate import locate
 from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.search.options import SearchOptions
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.measure.metrics import box_iou, wall_distance
-from medlsam.pipeline.opening import case_generator
+from medlsam.options import LocateOptions
+from medlsam.pipeline.scan import case_generator
 
 SHARED = "../shared/ct/openkbp"
 #: Name to (search, options).
@@ -57,11 +58,15 @@ def score(
     seen: dict[str, ScanEmbedding], templates: TemplateSet, truth: dict[str, dict[str, medlsam.Box]], way: str
 ) -> Scores:
     """Structure to (IoU, wall distance in mm) of every case that has it."""
-    search, options = WAYS[way]
+    search, constants = WAYS[way]
     scores: Scores = defaultdict(list)
     for case, embedding in seen.items():
         found = locate(
-            embedding, templates, search=search, options=options, generator=case_generator(0, case)
+            embedding,
+            templates,
+            LocateOptions(search=search),
+            generator=case_generator(0, case),
+            search_options=constants,
         )
         for organ, box in truth[case].items():
             if organ in found:
@@ -107,7 +112,7 @@ def main() -> None:
         model = medlsam.load(localizer=name)
         templates = model.templates(arguments.support)
         with torch.inference_mode():
-            seen = {case.name: model.localizer.embed(read_volume(case.path)) for case in cases}
+            seen = {case.name: model.localizer.embed(read_image(case.path)) for case in cases}
         scores = {way: score(seen, templates, truth, way) for way in ways}
         result[name] = {way: mean_row(s) for way, s in scores.items()}
         table.add_row(name, *[f"{iou:.3f} / {wall:.1f}" for iou, wall in result[name].values()])

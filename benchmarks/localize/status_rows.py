@@ -18,7 +18,7 @@ from benchmarks.localize import absent, lungs
 from benchmarks.localize.answers import Answer
 from medlsam.evaluation.references import References, find_references
 from medlsam.io.cases import Case
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.confidence.leave_one_out import leave_one_out, locate_each_other
 from medlsam.localize.locate import locate
@@ -110,7 +110,7 @@ def _absent_in_body(localizer: SeenOnce, ct: Path) -> list[Answer]:
     for scan, organs in absent.WITHOUT_HEAD_NECK.items():
         if scan == lungs.UNSEEN:
             continue
-        volume = read_volume(ct / "body" / scan / "image.nii.gz")
+        volume = read_image(ct / "body" / scan / "image.nii.gz")
         for templates, wanted in ((head_neck, organs), (pelvis, absent.PELVIC)):
             if templates is head_neck or scan in absent.WITHOUT_PELVIS:
                 group = "head-neck templates, body" if templates is head_neck else "pelvic template, above"
@@ -129,7 +129,7 @@ def _cropped(localizer: SeenOnce, ct: Path, cases: Sequence[Case], references: R
     abdomen = absent.built(localizer, ct / "body", [absent.ABDOMEN_TEMPLATE], organs)
     answers: list[Answer] = []
     for number, case in enumerate(cases, start=1):
-        image = read_volume(case.path)
+        image = read_image(case.path)
         reference = references.read(case.name, image)
         cut = references.cases.get(case.name, {}).get("truncated", ())
         volume = to_canonical(image)

@@ -1,6 +1,6 @@
 """What more templates are worth: box IoU and wall distance with one, three and five of them.
 
-    python benchmarks/template_count.py [--cases FILE.json:key] [--limit N] [--counts 1,3,5] [--json FILE]
+    python benchmarks/localize/template_count.py [--cases FILE.json:key] [--limit N] [--counts 1,3,5] [--json FILE]
 
 Localization only: no segmenter runs and each scan is embedded once. For fewer than all templates there are as many
 sets as templates, each taken as often as the others (with five: five single ones, five triples); every set is built
@@ -21,14 +21,9 @@ from rich.table import Table
 
 from benchmarks.common import SeenOnce, answer, command, listed_cases, options, progress
 from medlsam.evaluation.references import References, find_references
-from medlsam.evaluation.scores import (
-    OrganScore,
-    aggregate_boxes,
-    score_box,
-    summarize,
-)
+from medlsam.evaluation.scores import OrganScore, aggregate_boxes, score_box, summarize
 from medlsam.io.cases import Case
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
@@ -61,7 +56,7 @@ def measure(
     """Number of templates to, per set, the box scores of every labelled structure of every case."""
     scores: dict[int, list[list[OrganScore]]] = {count: [[] for _ in own] for count, own in sets.items()}
     for number, case in enumerate(cases, start=1):
-        volume = read_volume(case.path)
+        volume = read_image(case.path)
         embedding = localizer.embed(volume)
         reference = references.read(case.name, volume)
         for count, own in sets.items():

@@ -1,6 +1,6 @@
 """The pool's layout against others, and what its eight bits cost in HU.
 
-    python benchmarks/pool.py [--ct DIR] [--spacing 4] [--limit 60] [--seconds 5] [--json FILE]
+    python benchmarks/pretrain/pool.py [--ct DIR] [--spacing 4] [--limit 60] [--seconds 5] [--json FILE]
 
 Scans of ``../shared/ct`` (phantoms where there are none) are prepared as ``medlsam pool build`` does and written in
 every layout. Two processes then draw random crops of 64 x 64 x 64 voxels as float32 HU: warm (files open, in memory)
@@ -24,12 +24,12 @@ from rich.table import Table
 from benchmarks.common import answer, command, evenly, options, progress
 from benchmarks.pretrain.pool_layouts import Layout, hu_of, layouts
 from medlsam.errors import MedlsamError
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.phantoms import phantom
 from medlsam.pool.find import find_scans
+from medlsam.pool.packed_scan import to_codes
 from medlsam.pool.preprocess import prepare
-from medlsam.pool.table import to_codes
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 SIZE = (64, 64, 64)
 PROCESSES = 2
@@ -84,7 +84,7 @@ def _read_bytes() -> int:
     return int(next(line.split()[1] for line in lines if line.startswith("read_bytes")))
 
 
-def measure(layout: Layout, scans: list[Volume], folder: Path, seconds: float) -> dict[str, Any]:
+def measure(layout: Layout, scans: list[Image], folder: Path, seconds: float) -> dict[str, Any]:
     """Bytes of a layout and its crops a second with two processes."""
     folder.mkdir()
     paths = [folder / f"{n}.scan" for n in range(len(scans))]
@@ -108,7 +108,7 @@ def measure(layout: Layout, scans: list[Volume], folder: Path, seconds: float) -
     return row
 
 
-def hu_errors(scans: Sequence[Volume]) -> list[dict[str, Any]]:
+def hu_errors(scans: Sequence[Image]) -> list[dict[str, Any]]:
     """What eight bits cost, by tissue, beside how much neighbouring voxels differ."""
     rows = []
     for name, low, high in TISSUES:
@@ -132,7 +132,7 @@ def hu_errors(scans: Sequence[Volume]) -> list[dict[str, Any]]:
     return rows
 
 
-def scans_of(ct: Path, spacing: float, limit: int) -> list[Volume]:
+def scans_of(ct: Path, spacing: float, limit: int) -> list[Image]:
     """Prepared scans: of the real ones, else of phantoms."""
     if not ct.is_dir():
         progress(f"{ct}: not there, phantoms instead")
@@ -141,7 +141,7 @@ def scans_of(ct: Path, spacing: float, limit: int) -> list[Volume]:
     prepared = []
     for candidate in evenly(find_scans([ct / "openkbp" / "imagesTr", ct / "body"]).candidates, limit):
         try:
-            scan = prepare(read_volume(candidate.files[0]), spacing)
+            scan = prepare(read_image(candidate.files[0]), spacing)
         except MedlsamError as error:
             progress(str(error))
             continue

@@ -1,9 +1,9 @@
 """Builds of a pool that are killed at random moments, and then run to their end: is the hash always the same?
 
-    python benchmarks/pool_kills.py [--ct DIR] [--kills 20] [--json FILE]
+    python benchmarks/pretrain/pool_kills.py [--ct DIR] [--kills 20] [--json FILE]
 
 Raw scans are some of ``../shared/ct`` (phantoms where there are none). A build runs in one process that gets SIGKILL;
-the one that follows goes on. (``tests/test_pool_build.py`` kills the command with its processes.) About a minute.
+the one that follows goes on. (``tests/pool/test_build.py`` kills the command with its processes.) About a minute.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The layouts that ``benchmarks/pool.py`` compares: ours, memory-mapped arrays, Zarr and blosc2."""
+"""The layouts that ``benchmarks/pretrain/pool.py`` compares: ours, memory-mapped arrays, Zarr and blosc2."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.common import progress
-from medlsam.pool.packed_scan import Shard, write_shard
-from medlsam.pool.table import LEVELS_HU, to_codes
-from medlsam.volume import Volume
+from medlsam.pool.packed_scan import LEVELS_HU, PackedScan, to_codes, write_packed_scan
+from medlsam.volume import Image
 
 _CHUNK = (32, 32, 32)
 Crop = Callable[[Sequence[slice]], NDArray[np.float32]]
@@ -31,7 +30,7 @@ class Layout:
     """
 
     name: str
-    write: Callable[[Path, Volume], None]
+    write: Callable[[Path, Image], None]
     read: Callable[[Path], Crop]
 
 
@@ -39,7 +38,7 @@ def hu_of(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
     return LEVELS_HU.astype(np.float32)[codes]
 
 
-def _stored(volume: Volume, packed: bool) -> NDArray[Any]:
+def _stored(volume: Image, packed: bool) -> NDArray[Any]:
     return to_codes(volume.array) if packed else np.rint(volume.array).astype(np.int16)
 
 
@@ -51,7 +50,7 @@ def _decoded(array: Any, packed: bool) -> Crop:
     return crop
 
 
-def write_npy(path: Path, volume: Volume, packed: bool) -> None:
+def write_npy(path: Path, volume: Image, packed: bool) -> None:
     with path.open("wb") as file:
         np.save(file, _stored(volume, packed))
 
@@ -61,11 +60,11 @@ def read_npy(path: Path, packed: bool) -> Crop:
 
 
 def read_ours(path: Path) -> Crop:
-    shard = Shard(path)
+    shard = PackedScan(path)
     return lambda where: shard.crop([w.start for w in where], [w.stop - w.start for w in where])
 
 
-def write_zarr(path: Path, volume: Volume, packed: bool) -> None:
+def write_zarr(path: Path, volume: Image, packed: bool) -> None:
     import zarr
 
     data = _stored(volume, packed)
@@ -83,7 +82,7 @@ def read_zarr(path: Path, packed: bool) -> Crop:
     return _decoded(zarr.open_array(path, mode="r"), packed)
 
 
-def write_blosc2(path: Path, volume: Volume, packed: bool) -> None:
+def write_blosc2(path: Path, volume: Image, packed: bool) -> None:
     import blosc2
 
     data = _stored(volume, packed)
@@ -101,7 +100,7 @@ def read_blosc2(path: Path, packed: bool) -> Crop:
 
 def layouts() -> list[Layout]:
     """The layouts that can be measured here."""
-    made = [Layout("shards of bricks, 8 bits (medlsam)", write_shard, read_ours)]
+    made = [Layout("shards of bricks, 8 bits (medlsam)", write_packed_scan, read_ours)]
     kinds: list[tuple[str, str | None, Any, Any]] = [
         ("memory-mapped array", None, write_npy, read_npy),
         ("Zarr v3, one shard a scan, zstd", "zarr", write_zarr, read_zarr),

@@ -1,7 +1,7 @@
 """How fast pretraining can be fed, what its network eats, and what a large run comes to.
 
-    python benchmarks/pretrain_rate.py                                            # configs/pretrain_base_ddp.yaml
-    python benchmarks/pretrain_rate.py --config configs/pretrain_tiny.yaml
+    python benchmarks/pretrain/pretrain_rate.py                                     # configs/pretrain_base_ddp.yaml
+    python benchmarks/pretrain/pretrain_rate.py --config configs/pretrain_tiny.yaml
 
 Measured here: draws that one loader process plans a second (a draw is a pair of views), draws that this device draws
 and augments, its training steps, their floating-point operations, and the size and preparation of real scans.
@@ -25,22 +25,16 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import CT, answer, command, evenly, progress
-from benchmarks.pretrain.pretrain_tables import (
-    Assumed,
-    Rates,
-    Spread,
-    measured,
-    projected,
-)
+from benchmarks.pretrain.pretrain_tables import Assumed, Rates, Spread, measured, projected
 from medlsam.io.cases import find_cases
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
 from medlsam.localize.pretrain.datamodule import PretrainDataModule
 from medlsam.localize.pretrain.dataset import PairDataset, collate
 from medlsam.localize.pretrain.module import MedLAMPretraining, cli
-from medlsam.localize.pretrain.view_pairs import AIR_HU
 from medlsam.runtime.device import resolve_device
-from medlsam.volume import Volume, lps_grid, resample
+from medlsam.volume import Image, lps_grid, resample
+from medlsam.volume.hounsfield import AIR_HU
 
 #: Folders of real scans whose headers are read; one of the last is resampled.
 SCANS = ("openkbp/imagesTr", "body")
@@ -144,13 +138,13 @@ def storing(ct: Path, spacing_mm: float) -> tuple[tuple[float, float], int]:
 
 def preparing(ct: Path, folder: str, spacing_mm: float, repeats: int) -> tuple[Spread, float]:
     """Seconds to read and resample a scan of the usual resolution, made of a real one, and its voxels, millions."""
-    found = read_volume(find_cases(ct / SCANS[-1])[0].path)
+    found = read_image(find_cases(ct / SCANS[-1])[0].path)
     fine = resample(found, lps_grid(found.grid, (0.8, 0.8, 1.5)), fill=AIR_HU)
     path = Path(folder) / "fine.nii.gz"
-    write_volume(Volume(np.rint(fine.array).astype(np.int16), fine.grid), path)
+    write_volume(Image(np.rint(fine.array).astype(np.int16), fine.grid), path)
 
     def prepare(_: int) -> None:
-        volume = read_volume(path)
+        volume = read_image(path)
         resample(volume, lps_grid(volume.grid, (spacing_mm,) * 3), fill=AIR_HU)
 
     return repeated(prepare, repeats, time.process_time), fine.array.size / 1e6

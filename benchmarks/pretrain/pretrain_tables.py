@@ -1,4 +1,4 @@
-"""What ``benchmarks/pretrain_rate.py`` measured and works out, as tables."""
+"""What ``benchmarks/pretrain/pretrain_rate.py`` measured and works out, as tables."""
 
 from __future__ import annotations
 

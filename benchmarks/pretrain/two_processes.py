@@ -1,6 +1,6 @@
 """The loss curves of one process and of two with half of the batch each, in the recipe of the weights that ship.
 
-    python benchmarks/two_processes.py [--steps 60] [--precision 32-true] [--batch 4] [--config FILE]
+    python benchmarks/pretrain/two_processes.py [--steps 60] [--precision 32-true] [--batch 4] [--config FILE]
 
 Both train ``configs/pretrain_tiny.yaml`` (its network, learning rate and warm-up) on phantoms, on CPUs, the second
 over gloo. Printed is how far the losses of the same step are apart; and, to compare, how far one process is from

@@ -1,6 +1,6 @@
 """Dice outside of the head and neck: lungs of five chests, and one abdomen in a slab of another.
 
-    python benchmarks/body.py [--segmenter FILE] [--json FILE]
+    python benchmarks/segment/body.py [--segmenter FILE] [--json FILE]
 
 The rows of `medlsam evaluate` for the labelled scans of `body/`. Chests: every scan with the whole lungs of all the
 others as templates (four at most); `nsclc_lung1_001` (clinical contours) was never seen in training, the others' lungs
@@ -101,7 +101,9 @@ def main() -> None:
     parser.add_argument("--segmenter", default="sam-tiny", help="a known name or a weights file")
     arguments = parser.parse_args()
     body = arguments.ct / "body"
-    model = medlsam.load(arguments.localizer, arguments.segmenter, arguments.device)
+    model = medlsam.load(
+        localizer=arguments.localizer, segmenter=arguments.segmenter, device=arguments.device
+    )
     found, names = find_supports(body, [*CHEST, ABDOMEN_TEMPLATE, SLAB])
     supports = {support.name: support for support in read_supports(found, names)}
     whole = whole_structures([supports[name] for name in CHEST], names)

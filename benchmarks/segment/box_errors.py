@@ -1,6 +1,6 @@
 """How far located boxes are off: the errors that the segmenter is trained to live with.
 
-    python benchmarks/box_errors.py [--cases FILE.json:key] [--limit N] [--write]
+    python benchmarks/segment/box_errors.py [--cases FILE.json:key] [--limit N] [--write]
 
 Head-neck scans of the `pretrain` split, and the whole lungs of the train scans of `body/`, are located with templates
 drawn from other scans of the same. Prints the distribution of the faces' outward errors by axis; with `--write` every
@@ -20,7 +20,7 @@ from benchmarks.localize import lungs
 from medlsam.evaluation.references import find_references
 from medlsam.geometry import mask_box
 from medlsam.io.label_names import read_case_list
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.localize.build_templates import build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
@@ -52,7 +52,7 @@ def head_neck(localizer: SeenOnce, ct: Path, spec: str, limit: int) -> list[np.n
         chosen, templates = sets[number % SETS]
         if case.name in chosen:
             continue
-        image = read_volume(case.path)
+        image = read_image(case.path)
         reference = references.read(case.name, image)
         located = locate(localizer.embed(image), templates)
         for organ in sorted(complete[case.name] & set(reference.values)):
@@ -103,7 +103,7 @@ def main() -> None:
     for face, column in zip(("x-", "x+", "y-", "y+", "z-", "z+"), errors.T, strict=True):
         table.add_row(face, *(f"{v:+.1f}" for v in (column.mean(), *np.quantile(column, (0.1, 0.5, 0.9)))))
     document = {
-        "about": "outward errors, mm, of located boxes' faces x-, x+, y-, y+, z-, z+ (benchmarks/box_errors.py)",
+        "about": "outward errors, mm, of located faces x-, x+, y-, y+, z-, z+ (benchmarks/segment/box_errors.py)",
         "localizer": localizer.signature,
         "errors_mm": [[round(float(v), 1) for v in row] for row in errors],
     }

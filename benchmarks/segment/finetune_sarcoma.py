@@ -1,11 +1,11 @@
 """Fine-tuning on 8 sarcomas, judged on 6 others: Dice with true slice boxes before and after.
 
-    python benchmarks/finetune_sarcoma.py [--segmenter NAME|FILE] [--epochs N] [--output FILE] [--json FILE]
+    python benchmarks/segment/finetune_sarcoma.py [--segmenter NAME|FILE] [--epochs N] [--output FILE] [--json FILE]
 
 The decoder is trained on `lesions/sts_001` to `sts_008` (leave-one-patient-out chooses the number of epochs) and judged
 on `sts_009` to `sts_014`, which nothing of it saw; no weights that ship were trained on any of them. Printed are the
 3D Dice of the patients and the Dice of their 2D components with n and Wilcoxon's p, then both by patient. With
-`--output` the fine-tuned file and its history stay; `--cache` keeps the embeddings for another run. Unless told, 10
+`--output` the fine-tuned file and its history stay; `--cache` keeps the embeddings for another run. By default 10
 slices of a patient and at most 25 epochs: three minutes of one core.
 """
 

@@ -1,6 +1,6 @@
 """What every prompt policy is worth on the same located boxes: the table that the defaults are chosen on.
 
-    python benchmarks/prompt_policies.py [--segmenter sam-tiny] [--policies wpl,profile,...] [--limit 12]
+    python benchmarks/segment/prompt_policies.py [--segmenter sam-tiny] [--policies wpl,profile,...] [--limit 12]
 
 Every case is embedded and located once; then each policy segments the located structures. Printed are the Dice by
 structure (a missed structure counts 0), the mean over structures, how that differs from the first policy's (mean and
@@ -16,7 +16,6 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,8 @@ import medlsam
 from benchmarks.common import answer, command, evenly, listed_cases, options, progress, spread
 from medlsam.evaluation.oracles import score_map
 from medlsam.evaluation.references import CaseReference, find_references
-from medlsam.io.read import read_volume
-from medlsam.options import Policy
+from medlsam.io.read import read_image
+from medlsam.options import InferenceOptions
 from medlsam.pipeline.model import MedLSAM
 from medlsam.pipeline.segment import segment_located
 from medlsam.results import Localization
@@ -37,43 +36,34 @@ from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.protocol import Segmenter
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 
-@dataclass(frozen=True)
-class Way:
-    """One row: boxes, margin, and what is asked beside them."""
-
-    prompts: str = "profile"
-    margin_mm: float = 1.0
-    policy: Policy = field(default_factory=lambda: Policy(propagate=False))
+def _single(**changes: Any) -> InferenceOptions:
+    """Options with which each slice speaks for itself."""
+    return InferenceOptions.of(propagate=False, **changes)
 
 
-def _single(**changes: Any) -> Policy:
-    """A policy in which each slice speaks for itself."""
-    return Policy(propagate=False, **changes)
-
-
-#: Name to row; the first of those asked for is what the others are compared with.
-WAYS: dict[str, Way] = {
-    "profile": Way(),
-    "wpl": Way("wpl"),
-    "spl": Way("spl"),
-    "margin 0": Way(margin_mm=0.0),
-    "margin 2": Way(margin_mm=2.0),
-    "margin 4": Way(margin_mm=4.0),
-    "shrink 0.9": Way(policy=_single(shrink=0.9)),
-    "shrink 0.7": Way(policy=_single(shrink=0.7)),
-    "center point": Way(policy=_single(center_point=True)),
-    "shrink 0.7 + point": Way(policy=_single(shrink=0.7, center_point=True)),
-    "shape prompt": Way(policy=_single(shape_prompt=True)),
-    "zoom 2": Way(policy=_single(zoom=2.0)),
-    "zoom 4": Way(policy=_single(zoom=4.0)),
-    "three axes": Way(policy=_single(axes="three")),
-    "propagate": Way(policy=Policy()),
-    "propagate + three axes": Way(policy=Policy(axes="three")),
-    "all components": Way(policy=_single(components="all")),
-    "overlaps by order": Way(policy=_single(overlaps="order")),
+#: Name to row; the first of those chosen is what the others are compared with.
+WAYS: dict[str, InferenceOptions] = {
+    "profile": _single(),
+    "wpl": _single(prompts="wpl"),
+    "spl": _single(prompts="spl"),
+    "margin 0": _single(margin_mm=0),
+    "margin 2": _single(margin_mm=2),
+    "margin 4": _single(margin_mm=4),
+    "shrink 0.9": _single(shrink=0.9),
+    "shrink 0.7": _single(shrink=0.7),
+    "center point": _single(center_point=True),
+    "shrink 0.7 + point": _single(shrink=0.7, center_point=True),
+    "shape prompt": _single(shape_prompt=True),
+    "zoom 2": _single(zoom=2),
+    "zoom 4": _single(zoom=4),
+    "three axes": _single(axes="three"),
+    "propagate": InferenceOptions(),
+    "propagate + three axes": InferenceOptions.of(axes="three"),
+    "all components": _single(components="all"),
+    "overlaps by order": _single(overlaps="order"),
 }
 #: Rows that a model of the crop kind cannot tell from another: it zooms by itself.
 WHOLE_SLICES_ONLY = ("zoom 2", "zoom 4")
@@ -97,7 +87,7 @@ class AskedOnce:
 
     def segment(
         self,
-        volume: Volume,
+        volume: Image,
         prompts: Mapping[str, Sequence[SlicePrompt]],
         stopwatch: Stopwatch | None = None,
         mask_prompts: Mapping[str, MaskBlock] | None = None,
@@ -119,10 +109,10 @@ class AskedOnce:
 
 def score_case(
     model: MedLSAM,
-    scan: Volume,
+    scan: Image,
     located: Localization,
     reference: CaseReference,
-    ways: dict[str, Way],
+    ways: dict[str, InferenceOptions],
 ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
     """Dice of every structure that can be scored, and the segmenter's seconds, by policy.
 
@@ -138,13 +128,11 @@ def score_case(
     values = {name: value for value, name in enumerate(located.organs, start=1)}
     figures, seconds = {}, {}
     for name, way in ways.items():
-        watch = Stopwatch()
-        found = segment_located(
-            lambda: asked, scan, located, values, way.prompts, way.margin_mm, watch=watch, policy=way.policy
-        )
+        stopwatch = Stopwatch()
+        found = segment_located(lambda: asked, scan, located, values, way, stopwatch)
         scores = score_map(found.labels.array, values, reference, names)
         figures[name] = {organ: score.dice for organ, score in scores.items()}
-        seconds[name] = watch.seconds.get("encode", 0.0) + watch.seconds.get("decode", 0.0)
+        seconds[name] = stopwatch.seconds.get("encode", 0.0) + stopwatch.seconds.get("decode", 0.0)
     return figures, seconds
 
 
@@ -204,7 +192,9 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     root = arguments.ct / arguments.data
-    model = medlsam.load(arguments.localizer, arguments.segmenter, arguments.device)
+    model = medlsam.load(
+        localizer=arguments.localizer, segmenter=arguments.segmenter, device=arguments.device
+    )
     crop = model.segmenter.spec.kind == "crop"
     chosen = arguments.policies.split(",") if arguments.policies else list(WAYS)
     if unknown := [name for name in chosen if name not in WAYS]:
@@ -224,7 +214,7 @@ def main() -> None:
         rest = evenly(rest, arguments.limit - len(first)) if arguments.limit > len(first) else []
     document: dict[str, Any] = {"cases": arguments.cases, "dice": scores, "seconds": seconds}
     for case in (*first, *rest):
-        scan = read_volume(case.path)
+        scan = read_image(case.path)
         located = model.localize(scan, templates, slabs=True, case=case.name)
         reference = references.read(case.name, scan)
         scores[case.name], seconds[case.name] = score_case(model, scan, located, reference, ways)

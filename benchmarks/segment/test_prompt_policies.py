@@ -10,7 +10,6 @@ import pytest
 from benchmarks.segment import prompt_policies
 from benchmarks.segment.prompt_policies import (
     AskedOnce,
-    Way,
     by_organ,
     gain,
     score_case,
@@ -18,24 +17,17 @@ from benchmarks.segment.prompt_policies import (
 )
 from medlsam.evaluation.references import CaseReference
 from medlsam.geometry import Grid
-from medlsam.options import Policy
+from medlsam.options import InferenceOptions
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
-from medlsam.volume import Volume
-from tests.support.stub_model import (
-    StubSegmenter,
-    draw_ct,
-    stub_model,
-    template_set,
-    true_mask,
-)
+from medlsam.volume import LabelMap
+from tests.support.stub_model import StubSegmenter, draw_ct, stub_model, template_set, true_mask
 
 GRID = Grid((16, 24, 28), (1.5, 2.0, 2.5), (10.0, -20.0, 5.0))
 
 
-def test_a_script_says_how_it_is_run() -> None:
-    assert "python benchmarks/prompt_policies.py" in str(prompt_policies.__doc__)
+def test_the_ways_can_be_named_on_the_command_line() -> None:
     assert next(iter(prompt_policies.WAYS)) == "profile", "the default is what the others are compared with"
     assert not any("," in name for name in prompt_policies.WAYS), "names are given comma-separated"
     assert set(prompt_policies.WHOLE_SLICES_ONLY) < set(prompt_policies.WAYS)
@@ -65,11 +57,11 @@ def test_every_policy_is_scored_on_the_same_boxes(monkeypatch: pytest.MonkeyPatc
     located = model.localize(image, template_set(), slabs=True)
     labels = np.where(true_mask(image, "block"), 1, 0).astype(np.uint8)
     place: Any = (slice(4, 9), slice(6, 12), slice(5, 11))
-    reference = CaseReference(Volume(labels, image.grid), {"block": 1}, {"block": place})
+    reference = CaseReference(LabelMap(labels, image.grid), {"block": 1}, {"block": place})
     ways = {
-        "wpl": Way("wpl"),
-        "half": Way("wpl", 0.0, Policy(shrink=0.5, propagate=False)),
-        "all": Way("wpl"),
+        "wpl": InferenceOptions.of(prompts="wpl", propagate=False),
+        "half": InferenceOptions.of(prompts="wpl", margin_mm=0, shrink=0.5, propagate=False),
+        "all": InferenceOptions.of(prompts="wpl", propagate=False),
     }
     figures, seconds = score_case(model, image, located, reference, ways)
     assert figures["wpl"] == figures["all"] == {"block": 1.0}

@@ -1,29 +1,34 @@
-"""What a run over many scans is to do, and the fingerprint of all that its results depend on."""
+"""The task of a run over many scans, and the fingerprint of everything that its results depend on."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from medlsam._version import __version__
 from medlsam.batch.output import digest
 from medlsam.localize.templates.template_set import TemplateSet
-from medlsam.options import InferenceOptions, Policy
+from medlsam.option_fields import Step
+from medlsam.options import InferenceOptions
 from medlsam.pipeline.model import MedLSAM
 from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from medlsam.weights import sha256_of
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the work on one scan gives besides its files."""
+class ScanResult:
+    """What the work on one scan gives besides its files: warnings, and rows of ``statistics.csv``."""
 
     warnings: tuple[str, ...] = ()
     statistics: Sequence[dict[str, Any]] = ()
+
+
+#: Each command's last step: only the options up to there count.
+_LAST_STEP: dict[str, Step] = {"segment": "segment", "localize": "locate"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Run:
         return {
             "version": __version__,
             "command": self.command,
-            "options": asdict(self.options),
+            "options": self.options.to_dict(),
             "weights": self.weights(),
             "templates": {
                 "source": self.templates.source,
@@ -78,16 +83,13 @@ class Run:
 
     def shared(self, description: dict[str, Any]) -> str:
         """Fingerprint of all that every scan's result depends on."""
-        matters = ["organs", "search", "seed"]
-        if self.command == "segment":
-            matters += ["prompts", "margin_mm", "threshold", *(f.name for f in fields(Policy))]
-        options = {name: description["options"][name] for name in matters}
+        options = self.options.result_fields(until=_LAST_STEP[self.command])
         hashes = {kind: entry["sha256"] for kind, entry in description["weights"].items()}
         templates = description["templates"]["sha256"]
         return digest([__version__, self.command, options, hashes, templates])
 
 
-Work = Callable[[Run, Volume, str, Path, Stopwatch], Answer]
+Work = Callable[[Run, Image, str, Path, Stopwatch], ScanResult]
 
 
 def _templates_digest(templates: TemplateSet) -> str:

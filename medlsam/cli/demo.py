@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from medlsam.cli.common import AsJson, answers, messages, print_json, told
+from medlsam.cli.common import AsJson, answers, messages, print_json, report_errors
 
 
-@told
+@report_errors
 def demo(
     output: Annotated[Path, typer.Option(help="The folder to write to.", metavar="DIR")] = Path(
         "medlsam-demo"

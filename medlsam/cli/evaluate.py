@@ -13,18 +13,20 @@ from medlsam.cli.common import (
     SOME_FAILED,
     AsJson,
     answers,
-    load_model,
+    load_with_templates,
     messages,
     print_json,
-    told,
+    report_errors,
     warn_of_misfits,
 )
 from medlsam.cli.progress import case_bar
 from medlsam.errors import UsageError
-from medlsam.options import near, read_options
+from medlsam.option_fields import near
+from medlsam.options import InferenceOptions
 
 
-@told
+@report_errors
+@flags.inference(until="segment")
 def evaluate(
     support: flags.Support,
     images: flags.Images,
@@ -33,6 +35,7 @@ def evaluate(
         typer.Option(help="Folder of label maps, <case>.nii.gz or <case>/labels.nii.gz.", metavar="PATH"),
     ],
     output: flags.Output,
+    options: InferenceOptions,
     cases: Annotated[
         str | None,
         typer.Option(
@@ -45,28 +48,6 @@ def evaluate(
         bool,
         typer.Option(help="Also locate in the paper's mode, and coarse only, and print it beside."),
     ] = True,
-    organs: flags.Organs = None,
-    segmenter: flags.Segmenter = None,
-    prompts: flags.Prompts = None,
-    localizer: flags.Localizer = None,
-    weights: flags.Weights = None,
-    search: flags.Search = None,
-    margin_mm: flags.MarginMm = None,
-    threshold: flags.Threshold = None,
-    shrink: flags.Shrink = None,
-    center_point: flags.CenterPoint = None,
-    shape_prompt: flags.ShapePrompt = None,
-    zoom: flags.Zoom = None,
-    axes: flags.Axes = None,
-    propagate: flags.Propagate = None,
-    components: flags.Components = None,
-    overlaps: flags.Overlaps = None,
-    cache: flags.Cache = None,
-    cache_gb: flags.CacheGb = None,
-    seed: flags.Seed = None,
-    device: flags.Device = None,
-    precision: flags.Precision = None,
-    config: flags.Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Segment labelled scans as if they had no labels, then score the answers.
@@ -75,30 +56,6 @@ def evaluate(
     true box of every slice, and the templates' mean shape without a segmenter. Below them: how far status,
     margin and confidence can be trusted, the errors of the faces, and the searches side by side.
     """
-    given = {
-        "organs": organs,
-        "segmenter": segmenter,
-        "prompts": prompts,
-        "localizer": localizer,
-        "weights": weights,
-        "search": search,
-        "margin_mm": margin_mm,
-        "threshold": threshold,
-        "shrink": shrink,
-        "center_point": center_point,
-        "shape_prompt": shape_prompt,
-        "zoom": zoom,
-        "axes": axes,
-        "propagate": propagate,
-        "components": components,
-        "overlaps": overlaps,
-        "cache": cache,
-        "cache_gb": cache_gb,
-        "seed": seed,
-        "device": device,
-        "precision": precision,
-    }
-    options = read_options(config, given)
     from medlsam.evaluation.run import evaluate as score
     from medlsam.evaluation.tables import format_tables
     from medlsam.io.cases import find_cases
@@ -116,9 +73,7 @@ def evaluate(
         chosen = [known[name] for name in dict.fromkeys(wanted)]
     console = messages()
     with case_bar(console) as bar:
-        model = load_model(options)
-        bar.say("templates")
-        templates = model.templates(support, options.organs, on_progress=bar.say)
+        model, templates = load_with_templates(options, support, bar)
         warn_of_misfits(console, templates)
         metrics = score(
             model,
@@ -126,13 +81,8 @@ def evaluate(
             chosen,
             labels,
             output,
-            prompts=options.prompts,
-            search=options.search,
-            margin_mm=options.margin_mm,
-            threshold=options.threshold,
-            seed=options.seed,
+            options,
             compare_search=compare_search,
-            policy=options.policy,
             on_progress=bar.count,
         )
     for case, error in metrics["failed"].items():

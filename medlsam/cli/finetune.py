@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from medlsam.cli.common import AsJson, answers, messages, print_json, told
+from medlsam.cli.common import AsJson, answers, messages, print_json, report_errors
 from medlsam.cli.progress import case_bar
 from medlsam.segment.finetune.options import FinetuneOptions
 
@@ -22,7 +22,7 @@ def _training(name: str) -> Any:
     return typer.Option(help=_HELP[name], rich_help_panel="Training")
 
 
-@told
+@report_errors
 def finetune(
     labelled: Annotated[
         list[Path],

@@ -1,53 +1,61 @@
-"""Flags that several commands have; those of inference are the fields of ``InferenceOptions``."""
+"""Flags that several commands have; those of inference are made from the fields of ``InferenceOptions``."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+import inspect
+from collections.abc import Callable
+from dataclasses import Field
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from medlsam.errors import UsageError
-from medlsam.options import InferenceOptions
+from medlsam.option_fields import Step
+from medlsam.options import option_fields, read_options
 
-_FIELDS = {f.name: f for f in fields(InferenceOptions)}
+
+def inference(until: Step) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace a command's parameter ``options`` by a flag for each option that its steps need, and ``--config``.
+
+    Args:
+        until: the last of the command's steps.
+    """
+    names = option_fields(until)
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def with_options(**given: Any) -> None:
+            own = {name: given.pop(name) for name in names}
+            command(options=read_options(given.pop("config"), own), **given)
+
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        flags = [_flag(name, item) for name, item in names.items()]
+        flags.append(inspect.Parameter("config", keyword, default=None, annotation=Config))
+        parameters: list[inspect.Parameter] = []
+        for parameter in inspect.signature(command, eval_str=True).parameters.values():
+            parameters += flags if parameter.name == "options" else [parameter.replace(kind=keyword)]
+        with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return with_options
+
+    return decorate
 
 
-def _inference(name: str, metavar: str | None = None) -> Any:
-    """The flag of a field. Its own default is None: "not given", so that the YAML file can speak."""
-    field = _FIELDS[name]
-    choices = field.metadata.get("choices")
-    default = "" if field.default is None else f" \\[default: {field.default}]"
-    return typer.Option(
-        help=f"{field.metadata['help']}{default}",
-        metavar="|".join(choices) if choices else metavar,
+def _flag(name: str, option: Field[Any]) -> inspect.Parameter:
+    """The flag of an option. Its own default is None for "not given", so that the YAML file can speak."""
+    default = "" if option.default is None else f" \\[default: {option.default}]"
+    info = typer.Option(
+        None,
+        help=f"{option.metadata['help']}{default}",
+        metavar=option.metadata["metavar"],
         rich_help_panel="How",
         show_default=False,
     )
+    annotation = option.metadata["flag"] | None
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=annotation)
 
 
-Localizer = Annotated[str | None, _inference("localizer", "NAME|FILE")]
-Weights = Annotated[str | None, _inference("weights", "FILE")]
-Segmenter = Annotated[str | None, _inference("segmenter", "NAME|FILE")]
-Device = Annotated[str | None, _inference("device", "NAME")]
-Precision = Annotated[str | None, _inference("precision")]
-Organs = Annotated[str | None, _inference("organs", "A,B")]
-Search = Annotated[str | None, _inference("search")]
-Prompts = Annotated[str | None, _inference("prompts")]
-MarginMm = Annotated[float | None, _inference("margin_mm", "MM")]
-Threshold = Annotated[float | None, _inference("threshold", "P")]
-Shrink = Annotated[float | None, _inference("shrink", "FACTOR")]
-CenterPoint = Annotated[bool | None, _inference("center_point")]
-ShapePrompt = Annotated[bool | None, _inference("shape_prompt")]
-Zoom = Annotated[float | None, _inference("zoom", "TIMES")]
-Axes = Annotated[str | None, _inference("axes")]
-Propagate = Annotated[bool | None, _inference("propagate")]
-Components = Annotated[str | None, _inference("components")]
-Overlaps = Annotated[str | None, _inference("overlaps")]
-Cache = Annotated[Path | None, _inference("cache", "DIR")]
-CacheGb = Annotated[float | None, _inference("cache_gb", "GB")]
-Seed = Annotated[int | None, _inference("seed", "N")]
 Config = Annotated[
     Path | None,
     typer.Option(
@@ -81,7 +89,7 @@ Scheduler = Annotated[
     str | None,
     typer.Option(
         help="A Dask scheduler (tcp://host:8786) whose workers do the work, or local: a Dask cluster of --jobs "
-        "workers on this machine. Needs the extra cluster.",
+        "workers on this machine, as --jobs starts it, also for one.",
         metavar="ADDRESS|local",
         rich_help_panel="Many scans",
         show_default=False,

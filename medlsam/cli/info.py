@@ -8,12 +8,12 @@ from typing import Any
 
 from rich.table import Table
 
-from medlsam.cli.common import AsJson, answers, print_json, told
+from medlsam.cli.common import AsJson, answers, print_json, report_errors
 
 _LIBRARIES = ("torch", "numpy", "scipy", "SimpleITK", "lightning", "torchio", "segment-anything")
 
 
-@told
+@report_errors
 def info(as_json: AsJson = False) -> None:
     """Versions, device and weights: what to send along with a question."""
     found = collect()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from medlsam.cli.common import WRONG_CALL, messages, told
+from medlsam.cli.common import WRONG_CALL, messages, report_errors
 
 
-@told
+@report_errors
 def pretrain(context: typer.Context) -> None:
     """Train a localizer without labels: fit, validate, --print_config.
 

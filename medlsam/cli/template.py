@@ -11,11 +11,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from medlsam.cli import flags
-from medlsam.cli.common import AsJson, answers, load_model, messages, print_json, told, warn_of_misfits
+from medlsam.cli.common import (
+    AsJson,
+    answers,
+    load_with_templates,
+    messages,
+    print_json,
+    report_errors,
+    warn_of_misfits,
+)
 from medlsam.cli.progress import case_bar
 from medlsam.errors import TemplateError, UsageError
 from medlsam.geometry import FACES
-from medlsam.options import choice, read_options
+from medlsam.option_fields import choice
+from medlsam.options import InferenceOptions
 
 if TYPE_CHECKING:
     from medlsam.localize.templates.template_set import OrganCalibration, TemplateSet
@@ -27,20 +36,16 @@ app = typer.Typer(help="Make and look at template files.", no_args_is_help=True)
 
 
 @app.command()
-@told
+@report_errors
+@flags.inference(until="templates")
 def build(
     path: Annotated[Path, typer.Argument(help="The templates folder.", metavar="PATH", show_default=False)],
     output: Annotated[Path, typer.Option(help="The file to write.", metavar="FILE.medlsam")],
+    options: InferenceOptions,
     cases: flags.TemplateCases = None,
-    organs: flags.Organs = None,
-    localizer: flags.Localizer = None,
-    weights: flags.Weights = None,
-    device: flags.Device = None,
-    precision: flags.Precision = None,
     margin: Annotated[
         str, typer.Option(help="Of the boxes: calibrated, or paper (30 mm in plane, 6 mm along z).")
     ] = MARGINS[0],
-    config: flags.Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a template file from a folder of labelled scans.
@@ -48,14 +53,6 @@ def build(
     Each template is located with the others, and the table of that is printed: what to expect of each
     structure, and which template does not fit.
     """
-    given = {
-        "organs": organs,
-        "localizer": localizer,
-        "weights": weights,
-        "device": device,
-        "precision": precision,
-    }
-    options = read_options(config, given)
     choice("margin", margin, MARGINS)
     from medlsam.localize.confidence.leave_one_out import with_paper_margin
 
@@ -65,9 +62,7 @@ def build(
         raise TemplateError(f"{path}: there is no such templates folder")
     console = messages()
     with case_bar(console) as bar:
-        model = load_model(options)
-        bar.say("templates")
-        templates = model.templates(path, options.organs, cases, on_progress=bar.say)
+        _, templates = load_with_templates(options, path, bar, cases)
         if margin == "paper":
             templates = with_paper_margin(templates)
     try:
@@ -79,7 +74,7 @@ def build(
 
 
 @app.command()
-@told
+@report_errors
 def show(
     file: Annotated[
         Path, typer.Argument(help="A template file.", metavar="FILE.medlsam", show_default=False)

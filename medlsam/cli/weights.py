@@ -9,14 +9,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from medlsam.cli.common import SOME_FAILED, AsJson, answers, messages, print_json, told
+from medlsam.cli.common import SOME_FAILED, AsJson, answers, messages, print_json, report_errors
 from medlsam.errors import WeightsError
 
 app = typer.Typer(help="The weights that ship, and those that are downloaded.", no_args_is_help=True)
 
 
 @app.command("list")
-@told
+@report_errors
 def list_weights(as_json: AsJson = False) -> None:
     """List the known weights, and which of them are here."""
     from medlsam.weights.registry import ENTRIES, state
@@ -37,7 +37,7 @@ def list_weights(as_json: AsJson = False) -> None:
 
 
 @app.command()
-@told
+@report_errors
 def download(
     name: Annotated[str, typer.Argument(help="A name of `medlsam weights list`.", show_default=False)],
     as_json: AsJson = False,
@@ -53,7 +53,7 @@ def download(
 
 
 @app.command()
-@told
+@report_errors
 def verify(
     file: Annotated[
         str | None,

@@ -1,4 +1,4 @@
-"""The rows beside ``located``: prompts from the truth, and the templates' mean shape without a segmenter.
+"""Oracle rows beside ``located``: prompts from the truth, and the templates' mean shape without a segmenter.
 
 Only here may a label steer a prompt. The oracle rows go through the same prompt policy, segmenter and
 assembly as ``located``, so that the difference between rows is the difference between boxes.
@@ -7,7 +7,7 @@ assembly as ``located``, so that the difference between rows is the difference b
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +18,9 @@ from medlsam.evaluation.references import Bounds, CaseReference
 from medlsam.evaluation.scores import NOT_OFFERED
 from medlsam.geometry import Box, map_box
 from medlsam.measure.metrics import NSD_TOLERANCE_MM, MaskScores, mask_scores
-from medlsam.options import Policy
+from medlsam.options import InferenceOptions, PromptOptions
 from medlsam.results import LocatedOrgan, Segmentation
-from medlsam.volume import Volume, from_canonical, to_canonical
+from medlsam.volume import Image, from_canonical, to_canonical
 
 if TYPE_CHECKING:
     from medlsam.pipeline.model import MedLSAM
@@ -28,19 +28,8 @@ if TYPE_CHECKING:
     from medlsam.segment.request import SegmentationRequest
 
 
-@dataclass(frozen=True)
-class RowOptions:
-    """What the located row was made with, for the others to be made alike."""
-
-    prompts: str
-    margin_mm: float
-    threshold: float
-    tolerance_mm: float = NSD_TOLERANCE_MM
-    policy: Policy = field(default_factory=Policy)
-
-
 def in_true_box(organ: LocatedOrgan, truth: Box) -> LocatedOrgan:
-    """The organ as it would be had localization been perfect: true box, slabs scaled along.
+    """A perfectly located structure: the true box, with the slabs scaled along.
 
     The profile and the mean shape are fractions of the box and need no change.
 
@@ -55,37 +44,42 @@ def in_true_box(organ: LocatedOrgan, truth: Box) -> LocatedOrgan:
 
 
 def in_true_slices(
-    question: SegmentationRequest, mask: NDArray[np.bool_], policy: Policy
+    question: SegmentationRequest, mask: NDArray[np.bool_], options: PromptOptions
 ) -> SegmentationRequest:
-    """The same question with the true box of every slice, in every plane that is asked.
+    """The same prompts with the true box of every slice, in every plane that is segmented.
 
-    Nothing is handed on from slice to slice: the true boxes say where the structure is and where it ends.
+    Masks are not propagated: the true boxes say where the structure is and where it ends.
 
     Args:
         question: in the true 3D box.
         mask: (Z, Y, X) the truth in the canonical scan.
-        policy: of the boxes.
+        options: of the prompts.
     """
     from medlsam.pipeline.prompts import refined
     from medlsam.segment.planes import SIDES
     from medlsam.segment.prompts import oracle_slices
 
     turned = {turn.name: turn.array(mask) for turn in SIDES if turn.name in question.sides}
-    sides = {name: refined(oracle_slices(m), policy, m.shape[1:]) for name, m in turned.items()}
-    boxes = refined(oracle_slices(mask), policy, mask.shape[1:])
+    sides = {name: refined(oracle_slices(m), options, m.shape[1:]) for name, m in turned.items()}
+    boxes = refined(oracle_slices(mask), options, mask.shape[1:])
     return replace(question, prompts=boxes, sides=sides, propagation=None)
 
 
-def score_rows(
-    model: MedLSAM, segmentation: Segmentation, reference: CaseReference, options: RowOptions
+def score_oracles(
+    model: MedLSAM,
+    segmentation: Segmentation,
+    reference: CaseReference,
+    options: InferenceOptions,
+    tolerance_mm: float = NSD_TOLERANCE_MM,
 ) -> dict[str, dict[str, MaskScores]]:
-    """The mask scores of every row for the structures that were asked for and can be scored.
+    """Score the masks of every row, for the structures that were looked for and have a reference.
 
     Args:
         model: its segmenter makes the oracle rows.
         segmentation: finished, with its volume; made without the labels.
         reference: the case's labels, on the scan's grid.
-        options: as ``segmentation`` was made.
+        options: those that ``segmentation`` was made with.
+        tolerance_mm: of the NSD.
 
     Returns:
         Structure to row (see ``scores.ROWS``) to scores.
@@ -95,11 +89,9 @@ def score_rows(
     values = {name: value for value, name in segmentation.names.items()}
     maps = {"located": segmentation.labels.array}
     if names:
-        assert segmentation.volume is not None, "the scan is needed for the rows beside the located one"
-        maps |= _other_maps(model, segmentation, segmentation.volume, reference, names, options)
-    rows = {
-        row: score_map(array, values, reference, names, options.tolerance_mm) for row, array in maps.items()
-    }
+        assert segmentation.image is not None, "the scan is needed for the rows beside the located one"
+        maps |= _other_maps(model, segmentation, segmentation.image, reference, names, options)
+    rows = {row: score_map(array, values, reference, names, tolerance_mm) for row, array in maps.items()}
     for name in names:
         if organs[name].present and organs[name].shape_prior is None:
             rows["shape_prior"][name] = NOT_OFFERED
@@ -138,26 +130,27 @@ def score_map(
 def _other_maps(
     model: MedLSAM,
     segmentation: Segmentation,
-    volume: Volume,
+    volume: Image,
     reference: CaseReference,
     names: list[str],
-    options: RowOptions,
+    options: InferenceOptions,
 ) -> dict[str, NDArray[Any]]:
     """Label maps of the three other rows, on the scan's grid."""
-    from medlsam.pipeline.prompts import ask
+    from medlsam.pipeline.prompts import structure_request
     from medlsam.segment.label_map import assemble, shape_prior_block
     from medlsam.segment.request import segment_requests
 
     canonical = to_canonical(volume)
     truth = to_canonical(reference.labels)
     organs = segmentation.localization.organs
-    policy = options.policy
     asks = {}
     for name in names:
         organ = in_true_box(organs[name], reference.box(name))
-        own = ask(organ, options.prompts, canonical.grid, options.margin_mm, policy)
+        own = structure_request(organ, canonical.grid, options.prompt)
         asks[f"oracle_box/{name}"] = own
-        asks[f"oracle_slices/{name}"] = in_true_slices(own, truth.array == reference.values[name], policy)
+        asks[f"oracle_slices/{name}"] = in_true_slices(
+            own, truth.array == reference.values[name], options.prompt
+        )
     # Both rows in one call: a model that sees whole slices encodes each slice once for the two of them.
     answers = segment_requests(model.segmenter, canonical, asks)
     blocks: dict[str, dict[str, MaskBlock]] = {"oracle_box": {}, "oracle_slices": {}, "shape_prior": {}}
@@ -172,10 +165,11 @@ def _other_maps(
     maps = {}
     for row, found in blocks.items():
         if found:
-            threshold = 0.5 if row == "shape_prior" else options.threshold
+            # The mean shape is no segmenter's probability: it is where half of the templates have a voxel.
+            how = replace(options.label_map, threshold=0.5) if row == "shape_prior" else options.label_map
             wanted = {name: values[name] for name in found}
             shape = canonical.array.shape
-            array = assemble(found, wanted, shape, threshold, policy.components, policy.overlaps)
+            array = assemble(found, wanted, shape, how)
             maps[row] = from_canonical(array, canonical.grid, volume.grid)
         else:
             maps[row] = np.zeros(volume.array.shape, np.uint8)

@@ -15,11 +15,11 @@ from medlsam.errors import UsageError
 from medlsam.geometry import Box, Grid, mask_box
 from medlsam.io.checks import check_same_grid
 from medlsam.io.label_names import read_json, read_label_names
-from medlsam.io.read import read_label_map
-from medlsam.volume import Volume
+from medlsam.io.labels import read_label_map
+from medlsam.io.read import IMAGE_SUFFIXES
+from medlsam.volume import Image, LabelMap
 
 Bounds = tuple[slice, slice, slice]
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class CaseReference:
         absent: structures known not to be in the scan.
     """
 
-    labels: Volume
+    labels: LabelMap
     values: Mapping[str, int]
     bounds: Mapping[str, Bounds]
     absent: tuple[str, ...] = ()
@@ -71,13 +71,13 @@ class References:
     def find(self, case: str) -> Path | None:
         """The label file of a case, or None. Nothing is opened."""
         for stem in (case, f"{case}/labels"):
-            for suffix in SUFFIXES:
+            for suffix in IMAGE_SUFFIXES:
                 path = self.folder / f"{stem}{suffix}"
                 if path.is_file():
                     return path
         return None
 
-    def read(self, case: str, image: Volume | None = None) -> CaseReference:
+    def read(self, case: str, image: Image | None = None) -> CaseReference:
         """Read the labels of a case.
 
         Args:

@@ -1,4 +1,4 @@
-"""What the answers say of themselves, held against the truth: margins, confidence and status.
+"""Reliability: margins, confidence and status of the answers, compared with the truth.
 
 A margin is promised per face (``prompt_box`` against ``box``) for 90 % of the faces, so the share that keeps the
 promise is pooled over faces, and a rank correlation over answers: neither is a mean over structures.
@@ -7,7 +7,7 @@ promise is pooled over faces, and a rank correlation over answers: neither is a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +15,18 @@ from scipy.stats import spearmanr
 
 from medlsam.evaluation.scores import OrganScore, summarize
 from medlsam.geometry import FACES
+from medlsam.results import Status
 
-STATUSES = ("found", "uncertain", "missing", "out_of_view", "failed")
-#: Statuses that say of a structure that it is not there.
+#: Those of a structure, and that of every structure in a case that failed.
+STATUSES = (*get_args(Status), "failed")
+#: Statuses that mean: the structure is not in the scan.
 NOT_THERE = ("missing", "out_of_view")
 #: Millimetres by which a face may pass its margin through rounding alone.
 _ROUNDING_MM = 1e-6
 
 
-def add_trust(result: dict[str, Any], scores: Sequence[OrganScore]) -> None:
-    """Add what follows to every structure of ``metrics.json``, and over all answers to its ``mean``.
+def add_reliability(result: dict[str, Any], scores: Sequence[OrganScore]) -> None:
+    """Add ``reliability`` to every structure of ``metrics.json``, and that of all answers to its ``mean``.
 
     ``mean`` also gets ``scored`` (structures and cases in all) and, in ``confidence_rank_correlation``, the mean
     of the structures' own correlations: what is left when confidence only tells easy structures from hard ones.
@@ -34,15 +36,15 @@ def add_trust(result: dict[str, Any], scores: Sequence[OrganScore]) -> None:
         scores: what they were made from.
     """
     for name, organ in result["organs"].items():
-        organ.update(trust([score for score in scores if score.organ == name]))
-    result["mean"].update(trust(scores), scored=len(scores))
+        organ.update(reliability([score for score in scores if score.organ == name]))
+    result["mean"].update(reliability(scores), scored=len(scores))
     own = [organ["confidence_rank_correlation"]["rho"] for organ in result["organs"].values()]
     result["mean"]["confidence_rank_correlation"]["within_structures"] = summarize(
         rho for rho in own if rho is not None
     )
 
 
-def trust(scores: Sequence[OrganScore]) -> dict[str, Any]:
+def reliability(scores: Sequence[OrganScore]) -> dict[str, Any]:
     """Margins, confidence and status of one group of answers, in the form of ``metrics.json``."""
     shares, missing = statuses(scores)
     return {
@@ -55,7 +57,7 @@ def trust(scores: Sequence[OrganScore]) -> dict[str, Any]:
 
 
 def coverage(scores: Sequence[OrganScore]) -> dict[str, Any]:
-    """How often the true face lies within the promised margin of the located one.
+    """Share of faces whose true place lies within the promised margin of the located one.
 
     Args:
         scores: only those with status ``found`` and a promise count, six faces each.
@@ -91,7 +93,7 @@ def rank_correlation(scores: Sequence[OrganScore]) -> dict[str, Any]:
 
 
 def statuses(scores: Sequence[OrganScore]) -> tuple[dict[str, float | None], float | None]:
-    """The share of each status among structures that are in the scan, and of those called not there."""
+    """Share of each status among structures that are in the scan, and the share called not there."""
     if not scores:
         return dict.fromkeys(STATUSES), None
     shares: dict[str, float | None] = {

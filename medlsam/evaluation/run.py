@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medlsam.errors import UsageError
-from medlsam.evaluation.oracles import RowOptions, score_rows
+from medlsam.evaluation.oracles import score_oracles
 from medlsam.evaluation.references import References, find_references
-from medlsam.evaluation.reliability import add_trust
+from medlsam.evaluation.reliability import add_reliability
 from medlsam.evaluation.scores import (
     OrganScore,
     aggregate,
@@ -20,18 +20,18 @@ from medlsam.evaluation.scores import (
 )
 from medlsam.evaluation.searches import (
     OTHERS,
-    add_comparison,
+    add_searches,
     locate_others,
     score_others,
 )
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
 from medlsam.measure.metrics import NSD_TOLERANCE_MM
-from medlsam.options import PROMPTS, SEARCHES, InferenceOptions, Policy, choice
+from medlsam.options import InferenceOptions
 from medlsam.results import Localization, Segmentation
 from medlsam.runtime.atomic_files import write_json, write_text
 from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.volume import Volume
+from medlsam.volume import Image, Source
 
 if TYPE_CHECKING:
     from medlsam.io.cases import Case
@@ -39,12 +39,10 @@ if TYPE_CHECKING:
     from medlsam.localize.templates.template_set import TemplateSet
     from medlsam.pipeline.model import MedLSAM
 
-_DEFAULT = InferenceOptions()
-
 
 @dataclass
 class _Tally:
-    """What the cases seen so far add up to."""
+    """Scores, seconds and failures of the cases evaluated so far."""
 
     scores: list[OrganScore] = field(default_factory=list)
     others: dict[str, list[OrganScore]] = field(default_factory=dict)
@@ -59,17 +57,13 @@ def evaluate(
     cases: Iterable[Case],
     labels_dir: str | Path,
     output: str | Path,
+    options: InferenceOptions | None = None,
     *,
-    prompts: str = _DEFAULT.prompts,
-    search: str = _DEFAULT.search,
     names: Mapping[int, str] | None = None,
-    margin_mm: float = _DEFAULT.margin_mm,
-    threshold: float = _DEFAULT.threshold,
-    seed: int = _DEFAULT.seed,
     tolerance_mm: float = NSD_TOLERANCE_MM,
     compare_search: bool = False,
-    policy: Policy = _DEFAULT.policy,
     on_progress: Callable[[int, int, str], None] | None = None,
+    **overrides: Any,
 ) -> dict[str, Any]:
     """Locate and segment labelled cases as if they had no labels, then score them.
 
@@ -77,28 +71,24 @@ def evaluate(
     own 3D box), ``oracle_slices`` (the label's own box on every slice) and ``shape_prior`` (the templates'
     mean shape in the located box, no segmenter). A structure that is missed counts IoU 0, and Dice and NSD 0
     in ``located`` and ``shape_prior``; one whose case fails counts 0 in all rows. Wall distance and HD95 have
-    no value there and say their own n. What the answers say of themselves (margins, confidence, status) is held
-    against the truth beside that, see ``scoring.trust``. A scan is embedded once for everything.
+    no value there and state their own n. Margins, confidence and status of the answers are compared with the
+    truth beside that, see ``evaluation.reliability``. A scan is embedded once for everything.
 
     Args:
         model: from ``medlsam.load``.
         templates: from ``model.templates``.
-        cases: scans, as ``medlsam.inputs.find_cases`` gives them.
+        cases: scans, as ``medlsam.io.cases.find_cases`` returns them.
         labels_dir: ``<case>.nii.gz`` or ``<case>/labels.nii.gz``; ``dataset.json`` or ``labels.json`` and an
-            optional ``cases.json`` in it or one level up (see ``scoring.references``).
+            optional ``cases.json`` in it or one level up (see ``evaluation.references``).
         output: gets ``metrics.json``, ``cases.csv``, and per case ``segmentation.nii.gz`` and
             ``localization.json``.
-        prompts: see ``MedLSAM.segment``.
-        search: see ``MedLSAM.localize``.
+        options: how the scans are located and segmented; those of ``load`` where None.
         names: label value to structure, where no file says so.
-        margin_mm: see ``MedLSAM.segment``.
-        threshold: see ``MedLSAM.segment``.
-        seed: of random starts.
         tolerance_mm: of the NSD.
         compare_search: also locate in the paper's mode, for the block ``random-start``, and with both searches
             before their refinement, for ``coarse_only`` there and beside it (boxes only).
-        policy: see ``MedLSAM.segment``.
         on_progress: called with cases done, cases in all and the case's name after each case.
+        **overrides: single options by name: ``margin_mm=2``.
 
     Returns:
         The content of ``metrics.json``.
@@ -108,24 +98,22 @@ def evaluate(
         TemplateError: templates of another localizer.
         WeightsError: the segmenter cannot be loaded.
     """
-    choice("prompts", prompts, PROMPTS)
-    choice("search", search, SEARCHES)
+    options = model.options_of(options, **overrides)
     model.check(templates)
+    if options.locate.organs is not None:
+        templates = templates.select(options.locate.organs)
     references = find_references(Path(labels_dir), names)
     labelled, unlabelled = _split(cases, references, templates)
-    options = RowOptions(prompts, margin_mm, threshold, tolerance_mm, policy)
     output, tally = Path(output), _Tally()
     _ = model.segmenter  # loaded now: weights that cannot be read are no failure of forty cases
     for done, case in enumerate(labelled, start=1):
         try:
-            segmentation, embedding, seconds = _segment(model, templates, case, output, options, search, seed)
+            segmentation, embedding, seconds = _segment(model, templates, case, output, options)
             others: Mapping[str, Localization] = {}
             if compare_search:
-                others, more = locate_others(
-                    model, segmentation.localization, templates, embedding, search, seed
-                )
+                others, more = locate_others(model, segmentation.localization, templates, embedding, options)
                 seconds |= more
-            _score(model, case.name, segmentation, others, references, options, tally)
+            _score(model, case.name, segmentation, others, references, options, tolerance_mm, tally)
             tally.seconds.append(seconds)
         except Exception as error:
             # One scan must not stop the others, whatever it trips over; its structures count as missed.
@@ -137,15 +125,7 @@ def evaluate(
     for scores in (tally.scores, *tally.others.values()):
         scores.sort(key=lambda score: (score.case, order[score.organ]))
     metrics = _metrics(tally, len(labelled), unlabelled, compare_search, templates.organs)
-    metrics["options"] = {
-        "prompts": prompts,
-        "search": search,
-        "margin_mm": margin_mm,
-        "threshold": threshold,
-        "seed": seed,
-        "nsd_tolerance_mm": tolerance_mm,
-        **asdict(policy),
-    }
+    metrics["options"] = {**options.result_fields(), "nsd_tolerance_mm": tolerance_mm}
     metrics["weights"] = {"localizer": model.localizer_weights, "segmenter": model.segmenter_weights}
     write_text(output / "cases.csv", to_csv(tally.scores))
     write_json(output / "metrics.json", metrics)
@@ -177,34 +157,21 @@ def _segment(
     templates: TemplateSet,
     case: Case,
     output: Path,
-    options: RowOptions,
-    search: str,
-    seed: int,
+    options: InferenceOptions,
 ) -> tuple[Segmentation, ScanEmbedding, dict[str, float]]:
     """The product's own path, results written, the scan's embedding, and seconds. No label is known here."""
-    watch = Stopwatch()
-    with watch("read"):
-        image = read_volume(case.path)
+    stopwatch = Stopwatch()
+    with stopwatch("read"):
+        image = read_image(case.path)
     # The name goes with the scan: image.nii.gz in a folder per case is not "image".
-    volume = Volume(image.array, image.grid, Path(case.name))
-    with watch("embed"):
+    volume = Image(image.array, image.grid, Source(Path(case.name)))
+    with stopwatch("embed"):
         embedding = model.embed(volume)
-    segmentation = model.segment(
-        volume,
-        templates,
-        prompts=options.prompts,
-        search=search,
-        margin_mm=options.margin_mm,
-        threshold=options.threshold,
-        seed=seed,
-        watch=watch,
-        embedding=embedding,
-        policy=options.policy,
-    )
-    with watch("write"):
+    segmentation = model.segment(volume, templates, options, embedding=embedding, stopwatch=stopwatch)
+    with stopwatch("write"):
         write_volume(segmentation.labels, output / case.name / "segmentation.nii.gz")
         write_json(output / case.name / "localization.json", segmentation.localization.to_dict())
-    return segmentation, embedding, dict(watch.seconds)
+    return segmentation, embedding, dict(stopwatch.seconds)
 
 
 def _score(
@@ -213,13 +180,14 @@ def _score(
     segmentation: Segmentation,
     others: Mapping[str, Localization],
     references: References,
-    options: RowOptions,
+    options: InferenceOptions,
+    tolerance_mm: float,
     tally: _Tally,
 ) -> None:
     """Open the labels and score. Nothing is added to the tally unless all of it succeeds."""
-    reference = references.read(case, segmentation.volume)
+    reference = references.read(case, segmentation.image)
     organs = segmentation.localization.organs
-    rows = score_rows(model, segmentation, reference, options)
+    rows = score_oracles(model, segmentation, reference, options, tolerance_mm)
     scores, beside = [], []
     for name, own in rows.items():
         truth = reference.box(name)
@@ -258,11 +226,11 @@ def _metrics(
     """The content of ``metrics.json``, structures in the templates' order."""
     seconds = aggregate_seconds(tally.seconds)
     metrics: dict[str, Any] = {"cases": cases, **aggregate(tally.scores, tally.false_found, order)}
-    add_trust(metrics, tally.scores)
+    add_reliability(metrics, tally.scores)
     metrics["seconds_per_case"] = {stage: entry["mean"] or 0.0 for stage, entry in seconds.items()}
     metrics["seconds_spread"] = seconds
     metrics["failed"] = dict(tally.failed)
     metrics["unlabelled"] = unlabelled
     if compare_search:
-        add_comparison(metrics, tally.others, order)
+        add_searches(metrics, tally.others, order)
     return metrics

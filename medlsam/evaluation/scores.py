@@ -12,12 +12,7 @@ from typing import Any
 import numpy as np
 
 from medlsam.geometry import Box
-from medlsam.measure.metrics import (
-    MaskOutcome,
-    MaskScores,
-    box_iou,
-    wall_distance,
-)
+from medlsam.measure.metrics import MaskOutcome, MaskScores, box_iou, wall_distance
 from medlsam.results import LocatedOrgan
 
 ROWS = ("located", "oracle_box", "oracle_slices", "shape_prior")
@@ -60,7 +55,7 @@ class OrganScore:
 
 
 def score_box(case: str, name: str, organ: LocatedOrgan | None, truth: Box) -> OrganScore:
-    """The box scores of a structure; ``organ`` is None where the case failed or it was not asked for.
+    """Score the box of a structure; ``organ`` is None where the case failed or the structure was not looked for.
 
     Args:
         case: the scan.

@@ -1,4 +1,4 @@
-"""Other searches beside the one that is evaluated: the paper's mode, and both searches without their refinement."""
+"""Other searches beside the evaluated one: the paper's mode, and both searches without their refinement."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from medlsam.evaluation.scores import OrganScore, aggregate_boxes, score_box
 from medlsam.geometry import Box
 from medlsam.localize.search.options import SearchOptions
+from medlsam.options import InferenceOptions
 from medlsam.results import Localization
 from medlsam.runtime.stopwatch import Stopwatch
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from medlsam.localize.templates.template_set import TemplateSet
     from medlsam.pipeline.model import MedLSAM
 
-#: What the position votes say before any feature is matched.
+#: Position votes alone, before any feature is matched.
 COARSE = SearchOptions(windows_mm=(), paper_window_mm=0)
 #: Names of the searches beside the evaluated one.
 OWN_COARSE, PAPER, PAPER_COARSE = "coarse_only", "random-start", "random-start/coarse_only"
@@ -35,8 +36,7 @@ def locate_others(
     located: Localization,
     templates: TemplateSet,
     embedding: ScanEmbedding,
-    search: str,
-    seed: int,
+    options: InferenceOptions,
 ) -> tuple[dict[str, Localization], dict[str, float]]:
     """Locate a case again with each of the other searches, in the embedding that is there already.
 
@@ -45,21 +45,26 @@ def locate_others(
         located: the evaluated answer, with its volume.
         templates: as evaluated.
         embedding: of the scan.
-        search: the evaluated one, whose coarse answer is wanted too.
-        seed: of random starts.
+        options: as evaluated; the coarse answer of their search is wanted too.
 
     Returns:
         Name in ``OTHERS`` to answers, and seconds under the names in ``OTHER_STAGES``.
     """
-    assert located.volume is not None, "the evaluated answer keeps its scan"
-    plans = {OWN_COARSE: (search, COARSE), PAPER: (PAPER, None), PAPER_COARSE: (PAPER, COARSE)}
+    assert located.image is not None, "the evaluated answer keeps its scan"
+    plans = {OWN_COARSE: (options.locate.search, COARSE), PAPER: (PAPER, None), PAPER_COARSE: (PAPER, COARSE)}
     found, seconds = {}, {}
-    for name, (kind, options) in plans.items():
-        watch = Stopwatch()
+    for name, (search, constants) in plans.items():
+        stopwatch = Stopwatch()
         found[name] = model.localize(
-            located.volume, templates, kind, seed=seed, watch=watch, embedding=embedding, options=options
+            located.image,
+            templates,
+            options,
+            embedding=embedding,
+            stopwatch=stopwatch,
+            search_options=constants,
+            search=search,
         )
-        seconds[OTHER_STAGES[name]] = watch.seconds.get("locate", 0.0)
+        seconds[OTHER_STAGES[name]] = stopwatch.seconds.get("locate", 0.0)
     return found, seconds
 
 
@@ -73,10 +78,10 @@ def score_others(
     }
 
 
-def add_comparison(
+def add_searches(
     metrics: dict[str, Any], scores: Mapping[str, Sequence[OrganScore]], order: Sequence[str]
 ) -> None:
-    """Put ``coarse_only`` and ``random-start`` (with a ``coarse_only`` of its own) into ``metrics.json``."""
+    """Add ``coarse_only`` and ``random-start`` (with a ``coarse_only`` of its own) to ``metrics.json``."""
     metrics[OWN_COARSE] = aggregate_boxes(scores.get(OWN_COARSE, ()), order)
     metrics[PAPER] = aggregate_boxes(scores.get(PAPER, ()), order)
     metrics[PAPER]["coarse_only"] = aggregate_boxes(scores.get(PAPER_COARSE, ()), order)

@@ -10,12 +10,7 @@ from rich.table import Table
 
 from medlsam.evaluation.reliability import STATUSES
 from medlsam.evaluation.scores import ROWS
-from medlsam.evaluation.searches import (
-    OTHER_STAGES,
-    OWN_COARSE,
-    PAPER,
-    PAPER_COARSE,
-)
+from medlsam.evaluation.searches import OTHER_STAGES, OWN_COARSE, PAPER, PAPER_COARSE
 from medlsam.geometry import FACES
 
 _HEADS = {
@@ -32,7 +27,7 @@ def format_tables(metrics: Mapping[str, Any]) -> list[Table]:
     Args:
         metrics: what ``evaluate`` returned or wrote.
     """
-    tables = [format_table(metrics), format_trust(metrics), format_faces(metrics)]
+    tables = [format_table(metrics), format_reliability(metrics), format_faces(metrics)]
     return [*tables, format_searches(metrics)] if "random-start" in metrics else tables
 
 
@@ -72,8 +67,8 @@ def format_table(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
-def format_trust(metrics: Mapping[str, Any]) -> Table:
-    """What the answers say of themselves against the truth: status, margin and confidence, per structure."""
+def format_reliability(metrics: Mapping[str, Any]) -> Table:
+    """Status, margin and confidence of the answers against the truth, one line per structure."""
     table = Table(title="how far the answers can be trusted", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.caption = (
         "structures that are in the scan, by status; within: faces of found structures whose true place is at "
@@ -87,9 +82,9 @@ def format_trust(metrics: Mapping[str, Any]) -> Table:
     for head in ("faces", "within", "reached", "margin mm", "rho"):
         table.add_column(head, justify="right")
     for name, organ in metrics["organs"].items():
-        table.add_row(name, str(organ["n"]), *_trust(organ))
+        table.add_row(name, str(organ["n"]), *_reliability(organ))
     table.add_section()
-    table.add_row("all", str(metrics["mean"]["scored"]), *_trust(metrics["mean"]), style="bold")
+    table.add_row("all", str(metrics["mean"]["scored"]), *_reliability(metrics["mean"]), style="bold")
     return table
 
 
@@ -143,8 +138,8 @@ def format_searches(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
-def _trust(entry: Mapping[str, Any]) -> list[str]:
-    """The cells of one line of ``format_trust``."""
+def _reliability(entry: Mapping[str, Any]) -> list[str]:
+    """The cells of one line of ``format_reliability``."""
     kept, rho = entry["coverage"], entry["confidence_rank_correlation"]["rho"]
     return [
         *(_percent(entry["status_shares"][status]) for status in STATUSES),

@@ -1,1 +1,13 @@
-"""."""
+"""Results as people look at them: pictures, notebook cells and a page.
+
+In come the values of ``medlsam.results`` or a folder that ``segment`` wrote, out come pictures and HTML; nothing is
+computed anew and no network runs.
+
+1. ``planes`` knows one plane in one matplotlib axes: which axis runs where, the outline of a mask, the patient's sides
+   and the scale bar, all in LPS millimetres.
+2. ``figures`` brings a scan and its label maps onto one axis-aligned grid (``Scene``) and draws: three planes through a
+   structure, a row for each structure, or the located boxes on two projections.
+3. ``notebook`` makes the HTML with which results show themselves as the last line of a cell.
+4. ``report`` reads an output folder and fills ``report.html``, one page that opens offline: an overview of scans and
+   structures, pictures of the most doubtful scans, warnings, and everything that is needed to repeat the run.
+"""

@@ -7,10 +7,13 @@ are right whatever the spacing. Nothing here goes through pyplot: no global stat
 
 from __future__ import annotations
 
+import base64
 import io
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -36,10 +39,56 @@ from medlsam.export.planes import (
     scale_bar,
     show,
 )
-from medlsam.export.scene import Scene, scene
 from medlsam.geometry import Box, Grid, mask_box
 from medlsam.results import Localization, LocatedOrgan, Segmentation
-from medlsam.volume import Volume, to_canonical
+from medlsam.volume import Image, LabelMap, resample, to_canonical
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A scan and its label maps, ready to draw: on one grid with identity direction.
+
+    Attributes:
+        image: scan (Z, Y, X), HU.
+        labels: label map on the same grid, or None.
+        reference: label map to compare with, on the same grid, or None.
+        names: label value to structure.
+    """
+
+    image: Image
+    labels: NDArray[Any] | None = None
+    reference: NDArray[Any] | None = None
+    names: Mapping[int, str] | None = None
+
+    def mask(self, name: str, of: NDArray[Any] | None) -> NDArray[np.bool_] | None:
+        """(Z, Y, X) mask of a structure, or None where there is none of it."""
+        values = [value for value, known in (self.names or {}).items() if known == name]
+        if of is None or not values:
+            return None
+        found: NDArray[np.bool_] = np.isin(of, values)
+        return found if found.any() else None
+
+
+def scene(
+    image: Image,
+    labels: LabelMap | None = None,
+    names: Mapping[int, str] | None = None,
+    reference: LabelMap | None = None,
+) -> Scene:
+    """Bring a scan and its label maps (any axis order, any obliquity) onto one axis-aligned grid.
+
+    Args:
+        image: the scan, HU.
+        labels: label map in its own geometry; what lies outside of the scan is dropped.
+        names: label value to structure, for both label maps.
+        reference: label map to draw beside ``labels``.
+    """
+    canonical = to_canonical(image)
+
+    def onto(volume: LabelMap | None) -> NDArray[Any] | None:
+        return None if volume is None else resample(volume, canonical.grid).array
+
+    return Scene(canonical, onto(labels), onto(reference), names)
 
 
 class Picture(Figure):
@@ -60,7 +109,7 @@ def draw_organ(
     Args:
         scene: from ``scene``.
         organ: the located structure, or its name alone (then no box is drawn).
-        title: above the picture; the name, status and confidence unless told.
+        title: above the picture; the name, status and confidence by default.
         window: lower and upper HU.
 
     Raises:
@@ -75,24 +124,24 @@ def draw_organ(
 
 def draw_segmentation(
     segmentation: Segmentation,
-    image: Volume | None = None,
+    image: Image | None = None,
     organs: Sequence[str] | None = None,
-    reference: Volume | None = None,
+    reference: LabelMap | None = None,
     window: tuple[float, float] = SOFT_TISSUE,
 ) -> Picture:
     """One row of three planes for each structure of a segmentation.
 
     Args:
         segmentation: from ``MedLSAM.segment``.
-        image: the scan; the segmentation's own unless told.
-        organs: which structures; all that have a mask or a box unless told.
+        image: the scan; the segmentation's own by default.
+        organs: which structures; all that have a mask or a box by default.
         reference: label map with the same values, drawn in dashes.
         window: lower and upper HU.
 
     Raises:
         UsageError: the segmentation keeps no scan and none was given, or there is nothing to draw.
     """
-    volume = image if image is not None else segmentation.volume
+    volume = image if image is not None else segmentation.image
     if volume is None:
         raise UsageError(f"{segmentation.case}: the segmentation keeps no scan; give the scan as `image`")
     drawn = scene(volume, segmentation.labels, segmentation.names, reference)
@@ -113,7 +162,7 @@ def draw_segmentation(
     return figure
 
 
-def draw_localization(localization: Localization, image: Volume | None = None) -> Picture:
+def draw_localization(localization: Localization, image: Image | None = None) -> Picture:
     """The located boxes on a frontal and a lateral projection of the scan.
 
     The projections are sums along the rays, as in a radiograph: a box is drawn whole, at its true place and
@@ -121,12 +170,12 @@ def draw_localization(localization: Localization, image: Volume | None = None) -
 
     Args:
         localization: from ``MedLSAM.localize``.
-        image: the scan, HU; the localization's own unless told.
+        image: the scan, HU; the localization's own by default.
 
     Raises:
         UsageError: the localization keeps no scan and none was given.
     """
-    image = image if image is not None else localization.volume
+    image = image if image is not None else localization.image
     if image is None:
         raise UsageError(f"{localization.case}: the localization keeps no scan; give the scan as `image`")
     canonical = to_canonical(image)
@@ -193,6 +242,11 @@ def png(figure: Figure, dpi: float = 100.0) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, facecolor=figure.get_facecolor())
     return buffer.getvalue()
+
+
+def data_uri(figure: Figure, dpi: float = 100.0) -> str:
+    """The picture as the ``src`` of an image in a page that loads nothing."""
+    return f"data:image/png;base64,{base64.b64encode(png(figure, dpi)).decode('ascii')}"
 
 
 def _title(organ: str | LocatedOrgan) -> str:

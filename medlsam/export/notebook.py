@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import html
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from contextlib import suppress
+
+from jinja2 import Template
 
 from medlsam.errors import UsageError
-from medlsam.results import Localization, Segmentation
+from medlsam.results import Localization, LocatedOrgan, Segmentation
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+_CELL: Template = Template(
+    """<table><caption>{{ title }}</caption>
+<tr>{% for head in heads %}<th>{{ head }}</th>{% endfor %}</tr>
+{% for row in rows %}<tr>{% for value in row %}<td>{{ value }}</td>{% endfor %}</tr>{% endfor %}</table>
+{% if picture %}<img alt="what was found, drawn on the scan" src="{{ picture }}">{% endif %}""",
+    autoescape=True,
+)
 
 
 def localization_html(localization: Localization) -> str:
@@ -20,14 +24,14 @@ def localization_html(localization: Localization) -> str:
     for organ in localization.organs.values():
         size = "–" if organ.box is None else " × ".join(f"{edge:.0f}" for edge in organ.box.size)
         error = "–" if organ.expected_error_mm is None else f"± {organ.expected_error_mm:.1f}"
-        rows.append((organ.name, _words(organ.status), f"{organ.confidence:.2f}", size, error))
+        rows.append((organ.name, *_status(organ), size, error))
     heads = ("structure", "status", "confidence", "box x × y × z, mm", "expected error, mm")
-    table = _table(localization.case, heads, rows)
-    if localization.volume is None:
-        return table
-    from medlsam.export.figures import draw_localization
+    picture = None
+    if localization.image is not None:
+        from medlsam.export.figures import data_uri, draw_localization
 
-    return table + _picture(draw_localization(localization, localization.volume))
+        picture = data_uri(draw_localization(localization))
+    return _CELL.render(title=localization.case, heads=heads, rows=rows, picture=picture)
 
 
 def segmentation_html(segmentation: Segmentation) -> str:
@@ -36,33 +40,17 @@ def segmentation_html(segmentation: Segmentation) -> str:
     rows = []
     for value, name in sorted(segmentation.names.items()):
         organ = segmentation.localization.organs.get(name)
-        status, confidence = (_words(organ.status), f"{organ.confidence:.2f}") if organ else ("–", "–")
-        rows.append((name, status, confidence, f"{(array == value).sum() * voxel_ml:.1f}"))
-    table = _table(segmentation.case, ("structure", "status", "confidence", "volume, ml"), rows)
-    if segmentation.volume is None:
-        return table
-    from medlsam.export.figures import draw_segmentation
+        rows.append((name, *_status(organ), f"{(array == value).sum() * voxel_ml:.1f}"))
+    heads = ("structure", "status", "confidence", "volume, ml")
+    picture = None
+    if segmentation.image is not None:
+        from medlsam.export.figures import data_uri, draw_segmentation
 
-    try:
-        return table + _picture(draw_segmentation(segmentation))
-    except UsageError:  # nothing was found, so there is nothing to draw
-        return table
+        with suppress(UsageError):  # nothing was found, so there is nothing to draw
+            picture = data_uri(draw_segmentation(segmentation))
+    return _CELL.render(title=segmentation.case, heads=heads, rows=rows, picture=picture)
 
 
-def _words(status: str) -> str:
-    return status.replace("_", " ")
-
-
-def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    body = "".join(line(row, "td") for row in rows)
-    return f"<table><caption>{html.escape(title)}</caption>{line(heads, 'th')}{body}</table>"
-
-
-def _picture(figure: Figure) -> str:
-    from medlsam.export.figures import png
-
-    data = base64.b64encode(png(figure)).decode("ascii")
-    return f'<img alt="what was found, drawn on the scan" src="data:image/png;base64,{data}">'
+def _status(organ: LocatedOrgan | None) -> tuple[str, str]:
+    """Status and confidence in words."""
+    return (organ.status.replace("_", " "), f"{organ.confidence:.2f}") if organ else ("–", "–")

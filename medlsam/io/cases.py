@@ -1,7 +1,8 @@
-"""Which scans a path means: folders and names only, no image is read."""
+"""Which scans a path means, and a share of them: folders and names only, no image is read."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,6 +65,30 @@ def find_cases(path: Path | str) -> list[Case]:
         )
     check_unique(cases)
     return sorted(cases, key=lambda case: case.name)
+
+
+def take_shard(cases: Sequence[Case], shard: str | None) -> list[Case]:
+    """Every n-th scan from the i-th on: neighbours in a folder are often alike, also in size.
+
+    A share for each of an array of jobs that have nothing but the folders in common.
+
+    Args:
+        cases: all scans, in the same order wherever this is called.
+        shard: ``i/n`` with i from 1 to n; None for all scans.
+
+    Raises:
+        UsageError: not of that form, or more shards than scans, so that this one is empty.
+    """
+    if shard is None:
+        return list(cases)
+    match = re.fullmatch(r"(\d+)/(\d+)", shard.strip())
+    number, count = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= number <= count:
+        raise UsageError(f"shard {shard!r}: give i/n with i from 1 to n, for example 3/10")
+    taken = list(cases[number - 1 :: count])
+    if not taken:
+        raise UsageError(f"shard {shard}: there are {len(cases)} scans only, so this shard has none")
+    return taken
 
 
 def _in_folder(path: Path) -> list[Case]:

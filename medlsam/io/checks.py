@@ -9,7 +9,7 @@ import numpy as np
 
 from medlsam.errors import GeometryError, TemplateError, VolumeError
 from medlsam.geometry import Grid
-from medlsam.volume.volume import Volume
+from medlsam.volume.volume import Image, LabelMap, Volume
 
 SPACING_MM = (0.1, 20.0)
 LONGEST_MM = 3000.0
@@ -40,17 +40,17 @@ def check_grid(grid: Grid, path: Path) -> None:
         )
 
 
-def check_finite(volume: Volume) -> None:
+def check_finite(image: Image) -> None:
     """Refuse values that are NaN or infinite, in a scan that was not read here: they would spread over whole slices.
 
     Raises:
         VolumeError: with their number.
     """
-    if volume.array.dtype.kind != "f":
+    if image.array.dtype.kind != "f":
         return
-    bad = sum(int(plane.size - np.isfinite(plane).sum()) for plane in volume.array)
+    bad = sum(int(plane.size - np.isfinite(plane).sum()) for plane in image.array)
     if bad:
-        raise not_finite(volume.path or "volume", bad)
+        raise not_finite(image.path or "volume", bad)
 
 
 def not_finite(where: Path | str, count: int) -> VolumeError:
@@ -84,7 +84,7 @@ def check_same_grid(image: Volume, labels: Volume) -> None:
     raise GeometryError(names + f"corners are {apart:.1f} mm apart; resample the labels to the image")
 
 
-def check_labels(labels: Volume, names: Mapping[int, str]) -> None:
+def check_labels(labels: LabelMap, names: Mapping[int, str]) -> None:
     """Refuse an empty label map, and values that ``names`` does not know.
 
     Args:

@@ -11,7 +11,9 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from medlsam.errors import VolumeError
+from medlsam.io.dicom_header import read_dicom_header
 from medlsam.io.gantry_tilt import straighten
+from medlsam.volume.volume import Source
 
 _log = logging.getLogger(__name__)
 #: Degrees; gantries tilt by 30 at most.
@@ -37,11 +39,11 @@ def series_folders(folder: Path) -> list[Path]:
     return [f for f in sorted([folder, *below]) if holds_series(f)]
 
 
-def read_series(folder: Path) -> sitk.Image:
+def read_series(folder: Path) -> tuple[sitk.Image, Source]:
     """Read the CT series of a folder; of several, the one with most slices.
 
     Returns:
-        The image, HU, slices in the order of their positions.
+        The image, HU, slices in the order of their positions, and where it came from.
 
     Raises:
         VolumeError: there is no CT series, or its slices do not make one regular volume.
@@ -72,7 +74,7 @@ def read_series(folder: Path) -> sitk.Image:
     return read_slices(scans[0], folder)
 
 
-def read_slices(files: Sequence[str], folder: Path) -> sitk.Image:
+def read_slices(files: Sequence[str], folder: Path) -> tuple[sitk.Image, Source]:
     """Read the slices of one CT series.
 
     Args:
@@ -80,13 +82,13 @@ def read_slices(files: Sequence[str], folder: Path) -> sitk.Image:
         folder: where they lie, for messages.
 
     Returns:
-        The image, HU.
+        The image, HU, and where it came from: its grid is not the scanner's where a gantry tilt was taken out.
 
     Raises:
         VolumeError: they cannot be read, or do not make one regular volume.
     """
     if len(files) == 1:
-        return _read_single(files[0], folder)
+        return _read_single(files[0], folder), dicom_source(files, folder)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(files)
     reader.MetaDataDictionaryArrayUpdateOn()
@@ -100,7 +102,23 @@ def read_slices(files: Sequence[str], folder: Path) -> sitk.Image:
         ) from error
     positions = np.asarray([_position(reader, n, files[n]) for n in range(len(files))])
     _check_positions(positions, image, folder)
-    return _straight(image, positions, folder)
+    straight = _straight(image, positions, folder)
+    return straight, dicom_source(files, folder, grid_is_scanners=straight is image)
+
+
+def dicom_source(files: Sequence[str | Path], path: Path, grid_is_scanners: bool = True) -> Source:
+    """Where a CT series came from, as the header of its first file says.
+
+    Args:
+        files: its files, in the order of the slices.
+        path: where the user says that it lies.
+        grid_is_scanners: whether the slices are used as they were stored.
+    """
+    paths = tuple(Path(file) for file in files)
+    header = read_dicom_header(paths[0])
+    if header is None:
+        return Source(path, files=paths, grid_is_scanners=grid_is_scanners)
+    return Source(path, header.modality, header.study, header.series, paths, grid_is_scanners)
 
 
 def _read_single(file: str, folder: Path) -> sitk.Image:

@@ -7,7 +7,7 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medlsam.volume.volume import AIR_HU
+from medlsam.volume.hounsfield import LOWEST_HU
 
 
 def straighten(image: sitk.Image, step: NDArray[np.float64]) -> sitk.Image:
@@ -34,9 +34,9 @@ def straighten(image: sitk.Image, step: NDArray[np.float64]) -> sitk.Image:
     rows, columns = np.ceil(np.abs(last)).astype(int) + slices.shape[1:]
     straight = np.empty((len(slices), rows, columns), slices.dtype)
     for k, plane in enumerate(slices):
-        spread = np.full((rows, columns), AIR_HU, np.float32)
+        spread = np.full((rows, columns), LOWEST_HU, np.float32)
         spread[: plane.shape[0], : plane.shape[1]] = plane
-        moved = ndimage.shift(spread, k * per_slice - first, order=1, cval=AIR_HU, prefilter=False)
+        moved = ndimage.shift(spread, k * per_slice - first, order=1, cval=LOWEST_HU, prefilter=False)
         straight[k] = np.rint(moved) if straight.dtype.kind == "i" else moved
     result = sitk.GetImageFromArray(straight)
     result.SetSpacing((sx, sy, float(step @ normal)))

@@ -65,7 +65,7 @@ def recognised_shift(sample: NDArray[Any]) -> int:
     In CT, voxels with the values of dense bone are few beside those of soft tissue, and some of fat, lung or air
     are there. A scan that is 1024 too high has many at 874 to 1224, fewer on either side, and next to none below
     -50; one that is 1024 too low has more below -1100, where no CT has any, than at soft tissue. The limits leave
-    a factor of two or more to the real scans that they were tried on (tests/test_hard_input.py).
+    a factor of two or more to the real scans that they were tried on (tests/pipeline/test_hard_input.py).
 
     Args:
         sample: voxels of a scan, any shape.

@@ -21,10 +21,11 @@ from medlsam.io.cases import (
 )
 from medlsam.io.checks import check_labels
 from medlsam.io.label_names import read_label_names
-from medlsam.io.read import IMAGE_SUFFIXES, read_label_map
+from medlsam.io.labels import read_label_map
+from medlsam.io.read import IMAGE_SUFFIXES
 from medlsam.io.slicer_markups import read_markups
 from medlsam.runtime.atomic_files import suffix_of
-from medlsam.volume import Volume
+from medlsam.volume.volume import LabelMap
 
 POINTS_FILE = "extreme_points.mrk.json"
 
@@ -138,7 +139,7 @@ def _common_names(cases: Sequence[TemplateCase], common: dict[int, str] | None) 
     return dict(enumerate(sorted(organs), start=1))
 
 
-def read_template_labels(case: TemplateCase, names: Mapping[int, str]) -> Volume:
+def read_template_labels(case: TemplateCase, names: Mapping[int, str]) -> LabelMap:
     """A template's label map in the values of the common table.
 
     Args:
@@ -163,4 +164,4 @@ def read_template_labels(case: TemplateCase, names: Mapping[int, str]) -> Volume
     table = np.zeros(max(own) + 1, np.uint16)
     for value, name in own.items():
         table[value] = common[name]
-    return Volume(table[labels.array], labels.grid, labels.path)
+    return LabelMap(table[labels.array], labels.grid, labels.source)

@@ -1,4 +1,4 @@
-"""Read a scan or a label map from an image file, a DICOM series folder, or a zip of one."""
+"""Read a scan from an image file, a DICOM series folder, or a zip of one, and open what a label map is read from."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +17,41 @@ from numpy.typing import NDArray
 from medlsam.errors import GeometryError, VolumeError
 from medlsam.geometry import Grid
 from medlsam.io.checks import check_grid
-from medlsam.io.dicom import (
-    is_dicom,
-    read_series,
-    read_slices,
-    series_folders,
-)
-from medlsam.io.headers import check_header
+from medlsam.io.dicom import dicom_source, is_dicom, read_series, read_slices, series_folders
 from medlsam.io.hounsfield import check_ct
 from medlsam.io.nifti import nifti_header, nifti_parts
 from medlsam.io.values import collect
 from medlsam.runtime.atomic_files import suffix_of
-from medlsam.volume.volume import AIR_HU, Volume
+from medlsam.volume.hounsfield import LOWEST_HU
+from medlsam.volume.volume import Image, Source
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+_NRRD_SPACING, _META_SPACING = ("space directions:", "spacings:"), ("elementspacing", "elementsize")
+_SPACING_FIELDS = {
+    ".nrrd": _NRRD_SPACING,
+    ".nhdr": _NRRD_SPACING,
+    ".mha": _META_SPACING,
+    ".mhd": _META_SPACING,
+}
 _ZIP_LIMIT = 16 * 2**30
 
-#: What knows the geometry of a scan, and its values in the order of the file.
-_Source = tuple[sitk.Image | sitk.ImageFileReader, Iterator[NDArray[Any]]]
+
+@dataclass(frozen=True, eq=False)
+class OpenedFile:
+    """What an image file or DICOM series holds, before its values are put together.
+
+    Attributes:
+        grid: where the voxels lie, LPS mm.
+        parts: values in the order of the file, to be taken once.
+        source: where they come from.
+    """
+
+    grid: Grid
+    parts: Iterator[NDArray[Any]]
+    source: Source
 
 
-def read_volume(path: Path | str) -> Volume:
+def read_image(path: Path | str) -> Image:
     """Read a CT scan.
 
     Args:
@@ -44,17 +59,18 @@ def read_volume(path: Path | str) -> Volume:
             slices), or a zip of either.
 
     Returns:
-        HU, (Z, Y, X): int16 where the values are whole numbers, else float32; nothing below -1024 (padding).
+        HU, (Z, Y, X): int16 where the values are whole numbers, else float32; nothing below -1024 (padding). The
+        source of a DICOM series holds its UIDs and slice files, that of other files the path alone.
 
     Raises:
         VolumeError: the file cannot be read, is not 3D, or does not look like CT in HU.
     """
     path = Path(path)
-    with _opened(path) as source:
-        return _as_ct(source, path)
+    with open_file(path) as opened:
+        return _as_ct(opened, path)
 
 
-def read_dicom_slices(files: Sequence[str], path: Path) -> Volume:
+def read_dicom_slices(files: Sequence[str], path: Path) -> Image:
     """Read one CT series from its own files, whatever else lies in their folder.
 
     Args:
@@ -62,60 +78,38 @@ def read_dicom_slices(files: Sequence[str], path: Path) -> Volume:
         path: where they lie, for messages.
 
     Returns:
-        HU, (Z, Y, X), as ``read_volume`` does.
+        HU, (Z, Y, X), as ``read_image`` does.
 
     Raises:
         VolumeError: they cannot be read, make no regular volume, or do not look like CT in HU.
     """
     with _silenced():
-        return _as_ct(_loaded(read_slices(files, path)), path)
+        return _as_ct(_loaded(*read_slices(files, path)), path)
 
 
-def _as_ct(source: _Source, path: Path) -> Volume:
-    geometry, parts = source
-    grid = _grid(geometry, path)
-    check_grid(grid, path)
-    array = collect(parts, grid.shape_zyx, path)
+def _as_ct(opened: OpenedFile, path: Path) -> Image:
+    check_grid(opened.grid, path)
+    array = collect(opened.parts, opened.grid.shape_zyx, path)
     check_ct(array, path)
-    return Volume(np.maximum(array, array.dtype.type(AIR_HU), out=array), grid, path)
-
-
-def read_label_map(path: Path | str) -> Volume:
-    """Read a label map: whole numbers from 0 to 65535.
-
-    Returns:
-        Labels, (Z, Y, X): uint8 where no value passes 255, else uint16.
-
-    Raises:
-        VolumeError: the file cannot be read, is not 3D, or holds other values.
-    """
-    path = Path(path)
-    with _opened(path) as (geometry, parts):
-        grid = _grid(geometry, path)
-        array = collect(parts, grid.shape_zyx, path)
-    low, high = array.min(), array.max()
-    if (
-        low < 0
-        or high > 65535
-        or (array.dtype.kind == "f" and not all((np.rint(z) == z).all() for z in array))
-    ):
-        raise VolumeError(
-            f"{path}: not a label map: values {low:g} to {high:g}; labels are whole numbers from 0 to 65535"
-        )
-    return Volume(array.astype(np.uint8 if high <= 255 else np.uint16), grid, path)
+    return Image(np.maximum(array, array.dtype.type(LOWEST_HU), out=array), opened.grid, opened.source)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_Source]:
-    """The geometry and values behind a path; SimpleITK's chatter silenced and its errors put in words."""
+def open_file(path: Path) -> Iterator[OpenedFile]:
+    """Open an image file, a DICOM series folder or a zip of either as long as it is read.
+
+    Raises:
+        VolumeError: there is no such path, or it is no 3D volume of one value per voxel.
+    """
     if not path.exists():
         raise VolumeError(f"{path}: there is no such file or folder")
+    # SimpleITK's own chatter says less than our errors.
     with _silenced():
         if path.is_dir():
-            yield _loaded(read_series(path))
+            yield _loaded(*read_series(path))
         elif suffix_of(path) == ".zip":
-            with _unpacked(path) as source:
-                yield source
+            with _unpacked(path) as opened:
+                yield opened
         else:
             yield _read_file(path)
 
@@ -130,15 +124,15 @@ def _silenced() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
-def _loaded(image: sitk.Image) -> _Source:
+def _loaded(image: sitk.Image, source: Source) -> OpenedFile:
     # The view does not keep the image alive; the generator does.
     def parts() -> Iterator[NDArray[Any]]:
         yield from sitk.GetArrayViewFromImage(image).reshape(-1, image.GetSize()[1] * image.GetSize()[0])
 
-    return image, parts()
+    return OpenedFile(_grid(image, source.path), parts(), source)
 
 
-def _read_file(path: Path) -> _Source:
+def _read_file(path: Path) -> OpenedFile:
     suffix = suffix_of(path)
     if suffix not in IMAGE_SUFFIXES and not is_dicom(path):
         raise VolumeError(
@@ -148,15 +142,29 @@ def _read_file(path: Path) -> _Source:
     if path.stat().st_size == 0:
         raise VolumeError(f"{path}: the file is empty (0 bytes); copy it again")
     nifti = nifti_header(path) if suffix in (".nii", ".nii.gz") else None
-    check_header(path)
+    _check_spacing(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
         _check_kind(reader, path)
-        return (reader, nifti_parts(path, nifti)) if nifti else _loaded(reader.Execute())
+        if nifti:
+            return OpenedFile(_grid(reader, path), nifti_parts(path, nifti), Source(path))
+        source = Source(path) if suffix in IMAGE_SUFFIXES else dicom_source([path], path)
+        return _loaded(reader.Execute(), source)
     except RuntimeError as error:
         raise VolumeError(f"{path}: {_in_words(path, str(error))}") from error
+
+
+def _check_spacing(path: Path) -> None:
+    """Refuse an NRRD or MetaImage header without spacing, which SimpleITK would take for 1 mm."""
+    fields = _SPACING_FIELDS.get(suffix_of(path), ())
+    with path.open("rb") as file:
+        header = file.read(1 << 16).decode("latin-1").lower()
+    if fields and not any(line.strip().startswith(fields) for line in header.splitlines()):
+        raise VolumeError(
+            f"{path}: no voxel spacing in the header; write it there ({' or '.join(fields)} in mm)"
+        )
 
 
 def _check_kind(reader: sitk.ImageFileReader, path: Path) -> None:
@@ -191,7 +199,7 @@ def _in_words(path: Path, error: str) -> str:
 
 
 @contextmanager
-def _unpacked(path: Path) -> Iterator[_Source]:
+def _unpacked(path: Path) -> Iterator[OpenedFile]:
     """The one image or series in a zip, unpacked as long as it is read."""
     with tempfile.TemporaryDirectory(prefix="medlsam-") as folder:
         try:
@@ -215,12 +223,14 @@ def _unpacked(path: Path) -> Iterator[_Source]:
                 f"found {len(series)} series folders and {len(files)} image files"
             )
         try:
-            yield _read_file(files[0]) if files else _loaded(read_series(series[0]))
+            opened = _read_file(files[0]) if files else _loaded(*read_series(series[0]))
+            # The unpacked files are gone afterwards.
+            yield replace(opened, source=replace(opened.source, path=path, files=()))
         except VolumeError as error:
             raise VolumeError(str(error).replace(folder, f"{path}")) from error
 
 
-def _grid(image: sitk.Image | sitk.ImageFileReader, path: Path) -> Grid:
+def _grid(image: sitk.Image | sitk.ImageFileReader, path: Path | None) -> Grid:
     dimension = image.GetDimension()
     direction = np.asarray(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
     if not np.isfinite(direction).all():

@@ -13,16 +13,18 @@ from numpy.typing import NDArray
 
 from medlsam.errors import UsageError, VolumeError
 from medlsam.runtime.atomic_files import atomic_path, suffix_of
-from medlsam.volume.volume import Volume, to_sitk
+from medlsam.volume.volume import LabelMap, Volume, to_sitk
 
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+#: float32 holds every whole number up to here.
+_WHOLE_IN_FLOAT32 = 2**24
 
 
 def write_volume(volume: Volume, path: Path | str) -> None:
     """Write a scan or label map; parent folders are made, an existing file is replaced in one step.
 
-    Labels are stored as uint8, or uint16 where a value passes 255; HU as int16 or float32. ``.mhd`` writes
-    the pair ``.mhd`` and ``.zraw``.
+    Labels are stored as uint8, or uint16 where a value passes 255; HU as int16, or float32 where int16 does not hold
+    them. ``.mhd`` writes the pair ``.mhd`` and ``.zraw``.
 
     Raises:
         UsageError: the extension is none of nii.gz, nii, nrrd, mha, mhd.
@@ -31,7 +33,7 @@ def write_volume(volume: Volume, path: Path | str) -> None:
     path = Path(path)
     if suffix_of(path) not in WRITABLE:
         raise UsageError(f"{path}: cannot write this kind of file; use one of {', '.join(WRITABLE)}")
-    image = to_sitk(_storable(volume.array, path), volume.grid)
+    image = to_sitk(_storable(volume, path), volume.grid)
     try:
         if suffix_of(path) == ".mhd":
             _write_pair(image, path)
@@ -42,18 +44,21 @@ def write_volume(volume: Volume, path: Path | str) -> None:
         raise VolumeError(f"{path}: cannot be written ({str(error).strip().splitlines()[-1]})") from error
 
 
-def _storable(array: NDArray[Any], path: Path) -> NDArray[Any]:
-    if array.dtype.kind == "f":
-        return array.astype(np.float32, copy=False)
-    if array.dtype == np.int16:
-        return array
-    if array.dtype.kind not in "iub":
-        raise VolumeError(f"{path}: cannot store {array.dtype}; volumes hold HU or integer labels")
-    low, high = int(array.min()), int(array.max())
-    for kind in (np.uint8, np.uint16, np.int16):
-        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
-            return array.astype(kind, copy=False)
-    raise VolumeError(f"{path}: values {low}..{high} fit neither uint16 labels nor int16 HU")
+def _storable(volume: Volume, path: Path) -> NDArray[Any]:
+    array, kind = volume.array, volume.array.dtype.kind
+    if kind not in "iubf":
+        raise VolumeError(f"{path}: cannot store {array.dtype}; volumes hold HU or whole labels")
+    low, high = array.min(), array.max()
+    if isinstance(volume, LabelMap):
+        whole = kind != "f" or bool((np.rint(array) == array).all())
+        if not (whole and low >= 0 and high <= np.iinfo(np.uint16).max):
+            raise VolumeError(f"{path}: values {low:g} to {high:g} are not whole labels from 0 to 65535")
+        return array.astype(np.uint8 if high <= np.iinfo(np.uint8).max else np.uint16, copy=False)
+    if kind != "f" and np.iinfo(np.int16).min <= low and high <= np.iinfo(np.int16).max:
+        return array.astype(np.int16, copy=False)
+    if kind != "f" and max(-int(low), int(high)) > _WHOLE_IN_FLOAT32:
+        raise VolumeError(f"{path}: values {low} to {high} are no HU: neither int16 nor float32 holds them")
+    return array.astype(np.float32, copy=False)
 
 
 def _write_pair(image: sitk.Image, path: Path) -> None:

@@ -20,7 +20,7 @@ from medlsam.localize.templates.landmarks import places
 from medlsam.localize.templates.shape import shape_in_box, slice_profile
 from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
 from medlsam.runtime.blas_threads import one_blas_thread
-from medlsam.volume import Volume, to_canonical
+from medlsam.volume import Image, LabelMap, to_canonical
 
 #: SPL: a slab is at least this thick, and there are at most six (as published).
 SLAB_MM = 15.0
@@ -32,8 +32,8 @@ class Support:
     """One template scan: its image, and a label map or extreme points (LPS mm) per structure."""
 
     name: str
-    image: Volume
-    labels: Volume | None = None
+    image: Image
+    labels: LabelMap | None = None
     points: Mapping[str, ExtremePoints] | None = None
 
 

@@ -18,7 +18,7 @@ from medlsam.localize.protocol import ScanEmbedding
 from medlsam.runtime.atomic_files import sha256_of
 from medlsam.runtime.device import resolve_device
 from medlsam.runtime.fold_batchnorm import folded
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from medlsam.weights.registry import resolve
 from medlsam.weights.store import is_ours, load_weights
 
@@ -51,7 +51,7 @@ class Localizer:
         """``dense``: one pass embeds a whole scan. ``patches``: the paper's network, a cube at a time."""
         return "dense" if isinstance(self.network, Encoder) else "patches"
 
-    def embed(self, volume: Volume) -> ScanEmbedding:
+    def embed(self, volume: Image) -> ScanEmbedding:
         """Embed a scan (HU, any orientation); a dense network makes its one pass here.
 
         Raises:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import torch
 
-from medlsam.errors import TemplateError, UsageError
+from medlsam.errors import TemplateError
 from medlsam.geometry import Box, ExtremePoints
 from medlsam.localize.confidence.evidence import collect_evidence
 from medlsam.localize.confidence.status import classify
@@ -27,65 +25,61 @@ from medlsam.localize.templates.template_set import (
     OrganSupport,
     TemplateSet,
 )
+from medlsam.options import LocateOptions
 from medlsam.results import LocatedOrgan
 from medlsam.runtime.blas_threads import one_blas_thread
-
-Search = Literal["consensus", "random-start"]
 
 
 @one_blas_thread()
 def locate(
     embedding: ScanEmbedding,
     templates: TemplateSet,
-    organs: Iterable[str] | None = None,
-    search: str = "consensus",
+    options: LocateOptions | None = None,
+    *,
     generator: torch.Generator | None = None,
-    options: SearchOptions | None = None,
     slabs: bool = False,
+    search_options: SearchOptions | None = None,
 ) -> dict[str, LocatedOrgan]:
     """Find the templates' structures in a scan.
 
     Args:
         embedding: the scan, from the localizer that made the templates.
         templates: the structures to find.
-        organs: only these; all where None.
-        search: ``consensus``, or ``random-start`` for the paper's own inference.
-        generator: for ``random-start``; seeded with 0 where None.
-        options: of the consensus.
+        options: which structures, and which search; the defaults where None.
+        generator: for the search ``random-start``; seeded with the options' seed where None.
         slabs: also locate the slabs that SPL prompts need.
+        search_options: constants of the search; the defaults where None.
 
     Returns:
         Structure name to its location, in the templates' order.
 
     Raises:
-        UsageError: unknown ``search``.
         TemplateError: unknown structure, or an empty set.
     """
-    if search not in ("consensus", "random-start"):
-        raise UsageError(f"search must be 'consensus' or 'random-start', got {search!r}")
-    options = options or SearchOptions()
-    if search == "random-start" or not options.windows_mm:
-        options = replace(options, probe=False)
-    chosen = templates.select(organs) if organs is not None else templates
+    options = options or LocateOptions()
+    constants = search_options or SearchOptions()
+    if options.search == "random-start" or not constants.windows_mm:
+        constants = replace(constants, probe=False)
+    chosen = templates if options.organs is None else templates.select(options.organs)
     if not chosen.organs:
         raise TemplateError("the template set holds no structure")
     groups = [chosen.supports[name] for name in chosen.organs]
-    if search == "consensus":
-        candidates = consensus(embedding, groups, options)
+    if options.search == "consensus":
+        candidates = consensus(embedding, groups, constants)
     else:
-        generator = generator or torch.Generator().manual_seed(0)
+        generator = generator or torch.Generator().manual_seed(options.seed)
         starts = random_starts(embedding, generator)
-        window = (options.paper_window_mm, options.temperature)
+        window = (constants.paper_window_mm, constants.temperature)
         candidates = averaged_candidates(embedding, groups, starts, *window)
     located = {}
     for name, group, candidate in zip(chosen.organs, groups, candidates, strict=True):
         boxes: tuple[Box, ...] = ()
-        if slabs and search == "consensus":
-            boxes = consensus_slabs(embedding, group, candidate, options)
+        if slabs and options.search == "consensus":
+            boxes = consensus_slabs(embedding, group, candidate, constants)
         elif slabs:
             boxes = averaged_slabs(embedding, group, starts, *window)
         located[name] = _conclude(
-            embedding, name, group, candidate, boxes, chosen.calibration.get(name), options
+            embedding, name, group, candidate, boxes, chosen.calibration.get(name), constants
         )
     return located
 

@@ -1,16 +1,16 @@
 """Agreement of two masks or two boxes, with one policy for empty masks.
 
-============ ============= ============================================================================
-prediction   reference     outcome
-============ ============= ============================================================================
-some voxels  some voxels   scored
-empty        some voxels   ``missed``: Dice, IoU and NSD are 0; HD95 has no value (nan): leave it out of
-                           a mean, give that mean its own n, and count the miss beside it
-some voxels  empty         ``false_found``: counted; no figure has a value (all nan)
-empty        empty         ``absent``: nothing to score (all nan)
-============ ============= ============================================================================
+| prediction  | reference   | outcome                                                                      |
+|-------------|-------------|------------------------------------------------------------------------------|
+| some voxels | some voxels | ``scored``                                                                   |
+| empty       | some voxels | ``missed``: Dice, IoU and NSD are 0; HD95 has no value (nan)                 |
+| some voxels | empty       | ``false_found``: counted; no figure has a value (all nan)                    |
+| empty       | empty       | ``absent``: nothing to score (all nan)                                       |
 
-Every function here goes by ``mask_outcome``; so do the evaluation and the reports.
+A mean over cases leaves out figures without a value and states its own n; misses are counted beside it.
+This is the policy of every function here (``mask_outcome``), of the evaluation and of the reports: a box without a
+prediction is ``missed`` (IoU 0, no wall distance). What follows does not repeat it.
+
 Surfaces are the voxels of a mask that share a face with the outside (beyond the array is outside);
 distances are between voxel centres, each surface voxel counting once.
 """
@@ -36,7 +36,7 @@ NSD_TOLERANCE_MM = 2.0
 
 
 class MaskOutcome(StrEnum):
-    """What a pair of masks is before any figure is taken."""
+    """The four cases of the empty-mask policy."""
 
     SCORED = "scored"
     MISSED = "missed"
@@ -46,7 +46,7 @@ class MaskOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class MaskScores:
-    """The figures of one prediction against one reference; nan where the policy gives no value."""
+    """The figures of one prediction against one reference; nan where there is no value."""
 
     outcome: MaskOutcome
     dice: float
@@ -55,7 +55,7 @@ class MaskScores:
 
 
 def mask_outcome(prediction: NDArray[Any], reference: NDArray[Any]) -> MaskOutcome:
-    """The empty-mask policy: which of the four cases a pair of masks is.
+    """Which case of the empty-mask policy a pair of masks is.
 
     Args:
         prediction: mask of any shape.
@@ -75,7 +75,7 @@ def mask_outcome(prediction: NDArray[Any], reference: NDArray[Any]) -> MaskOutco
 
 
 def dice(prediction: NDArray[Any], reference: NDArray[Any]) -> float:
-    """2|P∩R| / (|P| + |R|), 0 to 1; 0 where missed, nan where the reference is empty."""
+    """2|P∩R| / (|P| + |R|) of two masks, 0 to 1."""
     outcome = mask_outcome(prediction, reference)
     if outcome is not MaskOutcome.SCORED:
         return _without_overlap(outcome)
@@ -84,7 +84,7 @@ def dice(prediction: NDArray[Any], reference: NDArray[Any]) -> float:
 
 
 def iou(prediction: NDArray[Any], reference: NDArray[Any]) -> float:
-    """|P∩R| / |P∪R| of two masks, 0 to 1; 0 where missed, nan where the reference is empty."""
+    """|P∩R| / |P∪R| of two masks, 0 to 1."""
     outcome = mask_outcome(prediction, reference)
     if outcome is not MaskOutcome.SCORED:
         return _without_overlap(outcome)
@@ -99,9 +99,6 @@ def hd95(prediction: NDArray[Any], reference: NDArray[Any], spacing_zyx: Sequenc
         prediction: mask (Z, Y, X).
         reference: mask (Z, Y, X).
         spacing_zyx: mm per voxel along each array axis; axes may differ.
-
-    Returns:
-        Millimetres; nan unless both masks have voxels.
     """
     return mask_scores(prediction, reference, spacing_zyx).hd95_mm
 
@@ -121,7 +118,7 @@ def nsd(
         tolerance_mm: distance that still counts as agreement (inclusive).
 
     Returns:
-        0 to 1; 0 where missed, nan where the reference is empty.
+        0 to 1.
     """
     return mask_scores(prediction, reference, spacing_zyx, tolerance_mm).nsd
 
@@ -182,15 +179,15 @@ def surface(mask: Mask) -> Mask:
 
 
 def box_iou(prediction: Box | None, reference: Box) -> float:
-    """Intersection over union of two boxes in mm; 0 where there is no prediction (missed)."""
+    """Intersection over union of two boxes in mm; a prediction of None is missed."""
     return 0.0 if prediction is None else prediction.iou(reference)
 
 
 def wall_distance(prediction: Box | None, reference: Box) -> float:
-    """Mean absolute distance of the six faces, mm; nan where there is no prediction, as for HD95."""
+    """Mean absolute distance of the six faces, mm; a prediction of None is missed."""
     return math.nan if prediction is None else prediction.wall_distance(reference)
 
 
 def _without_overlap(outcome: MaskOutcome) -> float:
-    """What an overlap figure is where a mask is empty."""
+    """Dice, IoU and NSD where a mask is empty."""
     return 0.0 if outcome is MaskOutcome.MISSED else math.nan

@@ -18,7 +18,7 @@ from medlsam.errors import GeometryError, UsageError
 from medlsam.geometry import Grid, filled
 from medlsam.results import Segmentation
 from medlsam.runtime.atomic_files import write_text
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 COLUMNS = (
     "case",
@@ -40,7 +40,7 @@ COLUMNS = (
 )
 
 
-def organ_statistics(segmentation: Segmentation, image: Volume | None = None) -> list[dict[str, Any]]:
+def organ_statistics(segmentation: Segmentation, image: Image | None = None) -> list[dict[str, Any]]:
     """One row (keys of ``COLUMNS``) for each structure that was looked for, also where there is none.
 
     ``volume_ml`` is 0 and what cannot be measured is None where the structure has no voxel. ``cut_off`` says
@@ -48,13 +48,13 @@ def organ_statistics(segmentation: Segmentation, image: Volume | None = None) ->
 
     Args:
         segmentation: from ``MedLSAM.segment``.
-        image: the scan on the label map's grid, HU; the segmentation's own unless told.
+        image: the scan on the label map's grid, HU; the segmentation's own by default.
 
     Raises:
         UsageError: the segmentation keeps no scan and none was given.
         GeometryError: scan and label map have different shapes.
     """
-    scan = image if image is not None else segmentation.volume
+    scan = image if image is not None else segmentation.image
     if scan is None:
         raise UsageError(f"{segmentation.case}: the segmentation keeps no scan; give the scan as `image`")
     labels = segmentation.labels

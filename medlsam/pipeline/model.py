@@ -1,23 +1,23 @@
 """Localization and segmentation of one scan: the place where the two halves meet.
 
-No label of the scan is read here, and nothing here could: what reads template labels is in ``supports``.
+No label of the scan is read here, and nothing here could: what reads template labels is in ``templates``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medlsam.errors import TemplateError, UsageError
 from medlsam.localize.build_templates import build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
 from medlsam.localize.templates.template_set import TemplateSet
-from medlsam.options import PRECISIONS, PROMPTS, SEARCHES, InferenceOptions, Policy, choice
-from medlsam.pipeline.model_source import ModelSource
-from medlsam.pipeline.opening import case_generator, opened
+from medlsam.options import InferenceOptions
+from medlsam.pipeline.scan import case_generator, open_scan
 from medlsam.pipeline.segment import segment_located
 from medlsam.results import Localization, Segmentation
 from medlsam.runtime.stopwatch import Stopwatch
@@ -25,7 +25,7 @@ from medlsam.segment.load import load_segmenter
 from medlsam.segment.protocol import Segmenter
 from medlsam.segment.sam.embedding_cache import EmbeddingCache
 from medlsam.segment.sam.segmenter import keep_embeddings
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from medlsam.weights import names as weight_names
 from medlsam.weights import resolve, sha256_of
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from medlsam.localize.protocol import ScanEmbedding
     from medlsam.localize.search.options import SearchOptions
 
-_DEFAULT = InferenceOptions()
-
 
 class MedLSAM:
     """A localizer and a segmenter, loaded once for any number of scans. Made by ``load``.
@@ -43,31 +41,33 @@ class MedLSAM:
     Attributes:
         localizer: finds structures.
         device: where the networks run.
-        source: how another process loads the same; None where this was not made by ``load``.
+        options: how the networks were loaded, and the defaults of every call.
+        source: the same for another process that loads them too, paths absolute; None where the networks were
+            handed in ready.
     """
 
     def __init__(
         self,
         localizer: Localizer,
-        segmenter: Segmenter | str | Path = _DEFAULT.segmenter,
-        cache: EmbeddingCache | None = None,
-        precision: str = _DEFAULT.precision,
-        source: ModelSource | None = None,
+        segmenter: Segmenter | None = None,
+        options: InferenceOptions | None = None,
     ) -> None:
-        self.source = source
         self.localizer = localizer
         self.device = localizer.device
+        self.options = options or InferenceOptions()
+        self.source = None if options is None else _with_absolute_paths(options)
         self._segmenter = segmenter
-        self._cache = cache
-        self._precision = precision
 
     @cached_property
     def segmenter(self) -> Segmenter:
         """The segmenter; loaded when it is first needed, since localization does without."""
-        if isinstance(self._segmenter, str | Path):
-            loaded = load_segmenter(self._segmenter, str(self.device), precision=self._precision)
-            return keep_embeddings(loaded, self._cache)
-        return self._segmenter
+        if self._segmenter is not None:
+            return self._segmenter
+        options, cache = self.options, None
+        if options.cache is not None:
+            cache = EmbeddingCache(options.cache, disk_bytes=int(options.cache_gb * 1e9))
+        loaded = load_segmenter(options.segmenter, str(self.device), precision=options.precision)
+        return keep_embeddings(loaded, cache)
 
     @cached_property
     def segmenter_weights(self) -> dict[str, str]:
@@ -76,10 +76,10 @@ class MedLSAM:
         Raises:
             WeightsError: there are none.
         """
-        chosen = self._segmenter
-        if isinstance(chosen, str | Path):
-            return {"name": str(chosen), "sha256": sha256_of(resolve(chosen, "segmenter"))}
-        return {"name": chosen.spec.name, "sha256": chosen.signature}
+        if self._segmenter is not None:
+            return {"name": self._segmenter.spec.name, "sha256": self._segmenter.signature}
+        name = self.options.segmenter
+        return {"name": name, "sha256": sha256_of(resolve(name, "segmenter"))}
 
     @property
     def localizer_weights(self) -> dict[str, str]:
@@ -136,166 +136,160 @@ class MedLSAM:
                 f"(sha256 {self.localizer.signature[:12]}...); build them again with this one"
             )
 
-    def embed(self, image: Volume | str | Path) -> ScanEmbedding:
+    def options_of(self, options: InferenceOptions | None = None, **overrides: Any) -> InferenceOptions:
+        """Options of one call: those given, else the model's, but for the overrides; the networks are the model's.
+
+        Args:
+            options: which networks they name does not matter.
+            **overrides: single options by name.
+
+        Raises:
+            UsageError: an unknown option, or a network option as override: it would change nothing any more.
+        """
+        given = options or self.options
+        chosen = given.replace(**overrides)
+        for name in overrides:
+            if hasattr(given, name):
+                raise UsageError(f"{name}: this is chosen when the model is loaded: medlsam.load({name}=...)")
+        return replace(self.options, locate=chosen.locate, prompt=chosen.prompt, label_map=chosen.label_map)
+
+    def embed(self, image: Image | str | Path) -> ScanEmbedding:
         """One pass of the localizer over a scan (HU, any geometry): the costly step of localization."""
-        return self.localizer.embed(opened(image, Stopwatch())[0])
+        return self.localizer.embed(open_scan(image, Stopwatch())[0])
 
     def localize(
         self,
-        image: Volume | str | Path,
+        image: Image | str | Path,
         templates: TemplateSet,
-        search: str = _DEFAULT.search,
-        organs: Iterable[str] | None = None,
-        seed: int = _DEFAULT.seed,
-        watch: Stopwatch | None = None,
+        options: InferenceOptions | None = None,
+        *,
         case: str | None = None,
-        slabs: bool = False,
         embedding: ScanEmbedding | None = None,
-        options: SearchOptions | None = None,
+        stopwatch: Stopwatch | None = None,
+        slabs: bool = False,
+        search_options: SearchOptions | None = None,
+        **overrides: Any,
     ) -> Localization:
         """Find the templates' structures in a scan.
 
         Args:
             image: a scan in HU, or where it lies (file, DICOM series folder, or zip of one).
             templates: from ``templates``.
-            search: ``consensus``, or ``random-start``, the paper's own mode.
-            organs: only these structures.
-            seed: of the random starts; together with the scan's name, so that order does not matter.
-            watch: gets the seconds of ``read``, ``embed`` and ``locate``.
-            case: the scan's name; taken from its path unless told.
+            options: what to look for, and how; those of ``load`` where None.
+            case: the scan's name; by default that of its path. The random starts depend on it and on the seed
+                alone, so that the order of scans does not matter.
+            embedding: of this scan, from ``embed``, if it exists already; then no network runs.
+            stopwatch: gets the seconds of ``read``, ``embed`` and ``locate``.
             slabs: also locate the slabs along z that ``spl`` prompts need.
-            embedding: of this scan, from ``embed``, where it is there already; then no network runs.
-            options: of the search; the defaults where None.
+            search_options: constants of the search; their defaults where None.
+            **overrides: single options by name: ``search="random-start"``, ``organs=["liver"]``, ``seed=1``.
 
         Raises:
             TemplateError: templates of another localizer, or an unknown structure.
-            UsageError: an unknown ``search``, or a path that means several scans.
+            UsageError: a wrong option, or a path that means several scans.
             VolumeError: the scan cannot be read, or is no CT.
         """
-        choice("search", search, SEARCHES)
+        wanted = self.options_of(options, **overrides).locate
         self.check(templates)
-        chosen = templates if organs is None else templates.select(organs)
-        watch = watch or Stopwatch()
-        volume, name = opened(image, watch)
+        if wanted.organs is not None:
+            templates = templates.select(wanted.organs)
+        stopwatch = stopwatch or Stopwatch()
+        volume, name = open_scan(image, stopwatch)
         case = case or name
         if embedding is None:
-            with watch("embed"):
+            with stopwatch("embed"):
                 embedding = self.localizer.embed(volume)
-        with watch("locate"):
-            stream = case_generator(seed, case)
-            located = locate(embedding, chosen, search=search, generator=stream, options=options, slabs=slabs)
+        with stopwatch("locate"):
+            stream = case_generator(wanted.seed, case)
+            located = locate(
+                embedding, templates, wanted, generator=stream, slabs=slabs, search_options=search_options
+            )
         return Localization(case, located, volume)
 
     def segment(
         self,
-        image: Volume | str | Path,
+        image: Image | str | Path,
         templates: TemplateSet,
-        prompts: str = _DEFAULT.prompts,
-        search: str = _DEFAULT.search,
-        organs: Iterable[str] | None = None,
-        margin_mm: float = _DEFAULT.margin_mm,
-        threshold: float = _DEFAULT.threshold,
-        seed: int = _DEFAULT.seed,
-        watch: Stopwatch | None = None,
+        options: InferenceOptions | None = None,
+        *,
         case: str | None = None,
         embedding: ScanEmbedding | None = None,
-        policy: Policy = _DEFAULT.policy,
+        stopwatch: Stopwatch | None = None,
+        **overrides: Any,
     ) -> Segmentation:
         """Find the templates' structures in a scan and segment them.
 
         Args:
             image: a scan in HU, or where it lies (file, DICOM series folder, or zip of one).
             templates: from ``templates``.
-            prompts: ``profile``, ``spl`` or ``wpl``: see ``slice_prompts``.
-            search: see ``localize``.
-            organs: only these structures.
-            margin_mm: added to each side of each slice's box.
-            threshold: probability from which a voxel belongs to a structure.
-            seed: see ``localize``.
-            watch: gets the seconds of each stage.
+            options: what to look for, and how to segment it; those of ``load`` where None.
             case: see ``localize``.
             embedding: see ``localize``.
-            policy: what is asked beside the boxes, and what is made of the answers: see ``medlsam.options.Policy``.
+            stopwatch: gets the seconds of each stage.
+            **overrides: single options by name: ``margin_mm=2``, ``prompts="wpl"``; see ``InferenceOptions``.
 
         Returns:
             The label map in the scan's own geometry, with where each structure was located.
 
         Raises:
-            MedlsamError: as ``localize``; also an unknown ``prompts``, or weights that cannot be loaded.
+            MedlsamError: as ``localize``; also weights that cannot be loaded.
         """
-        choice("prompts", prompts, PROMPTS)
-        watch = watch or Stopwatch()
+        chosen = self.options_of(options, **overrides)
+        stopwatch, slabs = stopwatch or Stopwatch(), chosen.prompt.prompts == "spl"
         localization = self.localize(
-            image, templates, search, organs, seed, watch, case, slabs=prompts == "spl", embedding=embedding
+            image, templates, chosen, case=case, embedding=embedding, stopwatch=stopwatch, slabs=slabs
         )
-        assert localization.volume is not None
+        assert localization.image is not None
         values = {name: templates.values[name] for name in localization.organs}
-        return self.segment_located(
-            localization.volume, localization, values, prompts, margin_mm, threshold, watch, policy
-        )
+        return self.segment_located(localization.image, localization, values, chosen, stopwatch=stopwatch)
 
     def segment_located(
         self,
-        image: Volume,
+        image: Image,
         localization: Localization,
         values: Mapping[str, int],
-        prompts: str = _DEFAULT.prompts,
-        margin_mm: float = _DEFAULT.margin_mm,
-        threshold: float = _DEFAULT.threshold,
-        watch: Stopwatch | None = None,
-        policy: Policy = _DEFAULT.policy,
+        options: InferenceOptions | None = None,
+        *,
+        stopwatch: Stopwatch | None = None,
+        **overrides: Any,
     ) -> Segmentation:
         """Segment structures where they were located, or where somebody moved the boxes to.
 
-        Structures that are missing or out of view cost no pass of a network and get no voxel.
-
-        Args:
-            image: the scan, HU.
-            localization: where its structures are.
-            values: structure to label value.
-            prompts: see ``segment``.
-            margin_mm: see ``segment``.
-            threshold: see ``segment``.
-            watch: gets the seconds of each stage.
-            policy: see ``segment``.
-
-        Raises:
-            UsageError: an unknown ``prompts``.
-            WeightsError: the segmenter cannot be loaded.
+        See ``medlsam.pipeline.segment.segment_located``; ``options`` and ``overrides`` as in ``segment``.
         """
-        return segment_located(
-            lambda: self.segmenter, image, localization, values, prompts, margin_mm, threshold, watch, policy
-        )
+        chosen = self.options_of(options, **overrides)
+        return segment_located(lambda: self.segmenter, image, localization, values, chosen, stopwatch)
 
 
-def load(
-    localizer: str | Path = _DEFAULT.localizer,
-    segmenter: str | Path = _DEFAULT.segmenter,
-    device: str = _DEFAULT.device,
-    weights: str | Path | None = _DEFAULT.weights,
-    cache: str | Path | None = _DEFAULT.cache,
-    cache_gb: float = _DEFAULT.cache_gb,
-    precision: str = _DEFAULT.precision,
-) -> MedLSAM:
+def load(options: InferenceOptions | None = None, **overrides: Any) -> MedLSAM:
     """Load the networks. The segmenter's weights are read when they are first needed.
 
     Args:
-        localizer: a registered name or a weights file.
-        segmenter: a registered name or a weights file.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        weights: with the localizer ``published``: the checkpoint of the paper's network.
-        cache: a folder that keeps what whole-slice segmenters encoded across runs; None keeps it in memory.
-        cache_gb: the most that the folder takes up, GB; the embeddings used longest ago go.
-        precision: ``auto`` (bfloat16 where the machine is fast at it, else float32), ``float32`` or ``bfloat16``.
+        options: which networks and where they run; what else they say is the default of the model's calls.
+        **overrides: single options by name: ``device="cpu"``, ``segmenter="medsam_vit_b"``,
+            ``precision="float32"``; see ``InferenceOptions``.
 
     Raises:
         WeightsError: an unknown name, or a file that is absent, damaged or of another kind.
-        UsageError: no such device here, an unknown precision, or ``weights`` with another localizer.
+        UsageError: a wrong option, or no such device here.
     """
-    choice("precision", precision, PRECISIONS)
-    if str(segmenter) not in weight_names("segmenter"):
-        resolve(segmenter, "segmenter")  # a wrong name is told now, not after the first localization
-    kept = None if cache is None else EmbeddingCache(cache, disk_bytes=int(cache_gb * 1e9))
-    source = ModelSource(localizer, segmenter, str(device), weights, cache, cache_gb, precision)
-    opened_localizer = load_localizer(localizer, device, weights, precision=precision)
-    return MedLSAM(opened_localizer, segmenter, kept, precision, source)
+    options = (options or InferenceOptions()).replace(**overrides)
+    if options.segmenter not in weight_names("segmenter"):
+        resolve(
+            options.segmenter, "segmenter"
+        )  # a wrong name is an error now, not after the first localization
+    localizer = load_localizer(
+        options.localizer, options.device, options.weights, precision=options.precision
+    )
+    return MedLSAM(localizer, options=options)
+
+
+def _with_absolute_paths(options: InferenceOptions) -> InferenceOptions:
+    """The same options for a process that works in another folder."""
+    files = {name: getattr(options, name) for name in ("weights", "cache")}
+    for kind in ("localizer", "segmenter"):
+        chosen = getattr(options, kind)
+        files[kind] = None if chosen in weight_names(kind) else chosen
+    return options.replace(
+        **{name: Path(path).expanduser().absolute() for name, path in files.items() if path is not None}
+    )

@@ -1,10 +1,10 @@
-"""From located structures to slice prompts: where localization's answer becomes the segmenter's question."""
+"""From located structures to slice prompts: the result of localization becomes the input of the segmenter."""
 
 from __future__ import annotations
 
 from medlsam.errors import UsageError
 from medlsam.geometry import Grid
-from medlsam.options import PROMPTS, InferenceOptions, Policy, choice
+from medlsam.options import PromptOptions
 from medlsam.results import Localization, LocatedOrgan
 from medlsam.segment.label_map import shape_prior_block
 from medlsam.segment.planes import SIDES, side_prompts
@@ -12,7 +12,7 @@ from medlsam.segment.prompts import SlicePrompt, profile, shrink, spl, with_cent
 from medlsam.segment.propagate import Propagation
 from medlsam.segment.request import SegmentationRequest
 
-_DEFAULT = InferenceOptions()
+_DEFAULT = PromptOptions()
 
 
 def effective_prompts(organ: LocatedOrgan, prompts: str) -> str:
@@ -22,9 +22,7 @@ def effective_prompts(organ: LocatedOrgan, prompts: str) -> str:
     return "wpl" if prompts == "spl" and not organ.slabs else prompts
 
 
-def slice_prompts(
-    organ: LocatedOrgan, prompts: str, grid: Grid, margin_mm: float = _DEFAULT.margin_mm
-) -> list[SlicePrompt]:
+def slice_prompts(organ: LocatedOrgan, grid: Grid, options: PromptOptions = _DEFAULT) -> list[SlicePrompt]:
     """One box for each slice of a located structure.
 
     The boxes come from ``organ.box``, the structure as located: segmenters are trained on boxes that fit,
@@ -32,22 +30,21 @@ def slice_prompts(
     sure to see the whole structure.
 
     Args:
-        organ: a structure with a box; replace its box to ask what another box would give.
-        prompts: ``profile`` (the templates' slice-by-slice boxes, scaled into the box), ``spl`` (a box for
-            each slab along z) or ``wpl`` (one box on all slices); see ``effective_prompts`` for what a
-            structure without profile or slabs gets.
+        organ: a structure with a box; replace its box to get the prompts of another one.
         grid: canonical grid (identity direction).
-        margin_mm: added to each side within the slice; along z it would add slices outside of the structure.
+        options: ``prompts`` says which boxes: ``profile`` (the templates' slice-by-slice boxes, scaled into the
+            box), ``spl`` (a box for each slab along z) or ``wpl`` (one box on all slices); see
+            ``effective_prompts`` for a structure without profile or slabs. ``margin_mm`` is added to each
+            side within the slice; along z it would add slices outside of the structure.
 
     Raises:
-        UsageError: an unknown ``prompts``, or a structure without a box.
+        UsageError: a structure without a box.
     """
-    choice("prompts", prompts, PROMPTS)
     if organ.box is None:
         raise UsageError(f"{organ.name} is {organ.status}: it has no box to segment in")
-    faces = (margin_mm,) * 4 + (0.0, 0.0)
+    faces = (options.margin_mm,) * 4 + (0.0, 0.0)
     box = organ.box.expand(faces)
-    kind = effective_prompts(organ, prompts)
+    kind = effective_prompts(organ, options.prompts)
     if kind == "profile":
         assert organ.profile is not None
         return profile(box, organ.profile, grid)
@@ -56,79 +53,71 @@ def slice_prompts(
     return wpl(box, grid)
 
 
-def refined(prompts: list[SlicePrompt], policy: Policy, shape_hw: tuple[int, int]) -> list[SlicePrompt]:
-    """Boxes as a policy wants them: shrunk, with a point in the middle, looked at closely.
+def refined(
+    prompts: list[SlicePrompt], options: PromptOptions, shape_hw: tuple[int, int]
+) -> list[SlicePrompt]:
+    """Shrink boxes, add a point in the middle and zoom in, as far as the options say so.
 
     Args:
         prompts: boxes in slices of ``shape_hw``.
-        policy: which of them.
+        options: ``shrink``, ``center_point`` and ``zoom``.
         shape_hw: rows and columns.
     """
-    if policy.shrink != 1:
-        prompts = shrink(prompts, policy.shrink)
-    if policy.center_point:
+    if options.shrink != 1:
+        prompts = shrink(prompts, options.shrink)
+    if options.center_point:
         prompts = with_center_point(prompts)
-    return zoomed(prompts, policy.zoom, shape_hw) if policy.zoom else prompts
+    return zoomed(prompts, options.zoom, shape_hw) if options.zoom else prompts
 
 
-def ask(
-    organ: LocatedOrgan,
-    prompts: str,
-    grid: Grid,
-    margin_mm: float = _DEFAULT.margin_mm,
-    policy: Policy = _DEFAULT.policy,
+def structure_request(
+    organ: LocatedOrgan, grid: Grid, options: PromptOptions = _DEFAULT
 ) -> SegmentationRequest:
-    """All that is asked about one located structure.
+    """The request for one located structure.
 
     Args:
         organ: a structure with a box.
-        prompts: see ``slice_prompts``.
         grid: canonical grid.
-        margin_mm: see ``slice_prompts``.
-        policy: what is asked beside the boxes.
+        options: which prompts.
 
     Raises:
         UsageError: see ``slice_prompts``.
     """
-    axial = slice_prompts(organ, prompts, grid, margin_mm)
+    axial = slice_prompts(organ, grid, options)
     assert organ.box is not None
     prior = organ.shape_prior
     sides = {}
-    for turn in SIDES if policy.axes == "three" else ():
+    for turn in SIDES if options.axes == "three" else ():
         shape = turn.grid(grid).shape_zyx[1:]
-        boxes = side_prompts(organ.box, prior, grid, turn, margin_mm)
-        sides[turn.name] = refined(boxes, policy, shape)
+        boxes = side_prompts(organ.box, prior, grid, turn, options.margin_mm)
+        sides[turn.name] = refined(boxes, options, shape)
     return SegmentationRequest(
-        prompts=refined(axial, policy, grid.shape_zyx[1:]),
+        prompts=refined(axial, options, grid.shape_zyx[1:]),
         sides=sides,
         mask_prompt=shape_prior_block(organ.box, prior, grid)
-        if policy.shape_prompt and prior is not None
+        if options.shape_prompt and prior is not None
         else None,
-        propagation=Propagation() if policy.propagate else None,
+        propagation=Propagation() if options.propagate else None,
     )
 
 
-def all_asks(
-    localization: Localization,
-    prompts: str,
-    grid: Grid,
-    margin_mm: float = _DEFAULT.margin_mm,
-    policy: Policy = _DEFAULT.policy,
+def scan_requests(
+    localization: Localization, grid: Grid, options: PromptOptions = _DEFAULT
 ) -> tuple[dict[str, SegmentationRequest], tuple[str, ...]]:
-    """The questions about the structures that are there, and what a reader should know about them."""
+    """The requests for the structures that are present, and warnings for the reader of the result."""
     chosen: dict[str, SegmentationRequest] = {}
     warnings = []
     for name, organ in localization.organs.items():
         if not organ.present:
             continue
-        found = ask(organ, prompts, grid, margin_mm, policy)
-        kind = effective_prompts(organ, prompts)
-        if kind != prompts:
-            warnings.append(f"{name}: the templates hold nothing for {prompts} prompts; used {kind}")
-        if policy.shape_prompt and organ.shape_prior is None:
+        request = structure_request(organ, grid, options)
+        kind = effective_prompts(organ, options.prompts)
+        if kind != options.prompts:
+            warnings.append(f"{name}: the templates hold nothing for {options.prompts} prompts; used {kind}")
+        if options.shape_prompt and organ.shape_prior is None:
             warnings.append(f"{name}: the templates hold no mean shape; segmented without shape_prompt")
-        if found.prompts:
-            chosen[name] = found
+        if request.prompts:
+            chosen[name] = request
         else:
             warnings.append(f"{name}: the located box lies outside of the scan; not segmented")
     return chosen, tuple(warnings)

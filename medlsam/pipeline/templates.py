@@ -12,10 +12,10 @@ from medlsam.errors import TemplateError
 from medlsam.io.checks import check_same_grid
 from medlsam.io.label_names import read_case_list
 from medlsam.io.labelled_scans import TemplateCase, find_templates, read_template_labels
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.io.slicer_markups import read_markups
 from medlsam.localize.build_templates import Support
-from medlsam.options import near
+from medlsam.option_fields import near
 
 
 def find_supports(
@@ -59,7 +59,7 @@ def read_supports(cases: Sequence[TemplateCase], names: dict[int, str]) -> Itera
         TemplateError: a label value without a name, or markups that are not extreme points.
     """
     for case in cases:
-        image = read_volume(case.image)
+        image = read_image(case.image)
         labels = read_template_labels(case, names) if case.labels is not None else None
         if labels is not None:
             check_same_grid(image, labels)

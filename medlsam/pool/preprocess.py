@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medlsam.geometry import Grid
-from medlsam.volume import Volume, lps_grid, resample, turned_to_lps
+from medlsam.volume import Image, lps_grid, resample, turned_to_lps
+from medlsam.volume.hounsfield import TISSUE_HU
 
 #: What stays around the body, so that crops see the skin from outside.
 MARGIN_MM = 20.0
 #: A body reaches at least so far along each axis.
 LEAST_MM = 30.0
-_TISSUE_HU = -400.0
 _LEAST_ML = 5.0
 
 
-def pixel_hash(volume: Volume) -> str:
+def pixel_hash(volume: Image) -> str:
     """sha256 of the voxels as they were read, the same however their axes were stored; places do not count."""
     array = turned_to_lps(volume)
     digest = hashlib.sha256(f"{array.shape} {sorted(round(s, 3) for s in volume.grid.spacing_xyz)}".encode())
@@ -28,7 +28,7 @@ def pixel_hash(volume: Volume) -> str:
     return digest.hexdigest()
 
 
-def prepare(volume: Volume, spacing_mm: float) -> Volume | None:
+def prepare(volume: Image, spacing_mm: float) -> Image | None:
     """Resample to an isotropic grid along LPS and leave off the air around the body.
 
     Args:
@@ -46,7 +46,7 @@ def prepare(volume: Volume, spacing_mm: float) -> Volume | None:
     z, y, x = (part.start for part in inside)
     kept = np.ascontiguousarray(scan.array[inside])
     ox, oy, oz = (float(o) for o in grid.ijk_to_lps([x, y, z]))
-    return Volume(kept, Grid(kept.shape, grid.spacing_xyz, (ox, oy, oz)), volume.path)
+    return volume.derived(kept, Grid(kept.shape, grid.spacing_xyz, (ox, oy, oz)))
 
 
 def _body_box(array: NDArray[np.float32], spacing_mm: float) -> tuple[slice, slice, slice] | None:
@@ -54,7 +54,7 @@ def _body_box(array: NDArray[np.float32], spacing_mm: float) -> tuple[slice, sli
 
     The couch counts as tissue: it is better kept than mistaken for an arm.
     """
-    labels, count = ndimage.label(array > _TISSUE_HU)
+    labels, count = ndimage.label(array > TISSUE_HU)
     if not count:
         return None
     sizes = np.bincount(labels.ravel())[1:]

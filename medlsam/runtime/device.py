@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from medlsam.errors import UsageError
-from medlsam.options import PRECISIONS, choice
+from medlsam.option_fields import choice
+from medlsam.options import PRECISIONS
 
 _NAME = re.compile(r"(auto|cpu|mps|cuda(?::(?P<index>\d+))?)")
 
@@ -46,7 +47,7 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
 def has_fast_bf16() -> bool:
     """Tell whether this CPU multiplies bfloat16 in hardware.
 
-    Emulated, bfloat16 was measured at a hundredth of the speed of float32: see docs/decisions.md.
+    Emulated, bfloat16 was measured at a hundredth of the speed of float32: see docs/decisions/speed.
     """
     try:
         flags = torch.cpu.get_capabilities()

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from medlsam.errors import GeometryError, UsageError
 from medlsam.geometry import Box, Grid, tight_slices
+from medlsam.options import LabelMapOptions
 from medlsam.segment.prompts import covered, index_box
 
 Labels = NDArray[np.uint8] | NDArray[np.uint16]
+_DEFAULT = LabelMapOptions()
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +63,7 @@ def assemble(
     blocks: Mapping[str, MaskBlock],
     values: Mapping[str, int],
     shape_zyx: tuple[int, ...],
-    threshold: float = 0.5,
-    components: str = "largest",
-    overlaps: str = "probability",
+    options: LabelMapOptions = _DEFAULT,
 ) -> Labels:
     """Assemble one label map of all structures.
 
@@ -75,10 +75,8 @@ def assemble(
         blocks: structure to probability.
         values: structure to label value, 1 to 65535.
         shape_zyx: of the canonical array.
-        threshold: probability from which a voxel belongs to a structure.
-        components: ``largest``, or ``all`` to keep every part of a structure.
-        overlaps: ``probability``, or ``order`` to give a voxel of two structures to the later of the mapping, as
-            the original method writes one mask over another.
+        options: ``components="all"`` keeps every part of a structure; ``overlaps="order"`` gives a voxel of two
+            structures to the later of the mapping, as the original method writes one mask over another.
 
     Returns:
         (Z, Y, X) labels, uint8 where the largest of ``values`` allows, else uint16.
@@ -99,7 +97,7 @@ def assemble(
     dtype = np.uint8 if max(values.values(), default=0) <= 255 else np.uint16
     labels: Labels = np.zeros(shape_zyx, dtype=dtype)  # type: ignore[assignment]
     # Crops are several times as large as the structures in them.
-    blocks = {name: trimmed(block, threshold) for name, block in blocks.items()}
+    blocks = {name: trimmed(block, options.threshold) for name, block in blocks.items()}
     blocks = {name: block for name, block in blocks.items() if block.probability.size}
     if not blocks:
         return labels
@@ -110,16 +108,16 @@ def assemble(
     best = np.zeros(high - low, dtype=np.float32)
     claimed = {}
     for name, block in blocks.items():
-        mask = block.probability >= threshold
-        if components == "largest":
+        mask = block.probability >= options.threshold
+        if options.components == "largest":
             mask = largest_component(mask)
         claimed[name] = int(mask.sum())
         inner = _region(block, low)
-        if overlaps == "probability":
+        if options.overlaps == "probability":
             mask &= (block.probability > best[inner]) | (labels[_region(block)] == 0)
         best[inner][mask] = block.probability[mask]
         labels[_region(block)][mask] = values[name]
-    for name, block in blocks.items() if components == "largest" else ():
+    for name, block in blocks.items() if options.components == "largest" else ():
         part = labels[_region(block)]
         mask = part == values[name]
         if 0 < mask.sum() < claimed[name]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from medlsam.geometry import Box, Grid, tight_slices
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt, profile, wpl
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 # The outline of a mean mask encloses the voxels that half of the templates or more share.
 _OUTLINE = 0.5
@@ -39,9 +39,9 @@ class Plane:
         """Transpose (Z, Y, X) to (slices, rows, columns); a view."""
         return array.transpose(self.order)
 
-    def volume(self, volume: Volume) -> Volume:
+    def volume(self, volume: Image) -> Image:
         """Turn a canonical scan so that its slices lie in this plane."""
-        return Volume(self.array(volume.array), self.grid(volume.grid), volume.path)
+        return volume.derived(self.array(volume.array), self.grid(volume.grid))
 
     def grid(self, grid: Grid) -> Grid:
         """Turn a canonical grid so that its z is the patient's axis across this plane."""

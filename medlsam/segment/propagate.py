@@ -18,7 +18,7 @@ from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt, oracle_slices
 from medlsam.segment.protocol import Segmenter
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 # A structure ends where its mask has fewer pixels.
 _MIN_PIXELS = 3
@@ -60,7 +60,7 @@ class _Front:
 
 def propagate(
     segmenter: Segmenter,
-    volume: Volume,
+    volume: Image,
     prompts: Mapping[str, Sequence[SlicePrompt]],
     blocks: Mapping[str, MaskBlock],
     options: Propagation,

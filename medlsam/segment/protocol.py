@@ -9,7 +9,7 @@ from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.registry import SegmenterSpec
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 
 class Segmenter(Protocol):
@@ -25,7 +25,7 @@ class Segmenter(Protocol):
 
     def segment(
         self,
-        volume: Volume,
+        volume: Image,
         prompts: Mapping[str, Sequence[SlicePrompt]],
         stopwatch: Stopwatch | None = None,
         mask_prompts: Mapping[str, MaskBlock] | None = None,

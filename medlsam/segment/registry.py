@@ -1,7 +1,7 @@
-"""The segmenters by name, each with the preprocessing that its weights were trained with. No torch.
+"""The known segmenters, each with the preprocessing that its weights were trained with. No torch.
 
-Preprocessing belongs to the weights: the same ViT-B fed with another model's normalisation still answers,
-only worse, and nothing tells. So window, normalisation, size, aspect and box scaling stand in one entry.
+Preprocessing belongs to the weights: a ViT-B with another model's normalisation still gives masks, only worse ones,
+without any error. So one entry holds window, normalisation, size, aspect and box scaling.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ Normalisation = Literal["mean_std", "min_max", "own"]
 
 @dataclass(frozen=True)
 class SegmenterSpec:
-    """One model and what it wants to be fed with.
+    """One model and the input that it expects.
 
     Attributes:
-        name: what users write; also the name of its weights in ``medlsam.weights.registry``.
-        kind: ``sam`` sees whole slices through segment-anything's classes; ``crop`` looks at crops around
-            the boxes and prepares them itself.
+        name: name of the model, and of its weights in ``medlsam.weights.registry``.
+        kind: ``sam`` encodes whole slices with segment-anything's classes; ``crop`` encodes crops around the boxes
+            and prepares them itself.
         input_size: side of the square input, pixels.
         aspect: ``longest`` scales the longest side to ``input_size`` and pads right and below with zeros;
-            ``stretch`` scales both sides to it; ``crop`` is the model's own.
+            ``stretch`` scales both sides to it; ``crop`` leaves it to the model.
         level: middle of the window, HU.
         width: width of the window, HU; values outside are clipped. Whole slices become 256 grey levels, 0..255.
-        interpolation: how these are resized: ``bilinear`` as Pillow, ``area`` as OpenCV, ``spline`` as
-            scikit-image (see ``resize``), or ``own``.
+        interpolation: resizing of these: ``bilinear`` as Pillow, ``area`` as OpenCV, ``spline`` as scikit-image
+            (see ``sam.preprocess``), or ``own``.
         normalisation: ``mean_std`` per channel, ``min_max`` of each resized slice to 0..1, or ``own``.
-        mean: of the three channels, on 0..255.
-        std: of the three channels, on 0..255.
-        architecture: the image encoder: segment-anything's name, or TinyViT for pictures of that size; None for
-            the crop kind.
+        mean: mean of the three channels, on 0..255.
+        std: standard deviation of the three channels, on 0..255.
+        architecture: image encoder: segment-anything's name, or TinyViT for pictures of that size; None for the
+            crop kind.
     """
 
     name: str
@@ -55,13 +55,8 @@ class SegmenterSpec:
     architecture: Architecture | None = None
 
     @property
-    def whole_slices(self) -> bool:
-        """Whether a slice is encoded once for all structures (else crops around each box are)."""
-        return self.kind == "sam"
-
-    @property
     def weights(self) -> WeightsEntry:
-        """Its weights: file, url, sha256, licence."""
+        """The entry of its weights: file, url, sha256, licence."""
         return entry(self.name)
 
     @property
@@ -71,16 +66,16 @@ class SegmenterSpec:
 
     @property
     def url(self) -> str | None:
-        """Where the weights are downloaded from; None where they ship or have to be brought."""
+        """Download address of the weights; None where they ship or have to be brought."""
         return self.weights.url
 
     @property
     def sha256(self) -> str | None:
-        """Of the weights file, None where nobody published it."""
+        """The sha256 of the weights file; None where none was published."""
         return self.weights.sha256
 
     def input_shape(self, shape_hw: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) in input pixels that a slice of ``shape_hw`` takes up, without the padding."""
+        """Return (height, width), in input pixels, of a scaled slice of ``shape_hw``, without the padding."""
         if self.aspect == "stretch":
             return (self.input_size, self.input_size)
         scale = self.input_size / max(shape_hw)
@@ -88,7 +83,7 @@ class SegmenterSpec:
 
 
 def _sam(name: str, architecture: Architecture) -> SegmenterSpec:
-    """SAM saw photographs, 0..255, less ImageNet's mean. The window is ours: usual for soft tissue."""
+    """SAM was trained on photographs, 0..255, minus ImageNet's mean. The window is ours, usual for soft tissue."""
     return SegmenterSpec(
         name=name,
         kind="sam",
@@ -106,7 +101,7 @@ def _sam(name: str, architecture: Architecture) -> SegmenterSpec:
 
 _SPECS = (
     SegmenterSpec(
-        # sizes and windows are in the configuration inside its weights file; the usual ones stand here
+        # The configuration inside the weights file has its own sizes and windows; these are the usual ones.
         name="sam-tiny",
         kind="crop",
         input_size=96,

@@ -14,7 +14,7 @@ from medlsam.segment.planes import SIDES, vote
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.propagate import Propagation, propagate
 from medlsam.segment.protocol import Segmenter
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 # Clinical contours are drawn in the axial plane; the other two together count as much.
 _AXIAL, _SIDE = 2.0, 1.0
@@ -39,7 +39,7 @@ class SegmentationRequest:
 
 def segment_requests(
     segmenter: Segmenter,
-    volume: Volume,
+    volume: Image,
     requests: Mapping[str, SegmentationRequest],
     stopwatch: Stopwatch | None = None,
 ) -> dict[str, MaskBlock]:

@@ -1,4 +1,4 @@
-"""What several training processes have to agree on: sums over all of them. With one process nothing is sent."""
+"""Sums and means over all training processes; a single process sends nothing."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def process_count() -> int:
-    """How many processes train together; 1 where none were started."""
+    """Count the processes that train together; 1 if none were started."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def total_over_processes(value: Tensor) -> Tensor:
-    """The sum of a tensor over all processes, without gradient; every process must call it at the same place.
+    """Sum a tensor over all processes, without gradient; every process must call it at the same point.
 
     Args:
         value: the same shape in every process.
@@ -25,5 +25,5 @@ def total_over_processes(value: Tensor) -> Tensor:
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
-    """The mean of a tensor over all processes, without gradient; see ``total_over_processes``."""
+    """Average a tensor over all processes, without gradient; see ``total_over_processes``."""
     return total_over_processes(value) / process_count()

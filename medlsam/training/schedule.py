@@ -1,4 +1,4 @@
-"""The learning rate's way up and down."""
+"""The learning rate: linear warm-up, then a cosine."""
 
 from __future__ import annotations
 

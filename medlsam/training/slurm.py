@@ -1,4 +1,4 @@
-"""Jobs on a SLURM cluster that run out of time: a checkpoint between two steps, and the job back into the queue."""
+"""SLURM jobs that run out of time: save a checkpoint between two steps, and requeue the job."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 
 def slurm_environment() -> list[SLURMEnvironment]:
-    """SLURM's environment, with requeueing, where ``srun`` has started this process in a job; else nothing."""
+    """Return SLURM's environment, with requeueing, if ``srun`` has started this process in a job; else nothing."""
     if "SLURM_JOB_ID" in os.environ and SLURMEnvironment.detect():
         return [SLURMEnvironment(auto_requeue=True)]
     return []
 
 
 class RequeueBetweenSteps(Callback):
-    """Puts what Lightning does at SLURM's signal off until the step is done, in all processes after the same one.
+    """Delays Lightning's reaction to SLURM's signal until the end of the step, the same one in all processes.
 
-    Lightning saves and requeues in the signal handler, which may interrupt the optimizer between two weights, and its
-    processes in different steps. A resumed run would then not end where an unbroken one ends, or hang.
+    Lightning saves and requeues in the signal handler, which may interrupt the optimizer between two weights, and the
+    processes in different steps. A resumed run would then end elsewhere than an unbroken one, or hang.
     """
 
     def __init__(self) -> None:
-        self._asked = False
+        self._signalled = False
         self._signal: int | None = None
         self._handler: Callable[[int, FrameType | None], Any] | None = None
 
@@ -46,18 +46,18 @@ class RequeueBetweenSteps(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and requeue, if any process was asked to."""
+        """Save and requeue, if any process got the signal."""
         if self._handler is None or self._signal is None:
             return
-        if trainer.strategy.reduce_boolean_decision(self._asked, all=False):
-            self._asked = False
+        if trainer.strategy.reduce_boolean_decision(self._signalled, all=False):
+            self._signalled = False
             self._handler(self._signal, None)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the signal back."""
+        """Give the signal back to Lightning's handler."""
         if self._handler is not None and self._signal is not None:
             signal.signal(self._signal, self._handler)
             self._signal = self._handler = None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._asked = True
+        self._signalled = True

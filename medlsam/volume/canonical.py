@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from medlsam.errors import GeometryError
 from medlsam.geometry import Grid
-from medlsam.volume.resample import Interpolation, resample
-from medlsam.volume.volume import Volume
+from medlsam.volume.resample import resample
+from medlsam.volume.volume import LabelMap, V, Volume
 
 
 def lps_grid(grid: Grid, spacing_xyz: tuple[float, float, float]) -> Grid:
@@ -30,17 +30,16 @@ def lps_grid(grid: Grid, spacing_xyz: tuple[float, float, float]) -> Grid:
     return Grid((z, y, x), (sx, sy, sz), (ox, oy, oz))
 
 
-def to_canonical(volume: Volume) -> Volume:
+def to_canonical(volume: V) -> V:
     """Turn a volume so that its voxel axes run along +x, +y, +z of LPS.
 
-    Axis-aligned volumes are flipped and transposed, without loss. Oblique ones are resampled (label maps by
-    nearest neighbour) to a grid that covers them, fine enough along each axis not to skip a voxel.
+    Axis-aligned volumes are flipped and transposed, without loss. Oblique ones are resampled to a grid that covers
+    them, fine enough along each axis not to skip a voxel.
     """
     if volume.grid.is_axis_aligned:
         order, signs = _axes(volume.grid)
-        return Volume(_turn(volume.array, order, signs), _turned_grid(volume.grid, order), volume.path)
-    interpolation: Interpolation = "nearest" if volume.is_label_map else "linear"
-    return resample(volume, _covering_grid(volume.grid), interpolation)
+        return volume.derived(_turn(volume.array, order, signs), _turned_grid(volume.grid, order))
+    return resample(volume, _covering_grid(volume.grid))
 
 
 def turned_to_lps(volume: Volume) -> NDArray[Any]:
@@ -78,7 +77,7 @@ def from_canonical(labels: NDArray[Any], canonical: Grid, original: Grid) -> NDA
             flipped = np.flip(labels, tuple(axis for axis in range(3) if signs[2 - axis] < 0))
             inverse = [int(n) for n in np.argsort([2 - order[2 - axis] for axis in range(3)])]
             return np.ascontiguousarray(flipped.transpose(inverse))
-    return resample(Volume(labels, canonical), original, "nearest", fill=0.0).array
+    return resample(LabelMap(labels, canonical), original).array
 
 
 def _axes(grid: Grid) -> tuple[list[int], list[float]]:

@@ -3,50 +3,48 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from medlsam.geometry import Grid
+from medlsam.volume.hounsfield import LOWEST_HU
 from medlsam.volume.resample_separable import parallel_axes, resample_parallel
-from medlsam.volume.volume import AIR_HU, Volume, to_sitk
-
-Interpolation = Literal["linear", "nearest"]
+from medlsam.volume.volume import LabelMap, V, Volume, to_sitk
 
 
-def resample(
-    volume: Volume, grid: Grid, interpolation: Interpolation = "linear", fill: float | None = None
-) -> Volume:
-    """Sample a volume on another grid.
+def resample(volume: V, grid: Grid, fill: float | None = None) -> V:
+    """Sample a volume on another grid: a label map by nearest neighbour, an image linearly, whatever their types.
 
     Args:
         volume: HU or labels.
         grid: where to sample; any direction.
-        interpolation: "linear" blurs first along every axis that shrinks (gaussian), and gives float32;
-            "nearest" keeps values and type.
-        fill: value outside the volume's voxels; -1024, or 0 for a label map, if None.
+        fill: value outside the volume's voxels; if None, -1024 HU, or label 0.
 
     Returns:
-        The volume on ``grid``.
+        The volume on ``grid``. Labels keep values and type. HU become float32; along every axis that shrinks they are
+        blurred before (gaussian).
     """
-    if fill is None:
-        fill = 0.0 if volume.is_label_map else AIR_HU
-    if interpolation == "nearest":
-        sampled = _sampled(volume, grid, sitk.sitkNearestNeighbor, fill)
-        return Volume(sampled.astype(volume.array.dtype, copy=False), grid, volume.path)
-    sigmas = blur_sigmas_mm(volume.grid, grid)
-    order = parallel_axes(volume.grid, grid)
-    if order is None and any(sigmas):
+    if isinstance(volume, LabelMap):
+        sampled = _sampled(volume.array, volume.grid, grid, sitk.sitkNearestNeighbor, fill or 0.0)
+        return volume.derived(sampled.astype(volume.array.dtype, copy=False), grid)
+    return volume.derived(_linear(volume, grid, LOWEST_HU if fill is None else fill), grid)
+
+
+def _linear(image: Volume, grid: Grid, fill: float) -> NDArray[Any]:
+    sigmas = blur_sigmas_mm(image.grid, grid)
+    order = parallel_axes(image.grid, grid)
+    if order is not None:
+        return resample_parallel(image.array, image.grid, grid, sigmas, order, fill)
+    if any(sigmas):
         # Blurred on a coarser grid in the scan's own direction first: a blurred copy of every voxel of a large
         # scan would take many times the scan's memory.
-        middle, sigmas = _between(volume.grid, grid, sigmas)
-        blurred = resample_parallel(volume.array, volume.grid, middle, sigmas, (0, 1, 2), fill)
-        return Volume(_sampled(Volume(blurred, middle), grid, sitk.sitkLinear, fill), grid, volume.path)
-    if order is None:
-        return Volume(_sampled(_without_padding(volume), grid, sitk.sitkLinear, fill), grid, volume.path)
-    return Volume(resample_parallel(volume.array, volume.grid, grid, sigmas, order, fill), grid, volume.path)
+        middle, sigmas = _between(image.grid, grid, sigmas)
+        blurred = resample_parallel(image.array, image.grid, middle, sigmas, (0, 1, 2), fill)
+        return _sampled(blurred, middle, grid, sitk.sitkLinear, fill)
+    return _sampled(_without_padding(image.array), image.grid, grid, sitk.sitkLinear, fill)
 
 
 def blur_sigmas_mm(source: Grid, target: Grid) -> tuple[float, float, float]:
@@ -89,18 +87,15 @@ def _between(
     return Grid((z, y, x), (sx, sy, sz), (ox, oy, oz), source.direction), (float(i), float(j), float(k))
 
 
-def _without_padding(volume: Volume) -> Volume:
-    if volume.is_label_map or volume.array.min() >= AIR_HU:
-        return volume
-    clipped = np.maximum(volume.array, volume.array.dtype.type(AIR_HU))
-    return Volume(clipped, volume.grid, volume.path)
+def _without_padding(array: NDArray[Any]) -> NDArray[Any]:
+    return array if array.min() >= LOWEST_HU else np.maximum(array, array.dtype.type(LOWEST_HU))
 
 
-def _sampled(volume: Volume, grid: Grid, method: int, fill: float) -> NDArray[Any]:
+def _sampled(array: NDArray[Any], source: Grid, grid: Grid, method: int, fill: float) -> NDArray[Any]:
     x, y, z = grid.shape_zyx[::-1]
     kind = sitk.sitkUnknown if method == sitk.sitkNearestNeighbor else sitk.sitkFloat32
     resampled = sitk.Resample(
-        to_sitk(volume.array, volume.grid),
+        to_sitk(array, source),
         (x, y, z),
         sitk.Transform(),
         method,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from medlsam.geometry import Grid, filled
 from medlsam.runtime.blas_threads import one_blas_thread
-from medlsam.volume.volume import AIR_HU
+from medlsam.volume.hounsfield import LOWEST_HU
 
 _TRUNCATE = 4.0
 
@@ -64,7 +64,7 @@ def resample_parallel(
     planes = np.empty((len(used), len(weights[1]), len(weights[0])), np.float32)
     for plane, k in zip(planes, used, strict=True):
         # What is darker than air is padding; blurred into the body it would darken the skin.
-        plane[:] = weights[1] @ (np.maximum(array[k], AIR_HU, dtype=np.float32) @ weights[0].T)
+        plane[:] = weights[1] @ (np.maximum(array[k], LOWEST_HU, dtype=np.float32) @ weights[0].T)
     sampled = np.tensordot(weights[2][:, used], planes, axes=1)
     for axis in range(3):
         np.moveaxis(sampled, 2 - axis, 0)[~inside[axis]] = fill

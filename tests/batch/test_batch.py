@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,13 +19,14 @@ import numpy as np
 import pytest
 
 from medlsam.batch import BatchResult, Progress, localize_folder, segment_folder
-from medlsam.batch.read_ahead import noted
+from medlsam.batch.task import Run, ScanResult
 from medlsam.errors import TemplateError, UsageError, WeightsError
 from medlsam.geometry import Grid
 from medlsam.io.cases import Case
-from medlsam.io.read import read_label_map, read_volume
+from medlsam.io.labels import read_label_map
+from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
-from medlsam.options import InferenceOptions
+from medlsam.options import InferenceOptions, option_fields
 from medlsam.pipeline.model import MedLSAM
 from medlsam.results import Localization
 from tests.support.paths import ROOT
@@ -38,6 +38,7 @@ from tests.support.stub_model import (
     template_set,
     true_mask,
 )
+from tests.test_options import OF_LOCALIZATION, OTHER, WITHOUT_EFFECT
 
 GRID = Grid((16, 24, 28), (1.5, 2.0, 2.5), (10.0, -20.0, 5.0), (-1, 0, 0, 0, -1, 0, 0, 0, 1))
 
@@ -86,7 +87,7 @@ def test_the_files_of_the_contract(model: MedLSAM, scans: Path, tmp_path: Path) 
     assert (result.done, result.skipped, result.failed, result.exit_code) == (("a", "b", "c"), (), {}, 0)
     assert read(output / "labels.json") == {"1": "block", "7": "plate", "300": "ghost"}
     for name in ("a", "b", "c"):
-        image = read_volume(scans / f"{name}_0000.nii.gz")
+        image = read_image(scans / f"{name}_0000.nii.gz")
         labels = read_label_map(output / name / "segmentation.nii.gz")
         assert labels.grid.matches(image.grid)
         for organ in ("block", "plate"):
@@ -99,7 +100,7 @@ def test_the_files_of_the_contract(model: MedLSAM, scans: Path, tmp_path: Path) 
 
 def test_run_json_and_statistics(model: MedLSAM, scans: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    segment(model, scans, output, options=InferenceOptions(prompts="spl", margin_mm=2))
+    segment(model, scans, output, options=InferenceOptions.of(prompts="spl", margin_mm=2))
     run = read(output / "run.json")
     assert run["version"] == __import__("medlsam").__version__
     assert run["command"] == "segment"
@@ -132,7 +133,7 @@ def test_another_policy_is_another_result_and_another_cache_is_not(
     kept = InferenceOptions(cache=str(tmp_path / "kept"), cache_gb=1)
     assert segment(model, scans, output, options=kept).done == ()
     for policy in ({"components": "all"}, {"shrink": 0.9}, {"propagate": True}):
-        result = segment(model, scans, output, options=InferenceOptions(**policy))  # type: ignore[arg-type]
+        result = segment(model, scans, output, options=InferenceOptions.of(**policy))
         assert result.done == ("a", "b", "c"), policy
         assert read(output / "run.json")["options"].items() >= policy.items()
 
@@ -169,9 +170,9 @@ def test_a_changed_or_lost_scan_is_done_again(model: MedLSAM, scans: Path, tmp_p
 @pytest.mark.parametrize(
     "change",
     [
-        {"options": InferenceOptions(prompts="wpl")},
-        {"options": InferenceOptions(threshold=0.4)},
-        {"options": InferenceOptions(organs=("block",))},
+        {"options": InferenceOptions.of(prompts="wpl")},
+        {"options": InferenceOptions.of(threshold=0.4)},
+        {"options": InferenceOptions.of(organs=("block",))},
         {"templates": template_set(shift=1.0)},
         {"overwrite": True},
     ],
@@ -183,11 +184,35 @@ def test_what_matters_makes_it_do_all_again(
     assert segment(model, scans, tmp_path / "out", **change).done == ("a", "b", "c")
 
 
+@pytest.mark.parametrize("name", list(option_fields()))
+@pytest.mark.parametrize("command", ["segment", "localize"])
+def test_the_fingerprint_of_a_run_counts_what_the_options_say(
+    model: MedLSAM, command: Any, name: str
+) -> None:
+    def shared(options: InferenceOptions) -> str:
+        run = Run(command, model, template_set(), options, lambda *_: ScanResult())
+        return run.shared(run.description())
+
+    plain = InferenceOptions.of(localizer="published") if name == "weights" else InferenceOptions()
+    counts = OF_LOCALIZATION if command == "localize" else set(OTHER) - WITHOUT_EFFECT
+    assert (shared(plain.replace(**{name: OTHER[name]})) != shared(plain)) == (name in counts)
+
+
+def test_the_precision_of_the_model_counts_whatever_the_options_name(
+    model: MedLSAM, scans: Path, tmp_path: Path
+) -> None:
+    segment(model, scans, tmp_path / "out")
+    exact = MedLSAM(model.localizer, model.segmenter, InferenceOptions.of(precision="float32"))
+    result = segment(exact, scans, tmp_path / "out", options=InferenceOptions.of(precision="bfloat16"))
+    assert result.done == ("a", "b", "c")
+    assert read(tmp_path / "out" / "run.json")["options"]["precision"] == "float32"
+
+
 def test_other_weights_do_all_again_another_device_does_not(
     model: MedLSAM, scans: Path, tmp_path: Path
 ) -> None:
     segment(model, scans, tmp_path / "out")
-    assert segment(model, scans, tmp_path / "out", options=InferenceOptions(device="cpu")).done == ()
+    assert segment(model, scans, tmp_path / "out", options=InferenceOptions.of(device="cpu")).done == ()
     other = stub_model_with(model, "ee" * 32)
     assert segment(other, scans, tmp_path / "out").done == ("a", "b", "c")
 
@@ -277,17 +302,17 @@ def test_an_interrupt_leaves_what_is_finished(
 KILLED = """
 import sys, time
 from pathlib import Path
-import medlsam.batch.folders as folders
+import medlsam.batch.api as api
 from tests.support.stub_model import stub_model, template_set
 
-write = folders.write_json
+write = api.write_json
 def hang(path, data):
     if path.parent.name == ".b.partial":
         Path(sys.argv[3]).touch()
         time.sleep(60)
     write(path, data)
-folders.write_json = hang
-folders.segment_folder(stub_model(), template_set(), sys.argv[1], sys.argv[2], report=False)
+api.write_json = hang
+api.segment_folder(stub_model(), template_set(), sys.argv[1], sys.argv[2], report=False)
 """
 
 
@@ -323,14 +348,16 @@ def test_runs_over_other_scans_add_up(model: MedLSAM, scans: Path, tmp_path: Pat
     assert result.done == ("b",)
     assert set(read(output / "run.json")["cases"]) == {"a", "b"}
     assert {row["case"] for row in rows(output)} == {"a", "b"}
-    other = segment(model, scans / "c_0000.nii.gz", output, options=InferenceOptions(prompts="wpl"))
+    other = segment(model, scans / "c_0000.nii.gz", output, options=InferenceOptions.of(prompts="wpl"))
     assert "2 cases in this folder were made with other options" in other.warnings[0]
     assert set(read(output / "run.json")["cases"]) == {"c"}
     assert {row["case"] for row in rows(output)} == {"c"}
 
 
 def test_localize_needs_no_segmenter(model: MedLSAM, scans: Path, tmp_path: Path) -> None:
-    bare = MedLSAM(model.localizer, tmp_path / "no such weights.safetensors")
+    bare = MedLSAM(
+        model.localizer, options=InferenceOptions.of(segmenter=tmp_path / "no such weights.safetensors")
+    )
     output = tmp_path / "out"
     assert localize_folder(bare, template_set(), scans, output).done == ("a", "b", "c")
     assert sorted(f.name for f in output.iterdir()) == ["a", "b", "c", "run.json"]
@@ -363,12 +390,18 @@ def test_a_wrong_call_writes_nothing(model: MedLSAM, scans: Path, tmp_path: Path
         (
             TemplateError,
             "liver",
-            lambda: segment(model, scans, output, options=InferenceOptions(organs=("liver",))),
+            lambda: segment(model, scans, output, options=InferenceOptions.of(organs=("liver",))),
         ),
         (
             WeightsError,
             "absent",
-            lambda: segment(MedLSAM(model.localizer, tmp_path / "absent.safetensors"), scans, output),
+            lambda: segment(
+                MedLSAM(
+                    model.localizer, options=InferenceOptions.of(segmenter=tmp_path / "absent.safetensors")
+                ),
+                scans,
+                output,
+            ),
         ),
         (
             UsageError,
@@ -393,7 +426,7 @@ def test_a_wrong_call_writes_nothing(model: MedLSAM, scans: Path, tmp_path: Path
 
 def test_weights_that_do_not_load_fail_the_call(model: MedLSAM, scans: Path, tmp_path: Path) -> None:
     (tmp_path / "wrong.safetensors").write_bytes(b"PK\x03\x04 no weights")
-    wrong = MedLSAM(model.localizer, tmp_path / "wrong.safetensors")
+    wrong = MedLSAM(model.localizer, options=InferenceOptions.of(segmenter=tmp_path / "wrong.safetensors"))
     with pytest.raises(WeightsError):
         segment(wrong, scans, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -432,26 +465,14 @@ def test_what_the_reader_warns_of_is_on_record(
 ) -> None:
     def warn(path: Path) -> Any:
         logging.getLogger("medlsam.io.dicom").warning("%s: a slice is missing", path.name[0])
-        return read_volume(path)
+        return read_image(path)
 
-    monkeypatch.setattr("medlsam.batch.read_ahead.read_volume", warn)
+    monkeypatch.setattr("medlsam.batch.one_scan.read_image", warn)
     segment(model, scans, tmp_path / "out")
     cases = read(tmp_path / "out" / "run.json")["cases"]
     assert {name: case["warnings"] for name, case in cases.items()} == {
         name: [f"{name}: a slice is missing"] for name in ("a", "b", "c")
     }
-
-
-def test_notes_are_those_of_their_own_thread() -> None:
-    logger = logging.getLogger("medlsam.test")
-    with noted() as notes:
-        logger.warning("mine")
-        logger.info("not a warning")
-        other = threading.Thread(target=logger.warning, args=("another's",))
-        other.start()
-        other.join()
-    logger.warning("late")
-    assert notes == ["mine"]
 
 
 def test_the_answer_is_json(model: MedLSAM, scans: Path, tmp_path: Path) -> None:

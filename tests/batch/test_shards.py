@@ -15,8 +15,7 @@ from medlsam.batch.output import OutputFolder
 from medlsam.cli import app
 from medlsam.errors import UsageError
 from medlsam.geometry import Grid
-from medlsam.io.cases import Case, find_cases
-from medlsam.io.shards import take_shard
+from medlsam.io.cases import Case, find_cases, take_shard
 from medlsam.io.write import write_volume
 from tests.support.stub_model import draw_ct, stub_model, template_set
 

@@ -11,18 +11,11 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from medlsam.errors import UsageError
-from medlsam.export.figures import (
-    Picture,
-    draw_localization,
-    draw_organ,
-    draw_segmentation,
-    png,
-)
+from medlsam.export.figures import Picture, draw_localization, draw_organ, draw_segmentation, png, scene
 from medlsam.export.planes import BOX, MASK, REFERENCE
-from medlsam.export.scene import scene
 from medlsam.geometry import Box, Grid, mask_box
 from medlsam.results import Localization, LocatedOrgan, Segmentation
-from medlsam.volume import Volume
+from medlsam.volume import Image, LabelMap
 
 GRID = Grid((30, 60, 50), (2.0, 1.0, 4.0), (-50.0, -30.0, 100.0))
 #: In the patient's left (x high), front (y low) and head (z high) part.
@@ -30,19 +23,19 @@ PLACE = np.s_[18:24, 10:22, 32:42]
 
 
 @pytest.fixture
-def scan() -> Volume:
-    return Volume(np.random.default_rng(0).integers(-50, 50, GRID.shape_zyx).astype(np.int16), GRID)
+def scan() -> Image:
+    return Image(np.random.default_rng(0).integers(-50, 50, GRID.shape_zyx).astype(np.int16), GRID)
 
 
 @pytest.fixture
-def labels() -> Volume:
+def labels() -> LabelMap:
     array = np.zeros(GRID.shape_zyx, np.uint8)
     array[PLACE] = 3
-    return Volume(array, GRID)
+    return LabelMap(array, GRID)
 
 
 @pytest.fixture
-def organ(labels: Volume) -> LocatedOrgan:
+def organ(labels: LabelMap) -> LocatedOrgan:
     box = mask_box(labels.array == 3, GRID).expand(3.0)
     return LocatedOrgan("gland", "found", 0.87, 2.0, box=box, prompt_box=box)
 
@@ -56,7 +49,7 @@ def share(picture: Picture, colour: str) -> float:
     return float((np.abs(pixels(picture) - to_rgb(colour)).max(axis=-1) < 0.08).mean())
 
 
-def test_three_planes_in_mm(scan: Volume, labels: Volume, organ: LocatedOrgan) -> None:
+def test_three_planes_in_mm(scan: Image, labels: LabelMap, organ: LocatedOrgan) -> None:
     axial, coronal, sagittal = draw_organ(scene(scan, labels, {3: "gland"}), organ).axes
     for axes in (axial, coronal, sagittal):
         assert axes.get_aspect() == 1
@@ -72,7 +65,7 @@ def test_three_planes_in_mm(scan: Volume, labels: Volume, organ: LocatedOrgan) -
     assert (bottom, top) == (GRID.box.min[1], GRID.box.max[1])
 
 
-def test_the_box_is_drawn_where_it_is(scan: Volume, labels: Volume, organ: LocatedOrgan) -> None:
+def test_the_box_is_drawn_where_it_is(scan: Image, labels: LabelMap, organ: LocatedOrgan) -> None:
     assert organ.box is not None
     for axes, across, up in zip(
         draw_organ(scene(scan, labels, {3: "gland"}), organ).axes, (0, 0, 1), (1, 2, 2), strict=True
@@ -82,16 +75,16 @@ def test_the_box_is_drawn_where_it_is(scan: Volume, labels: Volume, organ: Locat
         assert (y0, y1) == pytest.approx((organ.box.min[up], organ.box.max[up]))
 
 
-def test_the_slice_goes_through_the_mask(labels: Volume, organ: LocatedOrgan) -> None:
+def test_the_slice_goes_through_the_mask(labels: LabelMap, organ: LocatedOrgan) -> None:
     # Only the structure is bright, so a slice beside it would be black.
-    bright = Volume(np.where(labels.array == 3, 200, -1000).astype(np.int16), GRID)
+    bright = Image(np.where(labels.array == 3, 200, -1000).astype(np.int16), GRID)
     for axes in draw_organ(scene(bright, labels, {3: "gland"}), organ).axes:
         assert axes.images[0].get_array().max() == 200
 
 
 @pytest.mark.parametrize("direction", [(-1, 0, 0, 0, -1, 0, 0, 0, 1), (0, 0, 1, 1, 0, 0, 0, -1, 0)])
 def test_other_axis_orders_look_the_same(
-    direction: tuple[float, ...], scan: Volume, labels: Volume, organ: LocatedOrgan
+    direction: tuple[float, ...], scan: Image, labels: LabelMap, organ: LocatedOrgan
 ) -> None:
     """The same body stored along other axes gives the same picture."""
     from medlsam.volume import from_canonical
@@ -103,8 +96,8 @@ def test_other_axis_orders_look_the_same(
     origin = center - matrix @ ((sizes - 1) / 2 * spacing)
     turned = Grid(tuple(int(n) for n in sizes[::-1]), tuple(spacing), tuple(origin), direction)
     other = scene(
-        Volume(from_canonical(scan.array, GRID, turned), turned),
-        Volume(from_canonical(labels.array, GRID, turned), turned),
+        Image(from_canonical(scan.array, GRID, turned), turned),
+        LabelMap(from_canonical(labels.array, GRID, turned), turned),
         {3: "gland"},
     )
     np.testing.assert_array_equal(
@@ -112,10 +105,10 @@ def test_other_axis_orders_look_the_same(
     )
 
 
-def test_colours(scan: Volume, labels: Volume, organ: LocatedOrgan) -> None:
+def test_colours(scan: Image, labels: LabelMap, organ: LocatedOrgan) -> None:
     names = {3: "gland"}
-    empty = Volume(np.zeros_like(labels.array), GRID)
-    moved = Volume(np.roll(labels.array, 4, axis=1), GRID)
+    empty = LabelMap(np.zeros_like(labels.array), GRID)
+    moved = LabelMap(np.roll(labels.array, 4, axis=1), GRID)
     assert share(draw_organ(scene(scan, empty, names), organ), BOX) > 1e-3
     # Legends show a line of each colour, so what is in the picture is more than that.
     plain = draw_organ(scene(scan, empty, names), organ)
@@ -124,33 +117,33 @@ def test_colours(scan: Volume, labels: Volume, organ: LocatedOrgan) -> None:
     assert share(draw_organ(scene(scan, labels, names, moved), organ), REFERENCE) > 1e-3
 
 
-def test_nothing_to_draw(scan: Volume) -> None:
+def test_nothing_to_draw(scan: Image) -> None:
     with pytest.raises(UsageError, match="gland: neither a mask nor a box"):
         draw_organ(scene(scan), "gland")
 
 
-def test_a_structure_at_the_border(scan: Volume) -> None:
+def test_a_structure_at_the_border(scan: Image) -> None:
     array = np.zeros(GRID.shape_zyx, np.uint8)
     array[0, 0, 0] = 1
-    assert share(draw_organ(scene(scan, Volume(array, GRID), {1: "corner"}), "corner"), MASK) > 0
+    assert share(draw_organ(scene(scan, LabelMap(array, GRID), {1: "corner"}), "corner"), MASK) > 0
 
 
-def test_segmentation_and_localization(scan: Volume, labels: Volume, organ: LocatedOrgan) -> None:
+def test_segmentation_and_localization(scan: Image, labels: LabelMap, organ: LocatedOrgan) -> None:
     missing = LocatedOrgan("ghost", "missing", 0.1)
     localization = Localization("case", {"gland": organ, "ghost": missing}, scan)
-    segmentation = Segmentation("case", labels, {3: "gland", 9: "ghost"}, localization, volume=scan)
+    segmentation = Segmentation("case", labels, {3: "gland", 9: "ghost"}, localization, image=scan)
     assert len(draw_segmentation(segmentation).axes) == 3  # one row: the ghost has nothing to draw
     picture = draw_localization(localization)
     assert len(picture.axes[0].patches) == 1
     assert any("ghost" in text.get_text() for axes in picture.axes for text in axes.texts)
     assert picture._repr_png_().startswith(b"\x89PNG")
     with pytest.raises(UsageError, match="keeps no scan"):
-        draw_segmentation(replace(segmentation, volume=None))
+        draw_segmentation(replace(segmentation, image=None))
     with pytest.raises(UsageError, match="keeps no scan"):
-        draw_localization(replace(localization, volume=None))
+        draw_localization(replace(localization, image=None))
 
 
-def test_a_box_alone(scan: Volume) -> None:
+def test_a_box_alone(scan: Image) -> None:
     organ = LocatedOrgan("gland", "uncertain", 0.3, box=Box((0, 0, 110), (40, 20, 140)))
     picture = draw_organ(scene(scan), organ)
     assert "uncertain" in picture.get_suptitle()

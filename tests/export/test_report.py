@@ -91,15 +91,33 @@ def test_names_are_escaped(output: Path) -> None:
     run = json.loads((output / "run.json").read_text())
     run["warnings"] = [NASTY]
     run["weights"]["localizer"]["name"] = NASTY
-    run["options"]["prompts"] = "$title"
+    run["options"]["prompts"] = "{{ title }}"
     run["cases"]["a"]["warnings"] = [NASTY]
     (output / "run.json").write_text(json.dumps(run))
     text, parsed = page(output)
     assert "script" not in parsed.tags
     assert parsed.text.count(NASTY) == 4
     assert "c<img src=x>" in parsed.text
-    assert "$title" in parsed.text
+    assert "{{ title }}" in parsed.text
     assert NASTY not in text
+
+
+@pytest.mark.parametrize("names", [("block", "plate", "ghost", "other"), ("block",)])
+def test_a_case_whose_name_is_markup_is_shown_as_it_is(output: Path, names: tuple[str, ...]) -> None:
+    """In the table, whichever way it is turned, in headings and in the pictures' descriptions."""
+    name = "<b>x&y</b>"
+    (output / name).parent.mkdir()
+    (output / "a").rename(output / name)
+    (output / "labels.json").write_text(json.dumps(dict(enumerate(names, start=1))))
+    run = json.loads((output / "run.json").read_text())
+    run["cases"] = {name if case == "a" else case: record for case, record in run["cases"].items()}
+    (output / "run.json").write_text(json.dumps(run))
+    text, parsed = page(output)
+    assert name not in text
+    assert "&lt;b&gt;x&amp;y&lt;/b&gt;" in text
+    assert parsed.text.count(name) == 2, "in the overview and above its pictures"
+    alts = [value for tag, attribute, value in parsed.attributes if (tag, attribute) == ("img", "alt")]
+    assert f"located boxes in {name}, frontal and lateral" in alts
 
 
 def test_a_scan_that_was_moved_away_leaves_the_numbers(output: Path) -> None:

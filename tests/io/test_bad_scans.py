@@ -10,9 +10,9 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from medlsam.errors import VolumeError
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def save(tmp_path):
 
 def refused(path, words):
     with pytest.raises(VolumeError, match=words) as caught:
-        read_volume(path)
+        read_image(path)
     assert str(path) in str(caught.value)
 
 
@@ -74,7 +74,7 @@ def test_no_spacing(small_ct, tmp_path):
     (tmp_path / "a.mha").write_bytes(mha + b"ElementSpacing = 1 1 0\n" + end)
     refused(tmp_path / "a.mha", "zero voxel spacing in the header")
     (tmp_path / "a.mha").write_bytes(mha + b"ElementSpacing = 1 1 2\n" + end)
-    np.testing.assert_array_equal(read_volume(tmp_path / "a.mha").array, small_ct.array)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.mha").array, small_ct.array)
 
 
 def test_axes_that_are_not_at_right_angles(small_ct, tmp_path):
@@ -83,14 +83,14 @@ def test_axes_that_are_not_at_right_angles(small_ct, tmp_path):
     data[284:288] = struct.pack("<f", 0.7)
     (tmp_path / "a.nii").write_bytes(data)
     # The qform is still sound.
-    assert read_volume(tmp_path / "a.nii").grid.matches(small_ct.grid, 1e-3)
+    assert read_image(tmp_path / "a.nii").grid.matches(small_ct.grid, 1e-3)
     data[252:254] = struct.pack("<h", 0)
     (tmp_path / "a.nii").write_bytes(data)
     refused(tmp_path / "a.nii", "not at right angles.*resample")
     data[280:284] = struct.pack("<f", float("nan"))
     (tmp_path / "a.nii").write_bytes(data)
     with pytest.raises(VolumeError, match=r"a\.nii"):
-        read_volume(tmp_path / "a.nii")
+        read_image(tmp_path / "a.nii")
 
 
 @pytest.mark.parametrize("kind", [".nii", ".nii.gz", ".nrrd", ".mha"])
@@ -131,9 +131,9 @@ def test_not_ct(save, small_ct, change, words):
 def test_metal_air_and_soft_tissue_only_are_ct(save, small_ct):
     metal = small_ct.array.copy()
     metal[metal > 600] = 30000
-    assert read_volume(save(metal)).array.max() == 30000
+    assert read_image(save(metal)).array.max() == 30000
     cropped = np.clip(small_ct.array, -160, 240)
-    assert read_volume(save(cropped)).array.min() == -160
+    assert read_image(save(cropped)).array.min() == -160
 
 
 @pytest.mark.parametrize("kind", [".nii.gz", ".nii", ".nrrd", ".mha"])
@@ -183,9 +183,9 @@ def test_a_bad_scan_in_a_zip_is_named_by_the_zip(save, small_ct, tmp_path):
 
 
 def test_a_file_without_orientation_is_read_with_a_warning(small_ct, tmp_path, caplog):
-    write_volume(Volume(small_ct.array, small_ct.grid), tmp_path / "a.nii")
+    write_volume(Image(small_ct.array, small_ct.grid), tmp_path / "a.nii")
     data = bytearray((tmp_path / "a.nii").read_bytes())
     data[252:256] = struct.pack("<2h", 0, 0)
     (tmp_path / "a.nii").write_bytes(data)
-    assert read_volume(tmp_path / "a.nii").array.shape == small_ct.array.shape
+    assert read_image(tmp_path / "a.nii").array.shape == small_ct.array.shape
     assert "no orientation" in caplog.text

@@ -13,8 +13,9 @@ from scipy import ndimage
 from medlsam.errors import VolumeError
 from medlsam.geometry import Grid
 from medlsam.io.hounsfield import recognised_shift
+from medlsam.io.labels import read_label_map
 from medlsam.io.nifti import nifti_header, nifti_parts
-from medlsam.io.read import read_label_map, read_volume
+from medlsam.io.read import read_image
 from medlsam.io.values import collect
 from medlsam.io.write import write_volume
 from medlsam.phantoms import phantom
@@ -90,7 +91,7 @@ def test_a_scan_is_read_a_part_at_a_time(tmp_path, make_ct, monkeypatch, suffix)
 
     monkeypatch.setattr("medlsam.io.read.collect", watched)
     monkeypatch.setattr("medlsam.io.nifti._CHUNK", 1 << 18)
-    np.testing.assert_array_equal(read_volume(tmp_path / f"scan{suffix}").array, scan.array)
+    np.testing.assert_array_equal(read_image(tmp_path / f"scan{suffix}").array, scan.array)
     assert sum(sizes) == scan.array.size
     assert max(sizes) <= 1 << 17
 
@@ -152,7 +153,7 @@ def test_shifted_hu_are_named_with_the_file_and_what_to_do(tmp_path, trunk, case
     image.SetSpacing(trunk.grid.spacing_xyz)
     sitk.WriteImage(image, str(tmp_path / "scan.nii.gz"))
     with pytest.raises(VolumeError, match=rf"scan\.nii\.gz: not CT in HU: values .*{words}"):
-        read_volume(tmp_path / "scan.nii.gz")
+        read_image(tmp_path / "scan.nii.gz")
 
 
 @pytest.mark.parametrize("padding", [-1024, -2000, -3024])
@@ -161,7 +162,7 @@ def test_padded_scans_are_read(tmp_path, trunk, padding, change):
     image = sitk.GetImageFromArray(change(padded(trunk.array, padding)))
     image.SetSpacing(trunk.grid.spacing_xyz)
     sitk.WriteImage(image, str(tmp_path / "scan.nii.gz"))
-    array = read_volume(tmp_path / "scan.nii.gz").array
+    array = read_image(tmp_path / "scan.nii.gz").array
     assert array.dtype == np.int16
     assert array.min() == -1024
 
@@ -189,7 +190,7 @@ def test_no_real_scan_counts_as_shifted_and_every_shifted_one_does(real_ct):
     ]
     assert len(scans) > 10
     for path in scans:
-        array = read_volume(path).array
+        array = read_image(path).array
         step = max(1, round((array.size / 2e5) ** (1 / 3)))
         array = array[::step, ::step, ::step]
         for kind in (lambda a: a, softened):

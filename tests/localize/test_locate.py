@@ -14,6 +14,7 @@ from medlsam.localize.network.embedding import Embedding
 from medlsam.localize.search.consensus import fit_axes
 from medlsam.localize.templates.landmarks import places
 from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
+from medlsam.options import LocateOptions
 from tests.support.fake_embedding import fake_embedding
 
 ORGANS = {"left": Box((20, -30, -40), (70, 20, 10)), "right": Box((-70, -30, -40), (-20, 20, 10))}
@@ -86,7 +87,7 @@ def test_the_order_of_templates_does_not_matter(templates: TemplateSet) -> None:
 
 def test_one_structure_alone_gives_the_same_answer(templates: TemplateSet) -> None:
     query = fake_embedding((4.0, 4.0, 4.0))
-    alone, together = locate(query, templates, ["right"]), locate(query, templates)
+    alone, together = locate(query, templates, LocateOptions(organs=("right",))), locate(query, templates)
     assert list(alone) == ["right"]
     assert np.allclose(alone["right"].box.faces, together["right"].box.faces, atol=1e-3)
 
@@ -96,7 +97,7 @@ def test_structures_may_have_different_numbers_of_supports(templates: TemplateSe
     uneven = TemplateSet(templates.values, supports, templates.signature)
     scan = fake_embedding((8.0, -4.0, 12.0))
     together, whole = locate(scan, uneven), locate(scan, templates)
-    alone = locate(scan, uneven, organs=["right"])
+    alone = locate(scan, uneven, LocateOptions(organs=("right",)))
     for found, expected in ((together["left"], whole["left"]), (together["right"], alone["right"])):
         assert found.box is not None
         assert expected.box is not None
@@ -106,15 +107,15 @@ def test_structures_may_have_different_numbers_of_supports(templates: TemplateSe
 
 def test_the_papers_mode_is_seeded(templates: TemplateSet) -> None:
     query = fake_embedding((8.0, 0.0, 0.0))
-    first, second = (locate(query, templates, search="random-start") for _ in range(2))
+    first, second = (locate(query, templates, LocateOptions(search="random-start")) for _ in range(2))
     assert first["left"].box == second["left"].box
 
 
 def test_wrong_calls_are_told(templates: TemplateSet) -> None:
     with pytest.raises(UsageError, match="spiral"):
-        locate(fake_embedding(), templates, search="spiral")
+        locate(fake_embedding(), templates, LocateOptions(search="spiral"))
     with pytest.raises(TemplateError, match="spleen"):
-        locate(fake_embedding(), templates, ["spleen"])
+        locate(fake_embedding(), templates, LocateOptions(organs=("spleen",)))
 
 
 def test_out_of_view(templates: TemplateSet) -> None:

@@ -9,14 +9,9 @@ from hypothesis import strategies as st
 
 from medlsam.errors import GeometryError, UsageError
 from medlsam.geometry import Grid
-from medlsam.measure.statistics import (
-    COLUMNS,
-    axial_diameters,
-    organ_statistics,
-    write_statistics,
-)
+from medlsam.measure.statistics import COLUMNS, axial_diameters, organ_statistics, write_statistics
 from medlsam.results import Localization, LocatedOrgan, Segmentation
-from medlsam.volume import Volume
+from medlsam.volume import Image, LabelMap
 
 LPS_TO_COLUMNS = (0, -1, 0, 0, 0, 1, 1, 0, 0)  # i runs along z, j along -x, k along y
 
@@ -24,7 +19,7 @@ LPS_TO_COLUMNS = (0, -1, 0, 0, 0, 1, 1, 0, 0)  # i runs along z, j along -x, k a
 def segmentation(array: Any, grid: Grid, hu: Any, names: dict[int, str]) -> Segmentation:
     located = {name: LocatedOrgan(name, "found", 0.91234, 3.14159) for name in names.values()}
     return Segmentation(
-        "case", Volume(array, grid), names, Localization("case", located), volume=Volume(hu, grid)
+        "case", LabelMap(array, grid), names, Localization("case", located), image=Image(hu, grid)
     )
 
 
@@ -124,6 +119,6 @@ def test_what_does_not_fit_is_told() -> None:
     grid = Grid((4, 4, 4))
     found = segmentation(np.zeros((4, 4, 4), np.uint8), grid, np.zeros((4, 4, 4), np.int16), {1: "a"})
     with pytest.raises(GeometryError, match=r"\(4, 4, 5\)"):
-        organ_statistics(found, Volume(np.zeros((4, 4, 5), np.int16), Grid((4, 4, 5))))
+        organ_statistics(found, Image(np.zeros((4, 4, 5), np.int16), Grid((4, 4, 5))))
     with pytest.raises(UsageError, match="keeps no scan"):
         organ_statistics(Segmentation("case", found.labels, {1: "a"}, found.localization))

@@ -17,7 +17,7 @@ from medlsam.errors import VolumeError
 from medlsam.geometry import Grid
 from medlsam.localize.network import tiling
 from medlsam.localize.network.embedding import Embedding, embed, encoder_grid
-from medlsam.volume import Volume, resample
+from medlsam.volume import Image, resample
 from tests.support.ramp_encoder import (
     RampEncoder,
     hu_of,
@@ -41,7 +41,7 @@ def turned_by(*degrees: float) -> tuple[float, ...]:
     return tuple((about_z @ about_y @ about_x).ravel())
 
 
-def stored_as(volume: Volume, order: tuple[int, ...], signs: tuple[int, ...]) -> Volume:
+def stored_as(volume: Image, order: tuple[int, ...], signs: tuple[int, ...]) -> Image:
     """The same voxels with the array's axes x, y, z taken from other ones, and turned round where a sign is -1."""
     grid = volume.grid
     array = volume.array.transpose([2 - order[2 - axis] for axis in range(3)])
@@ -52,7 +52,7 @@ def stored_as(volume: Volume, order: tuple[int, ...], signs: tuple[int, ...]) ->
             first[order[n]] = grid.shape_zyx[2 - order[n]] - 1
     direction = np.asarray(grid.direction).reshape(3, 3)[:, list(order)] * signs
     spacing = [grid.spacing_xyz[n] for n in order]
-    return Volume(
+    return Image(
         np.ascontiguousarray(array),
         Grid(array.shape, tuple(spacing), tuple(grid.ijk_to_lps(first)), tuple(direction.ravel())),
     )
@@ -73,7 +73,7 @@ def read_hu(embedding: Embedding, points: np.ndarray) -> tuple[np.ndarray, np.nd
     return hu_of(latents), hu_of(torch.atan2(pairs[..., 1], pairs[..., 0]))
 
 
-def check_ramp(scan: Volume, margin_mm: float = 50.0, tolerance_hu: float = 0.2) -> None:
+def check_ramp(scan: Image, margin_mm: float = 50.0, tolerance_hu: float = 0.2) -> None:
     """0.2 HU are 0.4 mm or less along each axis, a tenth of an encoder's voxel.
 
     The margin keeps to places between the centres of cells of 32 mm that all lie in the scan.
@@ -132,7 +132,7 @@ def test_padding_is_air(make_ct, padding, direction):
         outside = np.broadcast_to(x**2 + y**2 > 0.6, scan.array.shape)
         grid = encoder_grid(scan.grid, 4.0)
         air, padded = (
-            resample(Volume(np.where(outside, value, scan.array).astype(kind), scan.grid), grid).array
+            resample(Image(np.where(outside, value, scan.array).astype(kind), scan.grid), grid).array
             for value, kind in ((-1024, np.int16), (padding, np.int16))
         )
         np.testing.assert_allclose(padded, air, atol=1e-3)
@@ -182,4 +182,4 @@ def test_a_volume_from_elsewhere_with_values_that_are_no_numbers_is_refused() ->
     array = np.zeros((16, 24, 28), np.float32)
     array[3, 4, 5:7] = np.nan
     with pytest.raises(VolumeError, match="volume: 2 values are NaN or infinite; replace them"):
-        medlsam.load(device="cpu").embed(Volume(array, Grid(array.shape, (4.0, 4.0, 4.0))))
+        medlsam.load(device="cpu").embed(Image(array, Grid(array.shape, (4.0, 4.0, 4.0))))

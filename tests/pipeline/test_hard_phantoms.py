@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from medlsam.geometry import Box, mask_box
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
 from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.localizer import Localizer, load_localizer
@@ -23,7 +23,7 @@ from medlsam.localize.network import tiling
 from medlsam.localize.network.embedding import encoder_grid
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.phantoms import Phantom, phantom
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from tests.pipeline.test_hard_input import stored_as, turned_by
 
 ORGANS = ("liver", "spleen", "kidney_left", "kidney_right")
@@ -51,12 +51,12 @@ def plain() -> Phantom:
 
 
 Boxes = dict[str, Box]
-Locate = Callable[[Volume], Boxes]
+Locate = Callable[[Image], Boxes]
 
 
 @pytest.fixture(scope="module")
 def located(localizer: Localizer, templates: TemplateSet) -> Locate:
-    def boxes(volume: Volume) -> Boxes:
+    def boxes(volume: Image) -> Boxes:
         return {name: found.box for name, found in locate(localizer.embed(volume), templates).items()}
 
     return boxes
@@ -116,7 +116,7 @@ def test_metal_in_the_spine(located: Locate, reference: Boxes, plain: Phantom) -
         rays = np.cos(7 * np.arctan2(dy, dx)) * np.exp(-np.hypot(dx, dy) / 80) * (np.abs(dz) < 12)
         hu += 600 * rays * (hu > -800)
         hu[(np.abs(dx) < 4) & (np.abs(dy) < 20) & (np.abs(dz) < 5)] = 3071
-    metal = Volume(np.rint(hu).clip(-1024, 3071).astype(np.int16), grid)
+    metal = Image(np.rint(hu).clip(-1024, 3071).astype(np.int16), grid)
     assert (metal.array != plain.image.array).mean() > 0.02
     found = distances(located(metal), reference)
     assert found.mean() < 3.0
@@ -128,7 +128,7 @@ def test_padding_changes_nothing(located: Locate, reference: Boxes, tmp_path) ->
     assert unread.array.min() == -2000
     assert distances(located(unread), reference).max() < 0.05
     write_volume(scanned(padding_hu=-3024).image, tmp_path / "scan.nii")
-    assert distances(located(read_volume(tmp_path / "scan.nii")), reference).max() < 0.05
+    assert distances(located(read_image(tmp_path / "scan.nii")), reference).max() < 0.05
 
 
 def test_tiles_give_the_same_boxes(

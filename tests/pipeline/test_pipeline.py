@@ -17,18 +17,20 @@ import pytest
 import torch
 
 import medlsam.batch
+import medlsam.io.labelled_scans
+import medlsam.io.labels
 import medlsam.pipeline.model
 from medlsam.errors import TemplateError, UsageError, WeightsError
 from medlsam.geometry import Box, Grid
 from medlsam.io.write import write_volume
 from medlsam.localize.build_templates import Support
-from medlsam.options import Policy
+from medlsam.options import InferenceOptions, PromptOptions
 from medlsam.pipeline.model import MedLSAM, load
-from medlsam.pipeline.opening import case_generator
 from medlsam.pipeline.prompts import effective_prompts, slice_prompts
+from medlsam.pipeline.scan import case_generator
 from medlsam.results import Localization, LocatedOrgan
 from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.volume import Volume
+from medlsam.volume import LabelMap, Source
 from tests.support.stub_model import (
     SIGNATURE,
     VALUES,
@@ -94,11 +96,11 @@ def test_only_the_organs_asked_for(model: MedLSAM) -> None:
 
 def test_stages_are_timed(model: MedLSAM, tmp_path: Path) -> None:
     write_volume(draw_ct(GRID), tmp_path / "head_0000.nii.gz")
-    watch = Stopwatch()
-    found = model.segment(tmp_path / "head_0000.nii.gz", template_set(), watch=watch)
+    stopwatch = Stopwatch()
+    found = model.segment(tmp_path / "head_0000.nii.gz", template_set(), stopwatch=stopwatch)
     assert found.case == "head"
     assert set(found.seconds) == {"read", "embed", "locate", "prepare", "encode", "decode", "assemble"}
-    assert found.seconds == watch.seconds
+    assert found.seconds == stopwatch.seconds
 
 
 def test_a_scan_that_is_embedded_already_is_not_embedded_again(model: MedLSAM) -> None:
@@ -123,6 +125,19 @@ def test_wrong_choices_are_told_before_any_work(model: MedLSAM) -> None:
     with pytest.raises(UsageError, match="random-start"):
         model.segment(image, template_set(), search="random")
     assert model.localizer.seen == 0  # type: ignore[attr-defined]
+
+
+def test_options_come_whole_or_one_by_one(model: MedLSAM) -> None:
+    image = draw_ct(GRID)
+    chosen = InferenceOptions.of(organs=["plate"], prompts="wpl")
+    found = model.segment(image, template_set(), chosen, organs=["block"])
+    assert found.names == {1: "block"}
+    assert model.localize(image, template_set(), chosen).organs.keys() == {"plate"}
+    assert MedLSAM(model.localizer, options=chosen).localize(image, template_set()).organs.keys() == {"plate"}
+    with pytest.raises(UsageError, match="device: this is chosen when the model is loaded"):
+        model.segment(image, template_set(), device="cpu")
+    with pytest.raises(UsageError, match="did you mean 'margin_mm'"):
+        model.segment(image, template_set(), margin=2)
 
 
 def test_a_path_that_means_several_scans_is_refused(model: MedLSAM, tmp_path: Path) -> None:
@@ -169,12 +184,12 @@ def millimetres(prompts: list[Any], grid: Grid) -> dict[float, list[float]]:
 def test_each_kind_of_prompt_in_millimetres() -> None:
     grid = Grid((20, 40, 40), (1.0, 1.0, 2.0), (0.0, -20.0, 1.0))
     heights = [11.0, 13.0, 15.0, 17.0, 19.0]
-    wide = millimetres(slice_prompts(organ(), "wpl", grid, 0.0), grid)
+    wide = millimetres(slice_prompts(organ(), grid, PromptOptions(prompts="wpl", margin_mm=0.0)), grid)
     assert list(wide) == heights
     assert all(box == pytest.approx([10, -10, 30, 10]) for box in wide.values())
-    narrow = millimetres(slice_prompts(organ(), "profile", grid, 0.0), grid)
+    narrow = millimetres(slice_prompts(organ(), grid, PromptOptions(prompts="profile", margin_mm=0.0)), grid)
     assert all(box == pytest.approx([10, -10, 20, 10]) for box in narrow.values())
-    slabs = millimetres(slice_prompts(organ(), "spl", grid, 0.0), grid)
+    slabs = millimetres(slice_prompts(organ(), grid, PromptOptions(prompts="spl", margin_mm=0.0)), grid)
     assert slabs[11.0] == pytest.approx([10, -10, 20, 10])
     assert slabs[19.0] == pytest.approx([20, -10, 30, 10])
 
@@ -182,8 +197,8 @@ def test_each_kind_of_prompt_in_millimetres() -> None:
 @pytest.mark.parametrize("prompts", ["wpl", "profile", "spl"])
 def test_the_margin_widens_slices_and_adds_none(prompts: str) -> None:
     grid = Grid((20, 40, 40), (1.0, 1.0, 2.0), (0.0, -20.0, 1.0))
-    tight = millimetres(slice_prompts(organ(), prompts, grid, 0.0), grid)
-    wide = millimetres(slice_prompts(organ(), prompts, grid, 2.0), grid)
+    tight = millimetres(slice_prompts(organ(), grid, PromptOptions(prompts=prompts, margin_mm=0.0)), grid)
+    wide = millimetres(slice_prompts(organ(), grid, PromptOptions(prompts=prompts, margin_mm=2.0)), grid)
     assert list(wide) == list(tight)
     assert wide[11.0][0] == pytest.approx(tight[11.0][0] - 2)
     assert wide[11.0][3] == pytest.approx(tight[11.0][3] + 2)
@@ -192,7 +207,7 @@ def test_the_margin_widens_slices_and_adds_none(prompts: str) -> None:
 def test_a_replaced_box_moves_the_prompts() -> None:
     grid = Grid((20, 40, 40), (1.0, 1.0, 2.0), (0.0, -20.0, 1.0))
     other = organ(box=Box((0.0, 0.0, 0.0), (10.0, 4.0, 4.0)))
-    found = millimetres(slice_prompts(other, "profile", grid, 0.0), grid)
+    found = millimetres(slice_prompts(other, grid, PromptOptions(prompts="profile", margin_mm=0.0)), grid)
     assert found == {1.0: pytest.approx([0, 0, 5, 4]), 3.0: pytest.approx([0, 0, 5, 4])}
 
 
@@ -219,27 +234,26 @@ def test_slabs_are_located_for_slab_prompts_only(model: MedLSAM) -> None:
 
 def test_a_box_outside_of_the_scan_is_a_warning(model: MedLSAM) -> None:
     far = LocatedOrgan("block", "uncertain", 0.2, box=Box((900.0, 900.0, 900.0), (910.0, 910.0, 910.0)))
-    result = model.segment_located(draw_ct(GRID), Localization("case", {"block": far}), VALUES, "wpl")
+    result = model.segment_located(draw_ct(GRID), Localization("case", {"block": far}), VALUES, prompts="wpl")
     assert result.warnings == ("block: the located box lies outside of the scan; not segmented",)
     assert segmenter_of(model).calls == []
 
 
 def test_a_structure_without_a_box_has_no_prompts() -> None:
     with pytest.raises(UsageError, match="organ is missing"):
-        slice_prompts(organ(box=None, status="missing"), "wpl", GRID)
+        slice_prompts(organ(box=None, status="missing"), GRID)
 
 
-def test_a_policy_reaches_the_segmenter(model: MedLSAM) -> None:
+def test_prompt_options_reach_the_segmenter(model: MedLSAM) -> None:
     image = draw_ct(GRID)
-    plain = model.segment(image, template_set(), margin_mm=0.0, policy=Policy(propagate=False))
+    plain = model.segment(image, template_set(), margin_mm=0.0, propagate=False)
     (asked,) = segmenter_of(model).calls
-    policy = Policy(shrink=0.5, center_point=True, zoom=2.0, axes="three", shape_prompt=True, propagate=False)
+    changes = {"shrink": 0.5, "center_point": True, "zoom": 2.0, "axes": "three", "shape_prompt": True}
+    changes |= {"margin_mm": 0, "propagate": False}
     located = model.localize(image, template_set())
     shapes = {n: replace(o, shape_prior=np.ones((2, 2, 2), np.float32)) for n, o in located.organs.items()}
     segmenter_of(model).calls.clear()
-    found = model.segment_located(
-        image, replace(located, organs=shapes), VALUES, margin_mm=0.0, policy=policy
-    )
+    found = model.segment_located(image, replace(located, organs=shapes), VALUES, **changes)
     axial, coronal, sagittal = segmenter_of(model).calls
     for before, after in zip(asked["block"], axial["block"], strict=True):
         assert after.z == before.z
@@ -259,7 +273,7 @@ def test_a_policy_reaches_the_segmenter(model: MedLSAM) -> None:
 
 
 def test_a_mean_shape_that_is_not_there_is_told(model: MedLSAM) -> None:
-    found = model.segment(draw_ct(GRID), template_set(), policy=Policy(shape_prompt=True))
+    found = model.segment(draw_ct(GRID), template_set(), shape_prompt=True)
     assert found.warnings == tuple(
         f"{name}: the templates hold no mean shape; segmented without shape_prompt"
         for name in ("block", "plate")
@@ -268,7 +282,7 @@ def test_a_mean_shape_that_is_not_there_is_told(model: MedLSAM) -> None:
 
 def test_propagation_starts_from_what_the_slices_say(model: MedLSAM) -> None:
     image = draw_ct(GRID)
-    found = model.segment(image, template_set(), organs=["block"], policy=Policy(propagate=True))
+    found = model.segment(image, template_set(), organs=["block"], propagate=True)
     np.testing.assert_array_equal(found.labels.array == 1, true_mask(image, "block"))
     steps = [set(call) for call in segmenter_of(model).calls[1:]]
     # all slices are equally certain: the first is taken, and there are four above it
@@ -329,10 +343,10 @@ def test_segment_cannot_see_a_label(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     def forbidden(*_: object) -> None:
         raise AssertionError("a label map was read")
 
-    for place in ("medlsam.io.read.read_label_map", "medlsam.io.labelled_scans.read_label_map"):
-        monkeypatch.setattr(place, forbidden)
+    for module in (medlsam.io.labels, medlsam.io.labelled_scans):
+        monkeypatch.setattr(module, "read_label_map", forbidden)
     image = draw_ct(GRID)
-    for folder, volume in (("imagesTr", image), ("labelsTr", Volume((image.array > 200) * 1, image.grid))):
+    for folder, volume in (("imagesTr", image), ("labelsTr", LabelMap((image.array > 200) * 1, image.grid))):
         write_volume(volume, tmp_path / folder / ("a_0000.nii.gz" if folder == "imagesTr" else "a.nii.gz"))
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "block": 1}}))
     medlsam.batch.segment_folder(
@@ -351,7 +365,7 @@ def templates_folder(tmp_path: Path) -> Path:
         image = draw_ct(GRID, seed=number)
         write_volume(image, folder / name / "image.nii.gz")
         labels = np.where(true_mask(image, "block"), 1, 0).astype(np.uint8)
-        write_volume(Volume(labels, image.grid), folder / name / "labels.nii.gz")
+        write_volume(LabelMap(labels, image.grid), folder / name / "labels.nii.gz")
     (folder / "labels.json").write_text('{"block": 1}')
     return folder
 
@@ -427,7 +441,7 @@ def test_the_segmenter_is_loaded_when_it_is_needed(monkeypatch: pytest.MonkeyPat
         return stub.segmenter
 
     monkeypatch.setattr("medlsam.pipeline.model.load_segmenter", load_segmenter)
-    model = MedLSAM(stub.localizer, "sam-tiny")
+    model = MedLSAM(stub.localizer)
     model.localize(draw_ct(GRID), template_set())
     assert loaded == []
     model.segment(draw_ct(GRID), template_set())
@@ -441,7 +455,7 @@ def test_the_segmenter_is_loaded_when_it_is_needed(monkeypatch: pytest.MonkeyPat
 
 def test_results_draw_themselves(model: MedLSAM) -> None:
     image = draw_ct(GRID)
-    found = model.segment(replace(image, path=Path("<b>.nii.gz")), template_set())
+    found = model.segment(replace(image, source=Source(Path("<b>.nii.gz"))), template_set())
     page_of_segmentation = found._repr_html_()
     for page in (page_of_segmentation, found.localization._repr_html_()):
         assert "&lt;b&gt;" in page
@@ -457,8 +471,8 @@ def test_results_draw_themselves(model: MedLSAM) -> None:
 def test_results_without_the_scan_show_their_table(model: MedLSAM) -> None:
     found = model.segment(draw_ct(GRID), template_set())
     for page in (
-        replace(found, volume=None)._repr_html_(),
-        replace(found.localization, volume=None)._repr_html_(),
+        replace(found, image=None)._repr_html_(),
+        replace(found.localization, image=None)._repr_html_(),
         model.segment(draw_ct(GRID, without=["block", "plate"]), template_set())._repr_html_(),
     ):
         assert "<table>" in page

@@ -14,18 +14,16 @@ from typer.testing import CliRunner
 from medlsam.cli import app
 from medlsam.errors import UsageError
 from medlsam.geometry import Grid
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.phantoms import phantom
 from medlsam.pool import Pool, Reason, build_pool
 from medlsam.pool.body_region import regions
+from medlsam.pool.packed_scan import LEVELS_HU, to_codes
 from medlsam.pool.preprocess import prepare
-from medlsam.pool.run import LocalProcesses
-from medlsam.pool.table import LEVELS_HU, to_codes
-from medlsam.volume import Volume, resample
+from medlsam.volume import Image, resample
 from tests.support.pool_data import (
     GRID,
     bytes_of,
-    die_at_two,
     left_out,
     write_raw,
 )
@@ -61,11 +59,11 @@ def test_crops_are_the_prepared_scan(raw, tmp_path):
     pool = Pool(tmp_path / "pool")
     assert len(pool) == 3
     index = [row.case for row in pool.rows].index("case2")
-    shard = pool.shard(index)
-    scan = read_volume(raw / "files" / "case2.nii.gz")
-    wanted = resample(scan, shard.grid).array
+    packed = pool.scan(index)
+    scan = read_image(raw / "files" / "case2.nii.gz")
+    wanted = resample(scan, packed.grid).array
     # Sums over another grid differ in the last digit: a few voxels may lie on the other side of a step.
-    read, step = shard.read().array, LEVELS_HU[to_codes(wanted)]
+    read, step = packed.read().array, LEVELS_HU[to_codes(wanted)]
     assert (read == step).mean() > 0.999
     assert np.abs(read - wanted)[(wanted > -224) & (wanted < 224)].max() <= 2.1
     rng = np.random.default_rng(0)
@@ -86,10 +84,10 @@ def test_air_is_cropped_and_no_tissue(make_ct):
     array[10:30, 20:40, 25:50] = 40
     array[35, 50, 60] = 40  # noise
     array[5:9, 10:12, 60:68] = 40  # an arm
-    kept = prepare(Volume(array, grid), 5.0)
+    kept = prepare(Image(array, grid), 5.0)
     assert kept.array.shape == (33, 38, 49)
     assert kept.grid.origin_xyz == (105.0, 30.0, 5.0)
-    assert prepare(Volume(np.full(grid.shape_zyx, -1000, np.int16), grid), 5.0) is None
+    assert prepare(Image(np.full(grid.shape_zyx, -1000, np.int16), grid), 5.0) is None
 
 
 def test_again_changes_nothing_and_adding_rewrites_nothing(raw, tmp_path):
@@ -162,7 +160,7 @@ def test_interrupted_while_settling(raw, tmp_path, monkeypatch):
 
     for step in ("_drop", "_all_left_out", "write_lines", "write_pool_file"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"medlsam.pool.settle.{step}", stop)
+            patch.setattr(f"medlsam.pool.deduplicate.{step}", stop)
             with pytest.raises(StoppedError):
                 build_pool([raw], tmp_path / "pool", spacing_mm=6.0, jobs=0)
     assert build_pool([raw], tmp_path / "pool", jobs=0).sha256 == whole.sha256
@@ -181,7 +179,7 @@ def test_a_build_that_is_killed_goes_on(raw, tmp_path):
         "--spacing",
         "6",
         "--jobs",
-        "1",
+        "2",
     ]
     build = subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
@@ -191,11 +189,6 @@ def test_a_build_that_is_killed_goes_on(raw, tmp_path):
     build.wait()
     done = build_pool([raw], tmp_path / "pool", jobs=0)
     assert done.sha256 == whole.sha256
-
-
-def test_only_the_item_that_kills_its_process_is_lost():
-    done = dict(LocalProcesses(1)(die_at_two, [0, 1, 2, 3]))
-    assert done == {0: 0, 1: 1, 2: None, 3: 9}
 
 
 def test_the_command(raw, tmp_path):

@@ -12,8 +12,8 @@ from medlsam.geometry import Grid
 from medlsam.io.dicom_header import read_dicom_header
 from medlsam.io.write import write_volume
 from medlsam.pool.find import find_scans
-from medlsam.pool.reasons import Reason
-from medlsam.volume import Volume
+from medlsam.pool.manifest import Reason
+from medlsam.volume import Image
 from tests.support.dicom_files import (
     CAPTURE,
     REPORT,
@@ -35,9 +35,9 @@ def reasons(found):
 def test_what_lies_beside_a_series_is_named(ct, tmp_path):
     study = tmp_path / "raw" / "patient" / "study"
     files = write_ct(ct, study, "1")
-    scout = Volume(ct.array[:2], Grid((2, 14, 16), ct.grid.spacing_xyz))
+    scout = Image(ct.array[:2], Grid((2, 14, 16), ct.grid.spacing_xyz))
     write_ct(scout, study, "2", t0008_0008="ORIGINAL\\PRIMARY\\LOCALIZER")
-    write_ct(Volume(ct.array[:1], Grid((1, 14, 16))), study, "4", t0008_0060="MR")
+    write_ct(Image(ct.array[:1], Grid((1, 14, 16))), study, "4", t0008_0060="MR")
     write_object(study / "report.dcm", REPORT, "SR", "5")
     write_object(study / "structures", STRUCTURES, "RTSTRUCT", "6")
     write_object(study / "screen.dcm", CAPTURE, "CT", "8")
@@ -63,7 +63,7 @@ def test_what_lies_beside_a_series_is_named(ct, tmp_path):
 
 def test_a_localizer_with_the_number_of_its_series(ct, tmp_path):
     write_ct(ct, tmp_path / "a", "1")
-    scout = Volume(ct.array[:1], Grid((1, 14, 16), origin_xyz=(5.0, 5.0, 5.0)))
+    scout = Image(ct.array[:1], Grid((1, 14, 16), origin_xyz=(5.0, 5.0, 5.0)))
     write_ct(scout, tmp_path / "a", "1", part="9", t0008_0008="ORIGINAL\\PRIMARY\\LOCALIZER")
     found = find_scans([tmp_path])
     assert len(found.candidates) == 1
@@ -137,7 +137,7 @@ def test_a_folder_is_looked_into_once(ct, tmp_path):
 
 def test_headers_in_every_encoding(ct, tmp_path):
     """What GDCM writes is explicit; implicit and deflated files are made of it here."""
-    file = write_ct(Volume(ct.array[:1], Grid((1, 14, 16))), tmp_path, "1", t0018_1210="B30f")[0]
+    file = write_ct(Image(ct.array[:1], Grid((1, 14, 16))), tmp_path, "1", t0018_1210="B30f")[0]
     header = read_dicom_header(file)
     assert header is not None
     assert (header.modality, header.kernel, header.rows, header.columns) == ("CT", "B30f", "14", "16")

@@ -13,9 +13,10 @@ import pytest
 from medlsam.geometry import Grid
 from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.locate import locate
+from medlsam.options import InferenceOptions
 from medlsam.pipeline.segment import segment_located
 from medlsam.runtime.blas_threads import OpenBlas, numpy_blas, one_blas_thread
-from medlsam.volume import Volume, resample
+from medlsam.volume import Image, resample
 from medlsam.volume.resample_separable import resample_parallel
 
 
@@ -37,7 +38,7 @@ def test_resampling_is_the_same_bytes_with_any_number_of_threads(openblas: OpenB
     ours, bare = set(), set()
     for threads in (1, 2, 3):
         openblas.set(threads)
-        ours.add(resample(Volume(array, source), target).array.tobytes())
+        ours.add(resample(Image(array, source), target).array.tobytes())
         bare.add(undecorated(array, source, target, (1, 1, 1), [0, 1, 2], -1024.0).tobytes())
         assert openblas.get() == threads
     assert len(ours) == 1
@@ -66,7 +67,7 @@ def test_what_makes_results_multiplies_on_one_thread(
     nothing: Any = SimpleNamespace(organs=("a",), supports={"a": ()})
     calls: list[Callable[[], object]] = [
         lambda: locate(nothing, nothing),
-        lambda: segment_located(nothing, nothing, nothing, {}),
+        lambda: segment_located(nothing, nothing, nothing, {}, InferenceOptions()),
         lambda: build_templates(nothing, supports(), {}),
     ]
     for call in calls:

@@ -7,6 +7,7 @@ import pytest
 
 from medlsam.errors import GeometryError, UsageError
 from medlsam.geometry import Box, Grid, mask_box
+from medlsam.options import LabelMapOptions
 from medlsam.segment.label_map import (
     MaskBlock,
     assemble,
@@ -31,7 +32,9 @@ def test_a_block_lands_where_it_says() -> None:
 
 def test_the_threshold_belongs_to_the_structure() -> None:
     probability = np.array([[[0.29, 0.3, 0.31]]], dtype=np.float32)
-    labels = assemble({"a": MaskBlock((0, 0, 0), probability)}, {"a": 1}, SHAPE, threshold=np.float32(0.3))
+    labels = assemble(
+        {"a": MaskBlock((0, 0, 0), probability)}, {"a": 1}, SHAPE, LabelMapOptions(threshold=0.3)
+    )
     assert labels[0, 0, :3].tolist() == [0, 1, 1]
 
 
@@ -67,7 +70,7 @@ def test_all_components_stay_where_asked() -> None:
     blocks = {"a": MaskBlock((0, 0, 0), probability), "b": block((0, 0, 1), (1, 1, 1), 0.9)}
     values = {"a": 1, "b": 2}
     assert assemble(blocks, values, SHAPE)[0, 0].tolist() == [1, 2, 0, 0, 0, 0, 0, 0, 0, 0]
-    found = assemble(blocks, values, SHAPE, components="all")
+    found = assemble(blocks, values, SHAPE, LabelMapOptions(components="all"))
     assert found[0, 0].tolist() == [1, 2, 1, 0, 0, 0, 1, 0, 0, 0]
 
 
@@ -75,7 +78,14 @@ def test_overlaps_by_order_go_to_the_last() -> None:
     blocks = {"strong": block((0, 0, 0), (1, 1, 4), 0.9), "weak": block((0, 0, 2), (1, 1, 4), 0.6)}
     values = {"strong": 1, "weak": 2}
     assert assemble(blocks, values, SHAPE)[0, 0, :6].tolist() == [1, 1, 1, 1, 2, 2]
-    assert assemble(blocks, values, SHAPE, overlaps="order")[0, 0, :6].tolist() == [1, 1, 2, 2, 2, 2]
+    assert assemble(blocks, values, SHAPE, LabelMapOptions(overlaps="order"))[0, 0, :6].tolist() == [
+        1,
+        1,
+        2,
+        2,
+        2,
+        2,
+    ]
 
 
 def test_diagonal_neighbours_are_connected() -> None:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medlsam.localize.pretrain.view_pairs import (
-    AIR_HU,
     PairPlan,
     ViewOptions,
     plan_pair,
 )
+from medlsam.volume.hounsfield import AIR_HU
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +36,12 @@ class ArrayScan:
         return z, y, x
 
     def stored(self, start_zyx: Sequence[int], shape_zyx: Sequence[int]) -> tuple[NDArray[Any], None]:
-        """See ``Scan``."""
+        """See ``ScanReader``."""
         block = tuple(slice(first, first + n) for first, n in zip(start_zyx, shape_zyx, strict=True))
         return self.array[block].copy(), None
 
     def values_at(self, voxels_zyx: NDArray[np.integer[Any]]) -> NDArray[Any]:
-        """See ``Scan``."""
+        """See ``ScanReader``."""
         z, y, x = voxels_zyx.T
         return np.asarray(self.array[z, y, x])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 REPORT = "1.2.840.10008.5.1.4.1.1.88.11"
@@ -17,7 +17,7 @@ STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
 
 
 def write_ct(
-    volume: Volume,
+    volume: Image,
     folder: Path,
     series: str = "1",
     shift_mm: tuple[float, ...] = (),

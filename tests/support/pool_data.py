@@ -11,20 +11,21 @@ import numpy as np
 from medlsam.geometry import Grid
 from medlsam.io.write import write_volume
 from medlsam.pool import BuildResult, Reason
-from medlsam.pool.ingest import Job, do_job
+from medlsam.pool.find import Candidate
+from medlsam.pool.ingest import IngestJob
 from medlsam.pool.record import Record
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from tests.support.dicom_files import write_ct
 
 GRID = Grid((20, 24, 28), (7.0, 7.0, 6.0), (-90.0, -80.0, 100.0))
 
 
-def shifted(volume: Volume, hu: float) -> Volume:
+def shifted(volume: Image, hu: float) -> Image:
     """Another patient: the same body, a little brighter."""
-    return Volume((volume.array + np.int16(hu)).astype(np.int16), volume.grid)
+    return Image((volume.array + np.int16(hu)).astype(np.int16), volume.grid)
 
 
-def write_raw(ct: Volume, folder: Path) -> Path:
+def write_raw(ct: Image, folder: Path) -> Path:
     """Five scans, two copies, a double, a tilt, and three files that are none.
 
     Args:
@@ -37,7 +38,7 @@ def write_raw(ct: Volume, folder: Path) -> Path:
     (folder / "files" / "LICENSE").write_text("\n# CC BY 4.0\nmore words")
     write_ct(shifted(ct, 50), folder / "dicom" / "thin", "1")
     # Half of the slices of the same study: another reconstruction.
-    thick = Volume(shifted(ct, 51).array[::2], Grid((10, 24, 28), (7.0, 7.0, 12.0), GRID.origin_xyz))
+    thick = Image(shifted(ct, 51).array[::2], Grid((10, 24, 28), (7.0, 7.0, 12.0), GRID.origin_xyz))
     write_ct(thick, folder / "dicom" / "thick", "2")
     write_ct(shifted(ct, 60), folder / "dicom" / "tilted", "3", (0.0, 1.5, 0.0), t0020_000d="1.2.4")
     # The same pixels as case0 in another format.
@@ -45,7 +46,7 @@ def write_raw(ct: Volume, folder: Path) -> Path:
     (folder / "bad").mkdir()
     (folder / "bad" / "cut.nii.gz").write_bytes((folder / "files" / "case0.nii.gz").read_bytes()[:3000])
     write_volume(shifted(ct, 2000), folder / "bad" / "shifted.nii.gz")
-    write_volume(Volume(ct.array[:3], Grid((3, 24, 28), GRID.spacing_xyz)), folder / "bad" / "slab.nii.gz")
+    write_volume(Image(ct.array[:3], Grid((3, 24, 28), GRID.spacing_xyz)), folder / "bad" / "slab.nii.gz")
     return folder
 
 
@@ -59,33 +60,10 @@ def bytes_of(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {f.name: (f.read_bytes(), f.stat().st_mtime_ns) for f in sorted(folder.glob("scans/*/*"))}
 
 
-def manners(_: int) -> tuple[str | None, bool]:
-    """What Dask set of the C library's memory, and whether Ctrl-C is somebody else's affair."""
-    return os.environ.get("MALLOC_TRIM_THRESHOLD_"), signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-
-
-def square(number: int) -> int:
-    """Work without trouble."""
-    return number * number
-
-
-def die_at_two(number: int) -> int:
-    """Work that kills its process over one item."""
-    if number == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number * number
-
-
-def die_once(flag: Path, number: int) -> int:
-    """Work that kills its process over one item, the first time only."""
-    if number == 2 and not flag.exists():
-        flag.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number * number
-
-
-def die_over_case2(job: Job) -> Record:
+class KillingJob(IngestJob):
     """A build's work, which one scan always kills."""
-    if job.candidate.case == "case2":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return do_job(job)
+
+    def __call__(self, candidate: Candidate, following: Candidate | None = None) -> Record:
+        if candidate.case == "case2":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(candidate)

@@ -10,7 +10,7 @@ import yaml
 
 from medlsam.io.write import write_volume
 from medlsam.phantoms import phantom
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 SMALL = {"channels": [8, 8, 8, 8], "blocks": [1, 1, 1, 1], "fine_channels": 8, "feature_dim": 8}
 VIEWS = {"shape_zyx": [32, 32, 32], "points": 32, "negatives": 32, "shift_mm": 30.0}
@@ -19,7 +19,7 @@ VIEWS = {"shape_zyx": [32, 32, 32], "points": 32, "negatives": 32, "shift_mm": 3
 def write_scans(folder: Path) -> Path:
     """Two phantoms' heads as a folder of scans without labels."""
     for seed in (1, 2):
-        image: Volume = phantom(seed=seed, spacing_xyz=(6.0, 6.0, 6.0), region="head-neck").image
+        image: Image = phantom(seed=seed, spacing_xyz=(6.0, 6.0, 6.0), region="head-neck").image
         write_volume(image, folder / f"scan{seed}.nii.gz")
     return folder
 

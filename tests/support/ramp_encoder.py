@@ -15,7 +15,7 @@ from torch import Tensor
 
 from medlsam.geometry import Grid
 from medlsam.localize.network.encoder import Encoder, EncoderConfig
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 #: HU per mm along x, y and z (LPS); HU stay within -200 to 200, where the encoder's input is linear in them.
 SLOPE = np.array([0.8, -0.5, 0.7])
@@ -49,11 +49,11 @@ def ramp(points: np.ndarray, centre: np.ndarray, slope: np.ndarray = SLOPE) -> n
     return (points - centre) @ slope
 
 
-def ramp_scan(grid: Grid, slope: np.ndarray = SLOPE) -> Volume:
+def ramp_scan(grid: Grid, slope: np.ndarray = SLOPE) -> Image:
     """A scan whose HU are the ramp about the grid's centre."""
     kji = np.indices(grid.shape_zyx).reshape(3, -1).T
     hu = ramp(grid.ijk_to_lps(kji[:, ::-1]), np.asarray(grid.box.center), slope)
-    return Volume(hu.reshape(grid.shape_zyx).astype(np.float32), grid)
+    return Image(hu.reshape(grid.shape_zyx).astype(np.float32), grid)
 
 
 def hu_of(normalised: Tensor) -> np.ndarray:

@@ -17,7 +17,7 @@ from medlsam.pipeline.model import MedLSAM
 from medlsam.results import LocatedOrgan
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
-from medlsam.volume import Volume, to_canonical
+from medlsam.volume import Image, to_canonical
 
 #: HU of each structure; and its label value.
 HU = {"block": 700, "plate": 300, "ghost": 1500}
@@ -25,7 +25,7 @@ VALUES = {"block": 1, "plate": 7, "ghost": 300}
 SIGNATURE = "ab" * 32
 
 
-def draw_ct(grid: Grid, without: Sequence[str] = (), seed: int = 0) -> Volume:
+def draw_ct(grid: Grid, without: Sequence[str] = (), seed: int = 0) -> Image:
     """Soft tissue with noise, a block and a plate of known HU; never a ghost."""
     noise = np.random.default_rng(seed).integers(-20, 60, grid.shape_zyx)
     array = noise.astype(np.int16)
@@ -34,10 +34,10 @@ def draw_ct(grid: Grid, without: Sequence[str] = (), seed: int = 0) -> Volume:
     for name, place in places.items():
         if name not in without:
             array[place] = HU[name]
-    return Volume(array, grid)
+    return Image(array, grid)
 
 
-def true_mask(volume: Volume, name: str) -> np.ndarray[Any, Any]:
+def true_mask(volume: Image, name: str) -> np.ndarray[Any, Any]:
     return np.asarray(volume.array == HU[name])
 
 
@@ -52,13 +52,13 @@ def template_set(
 
 
 def stub_locate(
-    embedding: Volume,
+    embedding: Image,
     templates: TemplateSet,
-    organs: Iterable[str] | None = None,
-    search: str = "consensus",
-    generator: torch.Generator | None = None,
     options: Any = None,
+    *,
+    generator: torch.Generator | None = None,
     slabs: bool = False,
+    search_options: Any = None,
 ) -> dict[str, LocatedOrgan]:
     """The tight box of all voxels of a structure's HU; missing where there is none."""
     canonical = to_canonical(embedding)
@@ -92,7 +92,7 @@ class StubLocalizer:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     seen: int = 0
 
-    def embed(self, volume: Volume) -> Volume:
+    def embed(self, volume: Image) -> Image:
         self.seen += 1
         return volume
 
@@ -108,7 +108,7 @@ class StubSegmenter:
 
     def segment(
         self,
-        volume: Volume,
+        volume: Image,
         prompts: Mapping[str, Sequence[SlicePrompt]],
         stopwatch: Any = None,
         mask_prompts: Mapping[str, MaskBlock] | None = None,

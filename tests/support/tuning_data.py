@@ -22,7 +22,7 @@ from medlsam.segment.sam._import import sam_parts
 from medlsam.segment.sam.model import SamSlices
 from medlsam.segment.sam_tiny.network import TinyConfig, TinySam
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
-from medlsam.volume import Volume
+from medlsam.volume import Image, LabelMap
 from medlsam.weights.store import save_weights
 
 SMALL = TinyConfig(
@@ -31,7 +31,7 @@ SMALL = TinyConfig(
 GRID = Grid((5, 28, 36), (1.5, 1.5, 4.0))
 
 
-def egg(seed: int, radius: float = 7.0) -> tuple[Volume, Volume]:
+def egg(seed: int, radius: float = 7.0) -> tuple[Image, LabelMap]:
     """A bright disc in noise under air, and its label, somewhere else in each scan."""
     rng = np.random.default_rng(seed)
     _, y, x = np.meshgrid(*[np.arange(n) for n in GRID.shape_zyx], indexing="ij")
@@ -40,7 +40,7 @@ def egg(seed: int, radius: float = 7.0) -> tuple[Volume, Volume]:
     mask[[0, -1]] = False
     image = np.where(mask, 120, -20) + rng.normal(0, 10, GRID.shape_zyx)
     image[:, :3] = -1000
-    return Volume(image.astype(np.int16), GRID), Volume(mask.astype(np.uint8), GRID)
+    return Image(image.astype(np.int16), GRID), LabelMap(mask.astype(np.uint8), GRID)
 
 
 def scan(seed: int, patient: str = "p") -> LabelledScan:

@@ -17,7 +17,7 @@ from torch import Tensor
 from medlsam.errors import GeometryError
 from medlsam.geometry import Box
 from medlsam.localize.confidence.intensity import intensity_distance
-from medlsam.localize.pretrain.losses import predicted_offset
+from medlsam.localize.network.encoder import predicted_offset
 from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.search.candidate import Candidate
 from medlsam.localize.templates.landmarks import FACES, LATTICE

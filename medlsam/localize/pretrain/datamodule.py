@@ -14,14 +14,14 @@ from torch import Tensor
 from medlsam.errors import UsageError, VolumeError
 from medlsam.io.cases import find_cases
 from medlsam.io.label_names import read_case_list
-from medlsam.io.read import read_volume
+from medlsam.io.read import read_image
 from medlsam.localize.network.encoder import Encoder
 from medlsam.localize.pretrain.dataset import PairBatch, PairDataset, PairLoader, StepSampler
 from medlsam.localize.pretrain.sampling_weights import Group, balanced_weights
 from medlsam.localize.pretrain.torchio import ValueTransform, check_transforms
 from medlsam.localize.pretrain.view_pairs import ViewOptions
 from medlsam.phantoms import phantom
-from medlsam.pool.packed_scan import SUFFIX, write_shard
+from medlsam.pool.packed_scan import SUFFIX, write_packed_scan
 from medlsam.pool.preprocess import prepare
 from medlsam.pool.reader import Pool, is_pool
 
@@ -37,11 +37,11 @@ _REGIONS = ("body", "head-neck", "thorax", "abdomen", "pelvis")
 class PoolSource:
     """A pool of ``medlsam pool build``, or a folder of raw scans as ``--images`` takes it.
 
-    Labels are never looked at.
+    Labels are never read.
 
     Attributes:
         path: the folder.
-        weight: share of the draws among all sources (relative).
+        weight: share of the draws, relative to the other sources'.
         cases: ``FILE.json`` or ``FILE.json:key``, a list of case names to keep; all where None. Scans of a pool go by
             their case or their name.
         exclude: case names to leave out.
@@ -55,12 +55,12 @@ class PoolSource:
 
 @dataclass(frozen=True)
 class Member:
-    """One scan to draw from.
+    """A scan to draw from.
 
     Attributes:
         shard: its file.
-        weight: its share of the draws (relative).
-        origin: the raw scan or the seed of the phantom that the shard is made from; None where a pool holds it.
+        weight: its share of the draws, relative.
+        origin: the raw scan, or the seed of the phantom, that the shard is made from; None where a pool holds it.
         group: the collection and the region of the body, where the pool says them.
     """
 
@@ -70,12 +70,12 @@ class Member:
     group: Group | None = None
 
 
-#: Names that a scan goes by, its shard, what that is made from, and its group.
+#: A scan's names, its shard, the origin of that, and its group.
 _Entry = tuple[set[str], Path, Path | int | None, Group | None]
 
 
 def _tag(path: Path) -> str:
-    """Eight characters that tell scans of the same name in different folders apart."""
+    """Tell scans of the same name in different folders apart, by eight characters."""
     return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
 
 
@@ -158,7 +158,7 @@ class PretrainDataModule(LightningDataModule):
         return members
 
     def _from_pool(self, source: PoolSource) -> list[_Entry]:
-        """What a pool holds."""
+        """List the scans of a pool."""
         pool = Pool(source.path)
         if pool.spacing_mm != self.spacing_mm:
             raise UsageError(
@@ -171,7 +171,7 @@ class PretrainDataModule(LightningDataModule):
         ]
 
     def _from_folder(self, source: PoolSource) -> list[_Entry]:
-        """The scans of a folder; what they show is not known."""
+        """List the scans of a folder; their regions are not known."""
         return [
             ({case.name}, self._cached(f"{_tag(case.path)}-{case.name}"), case.path, None)
             for case in find_cases(Path(source.path))
@@ -186,14 +186,14 @@ class PretrainDataModule(LightningDataModule):
             if member.origin is None or member.shard.exists():
                 continue
             if isinstance(member.origin, Path):
-                volume = read_volume(member.origin)
+                volume = read_image(member.origin)
             else:
                 region = _REGIONS[member.origin % len(_REGIONS)]
                 volume = phantom(member.origin, (self.spacing_mm,) * 3, region).image
             scan = prepare(volume, self.spacing_mm)
             if scan is None:
                 raise VolumeError(f"{volume.path}: holds nothing but air; leave it out with exclude")
-            write_shard(member.shard, scan)
+            write_packed_scan(member.shard, scan)
 
     def setup(self, stage: str | None = None) -> None:
         """Split the pool into training and validation scans (by the seed; phantoms stay in training)."""
@@ -213,12 +213,12 @@ class PretrainDataModule(LightningDataModule):
 
     @property
     def sampling_weights(self) -> NDArray[np.float64]:
-        """(N,) how often each training scan is drawn, relative."""
+        """(N,) relative frequency of each training scan."""
         return balanced_weights(self.weights, self.groups, self.balance)
 
     def train_dataloader(self) -> PairLoader:
-        """The next epoch's draws; made anew each epoch and where a run is resumed (the trainer asks for it)."""
-        draws = PairDataset(
+        """Load the next epoch's pairs; the trainer calls this at each epoch and where a run is resumed."""
+        pairs = PairDataset(
             self.training,
             self.sampling_weights,
             self.views,
@@ -226,21 +226,21 @@ class PretrainDataModule(LightningDataModule):
             (self.seed, 2),
             transforms=self.transforms,
         )
-        return self._loader(draws, self._batches_done(), self.steps_per_epoch)
+        return self._loader(pairs, self._batches_done(), self.steps_per_epoch)
 
     def val_dataloader(self) -> PairLoader:
-        """Fixed draws from held-out scans, the same number for every process."""
+        """Load fixed pairs of held-out scans, the same number in every process."""
         count = len(self.held_out)
-        draws = PairDataset(
+        pairs = PairDataset(
             self.held_out, np.ones(count), self.views, self.spacing_mm, (self.seed, 3), augmented=False
         )
-        return self._loader(draws, 0, -(-VALIDATION_PAIRS * count // self.scans_per_step))
+        return self._loader(pairs, 0, -(-VALIDATION_PAIRS * count // self.scans_per_step))
 
     def on_after_batch_transfer(self, batch: PairBatch, dataloader_idx: int) -> dict[str, Tensor]:
-        """Draw and augment the views on the device, normalised as the encoder in training takes them."""
+        """Draw and augment the views on the device, normalised for the encoder in training."""
         assert self.trainer is not None, "a trainer calls this"
         encoder = self.trainer.lightning_module.encoder
-        assert isinstance(encoder, Encoder), "what is trained is an encoder"
+        assert isinstance(encoder, Encoder), "this data trains an encoder"
         rendered: dict[str, Tensor] = self.trainer.precision_plugin.convert_input(
             batch.render(encoder.config)
         )
@@ -259,15 +259,15 @@ class PretrainDataModule(LightningDataModule):
             )
 
     def _batches_done(self) -> int:
-        """Batches that training has seen, those before a resumed checkpoint included."""
+        """Count the batches that training has seen, also those before a resumed checkpoint."""
         if self.trainer is None:
             return 0
-        # Annotated as a tracker that counts less than this one does.
+        # Lightning annotates it as a tracker that counts less.
         return int(self.trainer.fit_loop.epoch_loop.batch_progress.total.processed)  # type: ignore[attr-defined]
 
-    def _loader(self, draws: PairDataset, first: int, steps: int) -> PairLoader:
+    def _loader(self, pairs: PairDataset, first: int, steps: int) -> PairLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         self.check_share(world)
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         batches = StepSampler(first, steps, self.scans_per_step, rank, world)
-        return PairLoader(draws, batches, self.num_workers, pinned=on_gpu)
+        return PairLoader(pairs, batches, self.num_workers, pinned=on_gpu)

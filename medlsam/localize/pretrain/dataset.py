@@ -1,7 +1,7 @@
-"""Which crops are drawn when: draw i of step t depends on (seed, t, i) alone.
+"""View pairs as a dataset: pair i of step t depends on (seed, t, i) alone.
 
-So it does not matter how many processes share a step, how many workers load it, or where a run was broken off and
-resumed: the same step trains on the same views.
+So the number of processes that share a step, the number of workers that load it, and where a run was broken off and
+resumed do not matter: the same step trains on the same views.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from medlsam.localize.network.encoder import EncoderConfig, normalise_hu
 from medlsam.localize.pretrain.intensity import Intensity, change_intensity, draw_intensity
 from medlsam.localize.pretrain.torchio import ValueTransform, change_values
 from medlsam.localize.pretrain.view_pairs import (
-    AIR_HU,
     PairPlan,
     ViewOptions,
     plan_pair,
 )
 from medlsam.localize.pretrain.view_transform import ViewPlan, hu_of
-from medlsam.pool.opened import OpenShards
+from medlsam.pool.reader import OpenScans
+from medlsam.volume.hounsfield import AIR_HU
 
 
 @dataclass(frozen=True, eq=False)
 class PairSample:
-    """One draw: a pair of views still to be drawn, and the chances that go with it.
+    """A training pair: two views still to be drawn, and the random numbers that belong to them.
 
     Attributes:
         pair: the plan.
-        intensity: what happens to the values of both views.
+        intensity: changes of the values of both views.
         window_chance: (2, N, 3) uniform in [0, 1), for ``window_loss`` in both directions.
     """
 
@@ -46,16 +46,16 @@ class PairSample:
 
 
 class PairDataset(Dataset[PairSample]):
-    """Draws from a pool; the index is the draw's number since the beginning of training.
+    """Training pairs of a pool; the index is the pair's number since the beginning of training.
 
     Args:
         scans: of the pool.
-        weights: (N,) how often each is drawn, relative.
+        weights: (N,) relative frequency of each.
         options: how views are drawn.
         spacing_mm: of the scans.
         seed: of all draws.
-        augmented: whether the values are changed as well.
-        transforms: of a user, which change them before that (see ``change_values``).
+        augmented: whether values change as well.
+        transforms: a user's own, before those changes (see ``change_values``).
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class PairDataset(Dataset[PairSample]):
     ) -> None:
         self.scans, self.options, self.spacing_mm, self.seed = scans, options, spacing_mm, seed
         self.augmented, self.transforms = augmented, transforms
-        self._opened = OpenShards()
-        self._reach = np.cumsum(weights) / np.sum(weights)
+        self._opened = OpenScans()
+        self._cumulated = np.cumsum(weights) / np.sum(weights)
 
     def __getitem__(self, index: int) -> PairSample:
         rng = np.random.default_rng([*self.seed, index])
-        which = int(np.searchsorted(self._reach, rng.random(), side="right"))
+        which = int(np.searchsorted(self._cumulated, rng.random(), side="right"))
         pair = plan_pair(self._opened[self.scans[which]], self.spacing_mm, self.options, rng)
         plain = Intensity()
         changes = (draw_intensity(rng), draw_intensity(rng)) if self.augmented else (plain, plain)
@@ -93,17 +93,17 @@ class PairDataset(Dataset[PairSample]):
 
 
 class PairBatch:
-    """The draws of a step that one process takes, on their way to its device.
+    """One process's pairs of a step, on their way to its device.
 
-    All blocks travel as one tensor: one copy to the device, and one file handle between processes, of which there are
-    not many. No dataclass: Lightning takes those apart when it moves a batch, and this one moves itself.
+    All blocks travel as one tensor: one copy to the device, and one file handle between processes, which have few.
+    Not a dataclass: Lightning takes those apart when it moves a batch, and this one moves itself.
 
     Args:
         values: (N,) the voxels of all blocks, one after the other: HU, or codes, which are a quarter of that.
         plans: the views; their blocks are empty.
         shapes: (Z, Y, X) of their blocks.
-        changes: what happens to their values.
-        fields: what else there is, stacked.
+        changes: of their values.
+        fields: the other tensors of the pairs, stacked.
         levels_hu: (256,) HU of each code; None where the values are HU.
     """
 
@@ -120,11 +120,11 @@ class PairBatch:
         self.changes, self.fields, self.levels_hu = changes, fields, levels_hu
 
     def to(self, device: torch.device, **_: Any) -> PairBatch:
-        """The same batch on a device."""
+        """Copy the batch to a device."""
         return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> PairBatch:
-        """The same batch where a GPU can fetch it by itself."""
+        """Copy the batch into pinned memory, from which a GPU fetches by itself."""
         return self._moved(lambda tensor: tensor.pin_memory())
 
     def _moved(self, move: Callable[[Tensor], Tensor]) -> PairBatch:
@@ -132,10 +132,10 @@ class PairBatch:
         return PairBatch(move(self.values), self.plans, self.shapes, self.changes, fields, self.levels_hu)
 
     def render(self, config: EncoderConfig) -> dict[str, Tensor]:
-        """Draw and augment the views, where the batch is.
+        """Draw and augment the views on the batch's device.
 
         Args:
-            config: says how HU are normalised.
+            config: of the encoder, which says how HU are normalised.
 
         Returns:
             The fields of ``PairPlan`` and of ``PairSample``, stacked; ``views`` (B, 2, Z, Y, X) are normalised HU.
@@ -149,12 +149,12 @@ class PairBatch:
         return {"views": torch.stack(views).unflatten(0, (-1, 2)), **self.fields}
 
 
-def collate(draws: list[PairSample]) -> PairBatch:
-    """The batch of some draws; what their scans are stored as travels as it is where it is the same for all of them."""
+def collate(pairs: list[PairSample]) -> PairBatch:
+    """Join pairs into a batch; blocks stay codes if all scans have the same table of HU, else they become HU."""
     names = ("points", "places", "valid", "negatives", "negative_places")
-    fields = {name: torch.stack([getattr(draw.pair, name) for draw in draws]) for name in names}
-    fields["window_chance"] = torch.stack([draw.window_chance for draw in draws])
-    plans = [plan for draw in draws for plan in draw.pair.views]
+    fields = {name: torch.stack([getattr(one.pair, name) for one in pairs]) for name in names}
+    fields["window_chance"] = torch.stack([one.window_chance for one in pairs])
+    plans = [plan for one in pairs for plan in one.pair.views]
     tables = {None if plan.levels_hu is None else plan.levels_hu.tobytes() for plan in plans}
     if len(tables) > 1:
         plans = [replace(plan, block=plan.hu.float(), levels_hu=None) for plan in plans]
@@ -165,19 +165,19 @@ def collate(draws: list[PairSample]) -> PairBatch:
         values,
         [replace(plan, block=empty, levels_hu=None) for plan in plans],
         [plan.block.shape for plan in plans],
-        [how for draw in draws for how in draw.intensity],
+        [how for one in pairs for how in one.intensity],
         fields,
         levels_hu,
     )
 
 
 class StepSampler(Sampler[list[int]]):
-    """The draws that one process takes of each of some steps.
+    """The pair numbers of one process in each of some steps.
 
     Args:
         first: the first step.
         steps: how many.
-        size: draws a step, all processes together.
+        size: pairs a step, all processes together.
         rank: which process this is.
         world: how many there are; divides ``size``.
     """
@@ -196,18 +196,18 @@ class StepSampler(Sampler[list[int]]):
 
 
 class PairLoader(DataLoader[PairSample]):
-    """A loader of draws. It can begin anywhere, and says so to Lightning by having a state, which is empty.
+    """A loader of pairs that can begin at any step; its empty state says so to Lightning.
 
     Args:
-        draws: what to load.
+        pairs: to load.
         batches: which of them.
         workers: loader processes; 0 for none.
         pinned: whether batches are to lie in pinned memory.
     """
 
-    def __init__(self, draws: PairDataset, batches: StepSampler, workers: int, pinned: bool) -> None:
+    def __init__(self, pairs: PairDataset, batches: StepSampler, workers: int, pinned: bool) -> None:
         super().__init__(
-            draws,
+            pairs,
             batch_sampler=batches,
             collate_fn=collate,
             num_workers=workers,

@@ -1,7 +1,7 @@
 """Intensity augmentation of normalised views on the device that trains.
 
-What is done is drawn beforehand, with the view; only the noise itself is drawn on the device, by a generator of its own
-seed. So a view does not depend on which process, worker or step draws it.
+The changes are drawn beforehand, with the view; only the noise itself is drawn on the device, by a generator with a
+seed of its own. So a view does not depend on the process, worker or step that draws it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BLUR_REACH = 3
 
 @dataclass(frozen=True)
 class Intensity:
-    """What happens to the values of one view.
+    """Changes of one view's values.
 
     Attributes:
         gamma: exponent; 1 for none.
@@ -39,7 +39,7 @@ class Intensity:
 
 
 def draw_intensity(rng: np.random.Generator) -> Intensity:
-    """What to do to one view; the generator advances equally far whatever comes out."""
+    """Draw the changes of one view; the generator advances equally far whatever they are."""
     chances, gamma, noise = rng.random(3), rng.uniform(-GAMMA_LOG, GAMMA_LOG), rng.uniform(0, NOISE)
     z, y, x = rng.uniform(0, BLUR_VOXELS, 3).tolist()
     return Intensity(
@@ -51,11 +51,11 @@ def draw_intensity(rng: np.random.Generator) -> Intensity:
 
 
 def change_intensity(view: Tensor, how: Intensity) -> Tensor:
-    """Gamma, then blur, then noise.
+    """Apply gamma, then blur, then noise.
 
     Args:
         view: (Z, Y, X) normalised HU, on any device.
-        how: what to do.
+        how: the changes.
 
     Returns:
         (Z, Y, X).
@@ -72,7 +72,7 @@ def change_intensity(view: Tensor, how: Intensity) -> Tensor:
 
 
 def _blur(view: Tensor, sigmas: tuple[float, float, float]) -> Tensor:
-    """Gaussian, one axis after the other; beyond the border the border's values hold."""
+    """Blur by a Gaussian along each axis; beyond the border the border's values hold."""
     steps = torch.arange(-_BLUR_REACH, _BLUR_REACH + 1, dtype=torch.float32)
     for axis, sigma in enumerate(sigmas):
         weights = torch.exp(-0.5 * (steps / max(sigma, 1e-3)) ** 2)

@@ -1,4 +1,4 @@
-"""The two self-supervised losses of the paper, dense instead of one pair of patches a step."""
+"""The paper's two self-supervised losses, over many places of each view instead of one pair of patches a step."""
 
 from __future__ import annotations
 
@@ -6,25 +6,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor
 
+from medlsam.localize.network.encoder import predicted_offset
 from medlsam.training.losses import valid_mean
 
 #: Offsets are divided by this before the loss, so that its bend (smooth L1 at 1) lies at 100 mm.
 OFFSET_UNIT_MM = 100.0
 
 
-def predicted_offset(query: Tensor, support: Tensor, range_mm: Tensor) -> Tensor:
-    """d = r * tanh(p_s - p_q), the paper's equation 2: from the query's place to the support's, mm.
-
-    Args:
-        query: (..., 3) latent positions p_q.
-        support: (..., 3) latent positions p_s, broadcast against ``query``.
-        range_mm: (3,) r as (x, y, z).
-    """
-    return range_mm * torch.tanh(support - query)
-
-
 def rdr_loss(positions: Tensor, places: Tensor, range_mm: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Relative distance regression over all ordered pairs of points of one scan.
+    """Compute relative distance regression (RDR) over all ordered pairs of points of one scan.
 
     The paper's equation 3 takes the squared error of one pair; smooth L1 over all pairs is its robust form.
 
@@ -54,7 +44,7 @@ def mss_loss(
     radius_mm: float,
     valid: Tensor | None = None,
 ) -> Tensor:
-    """Multi-scale similarity at one scale: InfoNCE of the same place in two views of a scan.
+    """Compute multi-scale similarity (MSS) at one scale: InfoNCE of the same place in two views of a scan.
 
     Args:
         anchors: (B, N, C) unit features of N points in one view.
@@ -87,7 +77,7 @@ def mss_loss(
 def vote_error_loss(
     positions: Tensor, log_error: Tensor, places: Tensor, range_mm: Tensor, valid: Tensor
 ) -> Tensor:
-    """How far a cell's offsets are usually off, learnt beside the offsets without changing them.
+    """Learn how far a cell's offsets are usually off, without changing the offsets.
 
     The negative log-likelihood of a Laplace distribution whose width the *voting* cell predicts; the offset itself
     gets no gradient from here.
@@ -120,7 +110,7 @@ def window_loss(
     temperature: float,
     reach: int,
 ) -> Tensor:
-    """MSS against what refinement really meets: every cell of a window around the true place.
+    """Compute MSS over the cells that refinement compares: a window around the true place.
 
     Random negatives are mostly far away, where the coarse answer has decided already; the cells of the search
     window are the hard ones. The true place lies between cells, so the target is its trilinear weights.

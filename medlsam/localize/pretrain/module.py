@@ -19,12 +19,12 @@ from medlsam.localize.network.encoder import (
     EncoderConfig,
     EncoderOutput,
     fast_layout,
+    predicted_offset,
 )
 from medlsam.localize.network.sampling import sample_map
 from medlsam.localize.pretrain.datamodule import PretrainDataModule
 from medlsam.localize.pretrain.losses import (
     mss_loss,
-    predicted_offset,
     rdr_loss,
     vote_error_loss,
     window_loss,
@@ -55,7 +55,7 @@ class MedLAMPretraining(LightningModule):
         rdr_points: further places of each view that take part in the RDR loss beside the common ones.
         vote_error_weight: weight of the vote error's loss, where the encoder predicts it.
         validation_phantoms: phantoms between which the landmark error is measured (0: none).
-        initial_weights: weights file to start from.
+        initial_weights: weights file to start from; a new network where None.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class MedLAMPretraining(LightningModule):
         """Both losses of a batch of B view pairs.
 
         Args:
-            batch: as ``PairBatch.render`` gives it.
+            batch: of ``PairBatch.render``.
 
         Returns:
             Scalars. With several processes their means over processes are the losses of the whole step.
@@ -152,7 +152,7 @@ class MedLAMPretraining(LightningModule):
         return losses
 
     def _position_losses(self, output: EncoderOutput, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """RDR over all pairs of the common and some further places of both views, and the vote error's loss."""
+        """Compute RDR over all pairs of the common and further places of both views, and the vote error's loss."""
         count, more = batch["views"].shape[0], self.rdr_points
         points = torch.cat([batch["points"], batch["negatives"][:, :, :more]], dim=2).flatten(0, 1)
         places = torch.cat(
@@ -172,15 +172,15 @@ class MedLAMPretraining(LightningModule):
         return losses
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """One step; logs every part of the loss, as all processes together had it."""
+        """Compute the loss of one step; log its parts as means over all processes."""
         losses = self.losses(batch)
-        # One message for all of them: what Lightning would do by itself is one for each.
+        # One message for all of them; Lightning by itself sends one for each.
         means = mean_over_processes(torch.stack(list(losses.values())))
         self.log_dict({f"train/{name}": value for name, value in zip(losses, means, strict=True)})
         return losses["loss"]
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Losses on held-out scans, and how far RDR's offsets between the two views are off, in mm."""
+        """Log the losses on held-out scans, and the error of RDR's offsets between the two views in mm."""
         losses = self.losses(batch)
         size = batch["views"].shape[0]
         self.log_dict(
@@ -195,10 +195,10 @@ class MedLAMPretraining(LightningModule):
         self.log("val/offset_error_mm", valid_mean(error, valid), batch_size=size, sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
-        """Landmark error between two individuals: extreme points of one phantom looked up in another."""
+        """Log the landmark error between individuals: extreme points of one phantom located in another."""
         if self.validation_phantoms < 2 or self.trainer.sanity_checking:
             return
-        # Every process works this out for itself: the others would have to wait anyway.
+        # Every process computes it: the others would have to wait anyway.
         coarse, fine = self.landmark_errors()
         self.log("val/landmark_coarse_mm", coarse)
         self.log("val/landmark_mm", fine, prog_bar=True)
@@ -209,7 +209,7 @@ class MedLAMPretraining(LightningModule):
 
     @cached_property
     def _validation_set(self) -> list[MarkedPhantom]:
-        """Drawn once."""
+        """The phantoms and their extreme points, drawn once."""
         return marked_phantoms(self.validation_phantoms, self.encoder.config.spacing_mm)
 
     def configure_optimizers(self) -> Any:

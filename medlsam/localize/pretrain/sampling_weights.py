@@ -7,20 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-#: What a scan belongs to: its collection, and the region of the body that it shows.
+#: Collection of a scan, and the region of the body that it shows.
 Group = tuple[str, str]
 
 
 def balanced_weights(
     weights: NDArray[np.float64], groups: Sequence[Group | None], balance: float
 ) -> NDArray[np.float64]:
-    """Weights of the draws with the groups made more equal; within a group their ratios stay.
+    """Make the groups' shares of the draws more equal; within a group the ratios stay.
 
     A group with the share s of the weights gets a share in proportion to ``s ** (1 - balance)``. Scans without a group
-    (phantoms, say) keep theirs.
+    (such as phantoms) keep their weights.
 
     Args:
-        weights: (N,) as the sources say.
+        weights: (N,) of the sources.
         groups: N groups.
         balance: 0 leaves the weights, 1 draws all groups equally often, 0.5 takes the root of their shares.
 

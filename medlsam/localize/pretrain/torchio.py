@@ -1,8 +1,8 @@
 """A user's own torchio transforms in pretraining (torchio 1.2; this is the only file that knows it).
 
-They change the values of the block of HU that a view is drawn from, in the loader process: torchio works on processors
-only, the loaders are many, and in the block the axes are still those of the scan, so that thick slices lie as a scanner
-makes them. Gamma, blur and noise of ``intensity.py`` come after, on the device that trains. What would move voxels is
+They change the values of the block of HU that a view is drawn from, in the loader process: torchio runs on CPUs only,
+the loaders are many, and in the block the axes are still those of the scan, so thick slices lie as a scanner makes
+them. Gamma, blur and noise of ``intensity.py`` come after, on the device that trains. Transforms that move voxels are
 refused, since both losses rely on the exact place of every voxel.
 """
 
@@ -18,12 +18,12 @@ from torch import Tensor
 
 from medlsam.errors import UsageError
 
-#: What ``data.transforms`` is a list of.
+#: Type of the entries of ``data.transforms``.
 ValueTransform = torchio.Transform
 
-#: Not derived from ``IntensityTransform``, but gives back the grid that it got: samples fewer slices and interpolates.
+#: Not derived from ``IntensityTransform``, but returns the same grid: it drops slices and interpolates them.
 _KEEPS_PLACES = (torchio.RandomAnisotropy,)
-#: Derived from ``IntensityTransform``, but moves parts of the image, or makes one out of labels, which are not there.
+#: Derived from ``IntensityTransform``, but moves parts of the image, or needs labels, of which there are none.
 _MOVES = (
     torchio.RandomSwap,
     torchio.Swap,
@@ -35,13 +35,13 @@ _MOVES = (
 
 
 def check_transforms(transforms: Iterable[Any]) -> None:
-    """Refuse what does not leave every voxel at its place, also inside ``Compose`` and ``OneOf``.
+    """Refuse transforms that move voxels, also inside ``Compose`` and ``OneOf``.
 
     Args:
         transforms: of ``data.transforms``.
 
     Raises:
-        UsageError: names the transform, says why, and what to do.
+        UsageError: with the transform, the reason, and what to do.
     """
     for transform in transforms:
         name = type(transform).__name__
@@ -67,9 +67,9 @@ def change_values(
     """Apply transforms to a block of a scan, one after the other.
 
     Args:
-        block: (Z, Y, X) HU, LPS. The transforms get it as torchio has its images: (1, X, Y, Z), with spacing and
-            orientation, so that their axes 0, 1, 2 are x, y, z and their lengths are mm.
-        transforms: that ``check_transforms`` lets pass.
+        block: (Z, Y, X) HU, LPS. The transforms get a torchio image: (1, X, Y, Z) with spacing and orientation, so that
+            their axes 0, 1, 2 are x, y, z and their lengths are mm.
+        transforms: that pass ``check_transforms``.
         spacing_mm: of the scan, isotropic.
         rng: torchio draws from torch's global generator, which is seeded from this one and put back after.
 

@@ -1,7 +1,7 @@
-"""What pretraining is watched by: how far off the extreme points of one individual are found in another, on phantoms.
+"""Landmark errors: how far off the extreme points of one phantom are located in another.
 
-The losses alone do not tell whether an encoder knows anatomy or only its own scan; this does, and needs no labels but
-those that a phantom is drawn with.
+The losses alone do not show whether an encoder knows anatomy or only its own scan; this does, and the only labels that
+it needs are those that a phantom is drawn with.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from medlsam.localize.network.encoder import Encoder
 from medlsam.localize.pretrain.datamodule import VALIDATION_PHANTOM_SEED
 from medlsam.localize.search.votes import coarse_consensus
 from medlsam.phantoms import phantom
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 #: A phantom, and the extreme points (6, 3) of its structures by name, LPS mm.
-MarkedPhantom = tuple[Volume, dict[str, Tensor]]
+MarkedPhantom = tuple[Image, dict[str, Tensor]]
 
 
 def marked_phantoms(count: int, spacing_mm: float) -> list[MarkedPhantom]:
-    """Draw phantoms of whole bodies that no training sees.
+    """Draw whole-body phantoms that no training sees, with their extreme points.
 
     Args:
         count: how many.
@@ -44,12 +44,12 @@ def marked_phantoms(count: int, spacing_mm: float) -> list[MarkedPhantom]:
 def landmark_errors(
     marked: list[MarkedPhantom], encoder: Encoder, device: torch.device
 ) -> tuple[float, float]:
-    """Mean distance in mm of the extreme points found (coarse, refined), over ordered pairs of phantoms.
+    """Measure the mean distance in mm of located extreme points (coarse, refined), over ordered pairs of phantoms.
 
     Args:
         marked: two or more, with structures in common.
-        encoder: in whatever mode; it is back in it afterwards.
-        device: where the encoder is.
+        encoder: its mode (training or not) stays.
+        device: of the encoder.
     """
     seen: list[tuple[Embedding, dict[str, Tensor]]] = []
     training = encoder.training

@@ -1,8 +1,8 @@
 """Pairs of augmented views of one scan, with the exact place in the scan of every view voxel.
 
 A view is a crop under a random rotation, scaling, shift and bend. Its voxels keep their place in the *scan*
-(millimetres), so both losses compare places, not augmented coordinates: a network that is asked for offsets
-between a stretched and a plain view has to learn anatomy rather than to count voxels.
+(millimetres), so both losses compare places, not augmented coordinates: to predict offsets between a stretched and a
+plain view, a network has to learn anatomy rather than count voxels.
 """
 
 from __future__ import annotations
@@ -13,11 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medlsam.localize.pretrain.view_transform import Frame, Scan, ViewPlan, plan_view, random_frame
-
-#: Below this a voxel is taken for air outside the body when points are drawn.
-BODY_HU = -500.0
-AIR_HU = -1000.0
+from medlsam.localize.pretrain.view_transform import Frame, ScanReader, ViewPlan, plan_view, random_frame
+from medlsam.volume.hounsfield import BODY_HU
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ class PairPlan:
 def _draw_cut(
     shape_zyx: tuple[int, int, int], probability: float, rng: np.random.Generator
 ) -> tuple[tuple[int, int], ...]:
-    """(start, stop) along each axis of what a field-of-view cut leaves of a view."""
+    """Draw a field-of-view cut: (start, stop) along each axis of the part of a view that is left."""
     keep = [(0, size) for size in shape_zyx]
     if rng.random() < probability:
         for axis, size in enumerate(shape_zyx):
@@ -81,8 +78,8 @@ def _draw_cut(
     return tuple(keep)
 
 
-def _in_body(scan: Scan, places: np.ndarray) -> np.ndarray:
-    """(N,) boolean: which scan voxels (N, 3), (x, y, z), are in the scan and denser than air."""
+def _in_body(scan: ScanReader, places: np.ndarray) -> np.ndarray:
+    """Say which voxels (N, 3), (x, y, z), lie in the scan and are denser than air: (N,) boolean."""
     nearest = np.rint(places).astype(int)
     inside = ((nearest >= 0) & (nearest < scan.shape_zyx[::-1])).all(axis=-1)
     values = scan.values_at(np.where(inside[:, None], nearest, 0)[:, ::-1])
@@ -90,9 +87,9 @@ def _in_body(scan: Scan, places: np.ndarray) -> np.ndarray:
 
 
 def _places_in(
-    scan: Scan, frame: Frame, plan: ViewPlan, count: int, rng: np.random.Generator
+    scan: ScanReader, frame: Frame, plan: ViewPlan, count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``count`` body places of a view (any place where there is too little body).
+    """Draw ``count`` body places of a view; any place where there is too little body.
 
     Returns:
         (count, 3) view voxels, (count, 3) scan voxels, and (count,) whether they are body.
@@ -105,9 +102,9 @@ def _places_in(
 
 
 def _centres(
-    scan: Scan, spacing_mm: float, options: ViewOptions, rng: np.random.Generator
+    scan: ScanReader, spacing_mm: float, options: ViewOptions, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Scan voxels (x, y, z) at the two views' centres; in the body when a few tries find it."""
+    """Draw the scan voxels (x, y, z) at the two views' centres; in the body if a few tries find it."""
     size = np.array(scan.shape_zyx[::-1], dtype=float)
     half = np.array(options.shape_zyx[::-1]) / 2
     # Centres keep at least a third of the view inside the scan.
@@ -128,8 +125,10 @@ def _centres(
     return [first, np.clip(first + shift, low, high)]
 
 
-def plan_pair(scan: Scan, spacing_mm: float, options: ViewOptions, rng: np.random.Generator) -> PairPlan:
-    """Two overlapping augmented views of a scan, still to be drawn.
+def plan_pair(
+    scan: ScanReader, spacing_mm: float, options: ViewOptions, rng: np.random.Generator
+) -> PairPlan:
+    """Plan two overlapping augmented views of a scan, still to be drawn.
 
     Args:
         scan: HU on an isotropic grid; two blocks of it and some single voxels are read.

@@ -21,8 +21,12 @@ from torch import Tensor
 CONTROL_POINTS = 5
 
 
-class Scan(Protocol):
-    """A scan on an isotropic grid; ``medlsam.pool.shard.Shard`` is one."""
+class ScanReader(Protocol):
+    """A scan on an isotropic grid of which parts are read.
+
+    The scans of a pool (``medlsam.pool.packed_scan``) unpack only the pages that hold a part. Others, such as an array
+    in memory, give the same views.
+    """
 
     @property
     def shape_zyx(self) -> tuple[int, int, int]:
@@ -32,7 +36,7 @@ class Scan(Protocol):
     def stored(
         self, start_zyx: Sequence[int], shape_zyx: Sequence[int]
     ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
-        """A block (Z, Y, X) that lies in the scan, as it is stored; a copy, which outlives the scan.
+        """Copy a block (Z, Y, X) inside the scan, as it is stored.
 
         Returns:
             HU and None; or uint8 codes and the HU (256,) of each.
@@ -40,7 +44,7 @@ class Scan(Protocol):
         ...
 
     def values_at(self, voxels_zyx: NDArray[np.integer[Any]]) -> NDArray[Any]:
-        """(N,) HU of (N, 3) voxels that lie in the scan."""
+        """Read the HU (N,) of voxels (N, 3) inside the scan."""
         ...
 
 
@@ -74,29 +78,29 @@ class Frame:
         return found[0, :, :, 0, 0].T.double().numpy()
 
     def to_places(self, points: np.ndarray) -> np.ndarray:
-        """(N, 3) view voxels to scan voxels."""
+        """Map (N, 3) view voxels to scan voxels."""
         straight = (points - self._last / 2) @ self.to_scan.T + self.centre
         return np.asarray(straight + self._bend_at(points))
 
     def to_points(self, places: np.ndarray) -> np.ndarray:
-        """(N, 3) scan voxels to view voxels. The bend is undone by fixed-point steps, exact to 0.05 voxel."""
+        """Map (N, 3) scan voxels to view voxels; fixed-point steps undo the bend to 0.05 voxel."""
         inverse = np.linalg.inv(self.to_scan).T
         points = (places - self.centre) @ inverse + self._last / 2
         for _ in range(0 if self.bend is None else 10):
             points = (places - self.centre - self._bend_at(points)) @ inverse + self._last / 2
         return np.asarray(points)
 
-    def reach(self) -> tuple[np.ndarray, np.ndarray]:
-        """The box (3,), (3,) of scan voxels that the view's voxels lie in."""
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Bound the scan voxels of the view: low and high corner, (3,) each."""
         half = np.abs(self.to_scan) @ (self._last / 2)
         if self.bend is not None:
             half = half + np.abs(self.bend).max(axis=(1, 2, 3))
         return self.centre - half, self.centre + half
 
     def draw(self, scan: Tensor, fill: float) -> Tensor:
-        """(Z, Y, X) values of a (Z, Y, X) scan at the view's voxels, where the scan is; outside it ``fill``."""
+        """Sample a scan (Z, Y, X) at the view's voxels, on the scan's device; outside the scan ``fill``."""
         z, y, x = self.shape_zyx
-        # The few numbers are worked out here and sent; the many on the scan's device.
+        # The few numbers are computed here and sent, the many on the scan's device.
         device = scan.device
         axes = [torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2 for n in (z, y, x)]
         matrix = torch.as_tensor(self.to_scan, dtype=torch.float32).to(device)
@@ -118,7 +122,7 @@ class Frame:
         return sampled[0, 0] + fill
 
     def inside(self, points: np.ndarray) -> np.ndarray:
-        """(N,) boolean: which view voxels are in the view."""
+        """Say which points (N, 3), in view voxels, lie in the view: (N,) boolean."""
         return np.asarray(((points >= 0) & (points <= self._last)).all(axis=-1))
 
 
@@ -141,7 +145,7 @@ def random_frame(
     bend_voxels: float,
     rng: np.random.Generator,
 ) -> Frame:
-    """A random frame around a scan voxel.
+    """Draw a frame around a scan voxel.
 
     Args:
         shape_zyx: voxels of the view.
@@ -164,13 +168,13 @@ def random_frame(
 
 @dataclass(frozen=True, eq=False)
 class ViewPlan:
-    """A view that can be drawn on any device.
+    """A view still to be drawn, on any device.
 
     Attributes:
-        block: (Z, Y, X) the part of the scan that the view touches, as stored: HU, or codes.
+        block: (Z, Y, X) the part of the scan that the view touches, as stored: HU or codes.
         frame: the map from view voxels to voxels of the block.
-        keep: (start, stop) along z, y, x of the view: what lies beyond is cut off by the field of view.
-        levels_hu: (256,) HU of each code; None where the block holds HU. An array, for it travels between processes.
+        keep: (start, stop) along z, y, x of the view; the simulated field of view cuts off the rest.
+        levels_hu: (256,) HU of each code; None where the block holds HU. An array, since it travels between processes.
     """
 
     block: Tensor
@@ -180,11 +184,11 @@ class ViewPlan:
 
     @property
     def hu(self) -> Tensor:
-        """(Z, Y, X) HU of the block, where it is."""
+        """HU of the block (Z, Y, X), on its device."""
         return self.block if self.levels_hu is None else hu_of(self.block, self.levels_hu)
 
     def draw(self, fill: float) -> Tensor:
-        """(Z, Y, X) HU of the view, where the block is; outside the scan and beyond the cuts ``fill``."""
+        """Draw the HU of the view (Z, Y, X) on the block's device; outside the scan and beyond the cuts ``fill``."""
         drawn = self.frame.draw(self.hu, fill)
         (z0, z1), (y0, y1), (x0, x1) = self.keep
         view = torch.full_like(drawn, fill)
@@ -192,21 +196,21 @@ class ViewPlan:
         return view
 
     def uncut(self, points: np.ndarray) -> np.ndarray:
-        """(N,) boolean: which view voxels (N, 3), (x, y, z), the cuts have left."""
+        """Say which view voxels (N, 3), (x, y, z), the cuts have left: (N,) boolean."""
         nearest = np.rint(points)[:, ::-1]
         low, high = np.array(self.keep).T
         return np.asarray(((nearest >= low) & (nearest < high)).all(axis=-1))
 
 
-def plan_view(scan: Scan, frame: Frame, keep: tuple[tuple[int, int], ...]) -> ViewPlan:
-    """Cut out of a scan what a view needs.
+def plan_view(scan: ScanReader, frame: Frame, keep: tuple[tuple[int, int], ...]) -> ViewPlan:
+    """Cut out the block of a scan that a view needs.
 
     Args:
         scan: only the block is read.
         frame: from view voxels to voxels of the scan.
         keep: see ``ViewPlan``.
     """
-    low, high = frame.reach()
+    low, high = frame.bounds()
     size = np.array(scan.shape_zyx[::-1])
     # One voxel more on either side, so that interpolation at the block's border is that in the scan.
     start = np.clip(np.floor(low).astype(int) - 1, 0, size - 1)
@@ -217,6 +221,6 @@ def plan_view(scan: Scan, frame: Frame, keep: tuple[tuple[int, int], ...]) -> Vi
 
 
 def hu_of(codes: Tensor, levels_hu: NDArray[np.float32]) -> Tensor:
-    """HU of uint8 codes: float32 of their shape (any), on their device; ``levels_hu`` (256,) is that of each code."""
+    """Look up the HU of uint8 codes, on their device: float32 of the same shape, ``levels_hu`` (256,) at each code."""
     levels = torch.from_numpy(levels_hu).to(codes.device)
     return levels.index_select(0, codes.flatten().int()).view(codes.shape)

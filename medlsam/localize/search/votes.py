@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from medlsam.localize.pretrain.losses import predicted_offset
+from medlsam.localize.network.encoder import predicted_offset
 from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.search.options import (
     MEDIAN_SOFTENING_MM,

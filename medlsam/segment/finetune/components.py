@@ -1,7 +1,4 @@
-"""Labelled scans to fine-tune on: which there are, whose they are, and their 2D components.
-
-Labels are read here, for ``finetune`` alone: nothing of this is imported where a scan is segmented.
-"""
+"""Labelled scans to fine-tune on, their patients, and the 2D components of their labels."""
 
 from __future__ import annotations
 
@@ -18,12 +15,12 @@ from medlsam.geometry import filled
 from medlsam.io.checks import check_same_grid
 from medlsam.io.label_names import read_case_list, read_json
 from medlsam.io.labelled_scans import TemplateCase, find_templates, read_template_labels
-from medlsam.io.read import read_volume
-from medlsam.options import near
+from medlsam.io.read import read_image
+from medlsam.option_fields import near
 from medlsam.runtime.atomic_files import sha256_of
-from medlsam.volume import Volume, to_canonical
+from medlsam.volume import Image, LabelMap, to_canonical
 
-#: Smaller 2D components are left out, in training and in judging (as in the HCUCH paper, table 4).
+#: Smaller 2D components are left out, in training and in scoring (as in the HCUCH paper, table 4).
 MIN_PIXELS = 10
 _NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
@@ -36,8 +33,8 @@ class LabelledCase:
 
     Attributes:
         case: its files.
-        patient: whose scan it is; one patient's scans are trained on together or held out together.
-        names: label value to structure, of the structures that count.
+        patient: the scan's; one patient's scans are trained on together or held out together.
+        names: label value to structure, of the chosen structures.
         table: label value to structure, of all.
     """
 
@@ -52,8 +49,8 @@ class LabelledCase:
         return self.case.name
 
     def label_sum(self) -> str:
-        """sha256 of the label map's file: whether a mask was corrected since."""
-        assert self.case.labels is not None, "find_labelled leaves out what has no label map"
+        """Compute the sha256 of the label map's file, which changes when a mask is corrected."""
+        assert self.case.labels is not None, "find_labelled leaves out cases without a label map"
         return sha256_of(self.case.labels)
 
     def read(self) -> LabelledScan:
@@ -64,7 +61,7 @@ class LabelledCase:
             GeometryError: image and labels lie on different grids.
             TemplateError: a label value has no name.
         """
-        image, labels = read_volume(self.case.image), read_template_labels(self.case, dict(self.table))
+        image, labels = read_image(self.case.image), read_template_labels(self.case, dict(self.table))
         check_same_grid(image, labels)
         return LabelledScan(self.name, self.patient, to_canonical(image), to_canonical(labels), self.names)
 
@@ -75,16 +72,16 @@ class LabelledScan:
 
     Attributes:
         name: of the scan.
-        patient: whose scan it is.
+        patient: the scan's.
         image: (Z, Y, X) HU.
         labels: (Z, Y, X) label values.
-        names: label value to structure, of the structures that count.
+        names: label value to structure, of the chosen structures.
     """
 
     name: str
     patient: str
-    image: Volume
-    labels: Volume
+    image: Image
+    labels: LabelMap
     names: Mapping[int, str]
 
 
@@ -93,7 +90,7 @@ class Component:
     """A connected part of a structure in one axial slice.
 
     Attributes:
-        structure: of which it is a part.
+        structure: it is a part of.
         z: slice index of the canonical array.
         number: place among the structure's parts in the slice, 0 the largest.
         low_xy: column and row of its first pixel.
@@ -108,12 +105,12 @@ class Component:
 
     @property
     def box_xyxy(self) -> tuple[float, float, float, float]:
-        """Its tight box in continuous pixel indices, as ``SlicePrompt`` has it."""
+        """Its tight box in continuous pixel indices, as in ``SlicePrompt``."""
         (x, y), (rows, columns) = self.low_xy, self.pixels.shape
         return (x - 0.5, y - 0.5, x + columns - 0.5, y + rows - 0.5)
 
     def mask(self, shape_hw: tuple[int, int]) -> NDArray[np.bool_]:
-        """(H, W) mask in the slice."""
+        """Draw the component as a mask (H, W) of its slice."""
         plane = np.zeros(shape_hw, bool)
         (x, y), (rows, columns) = self.low_xy, self.pixels.shape
         plane[y : y + rows, x : x + columns] = self.pixels
@@ -121,7 +118,7 @@ class Component:
 
 
 def components(scan: LabelledScan, slices: int = 0) -> list[Component]:
-    """The 2D components of a scan's structures with at least ``MIN_PIXELS`` pixels (8 neighbours).
+    """List the 2D components of a scan's structures with at least ``MIN_PIXELS`` pixels (8 neighbours).
 
     Args:
         scan: labelled.
@@ -142,7 +139,7 @@ def components(scan: LabelledScan, slices: int = 0) -> list[Component]:
 
 
 def _parts(plane: NDArray[np.bool_]) -> list[tuple[tuple[int, int], NDArray[np.bool_]]]:
-    """First column and row, and mask, of the parts of (H, W) that are large enough, the largest first."""
+    """List (first column and row, mask) of the large enough parts of a plane (H, W), the largest first."""
     numbered, _ = ndimage.label(plane, structure=_NEIGHBOURS)
     parts = []
     for number, (rows, columns) in enumerate(ndimage.find_objects(numbered), start=1):
@@ -158,12 +155,12 @@ def find_labelled(
     organs: Sequence[str] | None = None,
     patients: Mapping[str, str] | str | Path | None = None,
 ) -> list[LabelledCase]:
-    """The labelled scans of some folders.
+    """Find the labelled scans of some folders.
 
     Args:
-        paths: folders as templates folders are (nnU-Net, or ``<case>/image.*`` with ``<case>/labels.*``).
+        paths: folders laid out as templates folders (nnU-Net, or ``<case>/image.*`` with ``<case>/labels.*``).
         cases: only these: names, or ``FILE.json`` or ``FILE.json:key``.
-        organs: only these structures count; all where None.
+        organs: only these structures; all where None.
         patients: scan to patient, or a JSON file of it; a scan that is not in it is a patient of its own.
 
     Returns:
@@ -204,12 +201,12 @@ def find_labelled(
 
 
 def chosen_names(names: Names, known: Iterable[str], what: str) -> list[str]:
-    """Names of scans, from a list or a file of them, each once.
+    """Read names of scans from a list or a file, each once.
 
     Args:
         names: a list, or ``FILE.json`` or ``FILE.json:key``.
-        known: the scans that there are.
-        what: what the names are for, for messages.
+        known: all scans.
+        what: the argument's name, for messages.
 
     Raises:
         UsageError: the file cannot be read, the list is empty, or a name is not known.

@@ -21,7 +21,6 @@ from medlsam.segment.finetune.protocol import (
 )
 from medlsam.segment.registry import SegmenterSpec
 from medlsam.segment.sam_tiny.crops import (
-    AIR,
     channels,
     frame_around,
     neighbour_step,
@@ -29,6 +28,7 @@ from medlsam.segment.sam_tiny.crops import (
     sample,
 )
 from medlsam.segment.sam_tiny.segmenter import BATCH, TinySegmenter
+from medlsam.volume.hounsfield import LOWEST_HU
 from medlsam.weights.store import save_weights
 
 #: An embedding has tensors at strides 8, 4, 2 and 1.
@@ -36,7 +36,7 @@ _LEVELS = 4
 
 
 class CropTuner:
-    """``sam-tiny``: the crop depends on the box, so some jittered crops of each component are embedded."""
+    """``sam-tiny``: a crop depends on its box, so several jittered crops of each component are embedded."""
 
     def __init__(self, segmenter: TinySegmenter) -> None:
         self.segmenter = segmenter
@@ -54,16 +54,16 @@ class CropTuner:
         jitter: float,
         rng: np.random.Generator,
     ) -> Embedded:
-        """Rows ``part * views + view`` of embeddings, boxes and targets in crop pixels."""
+        """Embed crops: rows ``part * views + view`` of embeddings, boxes and targets in crop pixels."""
         config, spacing = self.segmenter.config, scan.image.grid.spacing_xyz
         shape_hw = scan.image.array.shape[1:]
         step = neighbour_step(spacing[2], config.neighbour_mm)
         crops, boxes, errors, targets = [], [], [], []
-        # what boxes moved by up to ``jitter`` pixels are off
+        # standard deviation of sides that move by up to ``jitter`` pixels
         moved_mm = jitter * float(np.mean(spacing[:2])) / math.sqrt(3)
         for part in parts:
             # the mask rides along as a fourth plane, counted from the planes' fill
-            mask = np.where(part.mask(shape_hw), AIR + 1, AIR)
+            mask = np.where(part.mask(shape_hw), LOWEST_HU + 1, LOWEST_HU)
             planes = [*planes_at(scan.image.array, part.z, step), mask]
             for view in range(views):
                 box = part.box_xyxy if view == 0 else jittered(part.box_xyxy, shape_hw, jitter, rng)
@@ -72,15 +72,15 @@ class CropTuner:
                 crops.append(channels(cut[:3], config.windows))
                 boxes.append(torch.from_numpy(frame.box(box, config.size)).float())
                 errors.append(torch.tensor(moved_mm * (view > 0) / frame.side_mm * config.size))
-                targets.append(cut[3] - AIR)
+                targets.append(cut[3] - LOWEST_HU)
         rows = []
         with torch.inference_mode():
             for start in range(0, len(crops), BATCH):
                 part_of = slice(start, start + BATCH)
-                some, asked, off = (
+                cut, prompts, off = (
                     torch.stack(all_[part_of]).to(self.segmenter.device) for all_ in (crops, boxes, errors)
                 )
-                rows.append([level.float().cpu() for level in self.segmenter.net.encode(some, asked, off)])
+                rows.append([level.float().cpu() for level in self.segmenter.net.encode(cut, prompts, off)])
         levels = {
             f"embedding.{k}": torch.cat(level).half() for k, level in enumerate(zip(*rows, strict=True))
         }
@@ -88,27 +88,27 @@ class CropTuner:
         return {**levels, "box": torch.stack(boxes), "target": target, "views": torch.tensor([views])}
 
     def draw(self, stored: Stored, part: int, jitter: float, rng: np.random.Generator | None) -> Drawn:
-        """One of the component's crops, each with the box that it was cut around."""
+        """Draw one of the component's crops, with the box that it was cut around."""
         views = int(stored.row("views", 0))
         row = part * views + (0 if rng is None else int(rng.integers(views)))
         levels = {f"embedding.{k}": stored.row(f"embedding.{k}", row).float() for k in range(_LEVELS)}
         return {**levels, "box": stored.row("box", row), "target": stored.row("target", row).float() / 255}
 
     def trainable(self) -> nn.Module:
-        """The network; its encoder lies idle."""
+        """Copy the network; its encoder is not used."""
         net = deepcopy(self.segmenter.net)
         net.decoder.requires_grad_(True)
         return net
 
     def decode(self, module: nn.Module, batch: Drawn) -> tuple[Tensor, Tensor]:
-        """One box in each crop."""
+        """Decode one box in each crop."""
         levels = tuple(batch[f"embedding.{k}"] for k in range(_LEVELS))
         logits, quality = module.decode(levels, batch["box"])  # type: ignore[operator]
         return logits, quality
 
     def save(self, module: nn.Module, path: Path) -> None:
-        """Full precision: the steps of fine-tuning are finer than float16."""
+        """Write a weights file in full precision: the steps of fine-tuning are finer than float16."""
         save_weights(path, module.state_dict(), asdict(self.segmenter.config), kind="segmenter")
 
     def check_name(self, path: Path) -> None:
-        """Any name will do: the file says what it is."""
+        """Accept any name: the file itself says which model it is."""

@@ -1,7 +1,7 @@
 """Embeddings of labelled scans on disk: computed once, read row by row in every fold and every epoch.
 
-One safetensors file a scan. Its name is a hash of all that it depends on (the segmenter's file, scan, labels,
-options), so a folder that is kept serves later cycles too, and a corrected mask is embedded anew.
+One safetensors file a scan. Its name is a hash of everything that it depends on (the segmenter's file, scan, labels,
+options), so a kept folder serves later cycles too, and a corrected mask is embedded anew.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _LAYOUT = 1
 
 
 class StoredScan:
-    """A scan's tensors on disk, mapped into memory; rows are read when they are asked for."""
+    """A scan's tensors on disk, mapped into memory and read row by row."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: Any = safe_open(path, framework="pt")
 
     def row(self, name: str, index: int) -> Tensor:
-        """One row of a tensor along its first axis."""
+        """Read one row of a tensor along its first axis."""
         found: Tensor = self._file.get_slice(name)[index : index + 1]
         return found[0]
 
@@ -53,7 +53,7 @@ class EmbeddedScan:
 
     Attributes:
         name: of the scan.
-        patient: whose scan it is.
+        patient: the scan's.
         parts: its 2D components, in the order of the stored rows.
         stored: embeddings, boxes, targets.
     """
@@ -64,7 +64,7 @@ class EmbeddedScan:
     stored: StoredScan
 
     def by_slice(self) -> list[list[int]]:
-        """Per slice the indices of its components."""
+        """Group the indices of the components by slice."""
         grouped: dict[int, list[int]] = {}
         for index, part in enumerate(self.parts):
             grouped.setdefault(part.z, []).append(index)
@@ -79,7 +79,7 @@ def embed_cases(
     options: FinetuneOptions,
     say: Callable[[str], None],
 ) -> list[EmbeddedScan]:
-    """Embed labelled scans, one in memory at a time; what the folder has is not computed again.
+    """Embed labelled scans, one in memory at a time; embeddings in the folder are not computed again.
 
     Args:
         tuner: the segmenter.
@@ -87,7 +87,7 @@ def embed_cases(
         cases: to read.
         folder: of the cache.
         options: slices, views and jitter.
-        say: told each scan's name.
+        say: gets a line for each scan.
 
     Raises:
         TemplateError: a scan has no component of ``MIN_PIXELS`` pixels.
@@ -115,8 +115,8 @@ def _key(tuner: Tuner, signature: str, scan: LabelledScan, options: FinetuneOpti
     what = hashlib.sha256()
     of_embedding = (options.views, options.jitter, options.slices, options.seed)
     grid = scan.image.grid
-    for told in (_LAYOUT, tuner.spec, signature, scan.name, grid, sorted(scan.names.items()), of_embedding):
-        what.update(repr(told).encode())
+    for value in (_LAYOUT, tuner.spec, signature, scan.name, grid, sorted(scan.names.items()), of_embedding):
+        what.update(repr(value).encode())
     for array in (scan.image.array, scan.labels.array):
         what.update(str(array.dtype).encode())
         what.update(np.ascontiguousarray(array).data)
@@ -128,7 +128,7 @@ def _readable(file: Path) -> bool:
         return False
     try:
         StoredScan(file)
-    except (SafetensorError, OSError):  # cut off by a full disk: made anew
+    except (SafetensorError, OSError):  # cut off by a full disk
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""The small file beside a fine-tuned segmenter: what each cycle was trained on, how it did, and what became of it."""
+"""The small file beside a fine-tuned segmenter: the training data, scores and outcome of each cycle."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ class History:
     cycles: tuple[Mapping[str, Any], ...] = field(default=())
 
     def trained_patients(self) -> set[str]:
-        """Patients whose labels the file in use has seen."""
+        """List the patients whose labels the file in use was trained on."""
         used = [cycle for cycle in self.cycles if cycle["replaced"]][-1:]
         return {str(case["patient"]) for cycle in used for case in cycle["trained_on"].values()}
 
 
 def history_file(weights: Path) -> Path:
-    """Where the history of a fine-tuned file lies."""
+    """Name the history file of a fine-tuned file."""
     return weights.with_name(f"{weights.name}.history.json")
 
 
 def read_history(weights: Path) -> History | None:
-    """The history of a fine-tuned file, None where there is neither.
+    """Read the history of a fine-tuned file; None if there is neither.
 
     Raises:
-        UsageError: the history is no such file, or does not belong to the weights that are there.
+        UsageError: the file is not a history, or does not belong to the weights beside it.
     """
     file = history_file(weights)
     if not file.is_file():
@@ -78,7 +78,7 @@ def read_history(weights: Path) -> History | None:
 
 
 def write_history(weights: Path, history: History) -> None:
-    """Write it beside the weights."""
+    """Write the history beside the weights."""
     document = {
         "format": _FORMAT,
         "segmenter": history.segmenter,
@@ -90,11 +90,11 @@ def write_history(weights: Path, history: History) -> None:
 
 
 def case_records(cases: Sequence[LabelledCase]) -> dict[str, dict[str, str]]:
-    """Scan to its patient and the sha256 of its label map, as a cycle records them."""
+    """Record each scan's patient and the sha256 of its label map, by name."""
     return {case.name: {"patient": case.patient, "labels": case.label_sum()} for case in cases}
 
 
 def new_since(history: History, trained_on: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Scans that the last cycle did not have, or whose masks were corrected since."""
+    """List scans that the last cycle did not have, or whose masks were corrected since."""
     last: Mapping[str, Any] = history.cycles[-1]["trained_on"] if history.cycles else {}
-    return [name for name, told in trained_on.items() if last.get(name) != told]
+    return [name for name, record in trained_on.items() if last.get(name) != record]

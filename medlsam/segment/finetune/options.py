@@ -1,4 +1,4 @@
-"""The options of fine-tuning. No torch, so that the command line can read its defaults at once."""
+"""The options of fine-tuning. Without torch, so that the command line reads the defaults at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fine-tuning needs of a segmenter: frozen embeddings, a decoder to train, and a file to write.
+"""The interface between fine-tuning and a segmenter: frozen embeddings, a decoder to train, a file to write.
 
 Image encoder and prompt encoder stay as they are (HCUCH paper, Technical validation: "Only the MedSAM decoder was
 fine-tuned"; MedSAM's own training freezes the prompt encoder too).
@@ -21,7 +21,7 @@ Drawn = dict[str, Tensor]
 
 
 class Tuner(Protocol):
-    """One kind of segmenter, as fine-tuning sees it."""
+    """Fine-tuning's access to one kind of segmenter."""
 
     @property
     def spec(self) -> SegmenterSpec:
@@ -35,12 +35,12 @@ class Tuner(Protocol):
         jitter: float,
         rng: np.random.Generator,
     ) -> Embedded:
-        """Everything that training needs of a scan, computed once.
+        """Compute once everything that training needs of a scan.
 
         Args:
             scan: canonical.
             parts: its 2D components, N of them.
-            views: crops of each component for kinds that look at crops, the first with the exact box.
+            views: crops of each component for segmenters that look at crops, the first with the exact box.
             jitter: see ``jittered``.
             rng: of the jitter.
 
@@ -49,39 +49,38 @@ class Tuner(Protocol):
         """
 
     def draw(self, stored: Stored, part: int, jitter: float, rng: np.random.Generator | None) -> Drawn:
-        """One training sample: embedding, box and target of a component; with ``rng`` None the exact box."""
+        """Draw a training sample: embedding, box and target of a component; the exact box if ``rng`` is None."""
 
     def trainable(self) -> nn.Module:
-        """A copy of the prompt encoder and the decoder, of which only the decoder learns."""
+        """Copy the prompt encoder and the decoder, of which only the decoder learns."""
 
     def decode(self, module: nn.Module, batch: Drawn) -> tuple[Tensor, Tensor]:
-        """(B, h, w) logits and (B,) expected IoU of a batch of ``draw``, with a module of ``trainable``."""
+        """Decode a batch of ``draw`` with a module of ``trainable``: logits (B, h, w), expected IoU (B,)."""
 
     def save(self, module: nn.Module, path: Path) -> None:
         """Write the whole segmenter with the decoder of ``module``, as ``load_segmenter`` reads it."""
 
     def check_name(self, path: Path) -> None:
-        """Refuse a file name that ``load_segmenter`` could not tell the model from.
+        """Refuse a file name from which ``load_segmenter`` cannot tell the model.
 
         Raises:
-            UsageError: with a name that it could.
+            UsageError: with a name from which it can.
         """
 
 
 class Stored(Protocol):
-    """A scan's ``Embedded``, of which single rows can be read."""
+    """A scan's ``Embedded``, read row by row."""
 
     def row(self, name: str, index: int) -> Tensor:
-        """One row of a tensor along its first axis."""
+        """Read one row of a tensor along its first axis."""
 
 
 def jittered(
     box_xyxy: Sequence[float], shape_hw: tuple[int, int], jitter: float, rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
-    """A box whose corners are moved by up to ``jitter`` pixels (paper: 0 to 5), inside the slice.
+    """Move a box's corners by up to ``jitter`` pixels (paper: 0 to 5), within the slice.
 
-    No side moves by more than a quarter of the box's edge: what is left of a box of some pixels would hold
-    another thing.
+    No side moves by more than a quarter of the box's edge: a box of a few pixels would come to hold something else.
     """
     box = np.asarray(box_xyxy, dtype=float)
     most = np.minimum(jitter, np.tile(box[2:] - box[:2], 2) / 4)

@@ -1,8 +1,8 @@
 """Fine-tuning of the mask decoder on a user's own labelled scans, once or in cycles.
 
 After Technical validation, "MedSAM fine-tuning", of the HCUCH paper: the encoder is frozen, the decoder is trained
-from the original weights with jittered boxes, leave-one-patient-out chooses, and a human-in-the-loop cycle replaces
-the segmenter only where the new one does better on held-out patients.
+from the original weights with jittered boxes, leave-one-patient-out chooses the epochs, and a human-in-the-loop
+cycle replaces the segmenter only if the new one does better on held-out patients.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from medlsam.segment.finetune.options import FinetuneOptions
 from medlsam.segment.finetune.protocol import Tuner
 from medlsam.segment.finetune.score import (
     Comparison,
-    Scores,
     compare,
-    judge,
+    score,
 )
 from medlsam.segment.finetune.slice_tuner import SliceTuner
 from medlsam.segment.finetune.train import Selection, select_epochs, train
-from medlsam.segment.load import Segmenter, load_segmenter
+from medlsam.segment.load import load_segmenter
+from medlsam.segment.protocol import Segmenter
 from medlsam.segment.sam.model import SamSlices
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
@@ -72,11 +72,11 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Finetuned:
-    """What a fine-tuning led to.
+    """The result of a fine-tuning.
 
     Attributes:
         path: the segmenter file, for ``--segmenter FILE``.
-        replaced: whether the file was written; without it a file of an earlier cycle is still the better one.
+        replaced: whether the file was written; if not, the file of an earlier cycle is still the better one.
         cycle: number of this one, from 1.
         new: scans that are new or corrected since the cycle before.
         selection: of leave-one-patient-out.
@@ -112,12 +112,12 @@ def finetune(
     """Train a segmenter's mask decoder on labelled scans.
 
     Args:
-        labelled: folders as templates folders are: nnU-Net, or ``<case>/image.*`` with ``<case>/labels.*``.
-        output: the file to write, ``*.safetensors``; ``<output>.history.json`` beside it tells of all cycles.
+        labelled: folders laid out as templates folders: nnU-Net, or ``<case>/image.*`` with ``<case>/labels.*``.
+        output: the file to write, ``*.safetensors``; ``<output>.history.json`` beside it records all cycles.
             For SAM and MedSAM its name begins with the segmenter's.
         segmenter: a name or a file: the original weights, from which every cycle starts.
         cases: only these scans: names, or ``FILE.json`` or ``FILE.json:key``.
-        held_out: scans that are never trained on and judge the result; ``cycle`` needs them.
+        held_out: scans that are never trained on and score the result; ``cycle`` needs them.
         organs: only these structures.
         patients: scan to patient, or a JSON file of it; a scan that is not in it is a patient of its own.
         cycle: go on from an earlier call with the same ``output``: labels must have been added or corrected, and
@@ -125,11 +125,11 @@ def finetune(
         overwrite: begin anew where ``output`` exists.
         options: of the training.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        cache: folder that keeps the embeddings for the next cycle; they are thrown away where None.
-        on_progress: told what is being done.
+        cache: folder that keeps the embeddings for the next cycle; they are deleted where None.
+        on_progress: gets a line for each step.
 
     Returns:
-        What was chosen and how it did.
+        The number of epochs and the scores.
 
     Raises:
         UsageError: a name that is not there, fewer than two patients to train on, a patient who is held out and
@@ -147,17 +147,17 @@ def finetune(
     if not cycle and output.exists() and not overwrite:
         raise UsageError(f"{output} exists; go on from it with --cycle, or begin anew with --overwrite")
     if cycle and held_out is None:
-        raise UsageError("a cycle is judged on held-out patients; say which scans these are with --held-out")
+        raise UsageError("a cycle is scored on held-out patients; say which scans these are with --held-out")
     where = resolve_device(device)
     history = read_history(output) if cycle else None
-    trained, judged = _split(find_labelled(paths, cases, organs, patients), held_out)
+    trained, scored = _split(find_labelled(paths, cases, organs, patients), held_out)
     original = load_segmenter(segmenter, where)
     tuner = tuner_of(original)
     tuner.check_name(output)
     history = history or History(original.spec.name, original.signature)
     trained_on = case_records(trained)
     new = new_since(history, trained_on)
-    _check_cycle(history, original, judged, new, output)
+    _check_cycle(history, original, scored, new, output)
 
     with _working_folders(output, cache) as (folder, embeddings):
         scans = embed_cases(tuner, original.signature, trained, embeddings, options, say)
@@ -167,14 +167,14 @@ def finetune(
         candidate = folder / output.name
         tuner.save(decoder.module.to("cpu"), candidate)
         compared = None
-        if judged:
+        if scored:
             before = load_segmenter(output, where) if history.current else original
-            compared = _compare(before, load_segmenter(candidate, where), judged, history, say)
+            compared = _compare(before, load_segmenter(candidate, where), scored, history, say)
         # Without held-out patients, and where it begins anew, there is nothing to be better than.
         better = compared is None or compared.patients.after[0] > compared.patients.before[0]
         replaced = better or not cycle
         record = _record(
-            len(history.cycles) + 1, trained_on, new, judged, scans, selection, compared, options
+            len(history.cycles) + 1, trained_on, new, scored, scans, selection, compared, options
         )
         record["replaced"] = replaced
         if replaced:
@@ -186,10 +186,10 @@ def finetune(
 
 
 def tuner_of(segmenter: Segmenter) -> Tuner:
-    """How a loaded segmenter is fine-tuned.
+    """Find the tuner of a loaded segmenter.
 
     Raises:
-        UsageError: a kind that cannot be.
+        UsageError: this kind cannot be fine-tuned.
     """
     if isinstance(segmenter, TinySegmenter):
         return CropTuner(segmenter)
@@ -201,11 +201,11 @@ def tuner_of(segmenter: Segmenter) -> Tuner:
 def _split(
     found: Sequence[LabelledCase], held_out: Names | None
 ) -> tuple[list[LabelledCase], list[LabelledCase]]:
-    """Scans to train on, and scans to judge by."""
+    """Split into scans to train on and held-out scans."""
     names = [] if held_out is None else chosen_names(held_out, [case.name for case in found], "held_out")
-    judged = [case for case in found if case.name in names]
+    scored = [case for case in found if case.name in names]
     trained = [case for case in found if case.name not in names]
-    both = {case.patient for case in judged} & {case.patient for case in trained}
+    both = {case.patient for case in scored} & {case.patient for case in trained}
     if both:
         raise UsageError(
             f"held_out: {', '.join(sorted(both))} would be trained on as well, by another scan of the same patient; "
@@ -216,11 +216,11 @@ def _split(
             f"leave-one-patient-out needs two patients to train on, there are {len(trained)} scan(s) that are not "
             "held out; add another patient's scan"
         )
-    return trained, judged
+    return trained, scored
 
 
 def _check_cycle(
-    history: History, original: Segmenter, judged: Sequence[LabelledCase], new: Sequence[str], output: Path
+    history: History, original: Segmenter, scored: Sequence[LabelledCase], new: Sequence[str], output: Path
 ) -> None:
     if not history.cycles:
         return
@@ -233,7 +233,7 @@ def _check_cycle(
         raise UsageError(
             f"{output}: nothing is new since cycle {len(history.cycles)}; add corrected masks and run it again"
         )
-    seen = history.trained_patients() & {case.patient for case in judged}
+    seen = history.trained_patients() & {case.patient for case in scored}
     if seen:
         raise UsageError(
             f"held_out: {', '.join(sorted(seen))} was trained on in an earlier cycle of {output}, so it cannot judge "
@@ -243,7 +243,7 @@ def _check_cycle(
 
 @contextmanager
 def _working_folders(output: Path, cache: str | Path | None) -> Iterator[tuple[Path, Path]]:
-    """A folder for the candidate and one for embeddings; beside the output, where there is room for large files."""
+    """Make a folder for the candidate and one for embeddings, beside the output where there is room."""
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".medlsam-finetune-") as name:
         yield Path(name), Path(cache) if cache is not None else Path(name) / "embeddings"
@@ -252,15 +252,15 @@ def _working_folders(output: Path, cache: str | Path | None) -> Iterator[tuple[P
 def _compare(
     before: Segmenter,
     after: Segmenter,
-    judged: Sequence[LabelledCase],
+    scored: Sequence[LabelledCase],
     history: History,
     say: Callable[[str], None],
 ) -> HeldOut:
-    """Judge both files as they are used: loaded, on the scan, with their own second looks."""
-    say(f"judging on {len(judged)} held-out scans: before")
-    old: Scores = judge(before, (case.read() for case in judged))
-    say(f"judging on {len(judged)} held-out scans: after")
-    new = judge(after, (case.read() for case in judged))
+    """Score both files as in use: loaded from disk, on whole scans, with their own second looks."""
+    say(f"scoring {len(scored)} held-out scans: before")
+    old = score(before, (case.read() for case in scored))
+    say(f"scoring {len(scored)} held-out scans: after")
+    new = score(after, (case.read() for case in scored))
     against = "previous" if history.current else "original"
     by_patient = {patient: (old.patients[patient], new.patients[patient]) for patient in old.patients}
     return HeldOut(
@@ -272,7 +272,7 @@ def _record(
     number: int,
     trained_on: Mapping[str, Mapping[str, str]],
     new: Sequence[str],
-    judged: Sequence[LabelledCase],
+    scored: Sequence[LabelledCase],
     scans: Sequence[EmbeddedScan],
     selection: Selection,
     compared: HeldOut | None,
@@ -287,7 +287,7 @@ def _record(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "medlsam": __version__,
         "options": asdict(options),
-        "trained_on": {name: dict(told) for name, told in trained_on.items()},
+        "trained_on": {name: dict(own) for name, own in trained_on.items()},
         "new": list(new),
         "components": sum(len(scan.parts) for scan in scans),
         "epochs": selection.epochs,
@@ -295,7 +295,7 @@ def _record(
         "held_out": None
         if compared is None
         else {
-            "cases": [case.name for case in judged],
+            "cases": [case.name for case in scored],
             "against": compared.against,
             "by_patient": {p: [round(v, 4) for v in pair] for p, pair in compared.by_patient.items()},
             "patients": compared.patients.to_dict(),

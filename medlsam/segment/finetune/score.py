@@ -1,4 +1,4 @@
-"""How good a segmenter is on labelled scans with true slice boxes, and whether another one is better."""
+"""Dice of a segmenter on labelled scans with true slice boxes, and the comparison of two segmenters."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from scipy.stats import wilcoxon
 from medlsam.errors import TemplateError
 from medlsam.measure.metrics import dice
 from medlsam.segment.finetune.components import Component, LabelledScan, components
-from medlsam.segment.load import Segmenter
 from medlsam.segment.prompts import SlicePrompt
+from medlsam.segment.protocol import Segmenter
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Scores:
     """Dice of one segmenter; every 2D component had its own tight box as the prompt.
 
     Attributes:
-        patients: patient to 3D Dice, mean over the patient's structures and scans. What decides.
+        patients: patient to 3D Dice, mean over the patient's structures and scans. This decides.
         components: scan, structure, slice and number of a component to its Dice in its slice, as the HCUCH
             paper scores. Neighbouring slices are alike, so these are more numbers than observations.
     """
@@ -39,7 +39,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two judgements of the same scans, side by side; differences are after less before.
+    """The scores of the same scans by two segmenters.
 
     Attributes:
         n: pairs.
@@ -54,15 +54,17 @@ class Comparison:
     p: float
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in the history."""
+        """Round it for the history file."""
         keys = ("mean", "std", "median")
         sides = {"before": self.before, "after": self.after}
-        told = {side: dict(zip(keys, (round(v, 4) for v in own), strict=True)) for side, own in sides.items()}
-        return {"n": self.n, **told, "wilcoxon_p": float(f"{self.p:.3g}")}
+        figures = {
+            side: dict(zip(keys, (round(v, 4) for v in own), strict=True)) for side, own in sides.items()
+        }
+        return {"n": self.n, **figures, "wilcoxon_p": float(f"{self.p:.3g}")}
 
 
-def judge(segmenter: Segmenter, scans: Iterable[LabelledScan]) -> Scores:
-    """Segment labelled scans with their true slice boxes, and score the answers.
+def score(segmenter: Segmenter, scans: Iterable[LabelledScan]) -> Scores:
+    """Segment labelled scans with their true slice boxes, and score the masks.
 
     Args:
         segmenter: loaded.
@@ -80,7 +82,7 @@ def judge(segmenter: Segmenter, scans: Iterable[LabelledScan]) -> Scores:
                 f"{scan.name}: no part of {', '.join(scan.names.values()) or 'the chosen structures'} is large enough "
                 "in any slice to judge by; leave the scan out"
             )
-        # parts of one slice are asked for under names of their own: their answers must not mix
+        # parts of one slice have names of their own: their masks must not mix
         prompts: dict[str, list[SlicePrompt]] = defaultdict(list)
         for part in parts:
             prompts[_key(part)].append(SlicePrompt(part.z, part.box_xyxy, error_mm=0.0))
@@ -103,10 +105,10 @@ def compare(before: Mapping[Any, float], after: Mapping[Any, float]) -> Comparis
     """Pair two sets of figures by their keys.
 
     Args:
-        before: of the segmenter so far.
-        after: of the new one, the same keys.
+        before: of the old segmenter.
+        after: of the new one, with the same keys.
     """
-    assert before.keys() == after.keys(), "two judgements of the same scans"
+    assert before.keys() == after.keys(), "scores of the same scans"
     old, new = (np.array([side[key] for key in before]) for side in (before, after))
     p = float(wilcoxon(new, old).pvalue) if (new != old).any() else 1.0
     return Comparison(len(old), _summary(old), _summary(new), p if math.isfinite(p) else 1.0)

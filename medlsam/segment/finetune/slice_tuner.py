@@ -29,7 +29,7 @@ from medlsam.segment.sam.preprocess import scale_boxes
 
 
 class _Decoding(nn.Module):
-    """Prompt encoder and mask decoder of a SAM, without the image encoder: that is large, and not needed."""
+    """Prompt encoder and mask decoder of a SAM, without the large image encoder, which is not needed."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class SliceTuner:
         jitter: float,
         rng: np.random.Generator,
     ) -> Embedded:
-        """One embedding a slice; targets (N, S / 4, S / 4) as the decoder answers."""
+        """Embed each slice once; targets are (N, S / 4, S / 4), the size of the decoder's masks."""
         shape_hw = scan.image.array.shape[1:]
         levels = sorted({part.z for part in parts})
         embeddings = torch.cat([self.model.encode(scan.image.array[z]).cpu().half() for z in levels])
@@ -70,7 +70,7 @@ class SliceTuner:
         }
 
     def _target(self, mask: NDArray[np.bool_]) -> Tensor:
-        """A slice's mask (H, W) as shares of the pixels that the decoder answers for."""
+        """Scale a slice's mask (H, W) to the decoder's pixels: the covered share of each."""
         height, width = self.spec.input_shape((mask.shape[0], mask.shape[1]))
         size = self.spec.input_size
         plane = torch.from_numpy(mask)[None, None].float()
@@ -81,7 +81,7 @@ class SliceTuner:
         return functional.avg_pool2d(plane, 4)[0, 0]
 
     def draw(self, stored: Stored, part: int, jitter: float, rng: np.random.Generator | None) -> Drawn:
-        """The component's slice and its box, moved anew each time."""
+        """Draw the component's slice and its box, jittered anew each time."""
         height, width = stored.row("shape", part).tolist()
         box: Sequence[float] = stored.row("box", part).tolist()
         if rng is not None:
@@ -93,13 +93,13 @@ class SliceTuner:
         }
 
     def trainable(self) -> nn.Module:
-        """Copies of the two small parts."""
+        """Copy the two small parts."""
         module = _Decoding(self.model.network)
         module.mask_decoder.requires_grad_(True)
         return module
 
     def decode(self, module: nn.Module, batch: Drawn) -> tuple[Tensor, Tensor]:
-        """One image after the other: segment-anything's decoder puts every box of a call into every image."""
+        """Decode one image after the other: segment-anything puts every box of a call into every image."""
         parts: Any = module
         masks, qualities = [], []
         for embedding, box in zip(batch["embedding"], batch["box"], strict=True):
@@ -116,7 +116,7 @@ class SliceTuner:
         return torch.cat(masks), torch.cat(qualities)
 
     def save(self, module: nn.Module, path: Path) -> None:
-        """A state dict in segment-anything's names, as safetensors."""
+        """Write a state dict with segment-anything's names, as safetensors."""
         tuned: Mapping[str, Tensor] = module.state_dict()
         state = {key: tuned.get(key, value) for key, value in self.model.network.state_dict().items()}
         with atomic_path(path) as temporary:
@@ -125,7 +125,7 @@ class SliceTuner:
             )
 
     def check_name(self, path: Path) -> None:
-        """The file does not say whether it is a SAM or a MedSAM, so its name must."""
+        """Refuse names that do not say SAM or MedSAM, since the file does not."""
         stem, name = path.stem.lower().replace("-", "_"), self.spec.name
         rest = stem.removeprefix(name)
         others = [*SEGMENTERS, "medsam"]  # the loader looks for these anywhere in a name

@@ -1,4 +1,4 @@
-"""Training the mask decoder on cached embeddings (Lightning), and how many epochs are best."""
+"""Training of the mask decoder on cached embeddings (Lightning), and the choice of the number of epochs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DecoderTuning(LightningModule):
     """Dice and cross-entropy of the masks, squared error of the expected IoU; AdamW on the decoder alone.
 
     Attributes:
-        module: prompt encoder and decoder; what requires a gradient is the decoder.
+        module: prompt encoder and decoder; only the decoder requires gradients.
         curve: after each validation, patient to mean Dice over components at the decoder's resolution.
     """
 
@@ -39,23 +39,23 @@ class DecoderTuning(LightningModule):
         self._scores: list[tuple[Tensor, Tensor]] = []
 
     def training_step(self, batch: Drawn, batch_idx: int) -> Tensor:
-        """The loss of some components."""
+        """Compute the loss of some components."""
         logits, quality = self.tuner.decode(self.module, batch)
         return mask_losses(logits, quality, batch["target"])["loss"]
 
     def validation_step(self, batch: Drawn, batch_idx: int) -> None:
-        """Keep the Dice of each component."""
+        """Collect the Dice of each component."""
         logits, _ = self.tuner.decode(self.module, batch)
         self._scores.append((batch["owner"].cpu(), hard_dice(logits, batch["target"]).float().cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """Mean over each patient's components."""
+        """Average over each patient's components."""
         owner, dice = (torch.cat(column) for column in zip(*self._scores, strict=True))
         self._scores.clear()
         self.curve.append({p: float(dice[owner == k].mean()) for k, p in enumerate(self.patients)})
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW on what learns."""
+        """AdamW on the decoder, at a constant rate."""
         learning = [p for p in self.module.parameters() if p.requires_grad]
         return torch.optim.AdamW(
             learning, lr=self.options.learning_rate, weight_decay=self.options.weight_decay
@@ -64,10 +64,10 @@ class DecoderTuning(LightningModule):
 
 @dataclass(frozen=True)
 class Selection:
-    """What leave-one-patient-out found.
+    """The result of leave-one-patient-out.
 
     Attributes:
-        epochs: with the best mean over the patients; 0 where every epoch is worse than the original weights.
+        epochs: number with the best mean over the patients; 0 if every epoch is worse than the original weights.
         curve: mean over the patients after 0, 1, ... epochs.
         patients: patient to Dice (before, after ``epochs``), each scored by a decoder that never saw it.
     """
@@ -134,9 +134,9 @@ def train(
     Args:
         tuner: the segmenter.
         scans: to train on.
-        epochs: how often each slice is seen; with 0 the weights stay the original ones.
+        epochs: passes over all slices; with 0 the weights stay the original ones.
         options: of the training.
-        device: where.
+        device: to train on.
         validate_on: scans that are scored before the first and after every epoch.
 
     Raises:
@@ -174,7 +174,7 @@ def train(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Lightning tells of its devices and loaders in every fold; once would be too often."""
+    """Silence what Lightning says of its devices and loaders in every fold."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)

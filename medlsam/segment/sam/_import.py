@@ -1,11 +1,11 @@
-"""segment-anything's model classes, with or without torchvision.
+"""Import segment-anything's model classes, with or without torchvision.
 
 ``import segment_anything`` imports its predictor and its automatic mask generator, and those import
 torchvision, which its wheel does not declare and which does not fit every build of torch (with PyPI's CUDA
-build beside a CPU torch even the import fails). None of that is needed for the networks. So the package is
-imported as it is where that works; where it does not, its ``build_sam`` and ``modeling`` are imported under a
-private name whose path is the installed folder, past its ``__init__``. ``sys.modules["segment_anything"]``
-stays as it was: a user who repairs torchvision gets the real package.
+build beside a CPU torch even the import fails). The networks need none of that. So the package is imported
+normally where that works; elsewhere its ``build_sam`` and ``modeling`` are imported under a private name whose path
+is the installed folder, bypassing its ``__init__``. ``sys.modules["segment_anything"]`` stays as it was: a user who
+repairs torchvision gets the real package.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _PRIVATE = f"{__package__}._segment_anything"
 
 @dataclass(frozen=True)
 class SamParts:
-    """What medlsam uses of segment-anything.
+    """The modules of segment-anything that medlsam uses.
 
     Attributes:
-        build_sam: its module of that name (``sam_model_registry``).
-        modeling: its module of that name (``PromptEncoder``, ``MaskDecoder``, ``TwoWayTransformer``, ...).
-        how: ``package`` where ``import segment_anything`` works, ``parts`` where it was gone around.
-        reason: why, for ``medlsam info``.
+        build_sam: module of that name (``sam_model_registry``).
+        modeling: module of that name (``PromptEncoder``, ``MaskDecoder``, ``TwoWayTransformer``, ...).
+        how: ``package`` where ``import segment_anything`` works, ``parts`` where it was bypassed.
+        reason: explanation for ``medlsam info``.
     """
 
     build_sam: Any
@@ -46,7 +46,7 @@ def sam_parts() -> SamParts:
     """Import segment-anything's networks.
 
     Raises:
-        UsageError: it is not installed.
+        UsageError: segment-anything is not installed.
     """
     before = set(sys.modules)
     try:
@@ -55,7 +55,7 @@ def sam_parts() -> SamParts:
     except (ImportError, RuntimeError, AttributeError, OSError) as error:
         # a torchvision that does not fit torch raises RuntimeError or OSError, half imported AttributeError
         why = f"import segment_anything fails ({type(error).__name__}: {error})"
-    for name in set(sys.modules) - before:  # the half that did import
+    for name in set(sys.modules) - before:  # modules imported before the error
         if name.partition(".")[0] == _PACKAGE:
             del sys.modules[name]
     installed = find_spec(_PACKAGE)

@@ -1,9 +1,9 @@
-"""segment-anything's image-encoder attention through ``scaled_dot_product_attention``: the same numbers, faster.
+"""Compute segment-anything's image-encoder attention with ``scaled_dot_product_attention``: same numbers, faster.
 
-Published, each of the four global layers of ViT-B at 1024 pixels makes the 12 x 4096 x 4096 matrix of its attention
-several times over: product, bias, softmax. That is 800 MB a time, which on a CPU takes longer than the sums in it.
-torch's fused kernel never writes that matrix; it wants the relative-position bias as a mask, which is made here for a
-few heads at a time. Parameters keep their names, so checkpoints fit as before.
+As published, each of the four global layers of ViT-B at 1024 pixels writes the 12 x 4096 x 4096 matrix of its attention
+several times: product, bias, softmax. Each copy has 800 MB, and writing it takes a CPU longer than the arithmetic.
+torch's fused kernel never writes that matrix; it takes the relative-position bias as a mask, which is computed here for
+a few heads at a time. Parameters keep their names, so checkpoints still fit.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from torch import Tensor, nn
 
 from medlsam.segment.sam._import import sam_parts
 
-#: Entries of the bias that are held at a time: 128 MB in float32, two heads of a global layer.
+#: Entries of the bias in memory at a time: 128 MB in float32, two heads of a global layer.
 MOST_BIAS = 2**25
 
 
 class FusedAttention(nn.Module):
-    """Stands in for segment-anything's ``Attention`` with that one's parameters.
+    """A replacement for segment-anything's ``Attention``, with the same parameters.
 
     Args:
-        published: the layer that it replaces; its parameters are taken over, not copied.
+        published: the layer to replace; its parameters are shared, not copied.
     """
 
     def __init__(self, published: Any) -> None:
@@ -38,7 +38,7 @@ class FusedAttention(nn.Module):
             self.rel_pos_w: nn.Parameter = published.rel_pos_w
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) tokens to (B, H, W, C)."""
+        """Map (B, H, W, C) tokens to (B, H, W, C)."""
         batch, height, width, _ = x.shape
         qkv = self.qkv(x).reshape(batch, height * width, 3, self.num_heads, -1)
         # (B * heads, 1, tokens, C): the kernel takes masks of four dimensions
@@ -53,7 +53,7 @@ class FusedAttention(nn.Module):
         return mixed
 
     def _bias(self, q: Tensor, height: int, width: int) -> Tensor | None:
-        """(N, 1, tokens, tokens) decomposed relative positions of queries (N, tokens, C), unscaled as published."""
+        """Compute the relative-position bias (N, 1, tokens, tokens) of queries (N, tokens, C), unscaled."""
         if not self.use_rel_pos:
             return None
         rel_pos = sam_parts().modeling.image_encoder.get_rel_pos
@@ -67,7 +67,7 @@ class FusedAttention(nn.Module):
 
 
 def fuse_attention(network: nn.Module) -> nn.Module:
-    """Replace the attention of every block of a ``Sam`` with a ViT encoder; other encoders have none to replace.
+    """Replace the attention in every block of a ``Sam`` with a ViT encoder; other encoders stay as they are.
 
     Args:
         network: segment-anything's ``Sam``; changed in place.

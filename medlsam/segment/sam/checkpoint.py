@@ -1,7 +1,7 @@
-"""Recognising checkpoints of the SAM family by keys and shapes, and naming what is none.
+"""Recognise checkpoints of the SAM family by keys and shapes, and name files of other kinds.
 
-Keys and shapes say which image encoder a file is for, not which preprocessing: SAM and MedSAM have the same ones. What
-they leave open comes from the file's name, or from its sha256 where one is known.
+Keys and shapes determine the image encoder, not the preprocessing: SAM and MedSAM share them. The file's name decides
+between the two, or its sha256 where one is known.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _VITS: Mapping[tuple[int, int], Architecture] = {
     (1024, 24): "vit_l",
     (1280, 32): "vit_h",
 }
-# first convolution of TinyViT-5M: MobileSAM shrinks with it, LiteMedSAM looks at single pixels
+# shape of the first convolution of TinyViT-5M: MobileSAM shrinks with it, LiteMedSAM uses single pixels
 _TINY_VITS: Mapping[tuple[int, ...], Architecture] = {
     (32, 3, 3, 3): "tiny_vit_1024",
     (32, 3, 1, 1): "tiny_vit_256",
@@ -31,19 +31,19 @@ _TINY_VITS: Mapping[tuple[int, ...], Architecture] = {
 _POSITIONS = "image_encoder.pos_embed"
 _STEM = "image_encoder.patch_embed.seq.0.c.weight"
 _DECODING = ("prompt_encoder.no_mask_embed.weight", "mask_decoder.iou_token.weight")
-# The classifier that TinyViT was pretrained with: MobileSAM's file still holds it, and nothing uses it.
+# MobileSAM's file still contains the classifier of TinyViT's pretraining, which nothing uses.
 _CLASSIFIER = ("image_encoder.norm_head.", "image_encoder.head.")
 _WANTED = "wanted: a checkpoint of SAM (ViT-B, ViT-L, ViT-H), MedSAM, MobileSAM or LiteMedSAM"
 
 
 @dataclass(frozen=True)
 class _Other:
-    """A kind of file that is none of the SAM family.
+    """A kind of file outside of the SAM family.
 
     Attributes:
-        prefixes: what some of its keys begin with.
-        name: what it is, after "this is"; ``{form}`` is the checkpoint's form.
-        advice: what to do.
+        prefixes: prefixes of some of its keys.
+        name: description, to follow "this is"; ``{form}`` is the checkpoint's form.
+        advice: advice for the user.
     """
 
     prefixes: tuple[str, ...]
@@ -51,7 +51,7 @@ class _Other:
     advice: str
 
 
-# The more particular first.
+# More specific kinds first.
 _OTHERS = (
     _Other(
         ("conv0_1.", "conv8_2.", "fc1."),
@@ -92,23 +92,23 @@ _OTHERS = (
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """A checkpoint's tensors and what lies beside them (see ``medlsam.weights.checkpoint.read_checkpoint``).
+    """Read a checkpoint; see ``medlsam.weights.checkpoint.read_checkpoint``.
 
     Raises:
-        WeightsError: no such file, damaged, or something else than tensors.
+        WeightsError: no such file, damaged, or without a state dict of tensors.
     """
     return read_any_checkpoint(path, _WANTED)
 
 
 def recognise(checkpoint: Checkpoint, path: str | Path) -> Architecture:
-    """Which network of the SAM family a checkpoint is for.
+    """Determine the network of the SAM family that a checkpoint is for.
 
     Args:
-        checkpoint: as ``read_checkpoint`` gives it.
-        path: where it came from, for the message.
+        checkpoint: result of ``read_checkpoint``.
+        path: the file, for the message.
 
     Raises:
-        WeightsError: another model's weights, or a kind that is not known; the message says what was found.
+        WeightsError: weights of another model, or of an unknown kind; the message describes the content.
     """
     state = checkpoint.state
     for other in _OTHERS:
@@ -126,12 +126,12 @@ def recognise(checkpoint: Checkpoint, path: str | Path) -> Architecture:
 
 
 def without_classifier(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict without the classifier that TinyViT was pretrained with."""
+    """Drop the classifier of TinyViT's pretraining from a state dict."""
     return {key: value for key, value in state.items() if not key.startswith(_CLASSIFIER)}
 
 
 def _encoder(state: Mapping[str, Tensor], path: str | Path) -> Architecture | None:
-    """The image encoder by its shapes; None where there is none."""
+    """Determine the image encoder by its shapes; None where there is none."""
     positions, stem = state.get(_POSITIONS), state.get(_STEM)
     if positions is not None and positions.ndim == 4:
         blocks = {key.split(".")[2] for key in state if key.startswith("image_encoder.blocks.")}
@@ -154,7 +154,7 @@ def _encoder(state: Mapping[str, Tensor], path: str | Path) -> Architecture | No
 
 
 def _unknown(checkpoint: Checkpoint) -> str:
-    """What a checkpoint without an image encoder looks like."""
+    """Describe a checkpoint without an image encoder."""
     keys = list(checkpoint.state)
     inside = next((key for key in keys if ".image_encoder." in key), None)
     if inside is not None:

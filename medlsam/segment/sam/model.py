@@ -1,4 +1,4 @@
-"""Whole-slice SAM models: ``encode`` a slice (costly), ``decode`` any number of boxes in it (cheap)."""
+"""Build and load whole-slice SAM models: ``encode`` a slice (costly), ``decode`` any number of boxes (cheap)."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from medlsam.segment.sam.preprocess import (
 from medlsam.segment.sam.tiny_vit import EMBEDDING, GRID, TinyVit
 from medlsam.weights.checkpoint import Checkpoint, check_fit
 
-# On a CPU a box in a large batch costs more than one in a small batch; a GPU wants them together.
+# On a CPU, boxes cost less in small batches; on a GPU, in large ones.
 _CPU_BOXES, _GPU_BOXES = 4, 32
-# Image encoders that segment-anything does not have, with the side of their pictures.
+# Image encoders beyond segment-anything's own, with the side of their pictures.
 _TINY_VITS: Mapping[Architecture, int] = {"tiny_vit_1024": 1024, "tiny_vit_256": 256}
 
 
@@ -36,10 +36,10 @@ class SamSlices:
     """segment-anything's network with one registry entry's preprocessing.
 
     Attributes:
-        spec: how slices are prepared.
-        network: segment-anything's ``Sam``; only its three parts are used.
-        device: where it runs.
-        precision: of its image encoder: ``auto``, ``float32`` or ``bfloat16``.
+        spec: registry entry with the preprocessing.
+        network: segment-anything's ``Sam``, of which only the three parts are used.
+        device: device of the network.
+        precision: precision of the image encoder: ``auto``, ``float32`` or ``bfloat16``.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class SamSlices:
 
     @torch.inference_mode()
     def encode(self, slice_hu: NDArray[np.generic]) -> Tensor:
-        """A slice (H, W) in HU to its embedding (1, 256, 64, 64), float32 on ``device``."""
+        """Encode a slice (H, W) in HU: embedding (1, 256, 64, 64), float32 on ``device``."""
         pixels = prepare(slice_hu, self.spec, self.device)
         with autocast(self.device, self.precision):
             embedding: Tensor = self.network.image_encoder(pixels)
@@ -66,12 +66,12 @@ class SamSlices:
         points: ArrayLike | None = None,
         mask_prompts: Tensor | None = None,
     ) -> Tensor:
-        """Masks of boxes in an encoded slice.
+        """Decode the masks of boxes in an encoded slice.
 
         Args:
-            embedding: of ``encode``.
+            embedding: result of ``encode``.
             boxes: (N, 4) x0, y0, x1, y1 in continuous pixel indices.
-            shape_hw: of the slice.
+            shape_hw: rows and columns of the slice.
             points: (N, 2) x, y in continuous pixel indices, each inside its structure; NaN for boxes without.
             mask_prompts: (N, H, W) probabilities of rough masks; NaN for boxes without.
 
@@ -105,7 +105,7 @@ class SamSlices:
         return torch.cat(masks)
 
     def _prompts(self, boxes: Tensor, points: Tensor | None, masks: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Sparse and dense embeddings of some boxes, in input pixels, with what else is known of them."""
+        """Embed some boxes, in input pixels, with their points and mask prompts: sparse and dense embeddings."""
         prompt_encoder = self.network.prompt_encoder
         places = None
         if points is not None:
@@ -115,25 +115,23 @@ class SamSlices:
         sparse, dense = prompt_encoder(points=places, boxes=boxes, masks=None)
         if masks is not None:
             given = ~masks[:, 0, 0].isnan()
-            _, hinted = prompt_encoder(points=None, boxes=None, masks=torch.nan_to_num(masks)[:, None])
-            dense = torch.where(given[:, None, None, None], hinted, dense)
+            _, rough = prompt_encoder(points=None, boxes=None, masks=torch.nan_to_num(masks)[:, None])
+            dense = torch.where(given[:, None, None, None], rough, dense)
         return sparse, dense
 
 
 def build_network(architecture: Architecture) -> nn.Module:
-    """segment-anything's ``Sam`` with random weights and the image encoder of that name, its attention fused."""
-    # Not on the meta device: a product in the prompt encoder makes torch import its whole compiler there,
-    # which takes longer than the random numbers.
+    """Build segment-anything's ``Sam`` with random weights, a given image encoder and fused attention."""
+    # Not on the meta device: there, a product in the prompt encoder makes torch import its whole compiler, which
+    # takes longer than the random numbers.
     size = _TINY_VITS.get(architecture)
-    return (
-        fuse_attention(sam_parts().build_sam.sam_model_registry[architecture]())
-        if size is None
-        else _tiny_sam(size)
-    )
+    if size is not None:
+        return _tiny_sam(size)
+    return fuse_attention(sam_parts().build_sam.sam_model_registry[architecture]())
 
 
 def _tiny_sam(size: int) -> nn.Module:
-    """``Sam`` with TinyViT for pictures of ``size``; prompt encoder and mask decoder are those of all SAMs."""
+    """Build ``Sam`` with TinyViT for pictures of ``size``, and the prompt encoder and mask decoder of all SAMs."""
     modeling = sam_parts().modeling
     encoder = TinyVit(size)
     prompts = modeling.PromptEncoder(
@@ -164,9 +162,9 @@ def load_sam(
 
     Args:
         path: the file.
-        spec: the registry entry; its image encoder must be the file's.
-        device: where the model runs.
-        checkpoint: what ``read_checkpoint(path)`` gave, where it was read already.
+        spec: registry entry; its image encoder must be the file's.
+        device: device of the model.
+        checkpoint: result of ``read_checkpoint(path)``, where it was read already.
         precision: see ``SamSlices``.
 
     Raises:
@@ -179,8 +177,8 @@ def load_sam(
     state = without_classifier(checkpoint.state) if found in _TINY_VITS else checkpoint.state
     network = build_network(found)
     check_fit(state, network.state_dict(), path, f"the network of {spec.name}")
-    network.load_state_dict(state, strict=True, assign=True)  # takes the tensors over instead of copying
-    # not in checkpoints, and replaced by the registry entry's own values
+    network.load_state_dict(state, strict=True, assign=True)  # assign: no copies
+    # absent from checkpoints; the registry entry has these values
     for name in ("pixel_mean", "pixel_std"):
         network.register_buffer(name, None, persistent=False)
     return SamSlices(network, spec, device, precision)

@@ -19,7 +19,7 @@ from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.protocol import Segmenter
 from medlsam.segment.registry import SegmenterSpec
 from medlsam.segment.sam.embedding_cache import EmbeddingCache, embedding_key
-from medlsam.volume import Volume
+from medlsam.volume import Image
 
 # A mask may exceed its box by this share of the box and so many pixels; farther away it is cut off.
 _MARGIN, _MARGIN_PIXELS = 0.1, 2
@@ -52,15 +52,7 @@ class SliceModel(Protocol):
         points: ArrayLike | None = None,
         mask_prompts: Tensor | None = None,
     ) -> Tensor:
-        """Decode the masks of some boxes: (N, H, W) logits on the CPU.
-
-        Args:
-            embedding: result of ``encode``.
-            boxes: (N, 4) x0, y0, x1, y1 in continuous pixel indices.
-            shape_hw: rows and columns of the slice.
-            points: (N, 2) x, y, one point inside each structure; NaN for boxes without.
-            mask_prompts: (N, H, W) probabilities of rough masks; NaN for boxes without.
-        """
+        """Decode boxes, (N, 4), to logits, (N, H, W) on the CPU; see ``SamSlices.decode``."""
 
 
 class WholeSliceSegmenter:
@@ -84,7 +76,7 @@ class WholeSliceSegmenter:
 
     def segment(
         self,
-        volume: Volume,
+        volume: Image,
         prompts: Mapping[str, Sequence[SlicePrompt]],
         stopwatch: Stopwatch | None = None,
         mask_prompts: Mapping[str, MaskBlock] | None = None,

@@ -3,9 +3,9 @@
 TinyViT (Wu et al., ECCV 2022, section 3.2) has four stages: convolutions at full width, then attention in windows.
 MobileSAM (Zhang et al. 2023) changed it in two places to give SAM's 64 x 64 embedding: the last merging keeps the
 resolution, and SAM's neck replaces the classifier. LiteMedSAM took that over for pictures of a sixteenth of the area:
-its first two convolutions look at single pixels and shrink nothing.
+its first two convolutions cover single pixels and keep the resolution.
 
-For inference: what only training needs (drop path, the classifier of the pretraining) is left out.
+For inference only: drop path and the classifier of the pretraining are left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 _WIDTHS = (64, 128, 160, 320)
 _DEPTHS = (2, 2, 6, 2)
-# Of the last three stages; the first has no attention. A head is 32 wide.
+# Heads of the last three stages, 32 channels each; the first stage has no attention.
 _HEADS = (4, 5, 10)
 _WINDOWS = (7, 14, 7)
 _MERGING_STRIDES = (2, 2, 1)
@@ -37,7 +37,7 @@ class _ConvNorm(nn.Sequential):
 
 
 class _Bottleneck(nn.Module):
-    """Widened, convolved channel by channel, narrowed; added to what came in. Maps (B, C, H, W)."""
+    """A residual block on (B, C, H, W) that widens, convolves channel by channel and narrows."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class _Bottleneck(nn.Module):
 
 
 class _Merging(nn.Module):
-    """From one stage's width and resolution to the next one's."""
+    """The transition from one stage's width and resolution to the next one's."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class _WindowAttention(nn.Module):
         self.register_buffer("bias_index", index, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) of any size: what the last windows lack is padded with zeros, which take part."""
+        """Attend within windows of (B, C, H, W); zeros pad the last windows and take part."""
         height, width = x.shape[-2:]
         x = F.pad(x, (0, -width % self.window, 0, -height % self.window))
         rows = x.shape[-2] // self.window
@@ -106,7 +106,7 @@ class _WindowAttention(nn.Module):
 
 
 class _Block(nn.Module):
-    """Window attention, a convolution that joins the windows, and a perceptron for each cell. (B, C, H, W)."""
+    """Window attention, a convolution across windows, and a perceptron for each cell, on (B, C, H, W)."""
 
     def __init__(self, width: int, heads: int, window: int) -> None:
         super().__init__()
@@ -135,10 +135,10 @@ class _ChannelNorm(nn.LayerNorm):
 
 
 class TinyVit(nn.Module):
-    """Pictures (B, 3, S, S) to embeddings (B, 256, 64, 64).
+    """An image encoder: pictures (B, 3, S, S) to embeddings (B, 256, 64, 64).
 
     Attributes:
-        img_size: S, by the name that segment-anything's classes read.
+        img_size: S, under the name that segment-anything's classes read.
 
     Args:
         img_size: 1024 for MobileSAM's network (a stem of two strides of 2), 256 for LiteMedSAM's (a stem of single
@@ -172,13 +172,13 @@ class TinyVit(nn.Module):
         )
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Embed (B, 3, S, S) pictures, prepared as the model wants them."""
+        """Embed (B, 3, S, S) pictures, prepared as the model's registry entry says."""
         embedding: Tensor = self.neck(self.layers(self.patch_embed(pictures)))
         return embedding
 
 
 def _stage(number: int) -> nn.Sequential:
-    """One of the four stages: its blocks, and the merging into the next one's width."""
+    """Build one of the four stages: its blocks, and the merging into the next one's width."""
     width, depth = _WIDTHS[number], _DEPTHS[number]
     blocks: list[nn.Module]
     if number == 0:

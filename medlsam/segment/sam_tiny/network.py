@@ -269,8 +269,8 @@ class TinySam(nn.Module):
         sparse, dense = self.prompt_encoder(points=marks, boxes=boxes - 0.5, masks=None)
         if mask_prompts is not None:
             given = ~torch.isnan(mask_prompts[:, 0, 0])
-            _, hinted = self.prompt_encoder(None, None, masks=4 * torch.nan_to_num(mask_prompts)[:, None] - 2)
-            dense = torch.where(given[:, None, None, None], hinted, dense)
+            _, rough = self.prompt_encoder(None, None, masks=4 * torch.nan_to_num(mask_prompts)[:, None] - 2)
+            dense = torch.where(given[:, None, None, None], rough, dense)
         logits, quality = self.decoder(embedding, self.prompt_encoder.get_dense_pe(), sparse, dense)
         return logits, quality
 

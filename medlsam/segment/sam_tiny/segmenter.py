@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medlsam.errors import GeometryError, WeightsError
-from medlsam.geometry import IDENTITY_DIRECTION, filled
+from medlsam.geometry import IDENTITY_DIRECTION
 from medlsam.runtime.atomic_files import sha256_of
 from medlsam.runtime.device import autocast
 from medlsam.runtime.fold_batchnorm import folded
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock, largest_component
-from medlsam.segment.prompts import SlicePrompt
+from medlsam.segment.prompts import SlicePrompt, oracle_slices
 from medlsam.segment.registry import SEGMENTERS, SegmenterSpec
 from medlsam.segment.sam_tiny.crops import (
     CropItem,
@@ -37,7 +37,7 @@ from medlsam.segment.sam_tiny.crops import (
     write,
 )
 from medlsam.segment.sam_tiny.network import Embedding, TinyConfig, TinySam, channels_last
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from medlsam.weights.store import load_weights
 
 BATCH = 32
@@ -93,7 +93,7 @@ class TinySegmenter:
 
     def segment(
         self,
-        volume: Volume,
+        volume: Image,
         prompts: Mapping[str, Sequence[SlicePrompt]],
         stopwatch: Stopwatch | None = None,
         mask_prompts: Mapping[str, MaskBlock] | None = None,
@@ -140,7 +140,7 @@ class TinySegmenter:
 
     def _segment_once(
         self,
-        volume: Volume,
+        volume: Image,
         prompts: Mapping[str, Sequence[SlicePrompt]],
         stopwatch: Stopwatch,
         masks: Mapping[str, MaskBlock],
@@ -159,7 +159,7 @@ class TinySegmenter:
                     write(blocks[item.organ], item, answer)
         return blocks
 
-    def _item(self, organ: str, prompt: SlicePrompt, volume: Volume) -> CropItem:
+    def _item(self, organ: str, prompt: SlicePrompt, volume: Image) -> CropItem:
         depth, rows, columns = volume.array.shape
         x0, y0, x1, y1 = prompt.box_xyxy
         if not 0 <= prompt.z < depth or x1 <= -0.5 or y1 <= -0.5 or x0 >= columns - 0.5 or y0 >= rows - 0.5:
@@ -174,7 +174,7 @@ class TinySegmenter:
         return CropItem(organ, prompt, frame, (int(low[0]), int(low[1])), (int(high[0]), int(high[1])))
 
     @torch.inference_mode()
-    def _encode(self, volume: Volume, batch: Sequence[CropItem]) -> Embedding:
+    def _encode(self, volume: Image, batch: Sequence[CropItem]) -> Embedding:
         step = neighbour_step(volume.grid.spacing_xyz[2], self.config.neighbour_mm)
         crops = [
             sample(planes_at(volume.array, item.prompt.z, step), item.frame, self.config.size)
@@ -261,5 +261,4 @@ def _tight(mask: NDArray[np.bool_], block: MaskBlock, prompt: SlicePrompt) -> tu
     plane = mask[prompt.z - z]
     if plane.sum() < _MIN_PIXELS:
         return (np.nan,) * 4
-    rows, columns = filled(plane, 0), filled(plane, 1)
-    return (columns[0] + x - 0.5, rows[0] + y - 0.5, columns[-1] + x + 0.5, rows[-1] + y + 0.5)
+    return oracle_slices(plane[None], (prompt.z, y, x))[0].box_xyxy

@@ -34,8 +34,8 @@ from medlsam.training.losses import hard_dice, mask_losses
 from medlsam.training.schedule import warmup_cosine
 from medlsam.weights.store import load_weights, save_weights
 
-# true slice boxes, jittered ones, ones as wrong as located ones, and these with other patients' mean shape or with
-# a point inside or outside (as shares of exact boxes, of jittered ones, and of samples with points)
+#: Kinds of prompts that validate: true slice boxes, jittered ones, boxes as wrong as located ones, and these with other
+#: patients' mean shape or with a point inside or outside. As shares of exact boxes, jittered ones, samples with points.
 VALIDATION = {
     "exact": (1.0, 0.0, 0.0),
     "jittered": (0.0, 1.0, 0.0),
@@ -87,13 +87,13 @@ class TinyTraining(lightning.LightningModule):
         self.ema.requires_grad_(False)
 
     def losses(self, batch: Sample, with_points: bool = False) -> dict[str, Tensor]:
-        """The parts of the loss for one batch, and their sum under ``loss``."""
+        """Compute the loss of one batch; see ``mask_losses``."""
         points = batch["points"] if with_points else None
-        logits, quality = self.net(batch["crop"], batch["box"], batch["error"], batch["prior"], points)
+        logits, quality = self.net(batch["crop"], batch["box"], batch["error"], batch["mask_prompt"], points)
         return mask_losses(logits, quality, batch["mask"])
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
-        """The loss of one batch of crops."""
+        """Compute the loss of one batch of crops, and log its parts."""
         parts = self.losses(batch, bool(batch_idx % _WITHOUT_POINTS))
         self.log_dict(
             {f"train/{name}": part.detach() for name, part in parts.items()}, batch_size=len(batch["box"])
@@ -101,15 +101,15 @@ class TinyTraining(lightning.LightningModule):
         return parts["loss"]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, then move the averaged weights along."""
+        """Step, then update the averaged weights."""
         super().optimizer_step(*args, **kwargs)
         self.ema.update_parameters(self.net)
 
     def validation_step(self, batch: Sample, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Dice of the averaged weights on one of the kinds of prompts."""
+        """Log the Dice of the averaged weights on one kind of prompts."""
         kind = list(VALIDATION)[dataloader_idx]
         points = batch["points"] if kind == "points" else None
-        logits, _ = self.ema(batch["crop"], batch["box"], batch["error"], batch["prior"], points)
+        logits, _ = self.ema(batch["crop"], batch["box"], batch["error"], batch["mask_prompt"], points)
         dice = hard_dice(logits, batch["mask"])
         self.log(
             f"val/{kind}",
@@ -148,14 +148,14 @@ class TinyDataModule(lightning.LightningDataModule):
     """Training crops without end, and fixed validation crops of the held-out cases.
 
     Args:
-        pool: folder of the pool.
-        ct: folder that the pool is built from if it is not there.
+        pool: folder of the training arrays.
+        ct: folder of the scans that they are made from; the arrays are there already where None.
         net: as in ``TinyTraining``; only the sizes and windows matter.
         sampling: what is drawn.
         batch_size: crops a step.
         workers: processes that draw crops; 0 draws them in the training process.
         seed: of the draws.
-        phantoms: how many phantoms the pool shall hold.
+        phantoms: how many phantoms to add.
         slices: how many slices of each held-out structure validate.
     """
 
@@ -178,12 +178,12 @@ class TinyDataModule(lightning.LightningDataModule):
         self.phantoms, self.slices = phantoms, slices
 
     def prepare_data(self) -> None:
-        """Build the pool, where a source is given."""
+        """Write the training arrays, where scans are given."""
         if self.ct is not None:
             build_arrays(self.ct, self.pool, self.phantoms)
 
     def setup(self, stage: str) -> None:
-        """Open the pool and draw the validation crops."""
+        """Open the training arrays and draw the validation crops."""
         cases = load_arrays(self.pool)
         trained = [case for case in cases if not case.held_out]
         self.source = SampleSource(trained, self.net, self.sampling)
@@ -204,12 +204,12 @@ class TinyDataModule(lightning.LightningDataModule):
                     ),
                     shapes,
                 ),
-                prior=name == "prior",
+                with_mask_prompt=name == "prior",
             )
             for name, (exact, jittered, points) in VALIDATION.items()
         }
 
-    def _fixed(self, source: SampleSource, prior: bool) -> _Fixed:
+    def _fixed(self, source: SampleSource, with_mask_prompt: bool) -> _Fixed:
         rng = np.random.default_rng(self.seed)
         made = []
         for case in source.cases:
@@ -217,32 +217,34 @@ class TinyDataModule(lightning.LightningDataModule):
                 where = structure.where[0]
                 places = np.linspace(where.start, where.stop - 1, self.slices + 2)[1:-1].round().astype(int)
                 for index in places:
-                    made.append(source.structure_sample(case, structure, 0, int(index), prior, rng))
+                    made.append(
+                        source.structure_sample(case, structure, 0, int(index), with_mask_prompt, rng)
+                    )
         return _Fixed([sample for sample in made if sample is not None])
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Crops without end."""
+        """Load training crops without end."""
         stream = SampleStream(self.source, self.seed)
         return DataLoader(
             stream, self.batch_size, num_workers=self.workers, prefetch_factor=4 if self.workers else None
         )
 
     def val_dataloader(self) -> list[DataLoader[Sample]]:
-        """One loader for each kind of box."""
+        """Load the validation crops, one loader for each kind of prompts."""
         return [DataLoader(fixed, self.batch_size) for fixed in self.validation.values()]
 
 
 def net_state(checkpoint: dict[str, Any], prefix: str = "ema.module.") -> dict[str, Tensor]:
-    """The averaged weights in a training checkpoint; those of the last step with ``net.`` as the prefix."""
+    """Take the averaged weights out of a training checkpoint; those of the last step with ``net.`` as the prefix."""
     return {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
 
 
 def start_weights(file: Path, net: TinySam) -> dict[str, Tensor]:
-    """What training starts from: the averaged weights of a checkpoint, or a weights file.
+    """Read the weights that training starts from: the averaged ones of a checkpoint, or a weights file.
 
     Args:
         file: ``.ckpt`` or ``.safetensors``.
-        net: the network that will train; layers that the file lacks are as it has them.
+        net: the network to train; layers that the file lacks stay as they are in it.
     """
     if file.suffix == ".safetensors":
         state = {name: tensor.float() for name, tensor in load_weights(file, "segmenter")[0].items()}
@@ -258,7 +260,7 @@ def export(checkpoint: Path, target: Path) -> None:
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
-    """The command line of this module."""
+    """Run the command line of this module."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["export"] and len(given) == 3:
         export(Path(given[1]), Path(given[2]))

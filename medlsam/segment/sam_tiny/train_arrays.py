@@ -1,4 +1,4 @@
-"""The training pool of ``sam-tiny``: labelled and unlabelled CT as arrays that are mapped, not read.
+"""The training arrays of ``sam-tiny``: labelled and unlabelled CT, mapped into memory instead of read.
 
 ``build_arrays`` writes ``<case>.image.npy`` (int16 HU), ``<case>.labels.npy`` (uint8) and ``pool.json``.
 Only cases that training may see go in: the pretrain split of OpenKBP, the cases of ``body/`` that are not for
@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.errors import UsageError
-from medlsam.io.read import read_label_map, read_volume
+from medlsam.io.labels import read_label_map
+from medlsam.io.read import read_image
 from medlsam.runtime.atomic_files import write_json
-from medlsam.volume import Volume, to_canonical
+from medlsam.volume import Image, LabelMap, to_canonical
+from medlsam.volume.hounsfield import HIGHEST_HU, LOWEST_HU
 
 INDEX = "pool.json"
 EVALUATE_ONLY = ("nsclc_lung1_001",)
@@ -37,7 +39,7 @@ class Structure:
 
 @dataclass
 class TrainingCase:
-    """One scan of the pool.
+    """One scan to train on, or to validate with.
 
     Attributes:
         name: of the case.
@@ -70,11 +72,11 @@ class TrainingCase:
 
 
 def build_arrays(ct: Path, folder: Path, phantoms: int = 0, held_out: int = 16, seed: int = 0) -> None:
-    """Write the pool; cases that are there already are kept.
+    """Write the training arrays; those of cases that are there already stay.
 
     Args:
         ct: folder with ``openkbp/`` and ``body/``.
-        folder: where the pool goes.
+        folder: to write to.
         phantoms: how many phantoms to add.
         held_out: how many cases at the end of the pretrain split are kept for validation.
         seed: of the first phantom.
@@ -90,7 +92,7 @@ def build_arrays(ct: Path, folder: Path, phantoms: int = 0, held_out: int = 16, 
     for name, group, image, labels, names in (*_openkbp(ct, split["pretrain"]), *_body(ct)):
         if name in forbidden or name in entries:
             continue
-        pair = (read_volume(image), read_label_map(labels) if labels else None)
+        pair = (read_image(image), read_label_map(labels) if labels else None)
         entries[name] = {**_write(folder, name, *pair), "group": group, "held_out": name in kept}
         entries[name]["names"] = names if labels else {}
     for number in range(seed, seed + phantoms):
@@ -150,29 +152,33 @@ def _phantom(folder: Path, seed: int) -> dict[str, Any]:
     }
 
 
-def _write(folder: Path, name: str, image: Volume, labels: Volume | None) -> dict[str, Any]:
+def _write(folder: Path, name: str, image: Image, labels: LabelMap | None) -> dict[str, Any]:
     image = to_canonical(image)
-    np.save(folder / f"{name}.image.npy", np.clip(image.array, -1024, 3071).astype(np.int16))
+    np.save(
+        folder / f"{name}.image.npy", np.clip(image.array, int(LOWEST_HU), int(HIGHEST_HU)).astype(np.int16)
+    )
     if labels is not None:
         np.save(folder / f"{name}.labels.npy", to_canonical(labels).array.astype(np.uint8))
     return {"spacing_zyx": [float(s) for s in reversed(image.grid.spacing_xyz)]}
 
 
 def load_arrays(folder: Path, min_voxels: int = 30) -> list[TrainingCase]:
-    """The cases of a pool with the boxes of their structures.
+    """Open training arrays, and find the boxes of their structures.
 
     Args:
         folder: written by ``build_arrays``.
         min_voxels: smaller structures are left out.
 
     Raises:
-        UsageError: there is no pool.
+        UsageError: the folder holds no training arrays.
     """
     from scipy import ndimage
 
     index = folder / INDEX
     if not index.exists():
-        raise UsageError(f"{folder}: no training pool there ({INDEX} is missing); build_arrays writes one")
+        raise UsageError(
+            f"{folder}: no training arrays there ({INDEX} is missing); give data.ct to make them"
+        )
     cases = []
     for name, entry in json.loads(index.read_text(encoding="utf-8"))["cases"].items():
         z, y, x = entry["spacing_zyx"]

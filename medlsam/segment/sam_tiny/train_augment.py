@@ -1,4 +1,4 @@
-"""Regions without a name, and HU as scanners change them: what makes ``sam-tiny`` look at boxes, not at organs."""
+"""Regions without a name, and HU as scanners change them: they make ``sam-tiny`` look at boxes, not at names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn import functional
 def flood(
     plane: NDArray[np.int16], spacing_uv: tuple[float, float], rng: np.random.Generator, tries: int = 6
 ) -> NDArray[np.bool_] | None:
-    """A connected region of similar HU, 8 to 180 mm wide, or None where none is found."""
+    """Draw a connected region of similar HU, 8 to 180 mm wide; None if none is found."""
     window = [max(8, int(200 / s)) for s in reversed(spacing_uv)]
     for _ in range(tries):
         low = [int(rng.integers(0, max(1, n - w + 1))) for n, w in zip(plane.shape, window, strict=True)]
@@ -41,7 +41,7 @@ def flood(
 
 
 def disturb(crop: Tensor, rng: np.random.Generator) -> Tensor:
-    """(3, S, S) HU, changed as scanners, doses and reconstructions change them."""
+    """Change HU (3, S, S) as scanners, doses and reconstructions do."""
     size = crop.shape[-1]
     if rng.random() < 0.25:
         coarse = int(size / rng.uniform(1.5, 3.0))

@@ -1,4 +1,4 @@
-"""What is drawn for the training of ``sam-tiny``, and boxes that are as wrong as located ones are."""
+"""What sam-tiny's training samples show, and boxes that are as wrong as located ones."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """What is drawn, and how far it is changed.
+    """What training samples show, and how far it is changed.
 
     Attributes:
         openkbp, body, phantom, nameless: weights of the four sources (absent ones are left out).
         empty: share of labelled samples whose slice lies past the structure's end.
-        prior: share of labelled samples that come with a rough mask from other patients.
-        other_plane: share of coronal and sagittal samples among those that need no prior.
+        prior: share of labelled samples with a mask prompt made of other patients' masks.
+        other_plane: share of coronal and sagittal samples among those without a mask prompt.
         points: share of labelled samples with a point inside, one outside, or both.
         exact, jittered: share of exact boxes, and of boxes with sides moved by up to 20 % of the edge; the
             others are moved as a located box is.
-        errors: file with the errors of located boxes (``benchmarks/box_errors.py``); a normal distribution of
+        errors: file with the errors of located boxes (``benchmarks/segment/box_errors.py``); a normal distribution of
             ``error_mm`` where None.
         error_mm: (low, high) standard deviation of a located box's faces.
-        located_error_mm: what is told the network of a located box's error.
-        scale: (low, high) factor of located boxes' errors, which is told too.
+        located_error_mm: the error of a located box as the network is given it.
+        scale: (low, high) factor of located boxes' errors, of which the network is told.
         zoom: (low, high) crop side over the longest edge of the box.
         min_side_mm: (low, high) smallest crop side.
         intensity: whether HU are shifted, scaled, blurred and made noisy.
@@ -55,14 +55,14 @@ class SamplingConfig:
 
 @lru_cache(maxsize=4)
 def located_errors(file: str) -> NDArray[np.float64]:
-    """(N, 6) outward errors of located boxes, mm, along (x-, x+, y-, y+, z-, z+)."""
+    """Read (N, 6) outward errors of located boxes, mm, along (x-, x+, y-, y+, z-, z+)."""
     return np.asarray(json.loads(Path(file).read_text(encoding="utf-8"))["errors_mm"], dtype=float)
 
 
 def move_box(
     box: NDArray[np.float64], sampling: SamplingConfig, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], float]:
-    """A box as given, with jittered sides, or as wrong as a located box is.
+    """Keep a box, jitter its sides, or make it as wrong as a located box.
 
     Args:
         box: (2 * D,) mm: D low faces, then D high ones.
@@ -96,7 +96,7 @@ def move_box(
 
 
 def jitter(box: NDArray[np.float64], share: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Sides moved by up to a share of the edge."""
+    """Move each side by up to a share of the edge."""
     return box + rng.uniform(-share, share, len(box)) * np.tile(
         box[len(box) // 2 :] - box[: len(box) // 2], 2
     )

@@ -1,8 +1,8 @@
 """Training samples of ``sam-tiny``: one crop, one box, one mask at a time, drawn from the pool.
 
-Most are labelled structures, many with boxes that are off as a located box is off. A share are regions
-without a name (what a flood of similar HU fills), so that the network learns "what fits this box" and not a
-list of organs. Some boxes hold nothing, since a located box reaches past the organ's ends.
+Most are labelled structures, many with boxes that are off as a located box is off. A share are regions without a name
+(floods of similar HU), so that the network learns "what fits this box" and not a list of structures. Some boxes hold
+nothing, since a located box reaches past the ends of its structure.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from torch.utils.data import IterableDataset
 
 from medlsam.geometry import map_between
 from medlsam.segment.sam_tiny.crops import (
-    AIR,
     CropFrame,
     channels,
     neighbour_step,
@@ -32,6 +31,7 @@ from medlsam.segment.sam_tiny.train_boxes import (
     jitter,
     move_box,
 )
+from medlsam.volume.hounsfield import LOWEST_HU
 
 Sample = dict[str, Tensor]
 SHAPE_ZYX = (24, 32, 32)
@@ -39,7 +39,7 @@ NO_POINTS = ((0.0, 0.0, -1.0), (0.0, 0.0, -1.0))
 
 
 class SampleSource:
-    """Draws samples from pool cases; ``shapes`` (of other patients) serve as priors."""
+    """Draws samples from training cases; mean ``shapes`` of other patients serve as mask prompts."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class SampleSource:
                 by_name.setdefault(structure.name, []).append((case, structure))
 
     def draw(self, rng: np.random.Generator) -> Sample:
-        """One sample of a source chosen by the weights."""
+        """Draw one sample of a source chosen by the weights."""
         weights = {group: getattr(self.sampling, group) for group in self.groups}
         weights["nameless"] = self.sampling.nameless
         names = [name for name, weight in weights.items() if weight > 0]
@@ -74,11 +74,15 @@ class SampleSource:
         case, structure = by_name[name][rng.integers(len(by_name[name]))]
         if rng.random() < self.sampling.empty:
             return self._past_the_end(case, structure, rng)
-        use_prior = rng.random() < self.sampling.prior
-        axis = int(rng.integers(1, 3)) if not use_prior and rng.random() < self.sampling.other_plane else 0
+        with_mask_prompt = rng.random() < self.sampling.prior
+        axis = (
+            int(rng.integers(1, 3))
+            if not with_mask_prompt and rng.random() < self.sampling.other_plane
+            else 0
+        )
         where = structure.where[axis]
         return self.structure_sample(
-            case, structure, axis, int(rng.integers(where.start, where.stop)), use_prior, rng
+            case, structure, axis, int(rng.integers(where.start, where.stop)), with_mask_prompt, rng
         )
 
     def structure_sample(
@@ -87,17 +91,19 @@ class SampleSource:
         structure: Structure,
         axis: int,
         index: int,
-        use_prior: bool,
+        with_mask_prompt: bool,
         rng: np.random.Generator,
     ) -> Sample | None:
-        """A crop of one slice (``index`` along ``axis``) of a structure; None where there is none of it."""
+        """Cut a crop around a structure in one slice (``index`` along ``axis``); None if the slice has none of it."""
         labels = np.moveaxis(case.labels, axis, 0)
         mask = labels[index] == structure.value
         if not mask.any():
             return None
         sampling = self.sampling
         angle = (
-            float(rng.normal(0, 0.15)) if not use_prior and sampling.intensity and rng.random() < 0.5 else 0.0
+            float(rng.normal(0, 0.15))
+            if not with_mask_prompt and sampling.intensity and rng.random() < 0.5
+            else 0.0
         )
         mirrored = bool(sampling.intensity and rng.random() < 0.5)
         plane = _Plane(case, axis, angle, mirrored)
@@ -119,10 +125,10 @@ class SampleSource:
             tight = plane.tight_box(there if there.any() else mask)
             mapped = map_between(*(corners.reshape(2, 2) for corners in (tight, old, new)))
             box = jitter(mapped.ravel(), 0.06, rng)
-        prior = None
-        if use_prior:
-            prior = self._prior(case, structure, index, new, mirrored, rng)
-        return self._finish(plane, mask, index, box, error, prior, rng)
+        mask_prompt = None
+        if with_mask_prompt:
+            mask_prompt = self._mask_prompt(case, structure, index, new, mirrored, rng)
+        return self._finish(plane, mask, index, box, error, mask_prompt, rng)
 
     def _past_the_end(
         self, case: TrainingCase, structure: Structure, rng: np.random.Generator
@@ -139,7 +145,7 @@ class SampleSource:
         return self._finish(plane, mask, index, box, self.sampling.located_error_mm, None, rng)
 
     def _nameless(self, rng: np.random.Generator) -> Sample | None:
-        """A connected region of similar HU around a random place of a random plane."""
+        """Draw a connected region of similar HU around a random place of a random plane."""
         case = self.cases[rng.integers(len(self.cases))]
         axis = int(rng.integers(1, 3)) if rng.random() < self.sampling.other_plane else 0
         stack = np.moveaxis(case.image, axis, 0)
@@ -151,7 +157,7 @@ class SampleSource:
         box, error = move_box(plane.tight_box(mask), self.sampling, rng)
         return self._finish(plane, mask, index, box, error, None, rng)
 
-    def _prior(
+    def _mask_prompt(
         self,
         case: TrainingCase,
         structure: Structure,
@@ -160,7 +166,7 @@ class SampleSource:
         mirrored: bool,
         rng: np.random.Generator,
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]] | None:
-        """The mean shape of up to five other patients at this height of the moved box, and that box."""
+        """Average the shapes of up to five other patients at this height of the moved box; return it with that box."""
         others = [shape for name, shape in self.shapes.get(structure.name, []) if name != case.name]
         if not others:
             return None
@@ -180,7 +186,7 @@ class SampleSource:
         index: int,
         box: NDArray[np.float64],
         error_mm: float,
-        prior: tuple[NDArray[np.float32], NDArray[np.float64]] | None,
+        mask_prompt: tuple[NDArray[np.float32], NDArray[np.float64]] | None,
         rng: np.random.Generator,
     ) -> Sample:
         """Cut the crop around the prompt (boxes are in the plane's turned millimetres)."""
@@ -196,29 +202,29 @@ class SampleSource:
         spacing = plane.case.spacing_zyx[plane.axis]
         planes = planes_at(stack, index, neighbour_step(spacing, self.net.neighbour_mm))
         # the mask rides along as a fourth plane, counted from the planes' fill
-        both = sample([*planes, np.where(mask, AIR + 1, AIR)], frame, size)
+        both = sample([*planes, np.where(mask, LOWEST_HU + 1, LOWEST_HU)], frame, size)
         crop = both[:3]
-        target = (both[3] - AIR > 0.5).float()
+        target = (both[3] - LOWEST_HU > 0.5).float()
         if sampling.intensity:
             crop = disturb(crop, rng)
         low = center - side / 2
         prompt = (box - np.tile(low, 2)) / side * size
-        hint = torch.full((size // 2, size // 2), torch.nan)
-        if prior is not None:
-            hint = warp(prior[0], (prior[1] - np.tile(low, 2)) / side, size // 2)
+        rough = torch.full((size // 2, size // 2), torch.nan)
+        if mask_prompt is not None:
+            rough = warp(mask_prompt[0], (mask_prompt[1] - np.tile(low, 2)) / side, size // 2)
         with_points = rng.random() < sampling.points
         return {
             "crop": channels(crop, self.net.windows),
             "box": torch.from_numpy(prompt).float(),
             "error": torch.tensor(error_mm / side * size),
             "mask": target,
-            "prior": hint,
+            "mask_prompt": rough,
             "points": _points(target.numpy() > 0.5, prompt, rng) if with_points else torch.tensor(NO_POINTS),
         }
 
 
 def _points(mask: NDArray[np.bool_], box: NDArray[np.float64], rng: np.random.Generator) -> Tensor:
-    """(2, 3) a point inside and one outside of a mask on the crop near its box; one may be lacking."""
+    """Draw a point inside a mask on the crop and one outside near its box: (2, 3); one may be missing."""
     given = torch.tensor(NO_POINTS)
     kinds = (True, False) if rng.random() < 0.4 else (bool(rng.random() < 0.5),)
     low, high = (np.clip(side, 0, len(mask)) for side in (box[:2] - 4, box[2:] + 4))
@@ -260,7 +266,7 @@ class _Plane:
 
 
 def collect_shapes(cases: Sequence[TrainingCase]) -> dict[str, list[tuple[str, NDArray[np.uint8]]]]:
-    """Per structure, (case, mask of its box at ``SHAPE_ZYX``) of every case."""
+    """Collect (case, mask of its box at ``SHAPE_ZYX``) of every case, by structure."""
     shapes: dict[str, list[tuple[str, NDArray[np.uint8]]]] = {}
     for case in cases:
         for structure in case.structures:

@@ -25,7 +25,7 @@ from medlsam.localize.search.options import SearchOptions
 from medlsam.localize.templates.issues import TemplateIssue
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.pipeline.templates import find_supports, read_supports
-from medlsam.volume import Volume
+from medlsam.volume import LabelMap
 from tests.localize.test_locate import ORGANS, support
 from tests.support.fake_embedding import fake_embedding
 
@@ -72,7 +72,7 @@ def test_the_left_out_answer_is_what_locating_with_the_others_gives(
     assert len(trials) == 6
     for trial in trials:
         rest = templates.without(trial.support)
-        box = locate(scans[trial.support], rest, [trial.organ])[trial.organ].box
+        box = locate(scans[trial.support], rest)[trial.organ].box
         own = next(s for s in templates.supports[trial.organ] if s.support == trial.support).box
         assert box is not None
         assert np.abs(trial.error_mm - (box.faces - own.faces)).max() < 1.5
@@ -97,7 +97,7 @@ def test_a_structure_of_one_support_is_expected_to_do_as_the_others(
     assert (known.calibration["left"].n, known.calibration["right"].n) == (3, 0)
     assert known.calibration["right"].iou == pytest.approx(known.calibration["left"].iou)
     assert len(set(np.round(known.calibration["right"].margin_mm, 6))) == 1
-    verdict = locate(scans["b"], known, ["right"])["right"]
+    verdict = locate(scans["b"], known.select(["right"]))["right"]
     assert verdict.expected_error_mm is None
     assert verdict.status == "found"
 
@@ -186,7 +186,7 @@ def test_swapped_parotids_of_a_real_scan_are_named(real_ct: Path) -> None:
     assert labels is not None
     swapped = labels.array.copy()
     swapped[labels.array == right], swapped[labels.array == left] = left, right
-    supports[1] = replace(supports[1], labels=Volume(swapped, labels.grid))
+    supports[1] = replace(supports[1], labels=LabelMap(swapped, labels.grid))
     localizer = load_localizer(device="cpu")
     templates = build_templates(
         localizer, supports, names, organs=["RightParotid", "LeftParotid", "Brainstem"]

@@ -24,8 +24,8 @@ from medlsam.localize.medlam.kernels import (
     cut_kernels,
     fit_kernels,
 )
-from medlsam.localize.pretrain.losses import predicted_offset
-from medlsam.volume import Volume
+from medlsam.localize.network.encoder import predicted_offset
+from medlsam.volume import Image, LabelMap
 from tests.support.published_file import write_checkpoint
 
 CHANNELS = 6
@@ -63,24 +63,24 @@ def tissue(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray[Any, Any]:
     return np.asarray(smooth / smooth.std() * 150, np.float32)
 
 
-def seen(volume: Volume, batch: int = 2) -> tuple[PatchedScan, Stub]:
+def seen(volume: Image, batch: int = 2) -> tuple[PatchedScan, Stub]:
     stub = Stub()
     return see(volume, stub, batch=batch), stub  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def scan() -> Volume:
+def scan() -> Image:
     """On the network's own spacing, so that nothing is interpolated."""
-    return Volume(tissue((56, 60, 64)), Grid((56, 60, 64), (3.0,) * 3, (-90.0, 40.0, 500.0)))
+    return Image(tissue((56, 60, 64)), Grid((56, 60, 64), (3.0,) * 3, (-90.0, 40.0, 500.0)))
 
 
-def at(volume: Volume, z: int, y: int, x: int) -> list[float]:
+def at(volume: Image, z: int, y: int, x: int) -> list[float]:
     return [float(v) for v in volume.grid.ijk_to_lps([x, y, z])]
 
 
 @pytest.mark.parametrize("direction", [(1, 0, 0, 0, 1, 0, 0, 0, 1), (0, 0, -1, -1, 0, 0, 0, 1, 0)])
 def test_cubes_point_to_superior_anterior_and_left(direction: tuple[float, ...]) -> None:
-    dark = Volume(np.full((40, 40, 40), -1000, np.int16), Grid((40,) * 3, (3.0,) * 3, (0, 0, 0), direction))
+    dark = Image(np.full((40, 40, 40), -1000, np.int16), Grid((40,) * 3, (3.0,) * 3, (0, 0, 0), direction))
     middle = dark.grid.ijk_to_lps([20, 20, 20])
     for step, axis, sign in (
         ((0, 0, 12), 0, 1),
@@ -99,7 +99,7 @@ def test_cubes_point_to_superior_anterior_and_left(direction: tuple[float, ...])
         assert float(cube.sum()) == pytest.approx(1.0)  # outside the scan is air, and air is 0
 
 
-def test_latents_turn_with_the_axes(scan: Volume) -> None:
+def test_latents_turn_with_the_axes(scan: Image) -> None:
     found, _ = seen(scan)
     latents, _ = found.read([at(scan, 28, 30, 32)])
     level = float(found._cubes(found._index([at(scan, 28, 30, 32)])).mean())
@@ -115,7 +115,7 @@ def test_starts_lie_in_the_body_and_cost_one_pass_each_once() -> None:
     array = np.full((120, 90, 150), -1000, np.float32)
     array[:, 10:80, 20:70] = 40
     array[:, 10:80, 70:130] = -850  # lung is body
-    volume = Volume(array, Grid((120, 90, 150), (3.0,) * 3, (5.0, 6.0, 7.0)))
+    volume = Image(array, Grid((120, 90, 150), (3.0,) * 3, (5.0, 6.0, 7.0)))
     found, stub = seen(volume)
     places, latents = found.starts()
     ijk = np.rint(volume.grid.lps_to_ijk(places.numpy())).astype(int)
@@ -131,16 +131,16 @@ def test_starts_lie_in_the_body_and_cost_one_pass_each_once() -> None:
     assert len(stub.passes) == before
 
 
-def test_small_and_empty_scans_have_starts(scan: Volume) -> None:
+def test_small_and_empty_scans_have_starts(scan: Image) -> None:
     places, _ = seen(scan)[0].starts()
     assert len(places) == 4**3  # twice as dense as by half a cube
-    air = Volume(np.full((3, 60, 64), -1000, np.int16), Grid((3, 60, 64), (3.0,) * 3))
+    air = Image(np.full((3, 60, 64), -1000, np.int16), Grid((3, 60, 64), (3.0,) * 3))
     places, latents = seen(air)[0].starts()
     assert len(places) == len(latents) == 1 * 4 * 4
     assert bool(((places >= 0) & (places <= torch.tensor([189.0, 177.0, 6.0]))).all())
 
 
-def test_a_place_is_read_from_the_cube_around_it(scan: Volume) -> None:
+def test_a_place_is_read_from_the_cube_around_it(scan: Image) -> None:
     found, stub = seen(scan, batch=2)
     points = [at(scan, 28, 30, 32), at(scan, 10, 50, 20), at(scan, 28, 30, 32), at(scan, 40, 12, 44)]
     latents, kernels = found.read(points)
@@ -183,7 +183,7 @@ def test_fit_is_the_mean_cosine_at_every_voxel() -> None:
     assert torch.allclose(near, score[:, 24:41, 12:29, 44:57], atol=1e-5)
 
 
-def test_a_kernel_is_found_where_it_was_read(scan: Volume) -> None:
+def test_a_kernel_is_found_where_it_was_read(scan: Image) -> None:
     found, stub = seen(scan, batch=3)
     points = torch.tensor(
         [at(scan, z, y, x) for z, y, x in ((28, 30, 32), (18, 40, 25), (35, 22, 40), (20, 20, 20))]
@@ -200,7 +200,7 @@ def test_a_kernel_is_found_where_it_was_read(scan: Volume) -> None:
     assert torch.equal(matches.points[:, 0], matches.points[:, 1])
 
 
-def test_small_windows_share_cubes(scan: Volume) -> None:
+def test_small_windows_share_cubes(scan: Image) -> None:
     found, stub = seen(scan)
     points = torch.tensor([at(scan, z, y, x) for z in (24, 30) for y in (26, 34) for x in (28, 36)])
     kernels = found.read(points)[1][:, None]
@@ -217,7 +217,7 @@ def test_small_windows_share_cubes(scan: Volume) -> None:
     assert which.tolist() == [0, 0, 1, 2]
 
 
-def test_nothing_is_found_outside_the_window(scan: Volume) -> None:
+def test_nothing_is_found_outside_the_window(scan: Image) -> None:
     found, _ = seen(scan)
     point = torch.tensor([at(scan, 28, 30, 32)])
     kernel = found.read(point)[1][:, None]
@@ -232,9 +232,9 @@ def test_nothing_is_found_outside_the_window(scan: Volume) -> None:
     assert (found.refine(kernel, low - 500.0, 16.0).points - low).abs().max() <= 16.0
 
 
-def test_a_scan_of_another_spacing_and_direction_has_the_same_places(scan: Volume) -> None:
+def test_a_scan_of_another_spacing_and_direction_has_the_same_places(scan: Image) -> None:
     # The same tissue stored from inferior-left-posterior corners on, voxels in another order.
-    turned = Volume(
+    turned = Image(
         np.ascontiguousarray(scan.array[::-1, :, ::-1].transpose(1, 2, 0)),
         Grid(
             (60, 64, 56),
@@ -259,11 +259,11 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
         bone = np.s_[5 + shift : 10 + shift, 8:13, 6 + shift : 12 + shift]
         array[bone] += 900
         case = folder / "templates" / name if name != "c" else folder / "scans"
-        write_volume(Volume(array.astype(np.int16), grid), case / "image.nii.gz")
+        write_volume(Image(array.astype(np.int16), grid), case / "image.nii.gz")
         if name != "c":
             labels = np.zeros(grid.shape_zyx, np.uint8)
             labels[bone] = 1
-            write_volume(Volume(labels, grid), case / "labels.nii.gz")
+            write_volume(LabelMap(labels, grid), case / "labels.nii.gz")
     (folder / "templates" / "labels.json").write_text(json.dumps({"bone": 1}))
     return folder
 

@@ -10,6 +10,7 @@ import pytest
 from medlsam.geometry import Box
 from medlsam.localize.locate import locate
 from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
+from medlsam.options import LocateOptions
 from tests.localize.test_locate import ORGANS, support
 from tests.support.fake_embedding import fake_embedding
 
@@ -41,7 +42,7 @@ def templates() -> TemplateSet:
 @pytest.mark.parametrize("search", ["random-start", "consensus"])
 def test_every_slab_has_a_box_of_its_own(templates: TemplateSet, search: str) -> None:
     shift = (16.0, -8.0, 24.0)
-    found = locate(fake_embedding(shift), templates, search=search, slabs=True)["left"]
+    found = locate(fake_embedding(shift), templates, LocateOptions(search=search), slabs=True)["left"]
     assert len(found.slabs) == 2
     for box, slab in zip(found.slabs, SLABS, strict=True):
         truth = Box.from_faces(slab.faces + np.repeat(shift, 2))
@@ -49,7 +50,7 @@ def test_every_slab_has_a_box_of_its_own(templates: TemplateSet, search: str) ->
 
 
 def test_the_mean_of_the_supports_is_looked_for(templates: TemplateSet) -> None:
-    found = locate(fake_embedding(), templates, search="random-start")["left"]
+    found = locate(fake_embedding(), templates, LocateOptions(search="random-start"))["left"]
     assert found.box is not None
     assert found.box.wall_distance(ORGANS["left"]) < 6.0
     assert found.slabs == ()
@@ -58,4 +59,4 @@ def test_the_mean_of_the_supports_is_looked_for(templates: TemplateSet) -> None:
 def test_supports_without_slabs_give_none() -> None:
     scan = fake_embedding()
     lone = TemplateSet({"left": 1}, {"left": (support("a", ORGANS["left"], scan),)}, "signature")
-    assert locate(scan, lone, search="random-start", slabs=True)["left"].slabs == ()
+    assert locate(scan, lone, LocateOptions(search="random-start"), slabs=True)["left"].slabs == ()

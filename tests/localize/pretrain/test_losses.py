@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
+from medlsam.localize.network.encoder import predicted_offset
 from medlsam.localize.pretrain.losses import (
     mss_loss,
-    predicted_offset,
     rdr_loss,
     vote_error_loss,
     window_loss,

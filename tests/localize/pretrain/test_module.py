@@ -114,6 +114,7 @@ def test_the_configuration_for_eight_gpus(tmp_path: Path) -> None:
     here = {
         "trainer.accelerator": "cpu",
         "trainer.devices": "1",
+        "trainer.plugins": "[{class_path: tests.support.sync_batchnorm.SharedStatistics}]",
         "trainer.precision": "32-true",
         "trainer.fast_dev_run": "1",
         "trainer.default_root_dir": folder,

@@ -29,21 +29,21 @@ from medlsam.localize.pretrain.dataset import (
 from medlsam.localize.pretrain.module import cli
 from medlsam.localize.pretrain.torchio import change_values, check_transforms
 from medlsam.localize.pretrain.view_pairs import ViewOptions
-from medlsam.pool.packed_scan import SUFFIX, write_shard
-from medlsam.volume import Volume
+from medlsam.pool.packed_scan import SUFFIX, write_packed_scan
+from medlsam.volume import Image
 from tests.support.paths import ROOT
 from tests.support.pretrain_data import write_config, write_scans
 
 OPTIONS = ViewOptions(shape_zyx=(16, 16, 16), points=8, negatives=8, shift_mm=16.0)
 NAMES = ("points", "places", "valid", "negatives", "negative_places")
-DOCUMENT = ROOT / "docs" / "pretraining_at_scale.md"
+DOCUMENT = ROOT / "docs" / "how-to" / "pretraining-at-scale.md"
 
 
 @pytest.fixture
 def draws(tmp_path: Path) -> PairDataset:
     array = np.random.default_rng(0).normal(0, 300, (40, 32, 34)).astype(np.float32)
     path = tmp_path / f"a{SUFFIX}"
-    write_shard(path, Volume(array, Grid(array.shape, (4.0, 4.0, 4.0))))
+    write_packed_scan(path, Image(array, Grid(array.shape, (4.0, 4.0, 4.0))))
     return PairDataset([path], np.ones(1), OPTIONS, 4.0, (7,))
 
 
@@ -225,7 +225,7 @@ def test_torchio_is_imported_by_one_file() -> None:
         for line in path.read_text(encoding="utf-8").splitlines()
         if line.split()[:2] in (["import", "torchio"], ["from", "torchio"])
     ]
-    assert lines == ["augment.py"]
+    assert lines == ["torchio.py"]
     code = "import sys, medlsam.pipeline; print('torchio' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120

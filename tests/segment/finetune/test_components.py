@@ -15,7 +15,7 @@ from medlsam.errors import TemplateError, UsageError
 from medlsam.geometry import Grid
 from medlsam.segment.finetune.components import LabelledScan, components, find_labelled
 from medlsam.segment.finetune.protocol import jittered
-from medlsam.volume import Volume
+from medlsam.volume import Image, LabelMap
 from tests.support.tuning_data import scan, write_cases
 
 RNG = np.random.default_rng
@@ -27,7 +27,7 @@ RNG = np.random.default_rng
 def labelled(labels: np.ndarray[Any, Any], names: dict[int, str]) -> LabelledScan:
     depth, height, width = labels.shape
     grid = Grid((depth, height, width), (1.0, 1.0, 1.0))
-    return LabelledScan("a", "a", Volume(labels.astype(np.int16), grid), Volume(labels, grid), names)
+    return LabelledScan("a", "a", Image(labels.astype(np.int16), grid), LabelMap(labels, grid), names)
 
 
 def test_components_are_numbered_by_size_and_small_ones_left_out() -> None:

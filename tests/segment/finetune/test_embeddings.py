@@ -28,10 +28,8 @@ from medlsam.segment.sam.preprocess import restore
 from medlsam.segment.sam_tiny.crops import frame_around, paste
 from tests.support.tuning_data import (
     SMALL,
-    crop_tuner,
     quiet,
     scan,
-    slice_tuner,
     small_sam,
     write_case,
     write_cases,
@@ -39,16 +37,6 @@ from tests.support.tuning_data import (
 
 CPU = torch.device("cpu")
 RNG = np.random.default_rng
-
-
-@pytest.fixture
-def tiny() -> CropTuner:
-    return crop_tuner()
-
-
-@pytest.fixture
-def sam() -> SliceTuner:
-    return slice_tuner()
 
 
 class InMemory:

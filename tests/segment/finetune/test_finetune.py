@@ -55,7 +55,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[float]]:
     """
     told: dict[str, list[float]] = {"next": []}
 
-    def judge(segmenter: Any, scans: Any) -> Scores:
+    def score(segmenter: Any, scans: Any) -> Scores:
         value = told["next"].pop(0)
         figures = {scan.patient: value + 0.01 * k for k, scan in enumerate(scans)}
         return Scores(figures, {(p, "egg", 1, 0): v for p, v in figures.items()})
@@ -63,7 +63,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[float]]:
     def select(tuner: Any, scans: Any, *others: Any) -> Selection:
         return Selection(1, (0.1, 0.2), {scan.patient: (0.1, 0.2) for scan in scans})
 
-    monkeypatch.setattr(module, "judge", judge)
+    monkeypatch.setattr(module, "score", score)
     monkeypatch.setattr(module, "select_epochs", select)
     return told
 

@@ -17,7 +17,7 @@ from medlsam.segment.finetune.crop_tuner import CropTuner
 from medlsam.segment.finetune.embeddings import EmbeddedScan, embed_cases
 from medlsam.segment.finetune.options import FinetuneOptions
 from medlsam.segment.finetune.protocol import Tuner
-from medlsam.segment.finetune.score import compare, judge
+from medlsam.segment.finetune.score import compare, score
 from medlsam.segment.finetune.slice_tuner import SliceTuner
 from medlsam.segment.finetune.train import select_epochs, train
 from medlsam.segment.label_map import MaskBlock
@@ -25,27 +25,15 @@ from medlsam.segment.load import load_segmenter
 from medlsam.segment.registry import SEGMENTERS
 from medlsam.segment.sam.model import SamSlices, build_network
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from tests.support.tuning_data import (
-    crop_tuner,
     quiet,
     scan,
-    slice_tuner,
     small_sam,
     write_cases,
 )
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def tiny() -> CropTuner:
-    return crop_tuner()
-
-
-@pytest.fixture
-def sam() -> SliceTuner:
-    return slice_tuner()
 
 
 # training
@@ -156,7 +144,7 @@ class Perfect:
     def __init__(self, own: LabelledScan, drop: int | None = None) -> None:
         self.own, self.drop = own, drop
 
-    def segment(self, volume: Volume, prompts: Any, stopwatch: Any = None) -> dict[str, MaskBlock]:
+    def segment(self, volume: Image, prompts: Any, stopwatch: Any = None) -> dict[str, MaskBlock]:
         probability = (self.own.labels.array == 1).astype(np.float32)
         if self.drop is not None:
             probability[self.drop] = 0
@@ -165,8 +153,8 @@ class Perfect:
 
 def test_judging_counts_voxels_and_components() -> None:
     own = scan(2)
-    right = judge(Perfect(own), [own])  # type: ignore[arg-type]
-    wrong = judge(Perfect(own, drop=2), [own])  # type: ignore[arg-type]
+    right = score(Perfect(own), [own])  # type: ignore[arg-type]
+    wrong = score(Perfect(own, drop=2), [own])  # type: ignore[arg-type]
     assert right.mean == 1.0
     assert right.components == {("egg_2", "egg", z, 0): 1.0 for z in (1, 2, 3)}
     assert wrong.components["egg_2", "egg", 2, 0] == 0.0  # a failure counts 0

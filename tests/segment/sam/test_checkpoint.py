@@ -1,4 +1,4 @@
-"""Files that users give: which model of the SAM family they hold, or what else they are."""
+"""Checkpoints of the SAM family: which model a file holds, or what else it is."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import lightning
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from medlsam.errors import WeightsError
 from medlsam.segment.load import load_segmenter
 from medlsam.segment.registry import SEGMENTERS
 from medlsam.segment.sam.checkpoint import read_checkpoint, recognise
-from medlsam.segment.sam.model import SamSlices, build_network, load_sam
+from medlsam.segment.sam.model import build_network, load_sam
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.weights.checkpoint import Checkpoint
-from medlsam.weights.store import save_weights
 from tests.segment.sam.test_tiny_vit import published
 from tests.support.published_file import write_checkpoint
 
@@ -202,33 +201,3 @@ def test_other_contents_are_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:600])
     with pytest.raises(WeightsError, match="damaged or truncated"):
         load_segmenter(path, "cpu")
-
-
-def test_our_own_files_go_to_their_loader(tmp_path: Path) -> None:
-    path = tmp_path / "net.safetensors"
-    save_weights(path, {"w": torch.zeros(2)}, {}, "localizer")
-    with pytest.raises(WeightsError, match="holds a localizer, a segmenter is wanted"):
-        load_segmenter(path, "cpu")
-    with pytest.raises(WeightsError, match="was written by medlsam and is not mobile_sam"):
-        load_segmenter(path, "cpu", model="mobile_sam")
-    with pytest.raises(WeightsError, match="no segmenter is called 'sam'"):
-        load_segmenter(path, "cpu", model="sam")
-
-
-def test_a_template_file_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "organs.medlsam"
-    save_file({"x": torch.zeros(1)}, path, metadata={"medlsam": '{"kind": "templates", "format": 4}'})
-    with pytest.raises(WeightsError, match="holds templates, no weights: give it as --support"):
-        load_segmenter(path, "cpu")
-
-
-def test_the_models_argument_decides_the_preprocessing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    path = tmp_path / "model_best.pth"
-    torch.save({"w": torch.zeros(1)}, path)
-    monkeypatch.setattr(
-        "medlsam.segment.load.load_sam", lambda path, spec, *rest: SamSlices(nn.Module(), spec, CPU)
-    )
-    for name in ("medsam_vit_b", "sam_vit_b", "mobile_sam", "litemedsam"):
-        assert load_segmenter(path, "cpu", model=name).spec is SEGMENTERS[name]

@@ -1,4 +1,4 @@
-"""What sam-tiny is asked: boxes drawn into its input, points, and boxes that are as wrong as located ones."""
+"""Prompts of sam-tiny: boxes and their errors, points, and boxes as wrong as located ones."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ import torch
 
 from medlsam.geometry import Grid
 from medlsam.segment.prompts import SlicePrompt
-from medlsam.segment.sam_tiny.crops import draw_boxes
 from medlsam.segment.sam_tiny.network import TinySam
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 from medlsam.segment.sam_tiny.train import start_weights
 from medlsam.segment.sam_tiny.train_boxes import SamplingConfig, located_errors, move_box
-from medlsam.volume import Volume
+from medlsam.volume import Image
 from medlsam.weights.store import save_weights
 from tests.support.paths import ROOT
 from tests.support.tiny_data import SMALL
@@ -30,22 +29,6 @@ SURE = torch.zeros(1)
 def net() -> TinySam:
     torch.manual_seed(0)
     return TinySam(SMALL).eval()
-
-
-def test_a_box_is_drawn_to_fractions_of_a_pixel() -> None:
-    drawn = draw_boxes(torch.tensor([[1.0, 0.5, 3.0, 2.0], [-5.0, 2.0, 9.0, 3.0]]), torch.zeros(2), 4)
-    assert drawn.shape == (2, 4, 4)
-    assert torch.equal(drawn[0], torch.tensor([[0, 0.5, 0.5, 0], [0, 1, 1, 0], [0] * 4, [0] * 4]))
-    assert torch.equal(drawn[1], torch.tensor([[0.0] * 4, [0.0] * 4, [1.0] * 4, [0.0] * 4]))
-
-
-def test_sides_that_may_be_off_are_drawn_as_ramps() -> None:
-    box = torch.tensor([[10.0, -100.0, 30.0, 100.0]])
-    row = draw_boxes(box, torch.tensor([2.0 / 3**0.5]), 40)[0, 20]  # off by up to 2 pixels, all errors alike
-    expected = torch.tensor([0.0, 0.125, 0.375, 0.625, 0.875, 1.0])
-    torch.testing.assert_close(row[7:13], expected)
-    torch.testing.assert_close(row.flip(0)[7:13], expected)
-    assert (row[13:27] == 1).all()
 
 
 def test_the_encoder_sees_the_box_and_how_sure_it_is(net: TinySam) -> None:
@@ -124,7 +107,7 @@ def test_what_prompts_say_reaches_the_network_in_crop_pixels(
     net: TinySam, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     segmenter = TinySegmenter(net)
-    scan = Volume(np.zeros((4, 60, 60), np.int16), Grid((4, 60, 60), (2.0, 2.0, 3.0)))
+    scan = Image(np.zeros((4, 60, 60), np.int16), Grid((4, 60, 60), (2.0, 2.0, 3.0)))
     plain = SlicePrompt(1, (20.0, 20.0, 40.0, 30.0))
     asked = [plain, replace(plain, point_xy=(25.0, 25.0)), replace(plain, error_mm=0.0)]
     given: dict[str, torch.Tensor | None] = {}
@@ -153,7 +136,7 @@ def test_what_prompts_say_reaches_the_network_in_crop_pixels(
 
 
 def test_exact_boxes_are_not_moved(net: TinySam, monkeypatch: pytest.MonkeyPatch) -> None:
-    scan = Volume(np.zeros((4, 60, 60), np.int16), Grid((4, 60, 60), (2.0, 2.0, 3.0)))
+    scan = Image(np.zeros((4, 60, 60), np.int16), Grid((4, 60, 60), (2.0, 2.0, 3.0)))
     segmenter = TinySegmenter(net)
     real, passes = segmenter.quick.encode, list[torch.Tensor]()
 

@@ -13,7 +13,7 @@ from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt, oracle_slices
 from medlsam.segment.sam_tiny.network import TinySam
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter, refit
-from medlsam.volume import Volume
+from medlsam.volume import Image, LabelMap
 from medlsam.weights.registry import ENTRIES
 from medlsam.weights.store import load_weights
 from tests.support.tiny_data import SMALL, ellipsoid
@@ -101,7 +101,7 @@ def test_prompt_outside_and_turned_grid() -> None:
     segmenter = TinySegmenter(TinySam(SMALL))
     with pytest.raises(GeometryError, match="egg"):
         segmenter.segment(volume, {"egg": [SlicePrompt(99, (1.0, 1.0, 5.0, 5.0))]})
-    turned = Volume(
+    turned = Image(
         volume.array, replace(volume.grid, direction=(0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
     )
     with pytest.raises(GeometryError, match="canonical"):
@@ -142,12 +142,12 @@ def test_shipped_weights_find_an_ellipsoid(
 
 
 def _on_spacing(
-    volume: Volume, mask: np.ndarray, spacing: tuple[float, float, float], scale: np.ndarray
-) -> tuple[Volume, np.ndarray]:
+    volume: Image, mask: np.ndarray, spacing: tuple[float, float, float], scale: np.ndarray
+) -> tuple[Image, np.ndarray]:
     from medlsam.volume import lps_grid, resample
 
     grid = lps_grid(volume.grid, spacing)
-    labels = resample(Volume(mask.astype(np.uint8), volume.grid), grid, "nearest", fill=0)
+    labels = resample(LabelMap(mask.astype(np.uint8), volume.grid), grid)
     return resample(volume, grid, fill=10), labels.array > 0
 
 

@@ -25,11 +25,6 @@ from medlsam.segment.sam_tiny.train_samples import SampleSource
 from tests.support.tiny_data import SMALL, ellipsoid
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(5)
-
-
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pool of two ellipsoids, one held out."""
@@ -74,8 +69,8 @@ def test_samples_fit_their_boxes(pool: Path) -> None:
         tight = torch.cat([places.min(0).values, places.max(0).values + 1])
         assert made["crop"].shape == (SMALL.channels, 64, 64)
         assert (tight - made["box"]).abs().max() < 7, made["box"]
-        if not made["prior"].isnan().any():
-            hint = functional.interpolate(made["prior"][None, None], size=64)[0]
+        if not made["mask_prompt"].isnan().any():
+            hint = functional.interpolate(made["mask_prompt"][None, None], size=64)[0]
             agreement.append(hard_dice(hint - 0.5, made["mask"][None]).item())
     assert np.mean(agreement) > 0.8
 

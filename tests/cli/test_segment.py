@@ -1,0 +1,134 @@
+"""``medlsam segment`` and ``localize``: exit codes, one JSON document on standard output, clean messages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.command_line import call, document, usual
+
+
+def test_flags_show_the_defaults_of_the_options() -> None:
+    text = " ".join(call("segment", "--help").stdout.replace("│", " ").split())
+    assert "[default: sam-tiny]" in text
+    assert "profile|spl|wpl" in text
+
+
+def test_segment(asked: Any, support: Path, scans: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    result = call("segment", *usual(support, scans, output), "--organs", "block,plate", "--json")
+    assert result.exit_code == 0, result.output
+    assert document(result)["done"] == ["a", "b"]
+    assert asked == [("medlam-tiny", "sam-tiny", "auto")]
+    assert json.loads((output / "labels.json").read_text()) == {"1": "block", "7": "plate"}
+    assert (output / "a" / "segmentation.nii.gz").is_file()
+    assert (output / "report.html").is_file()
+    assert "2 done" in result.stderr
+
+
+def test_without_json_nothing_is_on_standard_output(
+    asked: Any, support: Path, scans: Path, tmp_path: Path
+) -> None:
+    result = call("segment", *usual(support, scans, tmp_path / "out"))
+    assert (result.exit_code, result.stdout) == (0, "")
+
+
+def test_a_scan_that_fails_gives_1_and_the_others_are_written(
+    asked: Any, support: Path, scans: Path, tmp_path: Path
+) -> None:
+    (scans / "broken_0000.nii.gz").write_bytes(b"not an image")
+    result = call("segment", *usual(support, scans, tmp_path / "out"), "--json")
+    assert result.exit_code == 1
+    found = document(result)
+    assert found["done"] == ["a", "b"]
+    assert list(found["failed"]) == ["broken"]
+    assert "broken" in result.stderr
+    assert (tmp_path / "out" / "b" / "segmentation.nii.gz").is_file()
+
+
+def test_localize_loads_no_segmenter(asked: Any, support: Path, scans: Path, tmp_path: Path) -> None:
+    result = call("localize", *usual(support, scans, tmp_path / "out"), "--json")
+    assert result.exit_code == 0, result.output
+    assert document(result)["done"] == ["a", "b"]
+    assert sorted(f.name for f in (tmp_path / "out" / "a").glob("[!.]*")) == ["localization.json"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--prompts", "profil"], "did you mean 'profile'"),
+        (["--organs", "blok"], "blok"),
+        (["--threshold", "1.5"], "threshold must lie between 0 and 1"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["--support", "nowhere.medlsam"], "nowhere.medlsam"),
+        (["--images", "nowhere"], "nowhere: there is no such file or folder"),
+    ],
+)
+def test_a_wrong_call_gives_2_and_writes_nothing(
+    more: list[str], message: str, asked: Any, support: Path, scans: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    result = call("segment", *usual(support, scans, output), *more, "--json")
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    found = document(result)
+    assert found["exit_code"] == 2
+    assert message in found["error"]["text"]
+    assert not output.exists()
+
+
+def test_an_unknown_flag_gives_2() -> None:
+    assert call("segment", "--suport", "x").exit_code == 2
+
+
+def test_weights_that_are_not_there_give_2(support: Path, scans: Path, tmp_path: Path) -> None:
+    call_with = [*usual(support, scans, tmp_path / "out"), "--localizer", tmp_path / "none.safetensors"]
+    result = call("segment", *call_with)
+    assert result.exit_code == 2
+    assert "none.safetensors is neither a file nor a name that is known" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_flags_of_the_policy_and_the_cache(asked: Any, support: Path, scans: Path, tmp_path: Path) -> None:
+    policy = ("--shrink", "0.9", "--no-propagate", "--shape-prompt", "--axes", "three", "--overlaps", "order")
+    result = call("segment", *usual(support, scans, tmp_path / "out"), *policy, "--cache", tmp_path / "kept")
+    assert result.exit_code == 0, result.output
+    options = json.loads((tmp_path / "out" / "run.json").read_text())["options"]
+    expected = {"shrink": 0.9, "propagate": False, "shape_prompt": True, "axes": "three", "overlaps": "order"}
+    assert options.items() >= expected.items()
+    assert options["cache"] == str(tmp_path / "kept")
+    assert asked == [("medlam-tiny", "sam-tiny", "auto")]
+    wrong = call("segment", *usual(support, scans, tmp_path / "out"), "--zoom", "0.3")
+    assert wrong.exit_code == 2
+    assert "zoom must be 0" in " ".join(wrong.output.split())
+
+
+def test_the_yaml_file_fills_the_fields_and_flags_win(
+    asked: Any, support: Path, scans: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "options.yaml"
+    config.write_text("segmenter: medsam_vit_b\nprompts: wpl\norgans: [block]\n")
+    result = call("segment", *usual(support, scans, tmp_path / "out"), "--config", config, "--prompts", "spl")
+    assert result.exit_code == 0, result.output
+    options = json.loads((tmp_path / "out" / "run.json").read_text())["options"]
+    assert (options["segmenter"], options["prompts"]) == ("medsam_vit_b", "spl")
+    assert options["organs"] == ["block"]
+    assert asked == [("medlam-tiny", "medsam_vit_b", "auto")]
+
+
+def test_an_unknown_key_in_the_yaml_file_gives_2(
+    asked: Any, support: Path, scans: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "options.yaml").write_text("promts: wpl\n")
+    result = call("segment", *usual(support, scans, tmp_path / "out"), "--config", tmp_path / "options.yaml")
+    assert result.exit_code == 2
+    assert "did you mean 'prompts'" in result.stderr
+
+
+def test_markup_in_a_message_is_shown_as_it_is(asked: Any, scans: Path, tmp_path: Path) -> None:
+    result = call("segment", *usual(Path("[bold]x.medlsam"), scans, tmp_path / "out"))
+    assert "[bold]x.medlsam" in result.stderr
