@@ -19,12 +19,7 @@ from medlsam.localize.search.options import SearchOptions
 from medlsam.localize.search.probe_trust import along_axes, apply_probe
 from medlsam.localize.search.votes import random_starts
 from medlsam.localize.templates.shape import mean_profile, mean_shape
-from medlsam.localize.templates.template_set import (
-    DEFAULT_TRUST,
-    OrganCalibration,
-    OrganSupport,
-    TemplateSet,
-)
+from medlsam.localize.templates.template_set import DEFAULT_TRUST, OrganCalibration, OrganSupport, TemplateSet
 from medlsam.options import LocateOptions
 from medlsam.results import LocatedOrgan
 from medlsam.runtime.blas_threads import one_blas_thread

@@ -13,19 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from medlsam.geometry import Grid
-from medlsam.localize.medlam.kernels import (
-    CELLS,
-    KERNEL,
-    cut_kernels,
-    fit_kernels,
-)
-from medlsam.localize.medlam.network import (
-    PATCH,
-    RANGE_MM,
-    SPACING_MM,
-    PublishedNetwork,
-    normalise,
-)
+from medlsam.localize.medlam.kernels import CELLS, KERNEL, cut_kernels, fit_kernels
+from medlsam.localize.medlam.network import PATCH, RANGE_MM, SPACING_MM, PublishedNetwork, normalise
 from medlsam.localize.protocol import Matches
 from medlsam.localize.templates.landmarks import EXTREMES
 from medlsam.volume import Image, lps_grid, resample
