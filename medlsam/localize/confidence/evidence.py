@@ -26,7 +26,7 @@ from medlsam.localize.templates.template_set import OrganSupport
 View = tuple[NDArray[np.float64], NDArray[np.float64]]
 #: Scales of the stacked features: the sum of their products is this many times the mean cosine.
 _SCALES = 3
-#: Temperature at which a candidate's features choose among the landmarks of a support.
+#: Temperature at which a candidate's features choose among the landmarks of a template.
 _MATCH_TEMPERATURE = 0.03
 
 
