@@ -47,7 +47,7 @@ def test_every_way_to_reach_is_scored_on_the_same_templates() -> None:
     supports = [labelled(name, (shift, 0.0, 0.0)) for name, shift in (("a", 0.0), ("b", 20.0))]
     templates = build_templates(localizer, supports, NAMES)  # type: ignore[arg-type]
     fixed = reach.with_reach(templates, ("strong", "none", "gentle"))
-    assert {c.reach for c in fixed.calibration.values()} == {("strong", "none", "gentle")}
+    assert {c.probe_trust for c in fixed.calibration.values()} == {("strong", "none", "gentle")}
     assert reach.with_reach(templates, None) is templates
     scores: reach.Scores = {}
     low, high = PLACES[1]
