@@ -23,13 +23,11 @@ _Contra = TypeVar("_Contra", contravariant=True)
 
 
 class Job(Protocol[_Contra, Result]):
-    """The work of a run, whatever the items are. Pickled once, it travels to every worker process.
+    """The work of a run, whatever the items are. Pickled once, it travels to every worker process."""
 
-    Attributes:
-        slots: items that one process may hold at the same time.
-    """
-
-    slots: int
+    @property
+    def slots(self) -> int:
+        """Number of items that one process may hold at the same time."""
 
     def start(self) -> None:
         """Load and check what the work needs, in the process that does it, before its first item.
