@@ -50,7 +50,6 @@ HEIGHTS = (180.0, 670.0)
 #: The paper's schedule: starts, and cubes around each structure's extreme points.
 STARTS, PER_STRUCTURE = 10, 6
 CUBE = 64
-AIR_HU = -1024.0
 
 
 def searched(localizer: Localizer, scan: Image, templates: TemplateSet, search: str, repeats: int) -> Times:
@@ -73,7 +72,7 @@ def cube_by_cube(localizer: Localizer, scan: Image, structures: int, repeats: in
     for _ in range(repeats):
 
         def prepare() -> Tensor:
-            hu = resample(scan, encoder_grid(scan.grid, config.spacing_mm), fill=AIR_HU).array
+            hu = resample(scan, encoder_grid(scan.grid, config.spacing_mm)).array
             return normalise_hu(
                 torch.from_numpy(np.pad(hu.astype(np.float32), CUBE // 2, mode="edge")), config
             )

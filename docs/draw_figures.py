@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 import medlsam
 from medlsam.export.figures import png
 from medlsam.export.planes import BOX, INK, MASK, PAPER, PLANES, SOFT_TISSUE, Plane, outline, rectangle, show
-from medlsam.localize.pretrain.losses import predicted_offset
+from medlsam.localize.network.relative_distance import predicted_offset
 from medlsam.localize.search.votes import coarse_consensus
+from medlsam.options import PromptOptions
 from medlsam.pipeline.prompts import slice_prompts
 from medlsam.runtime.atomic_files import atomic_path
 
@@ -198,7 +199,7 @@ def prompts(drawn: Drawn) -> Figure:
         if place is axes[-1]:
             outline(place, drawn.result.labels.array[:, index] == value, grid, CORONAL, MASK, "-")
             break
-        for prompt in slice_prompts(organ, kind, grid, margin_mm=0.0):
+        for prompt in slice_prompts(organ, grid, PromptOptions(prompts=kind, margin_mm=0.0)):
             (x0, z0), (x1, z1) = (
                 (grid.origin_xyz[0] + grid.spacing_xyz[0] * x, grid.origin_xyz[2] + grid.spacing_xyz[2] * z)
                 for x, z in ((prompt.box_xyxy[0], prompt.z - 0.5), (prompt.box_xyxy[2], prompt.z + 0.5))
@@ -208,13 +209,8 @@ def prompts(drawn: Drawn) -> Figure:
     return figure
 
 
-def main() -> None:
-    """Draw all of them."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "images", metavar="DIR")
-    output = parser.parse_args().output
+def draw_all(output: Path) -> None:
+    """Write every picture into a folder."""
     with tempfile.TemporaryDirectory() as folder:
         drawn = Drawn(Path(folder))
         for draw in (overview, localization, prompts):
@@ -224,4 +220,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "images", metavar="DIR")
+    draw_all(parser.parse_args().output)

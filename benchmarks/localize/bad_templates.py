@@ -31,7 +31,8 @@ from medlsam.localize.confidence.leave_one_out import CrossCandidates, cross_tab
 from medlsam.localize.confidence.outliers import Diagnosis, diagnose
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.search.candidate import Candidate
-from medlsam.localize.search.consensus import SearchOptions, consensus
+from medlsam.localize.search.consensus import consensus
+from medlsam.localize.search.options import SearchOptions
 from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
 from medlsam.pipeline.templates import find_supports, read_supports
 from medlsam.volume import Image, LabelMap, to_canonical

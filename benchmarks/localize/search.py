@@ -25,7 +25,7 @@ from medlsam.io.label_names import read_case_list
 from medlsam.io.read import read_image
 from medlsam.localize.locate import locate
 from medlsam.localize.protocol import ScanEmbedding
-from medlsam.localize.search.consensus import SearchOptions
+from medlsam.localize.search.options import SearchOptions
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.measure.metrics import box_iou, wall_distance
 from medlsam.options import LocateOptions

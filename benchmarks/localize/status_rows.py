@@ -22,7 +22,7 @@ from medlsam.io.read import read_image
 from medlsam.localize.build_templates import Support, build_templates
 from medlsam.localize.confidence.leave_one_out import leave_one_out, locate_each_other
 from medlsam.localize.locate import locate
-from medlsam.localize.search.consensus import SearchOptions
+from medlsam.localize.search.options import SearchOptions
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.measure.metrics import box_iou
 from medlsam.pipeline.templates import find_supports, read_supports

@@ -32,9 +32,9 @@ from medlsam.io.write import write_volume
 from medlsam.localize.pretrain.datamodule import PretrainDataModule
 from medlsam.localize.pretrain.dataset import PairDataset, collate
 from medlsam.localize.pretrain.module import MedLAMPretraining, cli
-from medlsam.localize.pretrain.view_pairs import AIR_HU
 from medlsam.runtime.device import resolve_device
 from medlsam.volume import Image, lps_grid, resample
+from medlsam.volume.hounsfield import AIR_HU
 
 #: Folders of real scans whose headers are read; one of the last is resampled.
 SCANS = ("openkbp/imagesTr", "body")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from medlsam.evaluation.scores import OrganScore, aggregate_boxes, score_box
 from medlsam.geometry import Box
-from medlsam.localize.search.consensus import SearchOptions
+from medlsam.localize.search.options import SearchOptions
 from medlsam.options import InferenceOptions
 from medlsam.results import Localization
 from medlsam.runtime.stopwatch import Stopwatch

@@ -14,7 +14,8 @@ from medlsam.localize.confidence.status import classify
 from medlsam.localize.medlam.search import averaged_candidates, averaged_slabs
 from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.search.candidate import Candidate
-from medlsam.localize.search.consensus import SearchOptions, consensus, consensus_slabs
+from medlsam.localize.search.consensus import consensus, consensus_slabs
+from medlsam.localize.search.options import SearchOptions
 from medlsam.localize.search.probe_trust import along_axes, apply_probe
 from medlsam.localize.search.votes import random_starts
 from medlsam.localize.templates.shape import mean_profile, mean_shape

@@ -1,4 +1,4 @@
-"""What a search needs of a scan that a network has looked at: the same for dense and for patch networks."""
+"""The protocol between a network and the search: how a search reads an embedded scan, whatever embedded it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Matches:
-    """Answers of a refinement.
+    """Result of a refinement: the best match of each feature in its window.
 
     Attributes:
         points: (N, S, 3) LPS mm.
         similarity: (N, S) highest mean cosine of the three scales in the window.
-        spread_mm: (N, S) mean distance of the similarity's peak from the answer, weighted as the answer is.
+        spread_mm: (N, S) mean distance of the window's cells from the match, weighted as in the soft arg-max.
     """
 
     points: Tensor
@@ -27,7 +27,11 @@ class Matches:
 
 
 class ScanEmbedding(Protocol):
-    """A scan as a localizer sees it. All places are LPS mm."""
+    """A scan embedded by a network. All places are LPS mm.
+
+    Latent positions (RDR) give offsets between places: d = r * tanh(p_s - p_q), equation 2 of the paper. Features (MSS)
+    are unit vectors of three scales, stacked; the sum of their products is three times the mean cosine.
+    """
 
     @property
     def view(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -39,18 +43,18 @@ class ScanEmbedding(Protocol):
 
     @property
     def landmarks(self) -> slice:
-        """Which places of a structure are worth looking up (see ``landmarks``): each costs a patch network a pass."""
+        """Which landmarks (see ``landmarks``) are worth reading: each costs a patch network a pass."""
 
     @property
     def independent(self) -> bool:
-        """Whether the answer for one place is the same whichever others are asked for in the same call."""
+        """Whether the result for one place is the same whichever others are in the same call."""
 
     def starts(self) -> tuple[Tensor, Tensor]:
-        """Places (M, 3) in the body and latent positions (M, 3) there: where a coarse search may start."""
+        """Places (M, 3) in the body and their latent positions (M, 3): the starts of a coarse search."""
 
     @property
     def start_weights(self) -> Tensor | None:
-        """(M,) how much each start may say, where the network tells; None: all the same."""
+        """(M,) weight of each start's vote, where the network predicts it; None for equal weights."""
 
     def latents(self, points: ArrayLike | Tensor) -> Tensor:
         """Latent positions (N, 3) at (N, 3) places: ``read`` without the features."""
@@ -62,7 +66,7 @@ class ScanEmbedding(Protocol):
         """Features as ``read`` gives them at all places of a lattice (x, y, z), z fastest: (X * Y * Z, F)."""
 
     def project_lattice(self, axes: Sequence[NDArray[np.float64]], direction: Tensor) -> Tensor:
-        """(X * Y * Z,) products of what ``read_lattice`` gives with a direction (F,)."""
+        """(X * Y * Z,) products of the features of ``read_lattice`` with a direction (F,)."""
 
     def intensities(self, points: ArrayLike | Tensor) -> NDArray[np.float32] | None:
         """(N,) normalised HU at (N, 3) places; None where they are not kept."""

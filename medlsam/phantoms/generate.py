@@ -24,6 +24,7 @@ from medlsam.phantoms.layout import NAMES, REGIONS, VALUES
 from medlsam.phantoms.person import Person
 from medlsam.phantoms.scanner import metal_artefact, physical_axis, table_hu
 from medlsam.volume import Image, LabelMap
+from medlsam.volume.hounsfield import HIGHEST_HU, LOWEST_HU
 
 _SLAB_VOXELS = 900_000
 _AXES = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
@@ -134,7 +135,7 @@ def phantom(
     radius = math.inf if fov_mm is not None and not grid.is_axis_aligned else 0.53 * width
     outside = _outside_circle(grid, center, radius)
     hu[outside], labels[outside] = padding_hu, 0
-    image = np.clip(np.rint(hu), min(-1024.0, padding_hu), 3071).astype(np.int16)
+    image = np.clip(np.rint(hu), min(LOWEST_HU, padding_hu), HIGHEST_HU).astype(np.int16)
     return Phantom(Image(image, grid), LabelMap(labels, grid), {v: n for n, v in VALUES.items()})
 
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from medlsam.geometry import Grid
 from medlsam.phantoms.person import Person
+from medlsam.volume.hounsfield import HIGHEST_HU
 
 
 def physical_axis(grid: Grid, axis: int) -> NDArray[np.float32]:
@@ -63,4 +64,4 @@ def metal_artefact(hu: NDArray[np.float32], person: Person, grid: Grid) -> None:
             flat = hu.reshape(-1)
             flat[near] += np.where(flat[near] > -800, 1.0, 0.35) * np.float32(650) * rays * fade
             core = dx * dx + dy * dy + dz * dz < radius**2
-            flat[near[core]] = 3071
+            flat[near[core]] = HIGHEST_HU

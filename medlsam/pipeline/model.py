@@ -32,7 +32,7 @@ from medlsam.weights import resolve, sha256_of
 if TYPE_CHECKING:
     from medlsam.localize.localizer import Localizer
     from medlsam.localize.protocol import ScanEmbedding
-    from medlsam.localize.search.consensus import SearchOptions
+    from medlsam.localize.search.options import SearchOptions
 
 
 class MedLSAM:

@@ -12,13 +12,13 @@ from scipy import ndimage
 
 from medlsam.geometry import filled
 from medlsam.volume import Image
+from medlsam.volume.hounsfield import BONE_HU, LUNG_HU, OUTLINE_HU
 
 #: From the head downwards; ``other`` is what none of them is plain in (limbs, crops).
 REGIONS = ("head", "neck", "chest", "abdomen", "pelvis", "other")
 _STEP_MM = 4.0
 #: A region counts where that much of it is seen, or half of a scan that is shorter than twice that.
 _LEAST_MM = 30.0
-_TISSUE_HU, _LUNG_HU, _BONE_HU = -300, -500, 250
 #: Heads, necks and limbs are narrower.
 _TRUNK_MM = 240.0
 #: Shares of the outline: a skull, lungs, and bone as deep and lateral as only hips have it.
@@ -42,20 +42,20 @@ def regions(volume: Image) -> list[str]:
 
 def _measure(plane: NDArray[np.float32], spacing: float) -> tuple[float, float, float, float]:
     """Width (mm) of the largest outline of a slice, and shares of it: lung, bone, and bone deep at the sides."""
-    outlines, count = ndimage.label(ndimage.binary_fill_holes(ndimage.binary_opening(plane > _TISSUE_HU)))
+    outlines, count = ndimage.label(ndimage.binary_fill_holes(ndimage.binary_opening(plane > OUTLINE_HU)))
     if not count:
         return 0.0, 0.0, 0.0, 0.0
     body = outlines == np.bincount(outlines.ravel())[1:].argmax() + 1
     columns = filled(body, 1)
     middle = (columns[0] + columns[-1]) / 2
     inside = plane[body]
-    bone = body & (plane > _BONE_HU)
+    bone = body & (plane > BONE_HU)
     deep = bone & (ndimage.distance_transform_cdt(body, "taxicab") * spacing > _DEEP_MM)
     deep[:, np.abs(np.arange(plane.shape[1]) - middle) * spacing < _LATERAL_MM] = False
     size = len(inside)
     return (
         len(columns) * spacing,
-        float((inside < _LUNG_HU).sum() / size),
+        float((inside < LUNG_HU).sum() / size),
         float(bone.sum() / size),
         float(deep.sum() / size),
     )

@@ -22,6 +22,7 @@ from medlsam.pool.record import Record, record_path, state_of, write_record
 from medlsam.runtime.atomic_files import sha256_of
 from medlsam.runtime.log_notes import log_notes
 from medlsam.volume import Image
+from medlsam.volume.hounsfield import TISSUE_HU
 
 SHARDS = "scans"
 
@@ -88,7 +89,9 @@ def _pack(job: IngestJob, candidate: Candidate) -> Row | LeftOut:
         return LeftOut(candidate.source, Reason.SMALL, f"{size} mm; at least {LEAST_MM:g} mm along each axis")
     scan = prepare(volume, job.spacing_mm)
     if scan is None:
-        return LeftOut(candidate.source, Reason.NO_BODY, "nothing above -400 HU that is larger than 5 ml")
+        return LeftOut(
+            candidate.source, Reason.NO_BODY, f"nothing above {TISSUE_HU:g} HU that is larger than 5 ml"
+        )
     pixels = pixel_hash(volume)
     # The same voxels elsewhere in space are another file, so that a name stands for the same bytes whoever writes it.
     key = hashlib.sha256(f"{pixels} {volume.grid}".encode()).hexdigest()

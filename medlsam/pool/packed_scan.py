@@ -36,6 +36,7 @@ from medlsam.errors import VolumeError
 from medlsam.geometry import Grid
 from medlsam.runtime.atomic_files import atomic_path
 from medlsam.volume import Image, Source
+from medlsam.volume.hounsfield import HIGHEST_HU, LOWEST_HU
 
 SUFFIX = ".ctshard"
 BRICK = 8
@@ -45,7 +46,7 @@ _ONES = np.uint64(0x0101010101010101)
 _FORMAT = "medlsam pool shard 1"
 
 
-LOWEST, HIGHEST = -1024, 3071
+LOWEST, HIGHEST = int(LOWEST_HU), int(HIGHEST_HU)
 
 
 def _levels() -> NDArray[np.int16]:

@@ -10,12 +10,12 @@ from scipy import ndimage
 
 from medlsam.geometry import Grid
 from medlsam.volume import Image, lps_grid, resample, turned_to_lps
+from medlsam.volume.hounsfield import TISSUE_HU
 
 #: What stays around the body, so that crops see the skin from outside.
 MARGIN_MM = 20.0
 #: A body reaches at least so far along each axis.
 LEAST_MM = 30.0
-_TISSUE_HU = -400.0
 _LEAST_ML = 5.0
 
 
@@ -54,7 +54,7 @@ def _body_box(array: NDArray[np.float32], spacing_mm: float) -> tuple[slice, sli
 
     The couch counts as tissue: it is better kept than mistaken for an arm.
     """
-    labels, count = ndimage.label(array > _TISSUE_HU)
+    labels, count = ndimage.label(array > TISSUE_HU)
     if not count:
         return None
     sizes = np.bincount(labels.ravel())[1:]

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medlsam.localize.pretrain.view_pairs import (
-    AIR_HU,
     PairPlan,
     ViewOptions,
     plan_pair,
 )
+from medlsam.volume.hounsfield import AIR_HU
 
 
 @dataclass(frozen=True, eq=False)

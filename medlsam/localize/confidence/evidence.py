@@ -1,7 +1,7 @@
-"""What speaks for and against one candidate: numbers only; what they are worth is decided in ``status``.
+"""Evidence: numbers for and against one candidate; ``status`` decides what they are worth.
 
-The numbers need no truth, so the same ones can be taken when the supports are located with each other and in a scan
-that nobody has marked: a structure's candidates are compared with what is usual for it.
+The numbers need no truth, so they are the same in leave-one-out among the templates and in a scan that nobody has
+marked: a structure's candidate is compared with the values usual for it.
 """
 
 from __future__ import annotations
@@ -24,31 +24,32 @@ from medlsam.localize.templates.landmarks import FACES, LATTICE
 from medlsam.localize.templates.template_set import OrganSupport
 
 View = tuple[NDArray[np.float64], NDArray[np.float64]]
-#: Temperature at which an candidate's features choose among the landmarks of a support.
+#: Temperature at which a candidate's features choose among the landmarks of a support.
 _MATCH_TEMPERATURE = 0.03
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The numbers behind one candidate; ``OrganCalibration.usual`` holds what is usual for a structure.
+    """The numbers behind one candidate; ``OrganCalibration.usual`` holds a structure's usual values.
 
     Attributes:
-        similarity: mean cosine of the supports' features with the scan's at the best match of each landmark, -1 to 1.
-        likeness: the same at the places that the supports agree on (their median), where each must fit all.
-        surface: the same on the structure's surface, where each support puts it; None where only points were marked.
-        contrast: how clearly the probe tells the structure from its surroundings; None where there is no probe.
-        inside: how far the intensities inside of the box are from those of the support most alike (see ``inside``),
+        similarity: mean cosine of the templates' features and the scan's at the best match of each landmark, -1 to 1.
+        likeness: the same at the median of the templates' places, where every template must fit.
+        surface: the same on the structure's surface, as each template places it; None where only points were marked.
+        contrast: how clearly the probe separates the structure from its surroundings; None where there is no probe.
+        inside: distance of the intensities inside the box from those of the most similar template (see ``intensity``),
             0 to 1; None where they are not known.
-        match_mm: how far off, in the supports, the landmarks lie that the candidate's features match best (0: each
-            landmark matches itself): cycle consistency, with the templates' own landmarks as the vocabulary.
-        position_mm: distance between where the supports say that a landmark lies in a body (RDR) and where the scan
-            says that its candidate lies.
-        fit_mm: see ``Answer``.
-        moved_mm: distance of the candidates from the coarse votes.
+        match_mm: cycle consistency: mean distance, in the templates, between each landmark and the one that the
+            candidate's features match best (0: each landmark matches itself).
+        position_mm: RDR offset between a landmark's latent position in the templates and the one read at its place in
+            the scan.
+        fit_mm: see ``Candidate``.
+        moved_mm: distance of the refined places from the coarse votes.
         vote_spread_mm: spread of the coarse votes.
-        disagreement_mm: mean absolute distance of the supports' faces from what they agree on; None with one support.
+        disagreement_mm: mean absolute distance of the templates' faces from those they agree on; None with one
+            template.
         in_view: share of the located box that was scanned, 0 to 1.
-        votes_in_view: share of the landmarks that the coarse votes put inside of the scan, 0 to 1.
+        votes_in_view: share of the landmarks that the coarse votes place inside the scan, 0 to 1.
         edge_mm: distance of the located box from the edge of the scan nearest to it; negative where it reaches beyond.
     """
 
@@ -73,7 +74,7 @@ class Evidence:
 
 
 def share_in_view(box: Box, view: View) -> float:
-    """The share of a box's volume that lies in the scanned region (LPS mm), 0 to 1."""
+    """Compute the share of a box's volume that was scanned, 0 to 1; all places are LPS mm."""
     try:
         common = box.intersection(Box(tuple(view[0]), tuple(view[1])))
     except GeometryError:
@@ -88,13 +89,13 @@ def collect_evidence(
     box: Box,
     contrast: float | None = None,
 ) -> Evidence:
-    """Take the numbers of one candidate.
+    """Compute the evidence for one localization.
 
     Args:
         embedding: the scan.
-        supports: those that answered.
-        candidate: what they say.
-        box: what was made of it, LPS mm.
+        supports: the templates of the structure.
+        candidate: as the search found it.
+        box: the candidate's box after the probe, LPS mm.
         contrast: see ``Evidence``.
     """
     count = min(LATTICE.stop, candidate.points.shape[1])
@@ -106,8 +107,8 @@ def collect_evidence(
         part.split([count, len(surface)]) for part in embedding.read(np.concatenate([middle, surface]))
     )
     likeness, match = _match(features[0], supports, count)
-    told = torch.from_numpy(np.stack([s.latents[:count] for s in supports]))
-    off = predicted_offset(latents[0][None], told, embedding.range_mm).norm(dim=-1)
+    known = torch.from_numpy(np.stack([s.latents[:count] for s in supports]))
+    off = predicted_offset(latents[0][None], known, embedding.range_mm).norm(dim=-1)
     faces, (low, high) = candidate.faces, embedding.view
     votes = np.median(candidate.coarse, axis=0)
     return Evidence(
@@ -129,12 +130,12 @@ def collect_evidence(
 
 
 def _cosine(one: Tensor, other: Tensor) -> Tensor:
-    """Mean cosine of the three scales of stacked unit features (..., F)."""
+    """Compute the mean cosine of the three scales of stacked unit features (..., F)."""
     return (one * other).sum(dim=-1) / 3
 
 
 def _match(features: Tensor, supports: Sequence[OrganSupport], count: int) -> tuple[float, float]:
-    """Mean cosine of features (Q, F) with the supports', and mean distance in mm of the landmarks chosen instead."""
+    """Compute ``likeness`` and ``match_mm`` from the features (Q, F) at the candidate's landmarks."""
     likeness, distance = [], []
     for support in supports:
         score = features @ torch.from_numpy(support.features[:count]).T / 3
@@ -146,14 +147,14 @@ def _match(features: Tensor, supports: Sequence[OrganSupport], count: int) -> tu
 
 
 def _masked(supports: Sequence[OrganSupport], candidate: Candidate) -> list[int]:
-    """The supports with places beside the faces; the paper's candidates and marks without a mask have none."""
+    """List the templates with places beside the faces; the paper's search and marks without a mask have none."""
     if candidate.points.shape[:2] != (len(supports), FACES.stop):
         return []
     return [i for i, support in enumerate(supports) if support.shape.size]
 
 
 def _surface(features: Tensor, masked: Sequence[OrganSupport]) -> float | None:
-    """Likeness of the places beside the faces; None where no support has them."""
+    """Compute ``surface`` from the features beside the faces; None where no template has any."""
     if not masked:
         return None
     own = torch.from_numpy(np.concatenate([support.features[FACES] for support in masked]))

@@ -1,7 +1,7 @@
-"""Does the scan hold at this place what the templates hold inside the structure? The spread of its intensities.
+"""Intensities inside a structure, as quantiles: those of a located box compared with the templates'.
 
-Where an organ was taken out, its surroundings are still there, and everything that is found by its surroundings is
-found. What fills its place has other intensities.
+Where an organ was taken out, its surroundings are still there, and a search by surroundings finds its place. The tissue
+that fills the place has other intensities.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from medlsam.localize.templates.template_set import KEPT_STRUCTURES, SHAPE_SIZE,
 
 #: Of the normalised intensities; the ends are left out, where neighbours and metal are.
 QUANTILES = np.linspace(0.1, 0.9, 9)
-#: A place counts as inside where so much of the supports' smoothed shapes says so, as a share of their maximum.
+#: A place counts as inside where the templates' smoothed mean shape is at least this share of its maximum.
 CORE = 0.75
 #: Places along each edge of the box.
 PLACES = 16
@@ -29,23 +29,23 @@ PLACES = 16
 
 @lru_cache(maxsize=1)
 def _smoothing() -> NDArray[np.float64]:
-    """(16, 32): one axis of a shape smoothed (0 beyond its ends), and the means of pairs of it."""
+    """(16, 32) matrix that smooths one axis of a shape (0 beyond its ends) and averages pairs."""
     smooth = ndimage.gaussian_filter1d(np.eye(SHAPE_SIZE[0]), 1.5, axis=0, mode="constant")
     return np.asarray(reduce(smooth, "(z p) x -> z x", "mean", z=PLACES))
 
 
 def core_places(shape: NDArray[np.float32], box: Box) -> NDArray[np.float64]:
-    """(N, 3) LPS mm well inside of a structure, on a lattice over its box.
+    """Choose places (N, 3) LPS mm well inside a structure, on a lattice over its box.
 
     Args:
-        shape: (32, 32, 32) share of the supports that are inside, 0 to 1, along (z, y, x).
+        shape: (32, 32, 32) share of the templates that are inside, 0 to 1, along (z, y, x).
         box: the structure's, LPS mm.
     """
     return _in_box(core_shares(shape), box)
 
 
 def core_shares(shape: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(N, 3) places well inside of a structure, in fractions of its box along (x, y, z)."""
+    """Choose places (N, 3) well inside a structure, in fractions of its box along (x, y, z)."""
     lattice = shape.astype(np.float64)
     for _ in range(3):  # each step smooths the last axis and puts it at the front
         lattice = np.tensordot(_smoothing(), lattice, axes=(1, 2))
@@ -55,7 +55,7 @@ def core_shares(shape: NDArray[np.float32]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=KEPT_STRUCTURES)
 def _core_of(supports: tuple[OrganSupport, ...]) -> NDArray[np.float64] | None:
-    """``core_shares`` of the supports' mean shape; None where none has a mask."""
+    """Compute ``core_shares`` of the templates' mean shape; None where none has a mask."""
     shape = mean_shape(supports)
     return None if shape is None else core_shares(shape)
 
@@ -65,7 +65,7 @@ def _in_box(shares: NDArray[np.float64], box: Box) -> NDArray[np.float64]:
 
 
 def spread_inside(embedding: ScanEmbedding, shape: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
-    """(9,) quantiles of the intensities inside of a structure; empty where the localizer keeps no intensities.
+    """Compute the quantiles (9,) of the intensities inside a structure; empty where the embedding keeps none.
 
     Args:
         embedding: the scan.
@@ -81,7 +81,7 @@ def _quantiles(embedding: ScanEmbedding, places: NDArray[np.float64]) -> NDArray
 
 
 def intensity_distance(embedding: ScanEmbedding, supports: Sequence[OrganSupport], box: Box) -> float | None:
-    """Mean difference between the quantiles inside of a box and the supports', in normalised intensity (0 to 1).
+    """Compute the mean difference between the quantiles inside a box and the templates', in normalised HU (0 to 1).
 
     Args:
         embedding: the scan.
@@ -89,8 +89,8 @@ def intensity_distance(embedding: ScanEmbedding, supports: Sequence[OrganSupport
         box: as located, LPS mm.
 
     Returns:
-        The difference from the support that is most alike, as templates differ in contrast phase; None where no support
-        has a mask or the localizer keeps no intensities.
+        The difference from the most similar template, as templates differ in contrast phase; None where no template
+        has a mask or the embedding keeps no intensities.
     """
     known, core = [s.inside for s in supports if s.inside.size], _core_of(tuple(supports))
     if not known or core is None or min(box.size) <= 0:

@@ -1,8 +1,8 @@
-"""Leave-one-out: every support is located with the others, so that a template file knows its own errors.
+"""Leave-one-out: each template is located with the others, so that a template file knows its own errors.
 
-Each support is looked for alone in every other support's scan. The medians over the others are what ``locate`` would
-have answered without the support's own mark; the single candidates tell which support does not fit (``diagnose``).
-A left-out candidate has one support fewer than an candidate in a new scan will have, so its errors are a little larger.
+Each template is searched alone in every other template's scan. Merged over the others, these candidates are the
+result of ``locate`` without the scan's own mark; one by one they show which template does not fit (``outliers``). A
+left-out scan has one template fewer than a new scan will have, so its errors are a little larger.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from medlsam.localize.confidence.evidence import Evidence, collect_evidence
 from medlsam.localize.confidence.outliers import CrossTable, diagnose
 from medlsam.localize.confidence.status import status_model, uncalibrated
 from medlsam.localize.protocol import ScanEmbedding
-from medlsam.localize.search.candidate import Candidate, together
-from medlsam.localize.search.consensus import SearchOptions, consensus
+from medlsam.localize.search.candidate import Candidate, merge_candidates
+from medlsam.localize.search.consensus import consensus
+from medlsam.localize.search.options import SearchOptions
 from medlsam.localize.search.probe_trust import (
     TRUSTS,
     along_axes,
@@ -37,31 +38,31 @@ from medlsam.localize.templates.template_set import (
 
 #: The share of faces that lie within their margin.
 MARGIN_LEVEL = 0.9
-#: How many supports the usual error of the structure is worth against that of one face, and that of all structures
+#: How many templates the usual error of the structure is worth against that of one face, and that of all structures
 #: of the file against that of the structure (benchmarks/localize/fit_status.py prints what other values give).
 STRUCTURE_WORTH = 8.0
 FILE_WORTH = 4.0
-#: How many supports the default margin is worth: three patients may all be easy ones.
+#: How many templates the default margin is worth: three patients may all be easy ones.
 DEFAULT_WORTH = 1.0
 #: The paper's margin, [2, 10, 10] voxels of 3 mm along (z, y, x), for the faces x-, x+, y-, y+, z-, z+.
 PAPER_MARGIN_MM = (30.0, 30.0, 30.0, 30.0, 6.0, 6.0)
 
 Array = NDArray[np.float64]
-#: (structure, support that looks, support in whose scan it looks) to the candidate.
+#: (structure, template searched for, template in whose scan) to the candidate.
 CrossCandidates = dict[tuple[str, str, str], Candidate]
 
 
 @dataclass(frozen=True, eq=False)
 class LeftOut:
-    """One structure of one support, located by the others.
+    """One structure of one template, located by the others.
 
     Attributes:
         organ: the structure.
         support: the one that was left out.
         error_mm: (6,) located face minus marked face, LPS mm.
         iou: of the boxes.
-        evidence: the numbers behind the candidate.
-        probe_trust: how far the faces followed the probe, as all trials of the structure recommend.
+        evidence: of the candidate.
+        probe_trust: how far the faces followed the probe: the best of all trials of the structure.
     """
 
     organ: str
@@ -74,7 +75,7 @@ class LeftOut:
 
 @dataclass(frozen=True, eq=False)
 class _Attempt:
-    """A left-out support before it is known how far to follow the probe: faces by trust, mm."""
+    """A left-out template before the structure's trust is chosen: faces by trust, LPS mm."""
 
     mark: OrganSupport
     others: tuple[OrganSupport, ...]
@@ -86,12 +87,12 @@ class _Attempt:
 def calibrated(
     templates: TemplateSet, embeddings: Mapping[str, ScanEmbedding], options: SearchOptions | None = None
 ) -> TemplateSet:
-    """The templates with what locating them with each other showed: errors, margins, and what does not fit.
+    """Calibrate templates by locating them with each other: errors, margins, trust, and templates that do not fit.
 
     Args:
-        templates: the supports.
-        embeddings: support name to its scan.
-        options: of the search, the ones that will be used later.
+        templates: to calibrate.
+        embeddings: template name to its embedded scan.
+        options: of the search, the same as in later use.
     """
     options = options or SearchOptions()
     candidates = locate_each_other(templates, embeddings, options)
@@ -116,20 +117,20 @@ def calibrated(
 def locate_each_other(
     templates: TemplateSet, embeddings: Mapping[str, ScanEmbedding], options: SearchOptions
 ) -> CrossCandidates:
-    """Look for every support's structures in every other support's scan, each support alone."""
+    """Search for each template's structures in every other template's scan, each template alone."""
     candidates: CrossCandidates = {}
     for target in templates.support_names:
-        asked = [(organ, s) for organ in templates.organs for s in templates.supports[organ]]
-        asked = [(organ, support) for organ, support in asked if support.support != target]
-        if asked:
-            found = consensus(embeddings[target], [(support,) for _, support in asked], options)
-            for (organ, support), candidate in zip(asked, found, strict=True):
+        wanted = [(organ, s) for organ in templates.organs for s in templates.supports[organ]]
+        wanted = [(organ, support) for organ, support in wanted if support.support != target]
+        if wanted:
+            found = consensus(embeddings[target], [(support,) for _, support in wanted], options)
+            for (organ, support), candidate in zip(wanted, found, strict=True):
                 candidates[organ, support.support, target] = candidate
     return candidates
 
 
 def cross_table(templates: TemplateSet, candidates: CrossCandidates) -> CrossTable:
-    """The boxes of these candidates beside the supports' own."""
+    """Tabulate the boxes of these candidates beside the templates' own."""
     organs, names = templates.organs, templates.support_names
     own = np.full((len(organs), len(names), 6), np.nan)
     found = np.full((len(organs), len(names), len(names), 6), np.nan)
@@ -147,7 +148,7 @@ def leave_one_out(
     candidates: CrossCandidates,
     options: SearchOptions,
 ) -> list[LeftOut]:
-    """Every structure of every support as the others together locate it, where others have it."""
+    """Locate each structure of each template with all others that have it."""
     trials = []
     for organ in templates.organs:
         group = templates.supports[organ]
@@ -155,7 +156,7 @@ def leave_one_out(
         for mark in group:
             others = tuple(s for s in group if s.support != mark.support)
             if others:
-                candidate = together([candidates[organ, s.support, mark.support] for s in others])
+                candidate = merge_candidates([candidates[organ, s.support, mark.support] for s in others])
                 faces, contrast = dict.fromkeys(TRUSTS, candidate.box.faces), None
                 if options.probe:
                     faces, contrast = apply_probe(embeddings[mark.support], others, candidate.box, TRUSTS)
@@ -174,10 +175,10 @@ def leave_one_out(
 
 
 def calibrate(organs: Sequence[str], left_out: Sequence[LeftOut]) -> dict[str, OrganCalibration]:
-    """What to expect of every structure.
+    """Summarize the trials of each structure.
 
-    A structure that only one support has could not be tried; it is expected to do as the file's others (n is 0).
-    Where no structure could be tried, the stated defaults take the place (n is 0, too).
+    A structure with one template could not be tried and gets the figures of the file's others (n is 0). Where no
+    structure could be tried, the defaults of ``status`` take their place (n is 0, too).
 
     Args:
         organs: the structures of the file.
@@ -205,7 +206,7 @@ def calibrate(organs: Sequence[str], left_out: Sequence[LeftOut]) -> dict[str, O
 
 
 def _usual(evidence: Sequence[Evidence]) -> dict[str, float]:
-    """The median of every number: one support that does not fit must not shift what is usual."""
+    """Take the median of each number: one template that does not fit must not shift the usual values."""
     rows = [e.to_dict() for e in evidence]
     names = {name for row in rows for name in row}
     return {name: float(np.median([row[name] for row in rows if name in row])) for name in sorted(names)}
@@ -214,13 +215,12 @@ def _usual(evidence: Sequence[Evidence]) -> dict[str, float]:
 def margins(
     errors: Mapping[str, Array], level: float = MARGIN_LEVEL, default_mm: float | None = None
 ) -> dict[str, Array]:
-    """Margins within which ``level`` of all faces of all structures lie (locally weighted conformal prediction).
+    """Compute margins that hold ``level`` of all faces of all structures (locally weighted conformal prediction).
 
-    A handful of supports says little about one face and nothing about its tail. So only the usual error is taken per
-    face, drawn towards that of the structure and of the file; the tail is pooled: each support's errors in units of
-    what the *others* lead to expect, over all faces, structures and supports, with the finite-sample correction.
-
-    What a few supports promise is drawn towards the default margin.
+    A handful of templates says little about one face and nothing about its tail. So only the usual error is taken per
+    face, drawn towards that of the structure and of the file; the tail is pooled over all faces, structures and
+    templates: each template's errors in units of those expected from the *others*, with the finite-sample correction.
+    Margins from few templates are drawn towards the default margin.
 
     Args:
         errors: structure to (n, 6) face errors in mm; n may be 0.
@@ -248,7 +248,7 @@ def margins(
 
 
 def _scale(rows: Array, file: float) -> Array:
-    """(6,) usual absolute error of each face, mm; the floor stands for marks that agree exactly.
+    """Compute the usual absolute error of each face (6,), mm, with a floor for marks that agree exactly.
 
     Args:
         rows: (n, 6) errors of the structure, mm; n may be 0.
@@ -261,6 +261,6 @@ def _scale(rows: Array, file: float) -> Array:
 
 
 def with_paper_margin(templates: TemplateSet) -> TemplateSet:
-    """The same templates with the paper's fixed margin on every box ([2, 10, 10] voxels of 3 mm) instead of ours."""
+    """Replace each margin by the paper's fixed one, [2, 10, 10] voxels of 3 mm along (z, y, x)."""
     fixed = {organ: replace(c, margin_mm=PAPER_MARGIN_MM) for organ, c in templates.calibration.items()}
     return replace(templates, calibration=fixed)

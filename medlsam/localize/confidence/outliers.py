@@ -1,8 +1,8 @@
-"""Which template does not fit the others, and in what way.
+"""Outliers: templates whose marks do not fit the others, and in what way.
 
-Every support was located in every other support's scan, each alone. A support that is wrong is wrong both ways: what
-it looks for in the others is not what they marked, and what they look for in it is not what it marked. The two errors
-of a pair together give how far one support's marks lie off by the other's measure; a support is judged by its
+Each template was located in every other template's scan, alone. A wrong mark is wrong both ways: searched in the
+others it finds another place than they marked, and they find another place in its scan than it marked. The two errors
+of a pair together give the displacement of one template's marks as measured by the other. A template is scored by its
 better half of partners, so that one bad partner does not make it look bad. No image and no truth is needed.
 """
 
@@ -18,9 +18,9 @@ from medlsam.localize.templates.issues import TemplateIssue
 
 Array = NDArray[np.float64]
 
-#: What two good supports usually differ by along x, y and z: the most along z, where slices are thick and where a
-#: structure ends is the most a matter of taste; in mm, or as a share of a large structure's size. This opinion is worth
-#: as much as this many pairs of supports.
+#: Two good templates usually differ by this much along x, y and z: the most along z, where slices are thick and where a
+#: structure ends is the most a matter of taste; in mm, or as a share of a large structure's size. This prior is worth
+#: as much as this many pairs of templates.
 USUAL_MM = (3.0, 4.0, 6.0)
 USUAL_SHARE = 0.05
 USUAL_PAIRS = 8
@@ -30,21 +30,21 @@ ALARM = 3.6
 ALARM_OVERLAP = 0.2
 #: A label holds another structure when its box overlaps that one's by at least this much.
 LOOKS_LIKE = 0.25
-#: A shift that most structures of a support share counts from here on, mm.
+#: A shift that most structures of a template share counts from here on, mm.
 COMMON_SHIFT_MM = 9.0
-#: This share of a support's structures makes an issue one of the whole support.
+#: When this share of a template's structures is off, the issue is one of the whole template.
 MOST = 0.6
 
 
 @dataclass(frozen=True, eq=False)
 class CrossTable:
-    """Faces (x-, x+, y-, y+, z-, z+) of supports located in each other, LPS mm; NaN where there is none.
+    """Faces (x-, x+, y-, y+, z-, z+) of templates located in each other's scans, LPS mm; NaN where there is none.
 
     Attributes:
         organs: O names.
         supports: N names.
-        own: (O, N, 6) the supports' own marks.
-        found: (O, N, N, 6) by structure, the support that looks (alone), and the scan that it looks in.
+        own: (O, N, 6) the templates' own marks.
+        found: (O, N, N, 6) by structure, template searched for (alone), and template in whose scan.
     """
 
     organs: tuple[str, ...]
@@ -55,10 +55,11 @@ class CrossTable:
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """What the table says.
+    """Outlier scores and the issues that follow from them.
 
     Attributes:
-        scores: (O, N) how far each support's structure is off, in units of an alarm; NaN where it was not compared.
+        scores: (O, N) distance of each template's structure from the others, in units of an alarm (1); NaN where it was
+            not compared.
         issues: the alarms, the worst first.
     """
 
@@ -67,9 +68,9 @@ class Diagnosis:
 
 
 def diagnose(table: CrossTable) -> Diagnosis:
-    """Find the supports that do not fit, see the module.
+    """Find the templates that do not fit the others (see the module).
 
-    With two supports it can only be said that they disagree; an issue then names both.
+    With two templates only their disagreement is certain; an issue then names both.
     """
     if len(table.supports) < 2:
         return Diagnosis(np.full(table.own.shape[:2], np.nan), ())
@@ -88,7 +89,7 @@ def diagnose(table: CrossTable) -> Diagnosis:
 
 
 def _displacements(table: CrossTable) -> tuple[Array, Array]:
-    """(O, N, 3) mm by which a support's marks lie off by its partners' measure, and (O, N, 3) what is usual."""
+    """Measure each template's displacement by its partners: (O, N, 3) mm, and the usual displacement (O, N, 3) mm."""
     error = table.found - table.own[:, None]
     moved = _common(error)
     pairs = (moved - moved.transpose(0, 2, 1, 3)) / 2  # found in t off by +d, and t's found in s off by -d
@@ -110,9 +111,9 @@ def _displacements(table: CrossTable) -> tuple[Array, Array]:
 
 
 def _common(error: Array) -> Array:
-    """(..., 3): by how much both faces of an axis moved the same way; 0 where they moved apart or together.
+    """Compute how far both faces of an axis moved the same way, (..., 3) mm; 0 where they moved apart or together.
 
-    Where a structure ends is often a matter of taste (a spinal cord); what a wrong label does moves both ends.
+    The end of a structure is often a matter of taste (a spinal cord); a wrong label moves both ends.
     """
     low, high = error[..., 0::2], error[..., 1::2]
     moved: Array = np.where(
@@ -122,7 +123,7 @@ def _common(error: Array) -> Array:
 
 
 def _low_median(values: Array) -> Array:
-    """Along axis 1, per component: the value in the middle of the sizes, the smaller of two; NaN left out."""
+    """Take the value of median size along axis 1, per component, the smaller of two; NaN left out."""
     order = np.argsort(np.abs(values), axis=1)  # NaN last
     middle = np.maximum(np.isfinite(values).sum(axis=1, keepdims=True) - 1, 0) // 2
     index = np.take_along_axis(order, middle, axis=1)
@@ -131,7 +132,7 @@ def _low_median(values: Array) -> Array:
 
 
 def _overlaps(table: CrossTable) -> Array:
-    """(O, N): box IoU of a support's marks with its partners', both ways, by the better half of partners."""
+    """Compute the box IoU of each template's marks with its partners' (O, N), by the better half of them, both ways."""
     organs, count = table.own.shape[:2]
     overlap = np.full((organs, count), np.nan)
     for o in range(organs):
@@ -154,7 +155,7 @@ def _iou(one: Array, other: Array) -> float:
 
 
 def _nanmedian(values: Array, axis: int) -> Array:
-    """The median of what is there, NaN where nothing is, without numpy's warning."""
+    """Take the median of the finite values, NaN where there is none, without numpy's warning."""
     middle = np.ma.median(np.ma.masked_invalid(values), axis=axis)  # type: ignore[no-untyped-call]
     result: Array = np.ma.filled(np.ma.asarray(middle, dtype=float), np.nan)
     return result
@@ -163,7 +164,7 @@ def _nanmedian(values: Array, axis: int) -> Array:
 def _explain(
     table: CrossTable, number: int, scores: Array, shift: Array, located: Array
 ) -> list[TemplateIssue]:
-    """Why one support does not fit: first what would explain most of its structures at once, then one by one."""
+    """Explain why one template does not fit: first by a cause for most of its structures, then one by one."""
     own = table.own[:, number]
     comparable = [o for o in range(len(own)) if np.isfinite(scores[o])]
     bad = [o for o in comparable if scores[o] >= 1]
@@ -205,7 +206,7 @@ def _explain(
 
 
 def _common_shift(shift: Array) -> tuple[float, float, float] | None:
-    """The shift that most structures of a support share, if there is one beyond what is usual."""
+    """Find the shift (mm) that most structures of a template share, if it is larger than usual."""
     middle = np.median(shift, axis=0)
     size = float(np.linalg.norm(middle))
     alike = np.linalg.norm(shift - middle, axis=1) < 0.6 * size
@@ -219,7 +220,7 @@ def _vector(values: Array) -> tuple[float, float, float]:
 
 
 def _looks_like(own: Array, organ: int, located: Array) -> int | None:
-    """The other structure whose place in this scan, as the other supports find it, is the one that is marked."""
+    """Find the other structure that the other templates locate at the marked place."""
     overlaps = [0.0 if o == organ else _iou(own, faces) for o, faces in enumerate(located)]
     best = int(np.argmax(overlaps))
     if overlaps[best] < LOOKS_LIKE or overlaps[best] < 2 * _iou(own, located[organ]):
@@ -228,7 +229,7 @@ def _looks_like(own: Array, organ: int, located: Array) -> int | None:
 
 
 def _is_sideways(one: Array, other: Array) -> bool:
-    """Whether two boxes lie beside each other, left and right, and are of a size."""
+    """Whether two boxes of similar size lie beside each other, left and right."""
     first, second = Box.from_faces(one), Box.from_faces(other)
     apart = np.abs(np.subtract(first.center, second.center))
     ratio = np.divide(first.size, np.maximum(second.size, 1e-3))
@@ -236,7 +237,7 @@ def _is_sideways(one: Array, other: Array) -> bool:
 
 
 def _flipped_axis(table: CrossTable, number: int, organs: list[int]) -> str | None:
-    """The axis along which a support's structures lie in the reverse of the others' order, if one does."""
+    """Find the axis along which a template's structures lie in the reverse of the others' order, if there is one."""
     centres = table.own[organs].reshape(len(organs), len(table.supports), 3, 2).mean(axis=-1)
     centres = centres - np.nanmean(centres, axis=0)
     others = _nanmedian(np.delete(centres, number, axis=1), axis=1)
@@ -250,7 +251,7 @@ def _flipped_axis(table: CrossTable, number: int, organs: list[int]) -> str | No
 
 
 def _undecided(table: CrossTable, issues: list[TemplateIssue]) -> list[TemplateIssue]:
-    """Where half or more of a structure's supports are accused, nobody can say who is right: name them all once."""
+    """Merge the issues where half or more of a structure's templates are accused, since none can be trusted more."""
     decided: list[TemplateIssue] = []
     for issue in issues:
         holders = [

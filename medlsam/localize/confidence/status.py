@@ -1,8 +1,8 @@
-"""From the numbers behind an answer to a status, a confidence and a margin.
+"""Status, confidence and margin of a candidate, from its evidence.
 
 Two small models, fitted by ``benchmarks/localize/fit_status.py`` and stored in ``status.json``: one says whether the
-structure is there, the other how well its box will overlap the true one if it is. Their inputs are how far an answer is
-from what was usual when the templates were located with each other, so they are the same for all structures.
+structure is there, the other how well its box will overlap the true one if it is. Their inputs are differences from
+the values usual in leave-one-out among the templates, so one pair of models serves all structures.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from medlsam.results import Status
 VIEW_SHARE = 0.5
 #: A box of which less than this was scanned is out of view whatever else speaks for it.
 LEAST_VIEW_SHARE = 0.25
-#: Numbers that are compared by difference, and those that are compared by ratio, with a floor in their unit.
+#: Numbers compared with their usual value by difference, and those compared by ratio, with a floor in their unit.
 BY_DIFFERENCE = ("similarity", "likeness", "surface", "contrast")
 BY_RATIO = {"inside": 0.03, "match_mm": 10.0, "position_mm": 10.0, "fit_mm": 4.0, "disagreement_mm": 2.0}
 
@@ -45,11 +45,11 @@ class StatusModel:
     """The fitted constants.
 
     Attributes:
-        presence: name of a sign to its weight in the log-odds that the structure is there, and ``bias``.
+        presence: name of a feature to its weight in the log-odds that the structure is there, and ``bias``.
         overlap: the same for the expected box IoU.
         missing_below: probability of presence below which a structure is missing.
         uncertain_below: the same for uncertain.
-        margin_mm: of every face where nothing could be calibrated (one support).
+        margin_mm: of every face where nothing could be calibrated (one template).
         error_mm: usual face error there.
         iou: usual overlap there.
         usual: usual evidence there.
@@ -73,7 +73,7 @@ def status_model() -> StatusModel:
 
 
 def uncalibrated() -> OrganCalibration:
-    """The stated defaults for a structure that could not be tried: one support only."""
+    """Make the default calibration of a structure with one template, which nothing can be tried with."""
     model = status_model()
     return OrganCalibration(
         n=0,
@@ -86,10 +86,10 @@ def uncalibrated() -> OrganCalibration:
 
 
 def verdict_details(evidence: Evidence, box: Box, calibration: OrganCalibration) -> dict[str, float]:
-    """Everything that a verdict is made of, as ``LocatedOrgan.details`` keeps it.
+    """Collect the numbers that a verdict is made of, as ``LocatedOrgan.details`` keeps them.
 
-    Beside the evidence: ``usual_...`` of what is compared, ``usual_overlap`` (box IoU) and ``usual_error_mm``, and
-    ``edge_length_mm``, the cube root of the box's volume.
+    Beside the evidence: ``usual_...`` of the numbers that are compared, ``usual_overlap`` (box IoU) and
+    ``usual_error_mm``, and ``edge_length_mm``, the cube root of the box's volume.
     """
     compared = (*BY_DIFFERENCE, *BY_RATIO)
     return {
@@ -102,14 +102,14 @@ def verdict_details(evidence: Evidence, box: Box, calibration: OrganCalibration)
 
 
 def features(details: Mapping[str, float]) -> dict[str, float]:
-    """How far an answer is from the usual: 0 is as usual, more is better; what has no value counts as usual.
+    """Compute the inputs of both models: 0 is as usual, more is better; a missing number counts as usual.
 
-    Cosines are compared by difference, distances by the log of the ratio. Intensities that are more alike than usual
-    prove nothing. ``overlap`` and ``size`` come from the
-    templates: log-odds of the structure's usual IoU, and the log of the box's mean edge in units of the usual error.
+    Cosines are compared by difference, distances by the log of the ratio. ``inside`` is one-sided: intensities more
+    alike than usual prove nothing. ``overlap`` and ``size`` come from the templates: log-odds of the structure's
+    usual IoU, and the log of the box's mean edge in units of the usual error.
 
     Args:
-        details: from ``facts``.
+        details: from ``verdict_details``.
     """
     found = {}
     for name in BY_DIFFERENCE:
@@ -126,16 +126,16 @@ def features(details: Mapping[str, float]) -> dict[str, float]:
     return found
 
 
-def probability(weights: Mapping[str, float], found: Mapping[str, float]) -> float:
-    """The logistic function of the weighted signs plus ``bias``."""
-    total = weights["bias"] + sum(weight * found[name] for name, weight in weights.items() if name != "bias")
+def probability(weights: Mapping[str, float], inputs: Mapping[str, float]) -> float:
+    """Compute the logistic function of the weighted features plus ``bias``."""
+    total = weights["bias"] + sum(weight * inputs[name] for name, weight in weights.items() if name != "bias")
     return float(1 / (1 + np.exp(-np.clip(total, -30, 30))))
 
 
 def classify(
     evidence: Evidence, box: Box, calibration: OrganCalibration | None, model: StatusModel | None = None
 ) -> Verdict:
-    """Status, confidence and margin of one answer.
+    """Classify one candidate: status, confidence and margin.
 
     ``out_of_view``: the box lies outside of the scan, or the structure is not found and its place is outside.
     ``missing``: it is not found, and its place was scanned. ``uncertain``: some evidence is lacking, or the box reaches
@@ -143,7 +143,7 @@ def classify(
     probability that the structure is there, times the overlap to expect if it is.
 
     Args:
-        evidence: the numbers behind the answer.
+        evidence: the candidate's.
         box: as located, LPS mm.
         calibration: leave-one-out figures of the structure; the stated defaults where None.
         model: the fitted constants; those that ship where None.
@@ -151,8 +151,8 @@ def classify(
     model = model or status_model()
     known = calibration or uncalibrated()
     details = verdict_details(evidence, box, known)
-    found = features(details)
-    presence, overlap = probability(model.presence, found), probability(model.overlap, found)
+    inputs = features(details)
+    presence, overlap = probability(model.presence, inputs), probability(model.overlap, inputs)
     return Verdict(
         status=_status(evidence, presence, model),
         confidence=presence * overlap,

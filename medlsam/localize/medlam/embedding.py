@@ -29,6 +29,7 @@ from medlsam.localize.medlam.network import (
 from medlsam.localize.protocol import Matches
 from medlsam.localize.templates.landmarks import EXTREMES
 from medlsam.volume import Image, lps_grid, resample
+from medlsam.volume.hounsfield import AIR_HU
 
 #: Cubes that pass through the network together; each takes about half a gigabyte with the decoder.
 BATCH = 2
@@ -215,7 +216,7 @@ def see(
         batch: cubes at a time.
     """
     grid = lps_grid(volume.grid, (SPACING_MM,) * 3)
-    hu = resample(volume, grid, fill=-1000.0).array[:, ::-1]
+    hu = resample(volume, grid, fill=AIR_HU).array[:, ::-1]
     box = volume.grid.box
     return PatchedScan(
         grid=grid,

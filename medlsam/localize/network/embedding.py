@@ -25,10 +25,10 @@ from medlsam.localize.network.encoder import (
 from medlsam.localize.network.sampling import cell_centres, sample_lattice, sample_places
 from medlsam.localize.network.similarity import FeatureMap, search_window
 from medlsam.localize.network.tiling import encode
-from medlsam.localize.pretrain.view_pairs import AIR_HU, BODY_HU
 from medlsam.localize.protocol import Matches
 from medlsam.runtime.device import autocast
 from medlsam.volume import Image, lps_grid, resample
+from medlsam.volume.hounsfield import AIR_HU, BODY_HU
 
 #: A scan gets at least this margin of air, in voxels, so that border cells see what they saw in training.
 _MARGIN = 4

@@ -21,13 +21,13 @@ from medlsam.localize.network.encoder import EncoderConfig, normalise_hu
 from medlsam.localize.pretrain.intensity import Intensity, change_intensity, draw_intensity
 from medlsam.localize.pretrain.torchio import ValueTransform, change_values
 from medlsam.localize.pretrain.view_pairs import (
-    AIR_HU,
     PairPlan,
     ViewOptions,
     plan_pair,
 )
 from medlsam.localize.pretrain.view_transform import ViewPlan, hu_of
 from medlsam.pool.reader import OpenScans
+from medlsam.volume.hounsfield import AIR_HU
 
 
 @dataclass(frozen=True, eq=False)

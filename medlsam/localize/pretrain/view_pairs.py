@@ -14,10 +14,7 @@ import torch
 from torch import Tensor
 
 from medlsam.localize.pretrain.view_transform import Frame, ScanReader, ViewPlan, plan_view, random_frame
-
-#: Voxels below this count as air outside the body when points are drawn.
-BODY_HU = -500.0
-AIR_HU = -1000.0
+from medlsam.volume.hounsfield import BODY_HU
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""Where does the structure end in this scan? A linear probe on the features, trained on the templates' masks.
+"""Boundary probe: a ridge regression from features to inside or outside, trained on the templates' masks.
 
-Matching places tells where a structure usually ends next to its surroundings; how far the parotid of this patient
-reaches shows only in its own voxels. So each support with a mask also leaves the sums of a ridge regression from
-features (and the place in the box) to inside/outside. Sums of several supports add up, so any subset of them is solved
-in a moment: leave-one-out stays exact, and no voxel is stored.
+Matched landmarks say where a structure usually ends next to its surroundings; the extent of this patient's parotid
+shows only in its own voxels. So each template with a mask also keeps the sums of a regression from features (and the
+place in the box) to inside or outside. Sums of several templates add up, so any subset is solved in a moment:
+leave-one-out stays exact, and no voxel is stored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from medlsam.localize.templates.template_set import KEPT_STRUCTURES, OrganSuppor
 GROWTH_MM = 20.0
 STEP_MM = 4.0
 MOST_PLACES = 20_000
-#: Supports' boxes are moved by this much (standard deviation), as located boxes are wrong.
+#: Templates' boxes are moved by this much (standard deviation), as located boxes are wrong.
 JITTER_MM = 5.0
 #: Networks with longer features than this get no probe: its sums grow with the square.
 MOST_FEATURES = 160
@@ -59,13 +59,13 @@ def _lattice(box: Box, growth_mm: float | NDArray[np.float64] = GROWTH_MM) -> _L
 
 
 def _in_box(places: NDArray[np.float64], axis: int | slice, box: Box) -> NDArray[np.float64]:
-    """Where places lie in a box along an axis: -1 and 1 at its faces, no further than 2."""
+    """Place in a box along an axis: -1 and 1 at its faces, clipped at 2."""
     middle, size = np.asarray(box.center)[axis], np.asarray(box.size)[axis]
     return np.asarray(np.clip(2 * (places - middle) / size, -2, 2))
 
 
 def _rows(embedding: ScanEmbedding, lattice: _Lattice, box: Box) -> NDArray[np.float64]:
-    """(N, F + 7): features, place in the box and its square, one."""
+    """Build the regression's rows (N, F + 7): features, place in the box and its square, one."""
     with torch.inference_mode():
         features = embedding.read_lattice(lattice.axes).double().numpy()
     place = _in_box(lattice.places, slice(None), box)
@@ -75,7 +75,7 @@ def _rows(embedding: ScanEmbedding, lattice: _Lattice, box: Box) -> NDArray[np.f
 def _scores(
     embedding: ScanEmbedding, lattice: _Lattice, box: Box, weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The lattice's shape: ``_rows`` times weights, without making the rows."""
+    """Compute ``_rows`` times weights in the lattice's shape, without making the rows."""
     own, linear, square = weights[:-7], weights[-7:-4], weights[-4:-1]
     with torch.inference_mode():
         direction = torch.from_numpy(FEATURE_GAIN * own).float()
@@ -91,10 +91,10 @@ def _scores(
 def probe_sums(
     embedding: ScanEmbedding, mask: NDArray[np.bool_], grid: Grid, box: Box, length: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What one support adds to the regression, from its own box and one that is moved as located boxes are.
+    """Compute one template's sums for the regression, from its own box and one moved as located boxes are wrong.
 
     Args:
-        embedding: the support's scan.
+        embedding: the template's scan.
         mask: (Z, Y, X) on a canonical grid.
         grid: the mask's grid.
         box: the mask's, LPS mm.
@@ -123,7 +123,7 @@ def probe_sums(
 
 @dataclass(frozen=True, eq=False)
 class ProbeResult:
-    """What a probe said around one box.
+    """A probe's scores around one box.
 
     Attributes:
         score: on the lattice, smoothed a little: above 0 is inside.
@@ -137,7 +137,7 @@ class ProbeResult:
 
     @property
     def faces(self) -> NDArray[np.float64]:
-        """(6,) LPS mm of the largest piece taken for the structure; the box's own where there is none."""
+        """(6,) LPS mm of the largest connected part that scores as inside; the box's own where there is none."""
         pieces, count = ndimage.label(self.score > 0)
         if not count:
             return np.asarray(self.box.faces)
@@ -152,12 +152,12 @@ class ProbeResult:
         return np.asarray(faces)
 
     def contrast(self, shape: NDArray[np.float32]) -> float:
-        """How far apart the scores are where the structure should be and around it, in standard deviations.
+        """Compute how clearly the structure stands out: scores inside against around it, in standard deviations.
 
-        This says whether the structure is there at all.
+        This shows whether the structure is there at all.
 
         Args:
-            shape: (D, H, W) the supports' mean mask in its box, 0 to 1, along (z, y, x).
+            shape: (D, H, W) the templates' mean mask in its box, 0 to 1, along (z, y, x).
         """
         shares = []
         for axis, places in enumerate(self.lattice.axes):
@@ -176,7 +176,7 @@ class ProbeResult:
 
 
 def _crossing(profile: NDArray[np.float64], places: NDArray[np.float64], last: int, step: int) -> float:
-    """Where a profile falls through zero between its last positive level and the next one outwards."""
+    """Find the place (mm) where a profile falls through zero, between its last positive level and the next outwards."""
     following = last + step
     if not 0 <= following < len(profile) or not np.isfinite(profile[following]):
         return float(places[last])
@@ -186,10 +186,10 @@ def _crossing(profile: NDArray[np.float64], places: NDArray[np.float64], last: i
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """The solved regression.
+    """The solved regression of one structure.
 
     Attributes:
-        weights: (F + 7,).
+        weights: (F + 7,) in the order of the rows: features, place, its square, one.
     """
 
     weights: NDArray[np.float64]
@@ -201,8 +201,8 @@ class Probe:
 
         Args:
             embedding: the scan.
-            box: as located by matching, LPS mm.
-            growth_mm: how far to look around it, one number or (3,) along (x, y, z).
+            box: as located by the search, LPS mm.
+            growth_mm: margin of the lattice around it, one number or (3,) along (x, y, z).
         """
         lattice = _lattice(box, growth_mm)
         score = _scores(embedding, lattice, box, self.weights)
@@ -210,7 +210,7 @@ class Probe:
 
 
 def fit_probe(supports: Sequence[OrganSupport]) -> Probe | None:
-    """Solve the regression from the sums of the supports that have them; None where none has."""
+    """Solve the regression from the sums of those templates that have a mask; None where none has."""
     return _fitted(tuple(supports))
 
 

@@ -1,4 +1,4 @@
-"""What a search says of one structure before anybody judges it."""
+"""A candidate: the place of one structure as each template finds it, before its status is known."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.geometry import Box
+from medlsam.localize.search.options import AGREEMENT_MM
 
 Array = NDArray[np.float64]
-#: Supports count fully up to this distance from where they agree, and pull no harder beyond it.
-ROBUST_MM = 12.0
 
 
 def agreed(values: Array) -> Array:
-    """What several supports agree on: Huber's location estimate, started at the median.
+    """Compute where several templates agree: Huber's location estimate, started at the median.
 
-    The mean of five is nearer the truth than their median where supports differ as people do; one that is far off must
-    not draw the others along.
+    The mean of five is nearer the truth than their median where templates differ as people do; one that is far off
+    must not draw the others along.
 
     Args:
         values: (S, ...) mm.
@@ -29,22 +28,21 @@ def agreed(values: Array) -> Array:
     """
     middle: Array = np.median(values, axis=0)
     for _ in range(3):
-        middle = middle + np.clip(values - middle, -ROBUST_MM, ROBUST_MM).mean(axis=0)
+        middle = middle + np.clip(values - middle, -AGREEMENT_MM, AGREEMENT_MM).mean(axis=0)
     return middle
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """The candidates of one structure's supports in one scan.
+    """One structure in one scan, as each of its templates places it.
 
     Attributes:
-        points: (S, P, 3) LPS mm, in the order of ``landmarks.places``; S is 1 where the supports were averaged before
-            the search, as the paper does.
-        coarse: (S, Q, 3) LPS mm, where the coarse votes put the first Q of them.
+        points: (S, P, 3) LPS mm, in the order of ``landmarks.places``; S is 1 where the templates were averaged
+            before the search, as the paper does.
+        coarse: (S, Q, 3) LPS mm: the first Q of them as the coarse votes place them.
         similarity: mean cosine at the best match of each place, -1 to 1.
         spread_mm: mean distance of the coarse votes from their centre.
-        fit_mm: mean distance of the refined places from a common scale and shift of the support's; None where nothing
-            was fitted.
+        fit_mm: mean distance of the refined places from the fit of scale and shift; None where nothing was fitted.
     """
 
     points: Array
@@ -55,18 +53,18 @@ class Candidate:
 
     @property
     def faces(self) -> Array:
-        """(S, 6) mm: the faces x-, x+, y-, y+, z-, z+ that each support's extreme points give."""
+        """(S, 6) LPS mm: the faces x-, x+, y-, y+, z-, z+ through each template's extreme points."""
         found: Array = self.points[:, np.arange(6), np.arange(6) // 2]
         return found
 
     @property
     def box(self) -> Box:
-        """What the supports' boxes agree on (see ``agreed``), LPS mm."""
+        """The box on which the templates agree (see ``agreed``), LPS mm."""
         return Box.from_faces(agreed(self.faces))
 
 
-def together(candidates: Sequence[Candidate]) -> Candidate:
-    """Answers of supports that were asked one by one, as if they had been asked together."""
+def merge_candidates(candidates: Sequence[Candidate]) -> Candidate:
+    """Merge the candidates of templates that were searched one by one into one candidate."""
     fits = [a.fit_mm for a in candidates if a.fit_mm is not None]
     return Candidate(
         points=np.concatenate([a.points for a in candidates]),

@@ -1,8 +1,11 @@
-"""Every support's candidate for every structure: votes of all cells, then windows around what the supports agree on."""
+"""Locate each template's landmarks of each structure: coarse votes, then similarity windows around them.
+
+A template is tried by itself: its landmarks are matched, and a scale and shift per axis that fits all of them holds
+them together. All structures with the same number of templates are computed at once, as arrays (structure G, template
+S, landmark P, xyz) in LPS mm.
+"""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,6 +15,16 @@ from torch import Tensor
 from medlsam.geometry import Box
 from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.search.candidate import Candidate
+from medlsam.localize.search.options import (
+    FIT_OUTLIER_MM,
+    FIT_ROUNDS,
+    SCALE_LIMITS,
+    SCALE_PRIOR_MM2,
+    SCALE_PRIOR_SHARE,
+    WEIGHT_LIMITS,
+    WEIGHT_POWER,
+    SearchOptions,
+)
 from medlsam.localize.search.votes import coarse_consensus
 from medlsam.localize.templates.landmarks import FACE_POINTS, FACES
 from medlsam.localize.templates.template_set import OrganSupport
@@ -20,35 +33,16 @@ from medlsam.localize.templates.template_set import OrganSupport
 _FACE, _AXIS = np.arange(6), np.arange(6) // 2
 
 
-@dataclass(frozen=True)
-class SearchOptions:
-    """How the consensus search goes about it (chosen on the pretraining split, see docs/decisions/localization).
-
-    Attributes:
-        windows_mm: half widths of the successive refinement windows; none for the coarse candidate alone.
-        temperature: of the soft arg-max.
-        own_weight: how much a face follows its own refined point (1) or the fit of all landmarks (0).
-        face_weight: of a face's own candidate, how much comes from the places beside its extreme point (0 to 1).
-        probe: whether the faces follow a probe trained on the templates' masks (consensus search only).
-        paper_window_mm: half width of the single window of the paper's mode (64 voxels of 3 mm); 0 for the coarse
-            candidate alone.
-    """
-
-    windows_mm: tuple[float, ...] = (32.0, 16.0)
-    temperature: float = 0.03
-    own_weight: float = 0.75
-    face_weight: float = 0.5
-    probe: bool = True
-    paper_window_mm: float = 96.0
-
-
 def fit_axes(
-    source: NDArray[np.float64], target: NDArray[np.float64], weight: NDArray[np.float64], rounds: int = 5
+    source: NDArray[np.float64],
+    target: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    rounds: int = FIT_ROUNDS,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Robust scale and shift per axis: target = scale * source + shift.
+    """Fit a robust scale and shift per axis: target = scale * source + shift.
 
-    Iteratively reweighted least squares with a Cauchy weight of 8 mm; the scale is drawn towards 1 by a prior worth
-    a quarter of the points' own spread, and kept within 0.7 to 1.4.
+    Iteratively reweighted least squares with Cauchy weights; a prior draws the scale towards 1, and ``SCALE_LIMITS``
+    bound it (see ``options``).
 
     Args:
         source: (..., P, 3) mm: any number of fits at once.
@@ -68,13 +62,13 @@ def fit_axes(
     for round_ in range(rounds):
         w = np.repeat(weight[..., None], 3, axis=-1)
         if round_:
-            w = w / (1 + (residual / 8.0) ** 2)
+            w = w / (1 + (residual / FIT_OUTLIER_MM) ** 2)
         total = total_of(w) + 1e-9
         mean_s, mean_t = total_of(w * source) / total, total_of(w * target) / total
         ds, dt = source - mean_s, target - mean_t
         variance = total_of(w * ds * ds) / total
-        prior = 0.25 * variance + 25.0
-        scale = np.clip((total_of(w * ds * dt) / total + prior) / (variance + prior), 0.7, 1.4)
+        prior = SCALE_PRIOR_SHARE * variance + SCALE_PRIOR_MM2
+        scale = np.clip((total_of(w * ds * dt) / total + prior) / (variance + prior), *SCALE_LIMITS)
         shift = mean_t - scale * mean_s
         residual = target - (scale * source + shift)
     return scale[..., 0, :], shift[..., 0, :]
@@ -83,7 +77,16 @@ def fit_axes(
 def consensus(
     embedding: ScanEmbedding, groups: list[tuple[OrganSupport, ...]], options: SearchOptions
 ) -> list[Candidate]:
-    """Every support's candidate for every structure: coarse for all of them at once, then window by window."""
+    """Search for all structures: coarse votes for all landmarks at once, then window by window.
+
+    Args:
+        embedding: the scan.
+        groups: each structure's templates.
+        options: of the search.
+
+    Returns:
+        One candidate per structure, in the order of ``groups``.
+    """
     # The places beside a face say where the face is, not where the structure is: they come last.
     frame = slice(0, FACES.start)
     latents = torch.from_numpy(np.concatenate([s.latents[frame] for group in groups for s in group]))
@@ -100,7 +103,7 @@ def consensus(
 
 
 def _batches(embedding: ScanEmbedding, groups: list[tuple[OrganSupport, ...]]) -> list[list[int]]:
-    """Structures that are searched for together: as many as have the same number of supports, as arrays need it."""
+    """Group the structures that fit into one array: those with equal numbers of templates and landmarks."""
     if not embedding.independent:
         return [[i] for i in range(len(groups))]
     batches: dict[tuple[int, ...], list[int]] = {}
@@ -116,7 +119,7 @@ def _refined(
     spreads: list[float],
     options: SearchOptions,
 ) -> list[Candidate]:
-    """Answers of G structures with S supports each, from the coarse votes (G, S, Q, 3) on."""
+    """Refine G structures with S templates each, from the coarse votes (G, S, Q, 3) on."""
     frame = slice(0, FACES.start)
     source = np.stack([[s.points for s in group] for group in groups]).astype(float)
     features = torch.from_numpy(np.stack([[s.features for s in group] for group in groups]))
@@ -132,7 +135,7 @@ def _refined(
         fitted = _fit(source, found[:, :, frame], weight[:, :, frame])
     else:
         found = fitted
-    points = _settle(found, fitted, options)
+    points = _mix(found, fitted, options)
     apart = np.linalg.norm((found - fitted)[:, :, frame], axis=-1)
     return [
         Candidate(
@@ -153,7 +156,11 @@ def _shared_windows(
     window: float,
     options: SearchOptions,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Refined places (G, S, P, 3) and similarities (G, S, P), supports in windows around the median of their places."""
+    """Match all templates in one window per landmark, around the median of their places.
+
+    Returns:
+        Places (G, S, P, 3) LPS mm and similarities (G, S, P).
+    """
     middle = torch.from_numpy(np.median(around, axis=1)).float()
     wanted = features.transpose(1, 2).flatten(0, 1)
     matches = embedding.refine(wanted, middle.flatten(0, 1), window, options.temperature)
@@ -170,7 +177,7 @@ def _own_windows(
     window: float,
     options: SearchOptions,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The same, each support in windows of its own: extreme points of two patients need not correspond."""
+    """Match each template in windows of its own, since extreme points of two patients need not correspond."""
     shape = around.shape[:-1]
     middle = torch.from_numpy(around.reshape(-1, 3)).float()
     matches = embedding.refine(features.flatten(0, 2)[:, None], middle, window, options.temperature)
@@ -178,14 +185,14 @@ def _own_windows(
     return points, matches.similarity.double().numpy().reshape(shape)
 
 
-def _settle(
+def _mix(
     found: NDArray[np.float64],
     fitted: NDArray[np.float64],
     options: SearchOptions,
 ) -> NDArray[np.float64]:
-    """(G, S, P, 3): every place between its own candidate and the fit; the extreme points also lean on their faces.
+    """Mix each matched place with the fit, (G, S, P, 3) LPS mm; extreme points also follow their faces.
 
-    How far a face lies from the fit is asked of all the places on it, not only of its extreme point.
+    A face's distance from the fit is taken from all places on it, not from its extreme point alone.
     """
     own = options.own_weight
     points = own * found + (1 - own) * fitted
@@ -204,21 +211,23 @@ def _settle(
 def _fit(
     source: NDArray[np.float64], found: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(..., P, 3): where each support's places land when the first of them as a whole are fitted to their candidates.
+    """Fit each template's first Q places to their matches and move all P of them along, (..., P, 3) LPS mm.
 
     Args:
-        source: (..., P, 3) places in the supports, mm.
-        found: (..., Q, 3) candidates of the first Q of them.
+        source: (..., P, 3) places in the templates, mm.
+        found: (..., Q, 3) matches of the first Q of them.
         weight: (..., Q) similarities.
     """
-    scale, shift = fit_axes(source[..., : found.shape[-2], :], found, np.clip(weight, 0.05, 1.0) ** 4)
+    scale, shift = fit_axes(
+        source[..., : found.shape[-2], :], found, np.clip(weight, *WEIGHT_LIMITS) ** WEIGHT_POWER
+    )
     return np.asarray(scale[..., None, :] * source + shift[..., None, :])
 
 
 def consensus_slabs(
     embedding: ScanEmbedding, supports: tuple[OrganSupport, ...], candidate: Candidate, options: SearchOptions
 ) -> tuple[Box, ...]:
-    """SPL: the slabs' own extreme points, refined around where the structure's fit puts them."""
+    """Locate the slabs of SPL prompts: match their own extreme points around the places that the fit gives."""
     with_slabs = [(s, p) for s, p in zip(supports, candidate.points, strict=True) if len(s.slab_points)]
     if not with_slabs:
         return ()

@@ -1,8 +1,8 @@
-"""How far the faces of a box follow the probe, for each axis of each structure as leave-one-out recommends.
+"""Probe trust: how far the faces of a box follow the boundary probe, along each axis of each structure.
 
 A lung ends where its voxels say so, and the probe may move its faces a long way. The end of a contoured spinal cord
-along z is a convention that no voxel shows, and there the probe does harm. Which is which, the templates themselves
-tell when they are located with each other.
+along z is a convention that no voxel shows, and there the probe does harm. The templates, located with each other
+(leave-one-out), show which is which.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from medlsam.localize.templates.template_set import (
 
 Array = NDArray[np.float64]
 TRUSTS: tuple[Trust, ...] = get_args(Trust)
-#: What a trust must win by in leave-one-out, mm, along (x, y, z): a few templates say little, and in many template sets
-#: (benchmarks/localize/reach.py) gentle was right within slices and none along z.
+#: A trust must win by this much in leave-one-out, mm, along (x, y, z): a few templates say little, and in many
+#: template sets (benchmarks/localize/reach.py) gentle was right within slices and none along z.
 HANDICAP_MM: dict[Trust, tuple[float, float, float]] = {
     "none": (0.5, 0.5, 0.0),
     "gentle": (0.0, 0.0, 1.0),
@@ -45,9 +45,17 @@ STRUCTURE_WORTH = 4.0
 
 @dataclass(frozen=True)
 class _Stride:
-    """Faces go this share of the way, at most so far (mm, and as a share of the box's edge), so many times."""
+    """How faces move under one trust.
 
-    trust: float
+    Attributes:
+        share: of the way to the probe's faces.
+        most_mm: largest move in one step, mm.
+        most_share: the same as a share of the box's edge; the larger of both holds.
+        growth_share: margin of the probe's lattice as a share of the edge.
+        times: steps.
+    """
+
+    share: float
     most_mm: float
     most_share: float
     growth_share: float
@@ -55,19 +63,19 @@ class _Stride:
 
 
 _STRIDES: dict[Trust, _Stride] = {
-    "gentle": _Stride(trust=0.5, most_mm=6.0, most_share=0.0, growth_share=0.0, times=1),
-    "strong": _Stride(trust=0.7, most_mm=4.0, most_share=0.12, growth_share=0.15, times=2),
+    "gentle": _Stride(share=0.5, most_mm=6.0, most_share=0.0, growth_share=0.0, times=1),
+    "strong": _Stride(share=0.7, most_mm=4.0, most_share=0.12, growth_share=0.15, times=2),
 }
 
 
 def moved_faces(embedding: ScanEmbedding, probe: Probe, first: ProbeResult, trust: Trust) -> Array:
-    """(6,) faces after following the probe along all axes, LPS mm.
+    """Move the faces of a box towards the probe's, all axes alike: (6,) LPS mm.
 
     Args:
         embedding: the scan.
         probe: of the structure.
-        first: what the probe says around the box as located.
-        trust: how far to follow.
+        first: the probe's scores around the box as located.
+        trust: how far the faces follow.
     """
     faces = np.asarray(first.box.faces)
     if trust == "none":
@@ -79,7 +87,7 @@ def moved_faces(embedding: ScanEmbedding, probe: Probe, first: ProbeResult, trus
         growth = np.maximum(GROWTH_MM, stride.growth_share * _edges(moved)[::2])
         if time or (growth > GROWTH_MM).any():
             probed = probe.apply(embedding, Box.from_faces(moved), growth)
-        following = moved + np.clip(stride.trust * (probed.faces - moved), -most, most)
+        following = moved + np.clip(stride.share * (probed.faces - moved), -most, most)
         if (following[1::2] <= following[::2]).any():
             break
         moved = following
@@ -89,16 +97,17 @@ def moved_faces(embedding: ScanEmbedding, probe: Probe, first: ProbeResult, trus
 def apply_probe(
     embedding: ScanEmbedding, supports: Sequence[OrganSupport], box: Box, trusts: Iterable[Trust]
 ) -> tuple[dict[Trust, Array], float | None]:
-    """Where each of some trusts puts the faces of a box.
+    """Apply the probe to a box under several trusts.
 
     Args:
         embedding: the scan.
         supports: of the structure.
-        box: as located by matching, LPS mm.
-        trusts: those that are wanted.
+        box: as located by the search, LPS mm.
+        trusts: those wanted.
 
     Returns:
-        Trust to (6,) faces, LPS mm, and the probe's contrast; the box's own faces and None where no support has a mask.
+        Trust to (6,) faces, LPS mm, and the probe's contrast; the box's own faces and None where no template has a
+        mask.
     """
     wanted = tuple(dict.fromkeys(trusts))
     probe, shape = fit_probe(supports), mean_shape(supports)
@@ -109,17 +118,17 @@ def apply_probe(
 
 
 def along_axes(faces: Mapping[Trust, Array], trusts: Sequence[Trust]) -> Array:
-    """(6,) every axis' faces as its own trust moved them.
+    """Take each axis' faces from its own trust: (6,) LPS mm.
 
     Args:
-        faces: trust to (6,) faces; at least those asked.
+        faces: trust to (6,) faces, for at least the three trusts.
         trusts: for x, y, z.
     """
     return np.concatenate([faces[trust][2 * axis : 2 * axis + 2] for axis, trust in enumerate(trusts)])
 
 
 def recommend_trust(errors: Mapping[Trust, Array]) -> AxisTrust:
-    """The trust along x, y, z that the left-out supports recommend.
+    """Choose the trust along x, y, z with which the left-out templates were located best.
 
     Args:
         errors: every trust to (n, 6) located minus marked faces of the same n trials, mm.
@@ -136,7 +145,7 @@ def recommend_trust(errors: Mapping[Trust, Array]) -> AxisTrust:
 
 
 def _cost(size: Array) -> Array:
-    """(3,) mean absolute error along each axis, drawn towards that of all axes."""
+    """Mean absolute error along each axis (3,), mm, drawn towards that of all axes."""
     own = size.reshape(len(size), 3, 2).mean(axis=(0, 2))
     drawn: Array = (len(size) * own + STRUCTURE_WORTH * size.mean()) / (len(size) + STRUCTURE_WORTH)
     return drawn

@@ -1,6 +1,7 @@
-"""Where in a scan is a point whose latent position is known? The coarse answer, by relative distance regression.
+"""Coarse localization by relative distance regression (RDR): find the places whose latent positions are known.
 
-The paper starts from ten random places; a dense encoder can start from every cell of the body.
+Every start s with latent position p_s votes for a landmark c at s + r * tanh(p_s - p_c), equation 2 of the paper. The
+paper starts from ten random places; a dense encoder starts from every cell of the body.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from torch import Tensor
 
 from medlsam.localize.network.encoder import predicted_offset
 from medlsam.localize.protocol import ScanEmbedding
-
-#: The authors' code starts within ten voxels of 3 mm of the scan's middle.
-START_JITTER_MM = 30.0
-
+from medlsam.localize.search.options import (
+    MEDIAN_SOFTENING_MM,
+    START_JITTER_MM,
+    VOTE_BUDGET,
+    VOTE_RADII_MM,
+)
 
 #: Votes as three (N, M) tensors, x, y and z: one of (N, M, 3) takes three times as long for the same sums.
 _Votes = tuple[Tensor, ...]
@@ -41,30 +44,25 @@ def _weighted_centre(
     distance = torch.zeros_like(weight)
     for _ in range(rounds):
         distance = _square_distance(votes, answer).sqrt_()
-        answer = _mean(votes, weight / (distance + 5.0))
+        answer = _mean(votes, weight / (distance + MEDIAN_SOFTENING_MM))
     return answer, (distance * weight).sum(dim=1) / weight.sum(dim=1)
 
 
 def coarse_consensus(
-    embedding: ScanEmbedding,
-    latents: Tensor,
-    near_mm: tuple[float, ...] = (80.0, 60.0),
-    budget: int = 200_000,
+    embedding: ScanEmbedding, latents: Tensor, budget: int = VOTE_BUDGET
 ) -> tuple[Tensor, Tensor]:
-    """Every body cell votes c + r * tanh(p_s - p_c); take the votes' robust centre.
+    """Let every body cell vote for every landmark and take the robust centre of the votes.
 
-    Offsets are learnt best over short distances. So the first centre weights cells that say of themselves that they
-    are near (a short predicted offset), and the repeats weight cells that are near the centre found. Cells that expect
-    to be wrong say less.
+    The first centre weights cells by the length of their own predicted offset, the repeats by their distance from the
+    centre found (``VOTE_RADII_MM``). Cells that expect a large error count less.
 
     Args:
         embedding: the scan.
         latents: (N, 3) latent positions looked for.
-        near_mm: Gaussian radii: of the predicted offset first, then of the distance in each repeat.
-        budget: votes held at a time: few enough to stay in the processor's cache, where the sums take half as long.
+        budget: votes held at a time.
 
     Returns:
-        (N, 3) LPS mm and (N,) mm: weighted mean distance of the votes from the answer.
+        (N, 3) LPS mm, and (N,) mm: weighted mean distance of the votes from these places.
     """
     cells, cell_latents = embedding.starts()
     trust = embedding.start_weights
@@ -78,8 +76,8 @@ def coarse_consensus(
         )
         votes = tuple(place + offset for place, offset in zip(places, offsets, strict=True))
         distance = sum((offset.square() for offset in offsets[1:]), offsets[0].square())
-        answer, spread = _weighted_centre(votes, _near(distance, near_mm[0], trust))
-        for radius in near_mm:
+        answer, spread = _weighted_centre(votes, _near(distance, VOTE_RADII_MM[0], trust))
+        for radius in VOTE_RADII_MM:
             distance = _square_distance(places, answer)
             answer, spread = _weighted_centre(votes, _near(distance, radius, trust), answer)
         answers.append(answer)
@@ -98,7 +96,7 @@ def _near(square_distance: Tensor, radius_mm: float, trust: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Starts:
-    """The random places from which the paper starts.
+    """The random places from which the paper's search starts.
 
     Attributes:
         places: (M, 3) LPS mm.
@@ -111,15 +109,15 @@ class Starts:
     range_mm: Tensor
 
     def offset_to(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """The coarse inference of the paper (section 2.2), as its authors' code does it.
+        """Locate latent positions as the paper does (section 2.2, after its authors' code).
 
-        The starts' latent positions are averaged, and the offset from the mean place is taken once.
+        The offset is predicted once, from the mean of the starts' places and latent positions.
 
         Args:
             latents: (N, 3) latent positions looked for.
 
         Returns:
-            (N, 3) LPS mm and (N,) mm: mean distance of the single starts' answers from the answer.
+            (N, 3) LPS mm, and (N,) mm: mean distance of the single starts' predictions from it.
         """
         mean = self.latents.mean(dim=0)
         answer = self.places.mean(dim=0) + predicted_offset(mean, latents, self.range_mm)
@@ -128,7 +126,7 @@ class Starts:
 
 
 def random_starts(embedding: ScanEmbedding, generator: torch.Generator, starts: int = 10) -> Starts:
-    """Ten random places near the scan's middle, which all structures share.
+    """Draw random places near the scan's middle, which all structures share.
 
     Args:
         embedding: the scan.

@@ -1,4 +1,4 @@
-"""A template that does not fit the others: what was found, in words for the person who marked it."""
+"""Template issues: a template that does not fit the others, described for the person who marked it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _TOWARDS = (("right", "left"), ("front", "back"), ("feet", "head"))
 
 @dataclass(frozen=True)
 class TemplateIssue:
-    """One alarm of a template set.
+    """One alarm of a template set. The file and ``template show --json`` call ``outlier_score`` ``misfit``.
 
     Attributes:
-        supports: the support that does not fit; several where it cannot be said which of them is wrong.
+        supports: the template that does not fit; several where it is unclear which of them is wrong.
         organs: its structures that do not fit.
         kind: ``another_organ`` (the label holds another structure), ``exchanged`` (two labels have each other's
             name), ``left_right`` (the same with left and right, or a mirrored scan), ``shifted``, ``flipped`` (the scan
@@ -25,7 +25,7 @@ class TemplateIssue:
         looks_like: the structure that is marked instead, where there is one.
         shift_mm: (x, y, z) LPS mm by which the marks lie off, for ``shifted``.
         axis: ``x``, ``y`` or ``z``, for ``flipped`` where it could be told.
-        outlier_score: how far off, in units of what raises an alarm (1).
+        outlier_score: distance from the others, in units of an alarm (1).
     """
 
     supports: tuple[str, ...]

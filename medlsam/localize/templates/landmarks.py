@@ -1,6 +1,7 @@
-"""Which places of a marked structure are looked up: its six extreme points, a lattice around it, and its faces.
+"""Landmarks: the places of a marked structure that are read off an embedding and searched for.
 
-Every support of a structure gives the same number of places in the same order, so answers can be compared one by one.
+They are its six extreme points, a lattice around it, and points on its faces. Every template of a structure has the
+same number of places in the same order, so places of two templates correspond one by one.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ FACES = slice(LATTICE.stop, LATTICE.stop + 6 * FACE_POINTS)
 
 
 def lattice(box: Box) -> NDArray[np.float64]:
-    """(27, 3) LPS mm: places over the box and its surroundings, which the box's fit leans on."""
+    """Place a lattice over a box and its surroundings, which steadies the fit: (27, 3) LPS mm."""
     growth = np.maximum(np.asarray(box.size) * LANDMARK_GROWTH, LANDMARK_LEAST_MM)
     low, high = np.asarray(box.min) - growth, np.asarray(box.max) + growth
     steps = np.linspace(0, 1, LANDMARKS_PER_AXIS)
@@ -38,10 +39,10 @@ def lattice(box: Box) -> NDArray[np.float64]:
 
 
 def face_points(mask: NDArray[np.bool_], grid: Grid, extremes: ExtremePoints) -> NDArray[np.float64]:
-    """Places on a mask's surface near each of its six faces, spread apart.
+    """Choose places on a mask's surface near each of its six faces, spread apart.
 
-    One extreme point may lie on any of many equally extreme voxels and its answer is one noisy match; the surface
-    beside it moves with the same face.
+    An extreme point may lie on any of many equally extreme voxels, and it gives one noisy match; the surface beside it
+    moves with the same face.
 
     Args:
         mask: (Z, Y, X) on a canonical grid (identity direction).
@@ -71,7 +72,7 @@ def face_points(mask: NDArray[np.bool_], grid: Grid, extremes: ExtremePoints) ->
 
 
 def places(extremes: ExtremePoints, mask: NDArray[np.bool_] | None, grid: Grid) -> NDArray[np.float64]:
-    """(P, 3) LPS mm: all places of a structure, in the order EXTREMES, LATTICE, FACES.
+    """List all landmarks of a structure, (P, 3) LPS mm, in the order EXTREMES, LATTICE, FACES.
 
     Args:
         extremes: of the structure.

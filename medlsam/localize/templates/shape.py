@@ -1,4 +1,4 @@
-"""What a mask tells beyond its box: the mean shape and the box of every slice, in box fractions."""
+"""Shape of a mask beyond its box: the mean mask and the box of every slice, in fractions of the box."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from medlsam.localize.templates.template_set import KEPT_STRUCTURES, SHAPE_SIZE,
 
 
 def shape_in_box(mask: NDArray[np.bool_], grid: Grid, box: Box) -> NDArray[np.uint8]:
-    """A mask resampled to its box.
+    """Resample a mask to its box.
 
     Args:
         mask: (Z, Y, X) on a canonical grid (identity direction).
@@ -34,7 +34,7 @@ def shape_in_box(mask: NDArray[np.bool_], grid: Grid, box: Box) -> NDArray[np.ui
 
 
 def slice_profile(mask: NDArray[np.bool_], grid: Grid, box: Box) -> NDArray[np.float32]:
-    """The box of every slice of a mask, in fractions of its whole box.
+    """Compute the box of every slice of a mask, in fractions of its whole box.
 
     Args:
         mask: (Z, Y, X) on a canonical grid.
@@ -58,7 +58,7 @@ def slice_profile(mask: NDArray[np.bool_], grid: Grid, box: Box) -> NDArray[np.f
 
 
 def mean_shape(supports: Sequence[OrganSupport]) -> NDArray[np.float32] | None:
-    """The mean of the supports' shapes, 0 to 1, read-only, or None where none has a mask."""
+    """Average the templates' shapes, 0 to 1, read-only; None where none has a mask."""
     return _mean_of(tuple(supports))
 
 
@@ -73,7 +73,7 @@ def _mean_of(supports: tuple[OrganSupport, ...]) -> NDArray[np.float32] | None:
 
 
 def mean_profile(supports: Sequence[OrganSupport], rows: int = 32) -> NDArray[np.float32] | None:
-    """The mean of the supports' slice boxes at ``rows`` equal steps, or None where none has a mask."""
+    """Average the templates' slice boxes at ``rows`` equal steps along z; None where none has a mask."""
     profiles = [s.profile for s in supports if len(s.profile)]
     if not profiles:
         return None

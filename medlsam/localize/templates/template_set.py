@@ -1,4 +1,4 @@
-"""A set of templates: what the encoder saw at the marked places of a few scans. Holds no image."""
+"""The template set: embeddings read at the marked places of a few scans, and its ``.medlsam`` file. Holds no image."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from medlsam.localize.templates.issues import TemplateIssue
 from medlsam.runtime.atomic_files import atomic_path
 
 FORMAT = 3
-#: How far the faces of a box follow the probe (see ``reach``); one for each axis (x, y, z).
+#: How far the faces of a box follow the probe (see ``probe_trust``); one for each axis (x, y, z).
 Trust = Literal["none", "gentle", "strong"]
 AxisTrust = tuple[Trust, Trust, Trust]
-#: Where nothing could be tried: a support that is alone profits along every axis.
+#: Where nothing could be tried: a single template profits along every axis.
 DEFAULT_TRUST: AxisTrust = ("gentle", "gentle", "gentle")
-#: Voxels of a stored shape along (z, y, x) of the organ's box.
+#: Voxels of a stored shape along (z, y, x) of the structure's box.
 SHAPE_SIZE = (32, 32, 32)
-#: What follows from a structure's supports alone is worked out once, not for every scan; for the last so many sets of
-#: supports that were asked for, which stay in memory with it (some 0.1 MB a support).
+#: Results that depend on a structure's templates alone (mean shape, probe) are computed once, not for every scan, and
+#: kept for this many structures, with their templates (some 0.1 MB each).
 KEPT_STRUCTURES = 128
 
 _ARRAYS = (
@@ -47,14 +47,14 @@ _ARRAYS = (
 
 @dataclass(frozen=True, eq=False)
 class OrganSupport:
-    """One structure in one support.
+    """One structure in one template.
 
     The points are the six extreme points (x-, x+, y-, y+, z-, z+), then landmarks in and around the structure
-    (the same lattice in every support's box). Places are LPS mm of the support scan; only differences between
+    (the same lattice in every template's box). Places are LPS mm of the template's scan; only differences between
     them are used.
 
     Attributes:
-        support: name of the support scan.
+        support: name of the template scan.
         points: (P, 3) LPS mm.
         latents: (P, 3) latent positions there (RDR).
         features: (P, F) stacked unit features there (MSS).
@@ -83,22 +83,22 @@ class OrganSupport:
 
     @property
     def box(self) -> Box:
-        """The structure's box in the support, LPS mm."""
+        """The structure's box in the template, LPS mm."""
         return ExtremePoints(tuple(tuple(p) for p in self.points[:6])).box
 
 
 @dataclass(frozen=True)
 class OrganCalibration:
-    """What locating each support with the others showed (leave-one-out, so with one support fewer than in use).
+    """Figures of leave-one-out: each template located with the others, so with one template fewer than in use.
 
     Attributes:
-        n: supports that could be tried; 0 where the numbers are not this structure's own.
+        n: templates that could be tried; 0 where the numbers are not this structure's own.
         face_error_mm: mean absolute error of the six faces (x-, x+, y-, y+, z-, z+).
         margin_mm: per face; 90 % of all faces lie within this distance of the located one.
         similarity: usual similarity at the answers.
         iou: mean box IoU.
         usual: the usual value of every number in ``Evidence``.
-        probe_trust: how far the box's faces follow the probe along x, y, z.
+        probe_trust: how far the box's faces follow the probe along x, y, z (``reach`` in the file).
     """
 
     n: int
@@ -112,16 +112,17 @@ class OrganCalibration:
 
 @dataclass(frozen=True, eq=False)
 class TemplateSet:
-    """Structures to look for, each with what every support says of it.
+    """Structures to look for, each with its templates.
 
     Attributes:
         values: structure name to label value.
-        supports: structure name to its supports (a support may lack a structure).
+        supports: structure name to its templates (a template may lack a structure).
         signature: of the localizer that made it; another localizer cannot read it.
         calibration: structure name to its leave-one-out result; empty where nothing was tried.
         source: where it came from, for reports.
-        issues: the supports that do not fit the others, the worst first.
-        outlier_scores: support to structure to how far it is off the others, in units of what raises an alarm (1).
+        issues: the templates that do not fit the others, the worst first (``findings`` in the file).
+        outlier_scores: template to structure to its distance from the others, in units of an alarm (1; ``misfit`` in
+            the file).
     """
 
     values: dict[str, int]
@@ -139,7 +140,7 @@ class TemplateSet:
 
     @property
     def support_names(self) -> tuple[str, ...]:
-        """The supports that hold at least one structure."""
+        """The templates that hold at least one structure."""
         return tuple(sorted({s.support for group in self.supports.values() for s in group}))
 
     def select(self, organs: Iterable[str]) -> TemplateSet:
@@ -164,7 +165,7 @@ class TemplateSet:
         )
 
     def without(self, support: str) -> TemplateSet:
-        """All but one support (for leave-one-out); structures that only it has are left out."""
+        """All but one template (for leave-one-out); structures that only it has are left out."""
         rest = {
             name: tuple(s for s in group if s.support != support) for name, group in self.supports.items()
         }

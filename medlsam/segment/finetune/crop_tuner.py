@@ -21,7 +21,6 @@ from medlsam.segment.finetune.protocol import (
 )
 from medlsam.segment.registry import SegmenterSpec
 from medlsam.segment.sam_tiny.crops import (
-    AIR,
     channels,
     frame_around,
     neighbour_step,
@@ -29,6 +28,7 @@ from medlsam.segment.sam_tiny.crops import (
     sample,
 )
 from medlsam.segment.sam_tiny.segmenter import BATCH, TinySegmenter
+from medlsam.volume.hounsfield import LOWEST_HU
 from medlsam.weights.store import save_weights
 
 #: An embedding has tensors at strides 8, 4, 2 and 1.
@@ -63,7 +63,7 @@ class CropTuner:
         moved_mm = jitter * float(np.mean(spacing[:2])) / math.sqrt(3)
         for part in parts:
             # the mask rides along as a fourth plane, counted from the planes' fill
-            mask = np.where(part.mask(shape_hw), AIR + 1, AIR)
+            mask = np.where(part.mask(shape_hw), LOWEST_HU + 1, LOWEST_HU)
             planes = [*planes_at(scan.image.array, part.z, step), mask]
             for view in range(views):
                 box = part.box_xyxy if view == 0 else jittered(part.box_xyxy, shape_hw, jitter, rng)
@@ -72,7 +72,7 @@ class CropTuner:
                 crops.append(channels(cut[:3], config.windows))
                 boxes.append(torch.from_numpy(frame.box(box, config.size)).float())
                 errors.append(torch.tensor(moved_mm * (view > 0) / frame.side_mm * config.size))
-                targets.append(cut[3] - AIR)
+                targets.append(cut[3] - LOWEST_HU)
         rows = []
         with torch.inference_mode():
             for start in range(0, len(crops), BATCH):

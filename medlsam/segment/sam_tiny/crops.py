@@ -19,8 +19,8 @@ from torch.nn import functional
 from medlsam.geometry import hat_weights, tight_slices
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
+from medlsam.volume.hounsfield import LOWEST_HU
 
-AIR = -1024.0
 # Logits below this (a probability of 2 %) count as 0: most of a crop, which then needs no resampling.
 _NOTHING = -4.0
 
@@ -84,7 +84,7 @@ def sample(
     planes: Sequence[NDArray[np.generic]] | NDArray[np.generic],
     frame: CropFrame,
     size: int,
-    fill: float = AIR,
+    fill: float = LOWEST_HU,
 ) -> Tensor:
     """Sample a crop from one or more planes, bilinear; averaged first where the crop's pixels are much larger.
 

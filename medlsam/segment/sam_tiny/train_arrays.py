@@ -22,6 +22,7 @@ from medlsam.io.labels import read_label_map
 from medlsam.io.read import read_image
 from medlsam.runtime.atomic_files import write_json
 from medlsam.volume import Image, LabelMap, to_canonical
+from medlsam.volume.hounsfield import HIGHEST_HU, LOWEST_HU
 
 INDEX = "pool.json"
 EVALUATE_ONLY = ("nsclc_lung1_001",)
@@ -153,7 +154,9 @@ def _phantom(folder: Path, seed: int) -> dict[str, Any]:
 
 def _write(folder: Path, name: str, image: Image, labels: LabelMap | None) -> dict[str, Any]:
     image = to_canonical(image)
-    np.save(folder / f"{name}.image.npy", np.clip(image.array, -1024, 3071).astype(np.int16))
+    np.save(
+        folder / f"{name}.image.npy", np.clip(image.array, int(LOWEST_HU), int(HIGHEST_HU)).astype(np.int16)
+    )
     if labels is not None:
         np.save(folder / f"{name}.labels.npy", to_canonical(labels).array.astype(np.uint8))
     return {"spacing_zyx": [float(s) for s in reversed(image.grid.spacing_xyz)]}

@@ -17,7 +17,6 @@ from torch.utils.data import IterableDataset
 
 from medlsam.geometry import map_between
 from medlsam.segment.sam_tiny.crops import (
-    AIR,
     CropFrame,
     channels,
     neighbour_step,
@@ -32,6 +31,7 @@ from medlsam.segment.sam_tiny.train_boxes import (
     jitter,
     move_box,
 )
+from medlsam.volume.hounsfield import LOWEST_HU
 
 Sample = dict[str, Tensor]
 SHAPE_ZYX = (24, 32, 32)
@@ -202,9 +202,9 @@ class SampleSource:
         spacing = plane.case.spacing_zyx[plane.axis]
         planes = planes_at(stack, index, neighbour_step(spacing, self.net.neighbour_mm))
         # the mask rides along as a fourth plane, counted from the planes' fill
-        both = sample([*planes, np.where(mask, AIR + 1, AIR)], frame, size)
+        both = sample([*planes, np.where(mask, LOWEST_HU + 1, LOWEST_HU)], frame, size)
         crop = both[:3]
-        target = (both[3] - AIR > 0.5).float()
+        target = (both[3] - LOWEST_HU > 0.5).float()
         if sampling.intensity:
             crop = disturb(crop, rng)
         low = center - side / 2

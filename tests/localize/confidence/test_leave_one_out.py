@@ -21,7 +21,7 @@ from medlsam.localize.confidence.status import uncalibrated
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
 from medlsam.localize.network.embedding import Embedding
-from medlsam.localize.search.consensus import SearchOptions
+from medlsam.localize.search.options import SearchOptions
 from medlsam.localize.templates.issues import TemplateIssue
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.pipeline.templates import find_supports, read_supports

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medlsam.localize.network.sampling import sample_map
-from medlsam.localize.pretrain.view_pairs import AIR_HU, ViewOptions
+from medlsam.localize.pretrain.view_pairs import ViewOptions
+from medlsam.volume.hounsfield import AIR_HU
 from tests.support.array_scan import draw_pair
 
 OPTIONS = ViewOptions(shape_zyx=(32, 32, 32), points=64, negatives=32, shift_mm=40.0)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medlsam.localize.network.sampling import sample_map
-from medlsam.localize.pretrain.view_pairs import AIR_HU
 from medlsam.localize.pretrain.view_transform import plan_view, random_frame
+from medlsam.volume.hounsfield import AIR_HU
 from tests.support.array_scan import ArrayScan
 
 

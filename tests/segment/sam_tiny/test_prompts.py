@@ -1,4 +1,4 @@
-"""What sam-tiny is asked: boxes drawn into its input, points, and boxes that are as wrong as located ones."""
+"""Prompts of sam-tiny: boxes and their errors, points, and boxes as wrong as located ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import torch
 
 from medlsam.geometry import Grid
 from medlsam.segment.prompts import SlicePrompt
-from medlsam.segment.sam_tiny.crops import draw_boxes
 from medlsam.segment.sam_tiny.network import TinySam
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 from medlsam.segment.sam_tiny.train import start_weights
@@ -30,22 +29,6 @@ SURE = torch.zeros(1)
 def net() -> TinySam:
     torch.manual_seed(0)
     return TinySam(SMALL).eval()
-
-
-def test_a_box_is_drawn_to_fractions_of_a_pixel() -> None:
-    drawn = draw_boxes(torch.tensor([[1.0, 0.5, 3.0, 2.0], [-5.0, 2.0, 9.0, 3.0]]), torch.zeros(2), 4)
-    assert drawn.shape == (2, 4, 4)
-    assert torch.equal(drawn[0], torch.tensor([[0, 0.5, 0.5, 0], [0, 1, 1, 0], [0] * 4, [0] * 4]))
-    assert torch.equal(drawn[1], torch.tensor([[0.0] * 4, [0.0] * 4, [1.0] * 4, [0.0] * 4]))
-
-
-def test_sides_that_may_be_off_are_drawn_as_ramps() -> None:
-    box = torch.tensor([[10.0, -100.0, 30.0, 100.0]])
-    row = draw_boxes(box, torch.tensor([2.0 / 3**0.5]), 40)[0, 20]  # off by up to 2 pixels, all errors alike
-    expected = torch.tensor([0.0, 0.125, 0.375, 0.625, 0.875, 1.0])
-    torch.testing.assert_close(row[7:13], expected)
-    torch.testing.assert_close(row.flip(0)[7:13], expected)
-    assert (row[13:27] == 1).all()
 
 
 def test_the_encoder_sees_the_box_and_how_sure_it_is(net: TinySam) -> None:

@@ -1,23 +1,23 @@
-"""Volume files: every format, DICOM series and zips of them, atomic writes."""
+"""DICOM series and zips of them: order, geometry, gantry tilt, and where a scan came from."""
 
 from __future__ import annotations
 
 import shutil
-import stat
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from scipy import ndimage
 
-from medlsam.errors import UsageError, VolumeError
+from medlsam.errors import VolumeError
 from medlsam.geometry import Grid
-from medlsam.io.read import read_image
+from medlsam.io.read import read_dicom_slices, read_image
 from medlsam.io.write import write_volume
-from medlsam.volume import Image, LabelMap
+from medlsam.volume import Image, Source
+from tests.support.dicom_files import write_ct
 
-KINDS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 # Turned about all three axes.
 OBLIQUE = (
     0.978147601,
@@ -32,125 +32,9 @@ OBLIQUE = (
 )
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_scans_round_trip_in_every_format(tmp_path, small_ct, kind):
-    path = tmp_path / "new" / f"scan{kind}"
-    write_volume(small_ct, path)
-    again = read_image(path)
-    np.testing.assert_array_equal(again.array, small_ct.array)
-    assert again.array.dtype == np.int16
-    assert again.grid.matches(small_ct.grid, 1e-3)
-    assert again.path == path
-    write_volume(Image(small_ct.array + np.float32(0.25), small_ct.grid), path)
-    assert read_image(path).array.dtype == np.float32
-    assert sorted(f.suffix for f in path.parent.iterdir()) == (
-        [".mhd", ".zraw"] if kind == ".mhd" else [path.suffix]
-    )
-
-
-@pytest.mark.parametrize(
-    ("kind", "values", "stored"),
-    [
-        (LabelMap, np.array([0, 255]), np.uint8),
-        (LabelMap, np.array([0, 256]), np.uint16),
-        (LabelMap, np.array([0, 3], np.int16), np.uint8),
-        (LabelMap, np.array([0, 3], np.float64), np.uint8),
-        (LabelMap, np.array([0, 65535], np.float32), np.uint16),
-        (LabelMap, np.array([False, True]), np.uint8),
-        (Image, np.array([-5, 7], np.int32), np.int16),
-        (Image, np.array([0, 3071], np.uint16), np.int16),
-        (Image, np.array([0, 255], np.uint8), np.int16),
-        (Image, np.array([0, 40000], np.uint16), np.float32),
-        (Image, np.array([0.5, 1.5]), np.float32),
-    ],
-)
-def test_written_types(tmp_path, kind, values, stored):
-    array = np.broadcast_to(values, (2, 2, 2))
-    write_volume(kind(array, Grid((2, 2, 2))), tmp_path / "a.nii.gz")
-    read = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "a.nii.gz")))
-    assert read.dtype == stored
-    np.testing.assert_array_equal(read, array)
-
-
-@pytest.mark.parametrize(
-    ("volume", "words"),
-    [
-        (LabelMap(np.full((2, 2, 2), 70000), Grid((2, 2, 2))), "70000 to 70000 are not whole labels"),
-        (LabelMap(np.full((2, 2, 2), -1, np.int8), Grid((2, 2, 2))), "-1 to -1 are not whole labels"),
-        (LabelMap(np.full((2, 2, 2), 1.5), Grid((2, 2, 2))), "1.5 to 1.5 are not whole labels"),
-        (LabelMap(np.full((2, 2, 2), np.nan), Grid((2, 2, 2))), "nan to nan are not whole labels"),
-        (Image(np.full((2, 2, 2), 2**24 + 1), Grid((2, 2, 2))), "neither int16 nor float32"),
-        (Image(np.full((2, 2, 2), 1j), Grid((2, 2, 2))), "cannot store complex128"),
-    ],
-)
-def test_what_the_stored_types_do_not_hold_is_refused(tmp_path, volume, words):
-    with pytest.raises(VolumeError, match=words):
-        write_volume(volume, tmp_path / "a.nii.gz")
-    assert not list(tmp_path.iterdir())
-
-
-def test_writing_refuses_in_words_and_leaves_what_was_there(tmp_path, small_ct, monkeypatch):
-    with pytest.raises(UsageError, match=r"scan\.png.*nii\.gz"):
-        write_volume(small_ct, tmp_path / "scan.png")
-    path = tmp_path / "scan.nii.gz"
-    write_volume(small_ct, path)
-    before = path.read_bytes()
-
-    def half(image, name, **options):
-        with open(name, "wb") as file:
-            file.write(b"half")
-        raise RuntimeError("disk full")
-
-    monkeypatch.setattr(sitk, "WriteImage", half)
-    with pytest.raises(VolumeError, match="disk full"):
-        write_volume(small_ct, path)
-    assert path.read_bytes() == before
-    assert [f.name for f in tmp_path.iterdir()] == ["scan.nii.gz"]
-
-
-def test_padding_is_clipped_and_whole_floats_become_int16(tmp_path, small_ct):
-    padded = small_ct.array.astype(np.float64)
-    padded[:2], padded[2:4] = -3024, -2000
-    sitk.WriteImage(sitk.GetImageFromArray(padded), str(tmp_path / "scan.nrrd"))
-    again = read_image(tmp_path / "scan.nrrd")
-    assert again.array.dtype == np.int16
-    assert (again.array[:4] == -1024).all()
-    np.testing.assert_array_equal(again.array[4:], small_ct.array[4:])
-
-
-@pytest.mark.parametrize("kind", [".nii", ".nrrd"])
-def test_a_fourth_axis_of_one_is_dropped(tmp_path, small_ct, kind):
-    image = sitk.JoinSeries([sitk.GetImageFromArray(small_ct.array)])
-    sitk.WriteImage(image, str(tmp_path / f"scan{kind}"))
-    np.testing.assert_array_equal(read_image(tmp_path / f"scan{kind}").array, small_ct.array)
-
-
-def write_series(volume, folder, series="1", modality="CT", slope=2.0, intercept=-1024.0, offset=0):
-    """A DICOM series of a volume, slices in shuffled file order; GDCM stores (HU - intercept) / slope."""
-    folder.mkdir(parents=True, exist_ok=True)
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    direction = np.asarray(volume.grid.direction).reshape(3, 3)
-    for n, plane in enumerate(volume.array):
-        image = sitk.GetImageFromArray(plane[None])
-        image.SetSpacing(volume.grid.spacing_xyz)
-        place = volume.grid.ijk_to_lps([0, 0, n])
-        tags = {
-            "0008|0060": modality,
-            "0008|0018": f"1.2.3.{series}.{n}",
-            "0020|000e": f"1.2.3.{series}",
-            "0020|000d": "1.2.3",
-            "0020|0032": "\\".join(f"{v:.6f}" for v in place),
-            "0020|0037": "\\".join(f"{v:.9f}" for v in direction[:, :2].T.ravel()),
-            "0020|0013": str(n),
-            "0018|0050": str(volume.grid.spacing_xyz[2]),
-            "0028|1052": str(intercept),
-            "0028|1053": str(slope),
-        }
-        for tag, value in tags.items():
-            image.SetMetaData(tag, value)
-        writer.SetFileName(str(folder / f"{series}_{(n * 7) % len(volume.array) + offset:03d}.dcm"))
-        writer.Execute(image)
+def write_series(volume, folder, series="1", modality="CT", slope=2.0):
+    """A DICOM series whose slices store (HU + 1024) / slope."""
+    return write_ct(volume, folder, series, t0008_0060=modality, t0028_1053=str(slope))
 
 
 @pytest.fixture
@@ -210,7 +94,7 @@ def test_a_zip_of_a_series_or_an_image(tmp_path, even_ct):
 
 def test_dicom_that_makes_no_volume_is_refused(tmp_path, even_ct):
     write_series(even_ct, tmp_path / "gap")
-    (tmp_path / "gap" / "1_001.dcm").unlink()
+    (tmp_path / "gap" / "1_0_001.dcm").unlink()
     with pytest.raises(VolumeError, match=r"gap: .*not evenly spaced: usually 2\.5 mm, 5 mm"):
         read_image(tmp_path / "gap")
 
@@ -219,14 +103,14 @@ def test_dicom_that_makes_no_volume_is_refused(tmp_path, even_ct):
         read_image(tmp_path / "mr")
 
     write_series(even_ct, tmp_path / "cut")
-    file = tmp_path / "cut" / "1_000.dcm"
+    file = tmp_path / "cut" / "1_0_000.dcm"
     file.write_bytes(file.read_bytes()[:400])
     with pytest.raises(VolumeError, match="damaged"):
         read_image(tmp_path / "cut")
 
     write_series(even_ct, tmp_path / "phases")
     for n in range(10):
-        shutil.copy(tmp_path / "phases" / f"1_{n:03d}.dcm", tmp_path / "phases" / f"again_{n}.dcm")
+        shutil.copy(tmp_path / "phases" / f"1_0_{n:03d}.dcm", tmp_path / "phases" / f"again_{n}.dcm")
     with pytest.raises(VolumeError, match="10 slices lie at the place of another"):
         read_image(tmp_path / "phases")
 
@@ -297,16 +181,73 @@ def test_slices_that_wander_are_refused(tmp_path):
         read_image(tmp_path / "steep")
 
 
-def test_written_files_have_the_usual_permissions(tmp_path, small_ct):
-    write_volume(small_ct, tmp_path / "a.nii.gz")
-    (tmp_path / "plain").touch()
-    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a.nii.gz", "plain")]
-    assert modes[0] == modes[1]
-
-
 @pytest.mark.realdata
 def test_a_real_dicom_series_is_the_same_scan_as_its_nifti(real_ct):
     series = read_image(real_ct / "dicom" / "ts_example")
     image = read_image(real_ct / "body" / "ts_example_dicom" / "image.nii.gz")
     assert series.grid.matches(image.grid)
     np.testing.assert_array_equal(series.array, image.array)
+
+
+def check_source(scan, folder, study="1.2.3", series="1.2.3.1"):
+    """The source holds the headers' own words, and its files follow the slices."""
+    source = scan.source
+    assert (source.path, source.modality) == (folder, "CT")
+    assert (source.study_uid, source.series_uid) == (study, series)
+    assert len(source.files) == len(scan.array)
+    for n, file in enumerate(source.files):
+        place = [float(v) for v in sitk.ReadImage(str(file)).GetMetaData("0020|0032").split("\\")]
+        assert scan.grid.lps_to_ijk(place)[2] == pytest.approx(n, abs=1e-3)
+
+
+@pytest.mark.parametrize("direction", [(-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0), OBLIQUE])
+def test_a_series_says_where_it_came_from(tmp_path, make_ct, direction):
+    ct = make_ct(Grid((8, 20, 24), (3.0, 3.0, 4.0), (5.0, 6.0, 7.0), direction))
+    files = write_ct(ct, tmp_path / "series")
+    # Another series in the same folder is no part of it.
+    write_ct(Image(ct.array[:4], Grid((4, 20, 24), (3.0, 3.0, 4.0))), tmp_path / "series", series="2")
+    scan = read_image(tmp_path / "series")
+    check_source(scan, tmp_path / "series")
+    assert scan.source.files == tuple(files)
+    assert scan.source.grid_is_scanners
+    again = read_dicom_slices([str(file) for file in files], tmp_path)
+    check_source(again, tmp_path)
+    assert again.source == replace(scan.source, path=tmp_path)
+    np.testing.assert_array_equal(again.array, scan.array)
+
+
+def test_a_straightened_series_does_not_lie_on_the_scanners_grid(tmp_path, make_ct):
+    ct = make_ct(Grid((12, 40, 44), (1.5, 1.5, 2.0), (-20.0, 10.0, 300.0)))
+    write_ct(ct, tmp_path / "tilt", shift_mm=(0.0, 0.55, 0.0))
+    scan = read_image(tmp_path / "tilt")
+    check_source(scan, tmp_path / "tilt")
+    assert scan.array.shape != ct.array.shape
+    assert not scan.source.grid_is_scanners
+
+
+def test_a_zipped_series_keeps_its_names_but_no_files(tmp_path, make_ct):
+    ct = make_ct(Grid((8, 20, 24), (3.0, 3.0, 4.0)))
+    with zipfile.ZipFile(tmp_path / "scan.zip", "w") as archive:
+        for file in write_ct(ct, tmp_path / "series"):
+            archive.write(file, file.name)
+    source = read_image(tmp_path / "scan.zip").source
+    assert source == Source(tmp_path / "scan.zip", "CT", "1.2.3", "1.2.3.1", (), grid_is_scanners=True)
+
+
+def test_other_files_say_their_path_alone(tmp_path, small_ct):
+    write_volume(small_ct, tmp_path / "a.nii.gz")
+    assert read_image(tmp_path / "a.nii.gz").source == Source(tmp_path / "a.nii.gz")
+
+
+def test_a_single_file_may_hold_a_whole_series(tmp_path, small_ct):
+    image = sitk.GetImageFromArray(small_ct.array)
+    for tag, text in {"0008|0060": "CT", "0020|000d": "1.2.3", "0020|000e": "1.2.3.4"}.items():
+        image.SetMetaData(tag, text)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    writer.SetFileName(str(tmp_path / "scan.dcm"))
+    writer.Execute(image)
+    file = tmp_path / "scan.dcm"
+    for scan in (read_image(file), read_dicom_slices([str(file)], file)):
+        assert scan.source == Source(file, "CT", "1.2.3", "1.2.3.4", (file,), grid_is_scanners=True)
+        np.testing.assert_array_equal(scan.array, small_ct.array)
