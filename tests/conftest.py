@@ -12,6 +12,9 @@ import pytest
 
 from medlsam.geometry import Grid
 from medlsam.volume import Image
+from tests.support.dask_workers import address, cluster
+
+__all__ = ["address", "cluster"]
 
 
 @pytest.fixture(scope="session")

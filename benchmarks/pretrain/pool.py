@@ -27,8 +27,8 @@ from medlsam.errors import MedlsamError
 from medlsam.io.read import read_image
 from medlsam.phantoms import phantom
 from medlsam.pool.find import find_scans
+from medlsam.pool.packed_scan import to_codes
 from medlsam.pool.preprocess import prepare
-from medlsam.pool.table import to_codes
 from medlsam.volume import Image
 
 SIZE = (64, 64, 64)

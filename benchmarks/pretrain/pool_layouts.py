@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.common import progress
-from medlsam.pool.packed_scan import Shard, write_shard
-from medlsam.pool.table import LEVELS_HU, to_codes
+from medlsam.pool.packed_scan import LEVELS_HU, PackedScan, to_codes, write_packed_scan
 from medlsam.volume import Image
 
 _CHUNK = (32, 32, 32)
@@ -61,7 +60,7 @@ def read_npy(path: Path, packed: bool) -> Crop:
 
 
 def read_ours(path: Path) -> Crop:
-    shard = Shard(path)
+    shard = PackedScan(path)
     return lambda where: shard.crop([w.start for w in where], [w.stop - w.start for w in where])
 
 
@@ -101,7 +100,7 @@ def read_blosc2(path: Path, packed: bool) -> Crop:
 
 def layouts() -> list[Layout]:
     """The layouts that can be measured here."""
-    made = [Layout("shards of bricks, 8 bits (medlsam)", write_shard, read_ours)]
+    made = [Layout("shards of bricks, 8 bits (medlsam)", write_packed_scan, read_ours)]
     kinds: list[tuple[str, str | None, Any, Any]] = [
         ("memory-mapped array", None, write_npy, read_npy),
         ("Zarr v3, one shard a scan, zstd", "zarr", write_zarr, read_zarr),

@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from medlsam.batch.loop import run_scans
-from medlsam.batch.spread import Spread
 from medlsam.batch.summary import BatchResult, Progress
-from medlsam.batch.task import Answer, Run
+from medlsam.batch.task import Run, ScanResult
 from medlsam.io.cases import Case
 from medlsam.io.write import write_volume
 from medlsam.localize.templates.template_set import TemplateSet
@@ -47,11 +46,11 @@ def segment_folder(
         options: how; those of ``load`` where None. Which networks they name does not matter: the model's are used.
         overwrite: do everything again.
         report: write ``report.html``.
-        on_progress: called before and after each scan; on a cluster only after.
-        jobs: processes on this machine that work at the same time; each loads the networks. With more than one,
-            a script must start its work under ``if __name__ == "__main__":``.
+        on_progress: called before and after each scan.
+        jobs: processes of this machine that work at the same time; each loads the networks. With more than one, or
+            with ``scheduler="local"``, a script must start its work under ``if __name__ == "__main__":``.
         scheduler: ``local`` for a Dask cluster of ``jobs`` workers on this machine, or the address of a Dask
-            scheduler (``tcp://host:8786``), whose workers see the same paths. Needs the extra ``cluster``.
+            scheduler (``tcp://host:8786``), whose workers see the same paths.
 
     Returns:
         What was done, skipped and failed. A scan that fails is not an exception here.
@@ -60,10 +59,10 @@ def segment_folder(
         UsageError: no scans, or an output folder that cannot be used.
         TemplateError: templates of another localizer, or an unknown structure.
         WeightsError: the segmenter cannot be loaded.
-        WorkerError: a process cannot do this work: it dies, or has other weights or sees other paths.
+        WorkerError: a process cannot do this work: it dies, has other weights, or sees other paths.
     """
     run = Run("segment", model, templates, model.options_of(options), _segment)
-    return run_scans(run, images, output, overwrite, report, on_progress, Spread(jobs, scheduler))
+    return run_scans(run, images, output, overwrite, report, on_progress, jobs, scheduler)
 
 
 def localize_folder(
@@ -83,21 +82,21 @@ def localize_folder(
     Arguments, answer and errors are those of ``segment_folder``; no segmenter is loaded.
     """
     run = Run("localize", model, templates, model.options_of(options), _localize)
-    return run_scans(run, images, output, overwrite, False, on_progress, Spread(jobs, scheduler))
+    return run_scans(run, images, output, overwrite, False, on_progress, jobs, scheduler)
 
 
-def _segment(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwatch) -> Answer:
+def _segment(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwatch) -> ScanResult:
     found = run.model.segment(image, run.templates, run.options, case=case, stopwatch=stopwatch)
     with stopwatch("statistics"):
         rows = organ_statistics(found, image)
     with stopwatch("write"):
         write_volume(found.labels, folder / "segmentation.nii.gz")
         write_json(folder / "localization.json", found.localization.to_dict())
-    return Answer(found.warnings, rows)
+    return ScanResult(found.warnings, rows)
 
 
-def _localize(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwatch) -> Answer:
+def _localize(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwatch) -> ScanResult:
     found = run.model.localize(image, run.templates, run.options, case=case, stopwatch=stopwatch)
     with stopwatch("write"):
         write_json(folder / "localization.json", found.to_dict())
-    return Answer()
+    return ScanResult()

@@ -1,18 +1,21 @@
-"""The run over many scans: a failing one does not stop the others, the next run goes on where this ended."""
+"""Run over many scans: a failing one does not stop the others, and the next run goes on where this one ended."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from medlsam.batch.one_scan import Item
+from medlsam.batch.one_scan import Item, Outcome, failed
 from medlsam.batch.output import OutputFolder, digest, input_state
-from medlsam.batch.spread import Spread
-from medlsam.batch.summary import BatchResult, Progress, RunSummary, told
+from medlsam.batch.summary import BatchResult, Progress, RunSummary, error_line
 from medlsam.batch.task import Run
-from medlsam.errors import UsageError
+from medlsam.batch.worker import ScanJob
+from medlsam.errors import UsageError, WorkerError
 from medlsam.io.cases import Case, find_cases
+from medlsam.parallel.attempts import TRIES
+from medlsam.parallel.engine import check_processes, workers
 from medlsam.runtime.atomic_files import write_json
 
 #: run.json and statistics.csv are brought up to date after a case, but not more often than this.
@@ -27,9 +30,10 @@ def run_scans(
     overwrite: bool,
     report: bool,
     on_progress: Callable[[Progress], None] | None,
-    spread: Spread,
+    jobs: int,
+    scheduler: str | None,
 ) -> BatchResult:
-    """Do a run; all that makes the call itself wrong is found before anything is written.
+    """Do a run; a wrong call is refused before anything is written.
 
     Args:
         run: what to do.
@@ -38,8 +42,10 @@ def run_scans(
         overwrite: do everything again.
         report: write ``report.html``.
         on_progress: called before and after each scan.
-        spread: over which processes.
+        jobs: processes of this machine.
+        scheduler: None; ``local``; or a Dask scheduler's address.
     """
+    check_processes(jobs, scheduler)
     run.model.check(run.templates)
     wanted = run.options.locate.organs
     chosen = run.templates if wanted is None else run.templates.select(wanted)
@@ -52,8 +58,11 @@ def run_scans(
     unchanged = {name for name, done in known.items() if done.fingerprint == fingerprints.get(name)}
     skipped = [] if overwrite else [case for case in cases if case.name in unchanged]
     waiting = [case for case in cases if overwrite or case.name not in unchanged]
-    items = [Item(_absolute(case), fingerprints[case.name], shared) for case in waiting]
-    with spread.over(run, folder, items) as outcomes:
+    items = {case.name: Item(_absolute(case), fingerprints[case.name], shared) for case in waiting}
+    # A scan that is not here either is its own failure.
+    inputs = [case.path.absolute() for case in waiting if case.path.exists()][:1]
+    clear = partial(folder.clear, list(items))
+    with workers(ScanJob(run, folder), items, folder.path, jobs, scheduler, inputs, clear) as work:
         folder.prepare([case.name for case in cases])
         if run.command == "segment":
             names = {run.templates.values[organ]: organ for organ in chosen.organs}
@@ -69,9 +78,11 @@ def run_scans(
         summary.write()
         # Also after Ctrl-C: what is finished is on record, and the next run goes on from there.
         try:
-            for outcome in outcomes(lambda name: tell(summary.progress(name, "running"))):
-                error = summary.add(outcome)
-                tell(summary.progress(outcome.case, "failed" if error else "done", error))
+            for name, result in work(lambda name: tell(summary.progress(name, "running"))):
+                if not isinstance(result, Outcome):
+                    result = failed(folder, items[name], result or _died(name))
+                error = summary.add(result)
+                tell(summary.progress(name, "failed" if error else "done", error))
                 summary.write(at_most_every=SUMMARY_SECONDS)
         finally:
             summary.write()
@@ -81,8 +92,15 @@ def run_scans(
         output=folder.path,
         done=tuple(case.name for case in waiting if case.name in summary.done),
         skipped=tuple(case.name for case in skipped),
-        failed={name: told(record) for name, record in summary.failed.items()},
+        failed={name: error_line(record) for name, record in summary.failed.items()},
         warnings=tuple(summary.warnings),
+    )
+
+
+def _died(name: str) -> WorkerError:
+    return WorkerError(
+        f"the process that worked on {name} died {TRIES} times; often the memory does not suffice: "
+        "give fewer --jobs, or look whether the scan's file is damaged"
     )
 
 

@@ -1,19 +1,23 @@
-"""The work on one scan, in whichever process: whole files are written, and what goes wrong is on record."""
+"""Read one scan, work on it, and write its files whole or not at all; errors are recorded, not raised."""
 
 from __future__ import annotations
 
 import logging
+import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 from medlsam.batch.output import CaseRecord, DoneCase, OutputFolder
-from medlsam.batch.read_ahead import Scan, noted
 from medlsam.batch.task import Run
 from medlsam.errors import MedlsamError
 from medlsam.io.cases import Case
+from medlsam.io.read import read_image
+from medlsam.runtime.log_notes import log_notes
 from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.volume import Image
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +28,7 @@ class Item:
 
     Attributes:
         case: its name and where it lies.
-        fingerprint: of the scan and of all that its result depends on.
+        fingerprint: of the scan and of everything that its result depends on.
         shared: the part of it that all scans of a run have in common.
     """
 
@@ -35,7 +39,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the work on a scan ended: small, since its files are written already.
+    """How the work on a scan ended. Small, since its files are written already.
 
     Attributes:
         case: the scan's name.
@@ -48,8 +52,27 @@ class Outcome:
     done: DoneCase | None = None
 
 
-#: Works on the scans, in whatever order they end; called with what is to be told the name of a scan that begins.
-Outcomes = Callable[[Callable[[str], None]], Iterator[Outcome]]
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A scan as read.
+
+    Attributes:
+        volume: HU.
+        seconds: that reading took.
+        notes: warnings of the reader.
+    """
+
+    volume: Image
+    seconds: float
+    notes: list[str]
+
+
+def read_scan(path: Path) -> Scan:
+    """Read a scan; time it and collect the reader's warnings."""
+    start = time.perf_counter()
+    with log_notes() as notes:
+        volume = read_image(path)
+    return Scan(volume, time.perf_counter() - start, notes)
 
 
 def one_scan(
@@ -59,7 +82,7 @@ def one_scan(
     read: Callable[[], Scan],
     network: AbstractContextManager[object] | None = None,
 ) -> Outcome:
-    """Work on one scan; what goes wrong with it is recorded and returned, not raised.
+    """Work on one scan; an error is recorded and returned, not raised.
 
     Args:
         run: what to do.
@@ -68,18 +91,18 @@ def one_scan(
         read: gives it, or raises what reading raised.
         network: held while the networks work: where several threads read, one computes.
     """
-    watch, notes, path = Stopwatch(), list[str](), str(item.case.path.absolute())
+    stopwatch, notes, path = Stopwatch(), list[str](), str(item.case.path.absolute())
     try:
         scan = read()
-        watch.seconds["read"] = scan.seconds
+        stopwatch.seconds["read"] = scan.seconds
         notes += scan.notes
-        with network or nullcontext(), noted(notes), folder.writing(item.case.name) as partial:
-            answer = run.work(run, scan.volume, item.case.name, partial, watch)
-            record = CaseRecord(path, "done", watch.seconds, (*notes, *answer.warnings))
-            done = DoneCase(item.fingerprint, item.shared, record, list(answer.statistics))
+        with network or nullcontext(), log_notes(notes), folder.writing(item.case.name) as partial:
+            result = run.work(run, scan.volume, item.case.name, partial, stopwatch)
+            record = CaseRecord(path, "done", stopwatch.seconds, (*notes, *result.warnings))
+            done = DoneCase(item.fingerprint, item.shared, record, list(result.statistics))
             folder.finish(item.case.name, done)
     except Exception as error:
-        return failed(folder, item, error, watch, notes)
+        return failed(folder, item, error, stopwatch, notes)
     return Outcome(item.case.name, record, done)
 
 
@@ -87,17 +110,17 @@ def failed(
     folder: OutputFolder,
     item: Item,
     error: Exception,
-    watch: Stopwatch | None = None,
+    stopwatch: Stopwatch | None = None,
     notes: list[str] | None = None,
 ) -> Outcome:
-    """The outcome of a scan that went wrong; an older result goes, it would pass for this run's."""
+    """The outcome of a scan that failed; an older result is removed, since it would pass for this run's."""
     text = " ".join(str(error).split()) or repr(error)
     details = {"type": type(error).__name__, "text": text}
     if not isinstance(error, MedlsamError):
-        # Nobody foresaw it, so somebody will want to know where it was.
+        # Nobody foresaw it, so somebody will want to know where it happened.
         details["traceback"] = "".join(traceback.format_exception(error))
     folder.discard(item.case.name)
     _log.info("%s failed: %s", item.case.name, text)
-    seconds = watch.seconds if watch else {}
+    seconds = stopwatch.seconds if stopwatch else {}
     record = CaseRecord(str(item.case.path.absolute()), "failed", seconds, tuple(notes or ()), details)
     return Outcome(item.case.name, record)

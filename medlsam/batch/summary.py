@@ -1,4 +1,4 @@
-"""What is known of a run: told while it goes on, written to its files, and answered at its end."""
+"""The state of a run over many scans: reported while it goes on, written to its files, and returned at its end."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Status = Literal["running", "done", "skipped", "failed"]
 
 @dataclass(frozen=True)
 class Progress:
-    """Told before and after each scan.
+    """Where a run is: reported before and after each scan.
 
     Attributes:
         case: the scan's name.
         status: ``running``, then ``done`` or ``failed``; or ``skipped`` alone.
-        finished: scans that are behind us.
-        total: scans of this run.
-        error: what went wrong, where the scan failed.
+        finished: number of scans that have ended.
+        total: number of scans of this run.
+        error: of a scan that failed.
     """
 
     case: str
@@ -44,7 +44,7 @@ class BatchResult:
         output: the folder.
         done: scans that were worked on now.
         skipped: scans that an earlier run had done, unchanged since.
-        failed: scan to what went wrong.
+        failed: scan to its error.
         warnings: about the run as a whole.
     """
 
@@ -70,8 +70,8 @@ class BatchResult:
         }
 
 
-def told(record: CaseRecord) -> str:
-    """What went wrong with a scan, in one line."""
+def error_line(record: CaseRecord) -> str:
+    """The error of a scan that failed, in one line."""
     return f"{record.error['type']}: {record.error['text']}" if record.error else ""
 
 
@@ -117,15 +117,15 @@ class RunSummary:
             )
 
     def add(self, outcome: Outcome) -> str | None:
-        """Take a scan's outcome; what went wrong, or None."""
+        """Take a scan's outcome; returns its error, or None."""
         if outcome.done is not None:
             self.done[outcome.case] = outcome.done
             return None
         self.failed[outcome.case] = outcome.record
-        return told(outcome.record)
+        return error_line(outcome.record)
 
     def progress(self, case: str, status: Status, error: str | None = None) -> Progress:
-        """What to tell of a scan, now."""
+        """The report on a scan, now."""
         finished = len(self.done) + len(self.failed)
         return Progress(case, status, finished, len(self.cases), error)
 

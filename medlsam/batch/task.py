@@ -20,8 +20,8 @@ from medlsam.weights import sha256_of
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the work on one scan gives besides its files."""
+class ScanResult:
+    """What the work on one scan gives besides its files: warnings, and rows of ``statistics.csv``."""
 
     warnings: tuple[str, ...] = ()
     statistics: Sequence[dict[str, Any]] = ()
@@ -89,7 +89,7 @@ class Run:
         return digest([__version__, self.command, options, hashes, templates])
 
 
-Work = Callable[[Run, Image, str, Path, Stopwatch], Answer]
+Work = Callable[[Run, Image, str, Path, Stopwatch], ScanResult]
 
 
 def _templates_digest(templates: TemplateSet) -> str:

@@ -1,116 +1,81 @@
-"""What a cluster's worker holds and does: one run's models, loaded once, and scans that it is given."""
+"""A run's work on its scans, in whichever process: one scan is read while another one is computed."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import socket
 import threading
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from medlsam.batch.job import Job, died_on
-from medlsam.batch.one_scan import Item, Outcome, failed, one_scan
-from medlsam.batch.read_ahead import read_scan
+from medlsam.batch.one_scan import Item, Outcome, Scan, one_scan, read_scan
+from medlsam.batch.output import OutputFolder
+from medlsam.batch.task import Run
 from medlsam.errors import WorkerError
-from medlsam.parallel.attempts import TRIES, Begun, Room
-from medlsam.parallel.worker import not_seen
-
-#: Scans that a worker of several threads holds at most: one is read while another one is computed.
-SCANS_HELD = 2
+from medlsam.options import InferenceOptions
+from medlsam.parallel.worker import here
+from medlsam.pipeline.model import MedLSAM, load
 
 
-@dataclass(frozen=True)
-class JobFile:
-    """Where a packed ``Job`` lies, in the folder that all workers share. Small: it goes with each scan.
+class ScanJob:
+    """The ``Job`` of a run. Pickled, it holds how the model was loaded, and loads it where it is unpickled.
+
+    The model itself travels where it was not loaded by ``medlsam.load``. Templates travel as they are, since a
+    ``.medlsam`` file rounds what templates of a folder hold.
 
     Attributes:
-        path: the file; beside it each scan leaves word when a worker begins with it.
-        sha256: of its content, so that nothing else is unpacked.
+        run: what to do.
+        folder: where the results go.
+        weights: network to the sha256 that its weights must have.
+        slots: scans that a process holds at most: one is read while another one is computed.
     """
 
-    path: Path
-    sha256: str
+    slots = 2
 
-    @classmethod
-    def write(cls, folder: Path, packed: bytes) -> JobFile:
-        """Write it into a folder of its own."""
-        (folder / "job").write_bytes(packed)
-        return cls(folder / "job", hashlib.sha256(packed).hexdigest())
+    def __init__(self, run: Run, folder: OutputFolder, weights: dict[str, str] | None = None) -> None:
+        self.run = run
+        self.folder = folder
+        self.weights = weights or {kind: entry["sha256"] for kind, entry in run.weights().items()}
+        self._network = threading.Lock()
+        self._reader: ThreadPoolExecutor | None = None
+        self._ahead: dict[str, Future[Scan]] = {}
 
-    def read(self) -> Job:
-        """Unpack it.
+    def __reduce__(self) -> Any:
+        run, folder = self.run, self.folder.path.absolute()
+        model = run.model if run.model.source is None else run.model.source
+        return _unpickled, (model, (run.command, run.templates, run.options, run.work), folder, self.weights)
+
+    def start(self) -> None:
+        """Load the networks and compare their weights.
 
         Raises:
-            WorkerError: it is not there for this process, or is not what was written.
+            WeightsError: a network cannot be loaded.
+            WorkerError: other weights than where the run was started.
         """
-        try:
-            packed = self.path.read_bytes()
-        except OSError as error:
-            what = "the output folder, the scans and the weights"
-            raise not_seen(self.path, what, error.strerror or str(error)) from error
-        if hashlib.sha256(packed).hexdigest() != self.sha256:
-            raise WorkerError(
-                f"the worker on {socket.gethostname()} reads another {self.path} than was written; "
-                "all workers must share the output folder"
-            )
-        return Job.unpacked(packed)
+        self.run.load()
+        for kind, entry in self.run.weights().items():
+            if entry["sha256"] != self.weights[kind]:
+                raise WorkerError(
+                    f"{here()} has other weights of the {kind} {entry['name']} (sha256 "
+                    f"{entry['sha256'][:12]}...) than where the run was started "
+                    f"({self.weights[kind][:12]}...); give all workers the same file"
+                )
 
-    @property
-    def begun(self) -> Begun:
-        """Which scans workers began with."""
-        return Begun(self.path.parent)
-
-
-class Station:
-    """A run's models in this process, and room for two scans, of which one is computed."""
-
-    def __init__(self, file: JobFile) -> None:
-        self.file = file
-        self.run, self.folder = file.read().start()
-        self._network = threading.Lock()
-        self._room = Room(SCANS_HELD)
-
-    def work(self, item: Item) -> Outcome:
-        """Work on a scan, unless that killed a worker too often."""
-        name = item.case.name
-        times = self.file.begun.times(name)
-        if times >= TRIES:
-            return failed(self.folder, item, died_on(name, ""))
-        with self._room.place(alone=times > 0), self.file.begun.at(name):
-            return one_scan(self.run, self.folder, item, partial(read_scan, item.case.path), self._network)
+    def __call__(self, item: Item, following: Item | None = None) -> Outcome:
+        """Work on a scan; the following one is read meanwhile, so that two are in memory at most."""
+        reading = self._ahead.pop(item.case.name, None)
+        if following is not None:
+            self._reader = self._reader or ThreadPoolExecutor(1, thread_name_prefix="read")
+            self._ahead[following.case.name] = self._reader.submit(read_scan, following.case.path)
+        read = partial(read_scan, item.case.path) if reading is None else reading.result
+        del reading
+        return one_scan(self.run, self.folder, item, read, self._network)
 
 
-_stations: dict[str, Station] = {}
-_opening = threading.Lock()
-
-
-def station(file: JobFile) -> Station:
-    """This process's station for a run; that of another run goes, and its models with it."""
-    with _opening:
-        if file.sha256 not in _stations or _stations[file.sha256].file != file:
-            _stations.clear()
-            _stations[file.sha256] = Station(file)
-        return _stations[file.sha256]
-
-
-def check(file: JobFile, scan: Path | None) -> int:
-    """Load all before the first scan, and see whether a scan is there that whoever started the run sees.
-
-    Returns:
-        This process's id.
-
-    Raises:
-        WorkerError: this process cannot do the work.
-        WeightsError: a network cannot be loaded.
-    """
-    station(file)
-    if scan is not None and not scan.exists():
-        raise not_seen(scan, "the scans")
-    return os.getpid()
-
-
-def work_on(file: JobFile, item: Item) -> Outcome:
-    """Work on a scan in a cluster's worker."""
-    return station(file).work(item)
+def _unpickled(
+    model: MedLSAM | InferenceOptions, task: tuple[Any, ...], folder: Path, weights: dict[str, str]
+) -> ScanJob:
+    """The job in a worker process, which writes under a name of its own."""
+    command, *rest = task
+    run = Run(command, load(model) if isinstance(model, InferenceOptions) else model, *rest)
+    return ScanJob(run, OutputFolder(folder, command, here()), weights)

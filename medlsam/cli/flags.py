@@ -89,7 +89,7 @@ Scheduler = Annotated[
     str | None,
     typer.Option(
         help="A Dask scheduler (tcp://host:8786) whose workers do the work, or local: a Dask cluster of --jobs "
-        "workers on this machine. Needs the extra cluster.",
+        "workers on this machine, as --jobs starts it, also for one.",
         metavar="ADDRESS|local",
         rich_help_panel="Many scans",
         show_default=False,

@@ -48,7 +48,9 @@ def build(
     jobs: Annotated[
         int | None,
         typer.Option(
-            help="Local processes; 0: none but this. \\[default: the cores, at most 8]", metavar="N", min=0
+            help="Processes of this machine; 0 or 1: only this one. \\[default: the cores, at most 8]",
+            metavar="N",
+            min=0,
         ),
     ] = None,
     collection: Annotated[
@@ -70,7 +72,7 @@ def build(
         str | None,
         typer.Option(
             help="A Dask scheduler (tcp://host:8786) whose workers do the work, or local: a Dask cluster of --jobs "
-            "workers on this machine. Needs the extra cluster.",
+            "workers on this machine, as --jobs starts it, also for one.",
             metavar="ADDRESS|local",
             show_default=False,
         ),
@@ -170,14 +172,14 @@ def verify(folder: PoolFolder, as_json: AsJson = False) -> None:
 
 def _usual_jobs(scheduler: str | None) -> int:
     """Processes of this machine where none are given: a cluster elsewhere has its own."""
-    from medlsam.parallel import LOCAL
+    from medlsam.parallel.engine import LOCAL
 
     return min(os.cpu_count() or 1, _MOST_JOBS) if scheduler in (None, LOCAL) else 1
 
 
 def _tell(console: Console, result: BuildResult) -> None:
     """The last words of a build: what was left out and why, and what the pool holds."""
-    from medlsam.pool.reasons import MEANING
+    from medlsam.pool.manifest import MEANING
 
     for reason, meaning in MEANING.items():
         entries = [entry for entry in result.left_out if entry.reason is reason]

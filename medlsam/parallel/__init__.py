@@ -1,40 +1,12 @@
-"""Work over a cluster's processes, whatever the work is: ``batch`` and ``pool`` send theirs through here.
+"""One engine for many items: ``batch`` segments scans with it, ``pool`` ingests them.
 
-``client`` speaks to the scheduler, ``begun`` and ``shared`` are what workers leave and find in a folder that all of
-them see, ``worker`` is what each of them has to be. Only ``client`` needs Dask.
+A job comes in (a picklable callable that says how to start in a process) with a dictionary of named items; each name
+goes out with its result, in whatever order they end. ``engine`` chooses where the work is done: in this process, or by
+``dask``, the only file that imports Dask: in a local cluster of ``--jobs`` processes, or by the workers of
+``--scheduler``.
+
+For workers ``shared_folder`` makes a hidden folder in the output. ``worker`` writes the pickled job there once, loads
+it once in every process, checks that this process sees the same files, and works on the items that it is sent.
+``attempts`` keeps empty marker files in the folder for items that are begun but not ended, so that an item that kills
+its worker twice is given up while the others finish.
 """
-
-from __future__ import annotations
-
-from medlsam.errors import UsageError
-
-#: In place of an address: a cluster that is started with its workers on this machine.
-LOCAL = "local"
-
-
-def check_processes(jobs: int, scheduler: str | None, least: int = 1) -> None:
-    """Refuse a wrong number of processes, before any work.
-
-    Args:
-        jobs: processes of this machine.
-        scheduler: None; ``local``; or a Dask scheduler's address.
-        least: the smallest number of processes.
-
-    Raises:
-        UsageError: a number below ``least``, no address, or jobs for a cluster that has its own.
-    """
-    number: object = jobs
-    if isinstance(number, bool) or not isinstance(number, int) or number < least:
-        raise UsageError(f"jobs: a whole number, {least} or more, is needed, got {jobs!r}")
-    if scheduler in (None, LOCAL):
-        return
-    if not str(scheduler).strip() or ":" not in str(scheduler):
-        raise UsageError(
-            f"scheduler {scheduler!r}: give the address of a Dask scheduler (tcp://host:8786), "
-            f"or {LOCAL} for workers on this machine"
-        )
-    if jobs != 1:
-        raise UsageError(
-            f"jobs {jobs} with scheduler {scheduler}: that cluster has its own workers; "
-            f"leave jobs out, or give --scheduler {LOCAL}"
-        )

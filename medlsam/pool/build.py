@@ -1,25 +1,31 @@
-"""Build a pool: find, prepare what is not prepared yet, settle. Interrupted at any point, a further call goes on."""
+"""Build a pool: find, ingest what is new, deduplicate. Interrupted at any point, a further call goes on."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from medlsam.errors import UsageError
-from medlsam.parallel import check_processes
+from medlsam.parallel.engine import check_processes, workers
 from medlsam.parallel.shared_folder import PREFIX
-from medlsam.pool.deduplicate import settle
+from medlsam.pool.deduplicate import deduplicate
 from medlsam.pool.find import Candidate, find_scans
-from medlsam.pool.ingest import SHARDS, Job, do_job
-from medlsam.pool.manifest import Row, digest_of, read_rows, read_spacing, write_pool_file
-from medlsam.pool.reasons import FAILURES, LeftOut, Reason
-from medlsam.pool.record import RECORDS, read_record, record_path
-from medlsam.pool.run import LocalProcesses, Runner
+from medlsam.pool.ingest import SHARDS, IngestJob
+from medlsam.pool.manifest import (
+    FAILURES,
+    LeftOut,
+    Reason,
+    Row,
+    digest_of,
+    read_rows,
+    read_spacing,
+    write_pool_file,
+)
+from medlsam.pool.record import RECORDS, Record, read_record, record_path
 from medlsam.runtime.atomic_files import remove_stale
 
 #: mm; what the encoder that ships is trained at.
@@ -32,8 +38,8 @@ class Progress:
     """Where a build is.
 
     Attributes:
-        done: candidates that are done, also by earlier calls.
-        total: candidates.
+        done: number of candidates that are done, also by earlier calls.
+        total: number of candidates.
         source: the last one.
         left_out: why it was left out, or None.
     """
@@ -94,7 +100,6 @@ def build_pool(
     collection: str | None = None,
     licence: str | None = None,
     keep_doubles: bool = False,
-    runner: Runner | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     scheduler: str | None = None,
 ) -> BuildResult:
@@ -104,14 +109,14 @@ def build_pool(
         roots: folders with scans of any kind at any depth, or single files.
         output: the pool's folder.
         spacing_mm: isotropic spacing of the pool; if None that of the pool, and 4 mm for a new one.
-        jobs: local processes; 0 works in the calling process.
+        jobs: processes of this machine; 0 or 1 works in this one. With more, or with ``scheduler="local"``, a
+            script must start its work under ``if __name__ == "__main__":``.
         collection: name of the collection of all scans of the call; else files beside the scans say.
         licence: of all scans of the call; else files beside the scans say.
         keep_doubles: keep further phases, kernels and slice thicknesses of the same place of a study.
-        runner: spreads the work; ``jobs`` local processes, or the scheduler's workers, if None.
         on_progress: called after each candidate.
         scheduler: ``local`` for a Dask cluster of ``jobs`` workers on this machine, or the address of a Dask
-            scheduler (``tcp://host:8786``), whose workers see the same paths. Needs the extra ``cluster``.
+            scheduler (``tcp://host:8786``), whose workers see the same paths.
 
     Returns:
         What the pool holds now. Scans that cannot be read are no exception; they are in ``left_out``.
@@ -132,22 +137,25 @@ def build_pool(
     before = {row.name for row in read_rows(folder)}
     _clear(folder)
     waiting = _waiting(folder, found.candidates, keep_doubles)
-    # A worker elsewhere is in another folder.
-    work = [Job(candidate, folder.absolute(), spacing, collection, licence) for candidate in waiting]
+    items = {str(number): candidate for number, candidate in enumerate(waiting)}
+    job = IngestJob(folder.absolute(), spacing, collection, licence)
     done, total = len(found.candidates) - len(waiting), len(found.candidates)
     killed = []
-    with nullcontext(runner) if runner else _runner(jobs, scheduler, folder, waiting) as run:
+    with workers(job, items, folder, jobs, scheduler, _inputs(waiting)) as work:
         if read_spacing(folder) is None:
             write_pool_file(folder, spacing)
-        for job, record in run(do_job, work):
-            left_out = record.left_out if record else _killed(job.candidate)
-            if record is None:
-                killed.append(_killed(job.candidate))
+        for number, result in work(lambda number: None):
+            if isinstance(result, Exception):
+                raise result
+            source = items[number].source
+            left_out = result.left_out if isinstance(result, Record) else _killed(source)
+            if result is None:
+                killed.append(_killed(source))
             done += 1
             if on_progress is not None:
-                on_progress(Progress(done, total, job.candidate.source, left_out))
+                on_progress(Progress(done, total, source, left_out))
     names = {Path(os.path.abspath(root)).name for root in roots}
-    rows, left_out_all = settle(folder, spacing, [*found.left_out, *killed], names, keep_doubles)
+    rows, left_out_all = deduplicate(folder, spacing, [*found.left_out, *killed], names, keep_doubles)
     sources = {candidate.source for candidate in found.candidates} | {
         entry.source for entry in found.left_out
     }
@@ -161,21 +169,15 @@ def build_pool(
     )
 
 
-def _runner(
-    jobs: int, scheduler: str | None, folder: Path, waiting: Sequence[Candidate]
-) -> AbstractContextManager[Runner]:
-    """Have processes ready while the block runs; none are started where nothing waits."""
-    if scheduler is None or not waiting:
-        return nullcontext(LocalProcesses(jobs))
-    from medlsam.pool.cluster import on_cluster
-
-    # One file for each folder that was given, or in which single files were.
+def _inputs(waiting: Sequence[Candidate]) -> list[Path]:
+    """One file for each folder that was given, or in which single files were: workers have to see them."""
     roots = {c.root if c.root.is_dir() else c.root.parent: c.files[0] for c in waiting}
-    return on_cluster(folder, list(roots.values()), scheduler, min(jobs, len(waiting)))
+    # What is gone meanwhile is no fault of the workers.
+    return [file for file in roots.values() if file.exists()]
 
 
 def _open(folder: Path, spacing_mm: float | None) -> float:
-    """Check that a pool may be written there; its spacing."""
+    """Check that a pool may be written there, and return its spacing."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: this is a file; give a folder for the pool")
     if spacing_mm is not None and not _SPACINGS_MM[0] <= spacing_mm <= _SPACINGS_MM[1]:
@@ -215,9 +217,9 @@ def _waiting(folder: Path, candidates: Sequence[Candidate], keep_doubles: bool) 
     return waiting
 
 
-def _killed(candidate: Candidate) -> LeftOut:
+def _killed(source: str) -> LeftOut:
     return LeftOut(
-        candidate.source,
+        source,
         Reason.KILLED,
         "the process that read it was killed twice, the second time with no other scan in it: too little memory?",
     )

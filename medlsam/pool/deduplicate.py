@@ -1,6 +1,6 @@
-"""The end of a build: which of the prepared scans the pool keeps, and its manifest.
+"""The end of a build: leave out scans that the pool holds twice, and write its manifest.
 
-It looks at all scans together, in an order that depends neither on which of them was ready first nor on how often the
+All scans are looked at together, in an order that depends neither on which of them was ready first nor on how often the
 build was interrupted. Scans that an earlier build has published stay.
 """
 
@@ -13,20 +13,21 @@ from pathlib import Path
 from medlsam.pool.manifest import (
     LEFT_OUT,
     MANIFEST,
+    LeftOut,
+    Reason,
     Row,
     read_left_out,
     read_rows,
     write_lines,
     write_pool_file,
 )
-from medlsam.pool.reasons import LeftOut, Reason
 from medlsam.pool.record import RECORDS, Record, read_record, write_record
 
 #: Series of one study that share that much of the shorter one's height show the same.
 _SAME_HEIGHT = 0.8
 
 
-def settle(
+def deduplicate(
     folder: Path, spacing_mm: float, left_out: Iterable[LeftOut], roots: Iterable[str], keep_doubles: bool
 ) -> tuple[list[Row], list[LeftOut]]:
     """Leave out duplicates and doubles, remove their shards, and write the manifest.

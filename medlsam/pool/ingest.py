@@ -1,26 +1,26 @@
-"""One candidate from its files to a shard, or to the reason why not. What the processes of a build run."""
+"""Take one candidate from its files to a packed scan, or to the reason why not: the work of a build's processes."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
-import threading
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from medlsam.errors import HounsfieldError, MedlsamError, WorkerError
 from medlsam.io.read import read_dicom_slices, read_image
 from medlsam.pool.body_region import regions
 from medlsam.pool.find import Candidate
 from medlsam.pool.licence import provenance
-from medlsam.pool.manifest import Row
-from medlsam.pool.packed_scan import SUFFIX, write_shard
+from medlsam.pool.manifest import LeftOut, Reason, Row
+from medlsam.pool.packed_scan import SUFFIX, write_packed_scan
 from medlsam.pool.preprocess import LEAST_MM, pixel_hash, prepare
-from medlsam.pool.reasons import LeftOut, Reason
 from medlsam.pool.record import Record, record_path, state_of, write_record
 from medlsam.runtime.atomic_files import sha256_of
+from medlsam.runtime.log_notes import log_notes
 from medlsam.volume import Image
 from medlsam.volume.hounsfield import TISSUE_HU
 
@@ -28,37 +28,44 @@ SHARDS = "scans"
 
 
 @dataclass(frozen=True)
-class Job:
-    """A candidate and how it is to be prepared.
+class IngestJob:
+    """The ``Job`` of a build: how its candidates become scans of the pool.
 
     Attributes:
-        candidate: what to read.
-        folder: of the pool.
+        folder: of the pool, absolute: a worker elsewhere is in another folder.
         spacing_mm: of the pool.
-        collection: of all scans of the call; None: as files beside the scan say.
+        collection: of all scans of the call; if None files beside a scan say it.
         licence: likewise.
+        slots: candidates that a process may hold at the same time.
     """
 
-    candidate: Candidate
     folder: Path
     spacing_mm: float
     collection: str | None = None
     licence: str | None = None
 
+    slots: ClassVar[int] = os.cpu_count() or 1
 
-def do_job(job: Job) -> Record:
-    """Read, check, prepare and store one candidate; the record is written last.
+    def start(self) -> None:
+        """Nothing is loaded before the first candidate."""
 
-    Running it again gives the same shard. Errors of reading are part of the record.
+    def __call__(self, candidate: Candidate, following: Candidate | None = None) -> Record:
+        """See ``ingest``."""
+        return ingest(self, candidate)
+
+
+def ingest(job: IngestJob, candidate: Candidate) -> Record:
+    """Read, check, prepare and pack one candidate; its record is written last.
+
+    Running it again gives the same file. Errors of reading are part of the record.
 
     Raises:
         WorkerError: the pool's folder cannot be written to, which is no fault of the source.
     """
-    candidate = job.candidate
     state = ""
     try:
         state = state_of(candidate.files)
-        row = _store(job)
+        row = _pack(job, candidate)
     except WorkerError:
         raise
     except (MedlsamError, OSError, MemoryError) as error:
@@ -71,9 +78,8 @@ def do_job(job: Job) -> Record:
     return record
 
 
-def _store(job: Job) -> Row | LeftOut:
-    candidate = job.candidate
-    with _notes() as notes:
+def _pack(job: IngestJob, candidate: Candidate) -> Row | LeftOut:
+    with log_notes() as notes:
         volume = _read(candidate)
     if (
         min(n * s for n, s in zip(volume.grid.shape_zyx[::-1], volume.grid.spacing_xyz, strict=True))
@@ -92,7 +98,7 @@ def _store(job: Job) -> Row | LeftOut:
     shard = f"{SHARDS}/{key[:2]}/{key[:24]}{SUFFIX}"
     path = job.folder / shard
     with _into_the_pool(path):
-        write_shard(path, scan)
+        write_packed_scan(path, scan)
     collection, licence = provenance(candidate.files[0], candidate.root)
     return Row(
         name=f"{candidate.case}-{key[:8]}",
@@ -101,7 +107,8 @@ def _store(job: Job) -> Row | LeftOut:
         collection=job.collection or collection,
         licence=job.licence or licence,
         regions=tuple(regions(scan)),
-        notes=tuple(notes),
+        # Without the path that the reader says first.
+        notes=tuple(note.partition(": ")[2] for note in notes),
         study=candidate.series.study if candidate.series else "",
         source_shape_zyx=volume.grid.shape_zyx,
         source_spacing_xyz=volume.grid.spacing_xyz,
@@ -141,38 +148,3 @@ def _refused(candidate: Candidate, error: Exception) -> LeftOut:
     if isinstance(error, HounsfieldError):
         reason = Reason.NOT_HU
     return LeftOut(candidate.source, reason, words)
-
-
-class _Collect(logging.Handler):
-    """Keeps what the reader warns of, without the path before it."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        # A cluster's worker may read several scans in as many threads.
-        self.thread = threading.get_ident()
-        self.notes: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self.thread:
-            self.notes.append(record.getMessage().partition(": ")[2])
-
-
-# Threads that read now, and whether the logger passed its records on before the first of them.
-_reading = threading.Lock()
-_readers: list[bool] = []
-
-
-@contextmanager
-def _notes() -> Iterator[list[str]]:
-    logger, handler = logging.getLogger("medlsam.io"), _Collect()
-    with _reading:
-        _readers.append(_readers[0] if _readers else logger.propagate)
-        logger.propagate = False
-    logger.addHandler(handler)
-    try:
-        yield handler.notes
-    finally:
-        logger.removeHandler(handler)
-        with _reading:
-            before = _readers.pop()
-            logger.propagate = before and not _readers

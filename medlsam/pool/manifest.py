@@ -1,4 +1,4 @@
-"""What a pool holds: one row a scan, what was left out, and one hash over the rows."""
+"""The files that say what a pool holds: one row a scan, what was left out and why, and one hash over the rows."""
 
 from __future__ import annotations
 
@@ -6,15 +6,74 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from medlsam.errors import UsageError
-from medlsam.pool.reasons import LeftOut, Reason
 from medlsam.runtime.atomic_files import write_json, write_text
 
 POOL_FILE, MANIFEST, LEFT_OUT = "pool.json", "manifest.jsonl", "left_out.jsonl"
 FORMAT = "medlsam pool 1"
+
+
+class Reason(StrEnum):
+    """Why a file or series is not in the pool."""
+
+    LOCALIZER = "localizer"
+    REPORT = "report"
+    SECONDARY_CAPTURE = "secondary capture"
+    NO_IMAGE = "no image"
+    MODALITY = "not CT"
+    LABELS = "label map"
+    UNREADABLE = "unreadable"
+    NO_POSITION = "no positions"
+    GAP = "gap"
+    OVERLAP = "slices twice"
+    NOT_HU = "not HU"
+    SMALL = "too small"
+    NO_BODY = "no body"
+    DUPLICATE = "duplicate"
+    DOUBLE = "double"
+    KILLED = "killed"
+
+
+MEANING = {
+    Reason.LOCALIZER: "scout views that scans are planned on",
+    Reason.REPORT: "DICOM structured reports",
+    Reason.SECONDARY_CAPTURE: "pictures of screens and dose sheets",
+    Reason.NO_IMAGE: "DICOM objects without pixels of a scan: contours, segmentations, presentation states",
+    Reason.MODALITY: "DICOM series of other modalities",
+    Reason.LABELS: "label maps, by their name or folder",
+    Reason.UNREADABLE: "damaged, cut off or malformed",
+    Reason.NO_POSITION: "DICOM slices without place or direction",
+    Reason.GAP: "slices are missing or unevenly spaced",
+    Reason.OVERLAP: "several slices at one place, and no field that tells the phases apart",
+    Reason.NOT_HU: "values are not CT in HU",
+    Reason.SMALL: "too few slices, or too little of a body",
+    Reason.NO_BODY: "nothing but air",
+    Reason.DUPLICATE: "the same voxels as another scan",
+    Reason.DOUBLE: "the same place of the same study as another series: a phase, kernel or slice thickness more",
+    Reason.KILLED: "the process that read it was killed, mostly for want of memory",
+}
+
+#: Reasons that are faults, not things that a collection holds beside its scans: they set the command's exit code.
+FAILURES = frozenset({Reason.UNREADABLE, Reason.KILLED})
+
+
+@dataclass(frozen=True, order=True)
+class LeftOut:
+    """A file or series that was left out.
+
+    Attributes:
+        source: where it lies, beginning with the name of the folder that was given.
+        reason: why.
+        words: what was found there.
+    """
+
+    source: str
+    reason: Reason
+    words: str
 
 
 @dataclass(frozen=True)
@@ -27,7 +86,7 @@ class Row:
         source: where it came from, beginning with the name of the folder that was given.
         collection: as files beside it say, else the name of the folder that was given.
         licence: as files beside it say, or the call; None where neither does.
-        regions: an estimate, see ``region.py``.
+        regions: an estimate, see ``body_region.py``.
         notes: what was set right, such as a gantry tilt.
         study: stands for the DICOM study and frame of reference; empty where there is none.
         source_shape_zyx: voxels of the scan as it was.

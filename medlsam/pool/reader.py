@@ -1,26 +1,66 @@
-"""A finished pool, to be read: its rows, its scans, and random crops of them."""
+"""Read a finished pool: its rows, its scans, and random crops of them.
+
+Opening a scan takes a tenth of a millisecond, and its pages have to be mapped again; a small pool is opened once. But
+every open scan holds a file descriptor (Python's ``mmap`` keeps a duplicate of the one it is given), and a process has
+1,024 of them on many systems, for its pipes and shared tensors as well. So the number of open scans has a bound.
+"""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.errors import UsageError
 from medlsam.pool.manifest import MANIFEST, POOL_FILE, read_rows, read_spacing
-from medlsam.pool.packed_scan import Shard
+from medlsam.pool.packed_scan import PackedScan
 from medlsam.runtime.atomic_files import sha256_of
 
-#: Open files, well below what systems allow a process.
-_OPEN = 256
+#: Scans that a loader process keeps open.
+MOST_OPEN = 64
 
 
 def is_pool(folder: Path | str) -> bool:
     """Whether ``medlsam pool build`` has written to a folder."""
     return (Path(folder) / POOL_FILE).is_file()
+
+
+class OpenScans:
+    """Opens packed scans, and keeps the most recently used ones open.
+
+    A file that is replaced while it is open is read as it was, so that what is drawn from it does not change halfway.
+
+    Args:
+        most: number of scans kept open.
+    """
+
+    def __init__(self, most: int = MOST_OPEN) -> None:
+        self.most = most
+        self._scans: OrderedDict[Path, PackedScan] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._scans)
+
+    def __getitem__(self, path: Path) -> PackedScan:
+        """The packed scan of a file, open.
+
+        Raises:
+            VolumeError: see ``PackedScan``.
+        """
+        found = self._scans.pop(path, None) or PackedScan(path)
+        self._scans[path] = found
+        if len(self._scans) > self.most:
+            # Nothing else refers to it, since crops are copies: its pages and its descriptor go with it.
+            self._scans.popitem(last=False)
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A map of a file cannot be sent to another process, which opens its own.
+        return {"most": self.most, "_scans": OrderedDict()}
 
 
 class Pool:
@@ -48,18 +88,18 @@ class Pool:
             )
         self.spacing_mm = spacing
         self.rows = read_rows(self.folder)
-        self._shard = lru_cache(_OPEN)(Shard)
+        self._opened = OpenScans()
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def path(self, index: int) -> Path:
-        """The shard of a scan."""
+        """The file of a scan."""
         return self.folder / self.rows[index].shard
 
-    def shard(self, index: int) -> Shard:
-        """A scan, opened; the last ones that were asked for stay open."""
-        return self._shard(self.path(index))
+    def scan(self, index: int) -> PackedScan:
+        """A scan, open."""
+        return self._opened[self.path(index)]
 
     def random_crop(
         self,
@@ -70,21 +110,21 @@ class Pool:
         """HU of a block anywhere in a random scan; -1024 where a scan is smaller than the block.
 
         Args:
-            rng: the only source of chance.
+            rng: the only source of randomness.
             shape_zyx: voxels.
-            weights: chance of each scan, adding up to 1; all alike if None.
+            weights: probability of each scan, adding up to 1; equal if None.
 
         Returns:
             (Z, Y, X) float32.
         """
-        shard = self.shard(int(rng.choice(len(self), p=weights)))
-        room = [n - size for n, size in zip(shard.grid.shape_zyx, shape_zyx, strict=True)]
+        scan = self.scan(int(rng.choice(len(self), p=weights)))
+        room = [n - size for n, size in zip(scan.grid.shape_zyx, shape_zyx, strict=True)]
         # A scan smaller than the block lies anywhere in it.
         start = [int(rng.integers(min(n, 0), max(n, 0) + 1)) for n in room]
-        return shard.crop(start, shape_zyx)
+        return scan.crop(start, shape_zyx)
 
     def damaged(self) -> list[str]:
-        """Scans whose shard is missing or does not have its sha256; the message for each."""
+        """Scans whose file is missing or does not have its sha256; the message for each."""
         bad = []
         for row in self.rows:
             path = self.folder / row.shard

@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from medlsam.pool.find import Candidate
-from medlsam.pool.manifest import Row
-from medlsam.pool.reasons import LeftOut, Reason
+from medlsam.pool.manifest import LeftOut, Reason, Row
 from medlsam.runtime.atomic_files import write_json
 
 RECORDS = "sources"

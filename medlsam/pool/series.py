@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from medlsam.io.dicom import twice, worst_gap
 from medlsam.io.dicom_header import DicomHeader
-from medlsam.pool.reasons import Reason
+from medlsam.pool.manifest import Reason
 
 #: Fewer slices are a scout view or a sample, not a scan.
 LEAST_SLICES = 4

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +19,7 @@ import numpy as np
 import pytest
 
 from medlsam.batch import BatchResult, Progress, localize_folder, segment_folder
-from medlsam.batch.read_ahead import noted
-from medlsam.batch.task import Answer, Run
+from medlsam.batch.task import Run, ScanResult
 from medlsam.errors import TemplateError, UsageError, WeightsError
 from medlsam.geometry import Grid
 from medlsam.io.cases import Case
@@ -192,7 +190,7 @@ def test_the_fingerprint_of_a_run_counts_what_the_options_say(
     model: MedLSAM, command: Any, name: str
 ) -> None:
     def shared(options: InferenceOptions) -> str:
-        run = Run(command, model, template_set(), options, lambda *_: Answer())
+        run = Run(command, model, template_set(), options, lambda *_: ScanResult())
         return run.shared(run.description())
 
     plain = InferenceOptions.of(localizer="published") if name == "weights" else InferenceOptions()
@@ -304,17 +302,17 @@ def test_an_interrupt_leaves_what_is_finished(
 KILLED = """
 import sys, time
 from pathlib import Path
-import medlsam.batch.folders as folders
+import medlsam.batch.api as api
 from tests.support.stub_model import stub_model, template_set
 
-write = folders.write_json
+write = api.write_json
 def hang(path, data):
     if path.parent.name == ".b.partial":
         Path(sys.argv[3]).touch()
         time.sleep(60)
     write(path, data)
-folders.write_json = hang
-folders.segment_folder(stub_model(), template_set(), sys.argv[1], sys.argv[2], report=False)
+api.write_json = hang
+api.segment_folder(stub_model(), template_set(), sys.argv[1], sys.argv[2], report=False)
 """
 
 
@@ -469,24 +467,12 @@ def test_what_the_reader_warns_of_is_on_record(
         logging.getLogger("medlsam.io.dicom").warning("%s: a slice is missing", path.name[0])
         return read_image(path)
 
-    monkeypatch.setattr("medlsam.batch.read_ahead.read_image", warn)
+    monkeypatch.setattr("medlsam.batch.one_scan.read_image", warn)
     segment(model, scans, tmp_path / "out")
     cases = read(tmp_path / "out" / "run.json")["cases"]
     assert {name: case["warnings"] for name, case in cases.items()} == {
         name: [f"{name}: a slice is missing"] for name in ("a", "b", "c")
     }
-
-
-def test_notes_are_those_of_their_own_thread() -> None:
-    logger = logging.getLogger("medlsam.test")
-    with noted() as notes:
-        logger.warning("mine")
-        logger.info("not a warning")
-        other = threading.Thread(target=logger.warning, args=("another's",))
-        other.start()
-        other.join()
-    logger.warning("late")
-    assert notes == ["mine"]
 
 
 def test_the_answer_is_json(model: MedLSAM, scans: Path, tmp_path: Path) -> None:

@@ -6,42 +6,34 @@ import csv
 import hashlib
 import json
 import os
-import re
+import pickle
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import medlsam
 from medlsam.batch import BatchResult, Progress, localize_folder, segment_folder
 from medlsam.batch.api import _localize, _segment
-from medlsam.batch.job import Job
 from medlsam.batch.one_scan import Item
 from medlsam.batch.output import OutputFolder
-from medlsam.batch.spread import Spread
 from medlsam.batch.task import Run
-from medlsam.batch.worker import JobFile, Station, check
+from medlsam.batch.worker import ScanJob
 from medlsam.errors import UsageError, WorkerError
 from medlsam.geometry import Grid
 from medlsam.io.cases import Case
 from medlsam.io.write import write_volume
 from medlsam.options import InferenceOptions
-from medlsam.parallel.dask import Cluster
 from medlsam.pipeline.model import MedLSAM, load
-from tests.support.dask_workers import two_workers
 from tests.support.fake_model import FakeModel, fake_model
+from tests.support.paths import ROOT
+from tests.support.processes import of_session, until
 from tests.support.stub_model import draw_ct, template_set
 
 GRID = Grid((16, 24, 28), (1.5, 2.0, 2.5), (10.0, -20.0, 5.0), (-1, 0, 0, 0, -1, 0, 0, 0, 1))
 GOOD = ("a", "b", "broken", "c", "d")
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    with two_workers() as cluster:
-        yield cluster.scheduler_address
 
 
 @pytest.fixture
@@ -95,7 +87,6 @@ def ends(told: list[Progress]) -> list[tuple[str, str]]:
 
 
 def test_a_local_cluster_gives_what_one_process_gives(model: FakeModel, scans: Path, tmp_path: Path) -> None:
-    pytest.importorskip("distributed")
     wanted = cases(scans, GOOD)
     for way, more in {"serial": {}, "local": {"scheduler": "local", "jobs": 2}}.items():
         told: list[Progress] = []
@@ -104,16 +95,19 @@ def test_a_local_cluster_gives_what_one_process_gives(model: FakeModel, scans: P
         assert "VolumeError" in result.failed["broken"]
         assert ends(told) == [(name, "failed" if name == "broken" else "done") for name in GOOD]
         assert [p.finished for p in told if p.status != "running"] == [1, 2, 3, 4, 5]
+        assert sorted(p.case for p in told if p.status == "running") == sorted(GOOD)
+        for name in GOOD:
+            assert next(p.status for p in told if p.case == name) == "running"
     assert content(tmp_path / "local") == content(tmp_path / "serial")
     again = segment(model, wanted[:2], tmp_path / "local", jobs=2)
     assert (again.done, again.skipped) == ((), ("a", "b"))
 
 
-@pytest.mark.parametrize("way", ["jobs", "cluster"])
+@pytest.mark.parametrize("way", ["jobs", "scheduler"])
 def test_a_scan_that_kills_its_worker_is_reported_and_the_others_finish(
     model: FakeModel, scans: Path, tmp_path: Path, request: pytest.FixtureRequest, way: str
 ) -> None:
-    more = {"jobs": 2} if way == "jobs" else {"scheduler": request.getfixturevalue("cluster")}
+    more = {"jobs": 2} if way == "jobs" else {"scheduler": request.getfixturevalue("address")}
     output = tmp_path / "out"
     result = segment(model, cases(scans, ("killer", *GOOD)), output, **more)
     assert sorted(result.done) == ["a", "b", "c", "d"]
@@ -129,99 +123,92 @@ def test_a_scan_that_kills_its_worker_is_reported_and_the_others_finish(
     assert found == expected
 
 
+STOPPED = """
+import sys
+from pathlib import Path
+from medlsam.batch import segment_folder
+from medlsam.io.cases import Case
+from tests.support.fake_model import fake_model
+from tests.support.paths import ROOT
+from tests.support.processes import of_session, until
+from tests.support.stub_model import template_set
+
+def tell(progress):
+    print(progress.status, progress.case, flush=True)
+
+if __name__ == "__main__":
+    cases = [Case(Path(path).stem, Path(path)) for path in sys.argv[2:]]
+    segment_folder(fake_model(), template_set(), cases, sys.argv[1], report=False, on_progress=tell, jobs=2)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="processes are looked for in /proc")
+def test_ctrl_c_leaves_a_folder_to_go_on_from_and_no_process(model: FakeModel, tmp_path: Path) -> None:
+    paths = [tmp_path / "scans" / f"{name}.nrrd" for name in ("a", "sleeper", "b")]
+    for number, path in enumerate(paths):
+        write_volume(draw_ct(GRID, seed=number), path)
+    (tmp_path / "script.py").write_text(STOPPED)
+    output = tmp_path / "out"
+    command = [sys.executable, str(tmp_path / "script.py"), str(output), *map(str, paths)]
+    told: list[str] = []
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as program:
+        assert program.stdout is not None
+        while not {"done a", "done b", "running sleeper"} <= set(told):
+            told.append(program.stdout.readline().strip())
+            assert told[-1], program.communicate()
+        # As a terminal does: every process gets it.
+        os.killpg(program.pid, signal.SIGINT)
+        _, errors = program.communicate(timeout=120)
+    assert program.returncode != 0
+    assert errors.strip().splitlines()[-1] == "KeyboardInterrupt"
+    assert errors.count("Traceback") == 1
+    until(lambda: not of_session(program.pid))
+    assert not [f for f in output.iterdir() if f.name.startswith(".")]
+    run = json.loads((output / "run.json").read_text())
+    assert (sorted(run["cases"]), run["finished"]) == (["a", "b"], None)
+    again = segment(model, [Case(path.stem, path) for path in paths if path.stem != "sleeper"], output)
+    assert (again.done, sorted(again.skipped)) == ((), ["a", "b"])
+
+
 def test_localize_goes_over_processes_too(
-    model: FakeModel, scans: Path, tmp_path: Path, cluster: str
+    model: FakeModel, scans: Path, tmp_path: Path, address: str
 ) -> None:
     wanted = cases(scans, ("a", "b"))
     localize_folder(model, template_set(), wanted, tmp_path / "serial")
-    localize_folder(model, template_set(), wanted, tmp_path / "cluster", scheduler=cluster)
+    localize_folder(model, template_set(), wanted, tmp_path / "cluster", scheduler=address)
     assert content(tmp_path / "cluster") == content(tmp_path / "serial")
 
 
-def test_without_dask_the_error_says_what_to_install(
-    model: FakeModel, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(UsageError, match=r"pip install 'medlsam\[cluster\]'"):
-        segment(model, scans, tmp_path / "out", scheduler="local")
-    assert not (tmp_path / "out").exists()
-
-
-def test_one_file_imports_dask() -> None:
-    package = Path(medlsam.__file__).parent
-    imports = re.compile(r"^\s*(import|from) (dask|distributed)\b", re.MULTILINE)
-    found = [file for file in package.rglob("*.py") if imports.search(file.read_text(encoding="utf-8"))]
-    assert [str(file.relative_to(package)) for file in found] == ["cluster/client.py"]
-
-
-def test_a_scheduler_that_does_not_answer(model: FakeModel, scans: Path, tmp_path: Path) -> None:
-    dask = pytest.importorskip("dask")
-    with (
-        dask.config.set({"distributed.comm.timeouts.connect": "200ms"}),
-        pytest.raises(UsageError, match="no Dask scheduler answers there"),
-    ):
-        segment(model, scans, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("jobs", "scheduler", "message"),
-    [
-        (0, None, "1 or more"),
-        (True, None, "1 or more"),
-        (1, "somewhere", "give the address of a Dask scheduler"),
-        (2, "tcp://host:1", "has its own workers"),
-    ],
-)
-def test_wrong_calls(jobs: int, scheduler: str | None, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        Spread(jobs, scheduler)
-
-
-def job_file(model: MedLSAM, tmp_path: Path, **changed: Any) -> JobFile:
+def job(model: MedLSAM, output: Path, weights: dict[str, str] | None = None) -> ScanJob:
     run = Run("segment", model, template_set(), InferenceOptions(), _segment)
-    job = Job.of(run, OutputFolder(tmp_path / "out", "segment"), None)
-    (tmp_path / "out" / ".run-1").mkdir(parents=True, exist_ok=True)
-    for name, value in changed.items():
-        object.__setattr__(job, name, value)
-    return JobFile.write(tmp_path / "out" / ".run-1", job.packed())
+    return ScanJob(run, OutputFolder(output, "segment"), weights)
 
 
-def test_a_worker_that_cannot_do_the_work_says_why(model: FakeModel, scans: Path, tmp_path: Path) -> None:
-    file = job_file(model, tmp_path)
-    assert check(file, scans / "a_0000.nii.gz") == check(file, None) == os.getpid()
-    with pytest.raises(WorkerError, match="does not see .*elsewhere.nii.gz; all workers must see the scans"):
-        check(file, tmp_path / "elsewhere.nii.gz")
-    with pytest.raises(WorkerError, match="does not see .*/job"):
-        JobFile(tmp_path / "no such folder" / "job", file.sha256).read()
-    with pytest.raises(WorkerError, match="reads another"):
-        JobFile(file.path, "0" * 64).read()
-    with pytest.raises(WorkerError, match="install the same version"):
-        Station(job_file(model, tmp_path, version="0.0.1"))
+def test_a_worker_with_other_weights_says_so(model: FakeModel, tmp_path: Path) -> None:
+    again = pickle.loads(pickle.dumps(job(model, tmp_path / "out")))
+    again.start()
+    assert again.weights == {"localizer": "ab" * 32, "segmenter": "cd" * 32}
     with pytest.raises(WorkerError, match="has other weights of the segmenter stub-segmenter"):
-        Station(job_file(model, tmp_path, weights={"localizer": "ab" * 32, "segmenter": "ee" * 32}))
+        job(model, tmp_path / "out", {"localizer": "ab" * 32, "segmenter": "ee" * 32}).start()
 
 
-def item_of(scans: Path, name: str) -> Item:
-    return Item(Case(name, scans / f"{name}_0000.nii.gz"), "f", "s")
-
-
-def test_a_scan_that_two_workers_died_over_is_not_begun_again(
-    model: FakeModel, scans: Path, tmp_path: Path
-) -> None:
-    file = job_file(model, tmp_path)
-    station, item = Station(file), item_of(scans, "a")
-    assert file.begun.times("a") == 0
-    file.begun.begin("a")
-    assert station.work(item).done is not None
-    # Nobody died after all: it may be done again, where its result was lost.
-    assert file.begun.times("a") == 0
-    for _ in range(2):
-        file.begun.begin("a")
-    outcome = station.work(item)
-    assert outcome.done is None
-    assert "died 2 times" in (outcome.record.error or {})["text"]
-    assert not (tmp_path / "out" / "a").exists()
+def test_the_following_scan_is_read_meanwhile(model: FakeModel, scans: Path, tmp_path: Path) -> None:
+    work, items = job(model, tmp_path), [Item(case, "f", "s") for case in cases(scans, ("a", "b", "c"))]
+    assert work(items[0], items[1]).done is not None
+    # The file is not needed any more.
+    (reading,) = work._ahead.values()
+    reading.result()
+    items[1].case.path.unlink()
+    assert work(items[1], items[2]).done is not None
+    assert work(items[2]).done is not None
 
 
 def test_a_model_that_cannot_be_sent(model: FakeModel, scans: Path, tmp_path: Path) -> None:
@@ -230,26 +217,6 @@ def test_a_model_that_cannot_be_sent(model: FakeModel, scans: Path, tmp_path: Pa
     with pytest.raises(UsageError, match="load it with medlsam.load"):
         segment(bare, scans, tmp_path / "out", jobs=2)
     assert not (tmp_path / "out").exists()
-
-
-def test_a_worker_that_dies_over_the_models_is_not_waited_for() -> None:
-    class Nobody:
-        """A client whose one worker is gone when it is asked again."""
-
-        asked = 0
-
-        def nthreads(self) -> dict[str, int]:
-            self.asked += 1
-            return {"tcp://w": 1} if self.asked == 1 else {}
-
-        def submit(self, *_: Any, **__: Any) -> Any:
-            return self
-
-        def exception(self, timeout: float) -> None:
-            raise TimeoutError
-
-    with pytest.raises(WorkerError, match="tcp://w died while it loaded the models"):
-        Cluster(None, Nobody()).ask_all("key", "loaded the models", print)
 
 
 def test_a_loaded_model_travels_as_how_it_was_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,9 +228,10 @@ def test_a_loaded_model_travels_as_how_it_was_loaded(tmp_path: Path, monkeypatch
     assert source.cache == str(tmp_path / "kept")
     model = load(device="cpu")
     run = Run("localize", model, template_set(), InferenceOptions(), _localize)
-    packed = Job.of(run, OutputFolder(tmp_path / "out", "localize"), None).packed()
-    again, folder = Job.unpacked(packed).start()
+    packed = pickle.dumps(ScanJob(run, OutputFolder(tmp_path / "out", "localize")))
+    again = pickle.loads(packed)
+    again.start()
     assert len(packed) < 20_000
-    assert again.model.localizer.signature == model.localizer.signature
-    assert folder.path == tmp_path / "out"
-    assert folder.writer.endswith(f"-{os.getpid()}")
+    assert again.run.model.localizer.signature == model.localizer.signature
+    assert again.folder.path == tmp_path / "out"
+    assert again.folder.writer.endswith(f"-{os.getpid()}")

@@ -12,7 +12,7 @@ from medlsam.geometry import Grid
 from medlsam.io.dicom_header import read_dicom_header
 from medlsam.io.write import write_volume
 from medlsam.pool.find import find_scans
-from medlsam.pool.reasons import Reason
+from medlsam.pool.manifest import Reason
 from medlsam.volume import Image
 from tests.support.dicom_files import (
     CAPTURE,

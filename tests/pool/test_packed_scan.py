@@ -11,9 +11,8 @@ import pytest
 
 from medlsam.errors import VolumeError
 from medlsam.geometry import Grid
-from medlsam.pool.opened import OpenShards
-from medlsam.pool.packed_scan import BRICK, Shard, write_shard
-from medlsam.pool.table import LEVELS_HU, to_codes
+from medlsam.pool.packed_scan import BRICK, LEVELS_HU, PackedScan, to_codes, write_packed_scan
+from medlsam.pool.reader import OpenScans
 from medlsam.volume import Image
 
 GRID = Grid((37, 50, 41), (4.0, 4.0, 4.0), (-30.0, 12.5, 700.0))
@@ -29,12 +28,12 @@ def scan():
 
 @pytest.fixture
 def shard(scan, tmp_path):
-    write_shard(tmp_path / "a.ctshard", scan)
-    return Shard(tmp_path / "a.ctshard")
+    write_packed_scan(tmp_path / "a.ctshard", scan)
+    return PackedScan(tmp_path / "a.ctshard")
 
 
 def largest_error(hu):
-    """As the table in ``medlsam/pool/table.py`` promises, and half a HU of rounding."""
+    """As the table in ``medlsam/pool/packed_scan.py`` promises, and half a HU of rounding."""
     return 0.5 + np.select([hu < -1000, hu < -224, hu < 226, hu < 1186], [12, 8, 1.5, 12], 63)
 
 
@@ -98,8 +97,8 @@ def test_single_voxels_outside_the_scan_are_air(shard):
 def test_a_process_keeps_the_last_shards_open(scan, tmp_path):
     paths = [tmp_path / f"{i}.ctshard" for i in range(5)]
     for path in paths:
-        write_shard(path, scan)
-    opened = OpenShards(most=3)
+        write_packed_scan(path, scan)
+    opened = OpenScans(most=3)
     first = opened[paths[0]]
     assert opened[paths[0]] is first
     for path in paths[1:3]:
@@ -122,10 +121,10 @@ def test_descriptors_of_shards_that_are_let_go_are_closed(scan, tmp_path):
         links = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
         return sum(link.startswith(str(tmp_path)) for link in links)
 
-    opened = OpenShards(most=4)
+    opened = OpenScans(most=4)
     for i in range(20):
         path = tmp_path / f"{i}.ctshard"
-        write_shard(path, scan)
+        write_packed_scan(path, scan)
         opened[path].values_at(np.zeros((1, 3), int))
     assert held() == 4
 
@@ -133,14 +132,14 @@ def test_descriptors_of_shards_that_are_let_go_are_closed(scan, tmp_path):
 def test_air_takes_no_bytes(tmp_path):
     array = np.full((4 * BRICK, 4 * BRICK, 4 * BRICK), -1000, np.float32)
     array[BRICK : 2 * BRICK, :BRICK, :BRICK] = np.random.default_rng(0).normal(0, 50, (BRICK,) * 3)
-    write_shard(tmp_path / "a", Image(array, Grid(array.shape, (2.0, 2.0, 2.0))))
+    write_packed_scan(tmp_path / "a", Image(array, Grid(array.shape, (2.0, 2.0, 2.0))))
     assert (tmp_path / "a").stat().st_size == 4096 + 4096 + BRICK**3
-    assert np.abs(Shard(tmp_path / "a").read().array - array).max() <= 8
+    assert np.abs(PackedScan(tmp_path / "a").read().array - array).max() <= 8
 
 
 def test_the_same_scan_gives_the_same_bytes(scan, tmp_path):
     for name in ("a", "b"):
-        write_shard(tmp_path / name, scan)
+        write_packed_scan(tmp_path / name, scan)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -148,6 +147,6 @@ def test_the_same_scan_gives_the_same_bytes(scan, tmp_path):
 def test_a_shard_that_is_cut_off_is_told(shard, tmp_path, part):
     (tmp_path / "cut").write_bytes(shard.path.read_bytes()[:part])
     with pytest.raises(VolumeError, match="cut: not a whole shard"):
-        Shard(tmp_path / "cut")
+        PackedScan(tmp_path / "cut")
     with pytest.raises(VolumeError, match="none: the shard cannot be opened"):
-        Shard(tmp_path / "none")
+        PackedScan(tmp_path / "none")

@@ -1,8 +1,9 @@
-"""A stub model that other processes can have too, and that some scans kill."""
+"""A stub model that other processes can have too, and that some scans kill or keep for ever."""
 
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from tests.support.stub_model import stub_model
 
 
 class FakeModel(MedLSAM):
-    """A stub that ends its process, without a word, over scans called ``killer...``."""
+    """A stub that ends its process over scans called ``killer...``, and sleeps over ``sleeper...``."""
 
     def __reduce__(self) -> Any:
         return fake_model, ()
@@ -20,6 +21,8 @@ class FakeModel(MedLSAM):
     def segment(self, *args: Any, **more: Any) -> Any:
         if str(more["case"]).startswith("killer"):
             os._exit(9)
+        if str(more["case"]).startswith("sleeper"):
+            time.sleep(600)
         return super().segment(*args, **more)
 
 

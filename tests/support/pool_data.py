@@ -11,7 +11,8 @@ import numpy as np
 from medlsam.geometry import Grid
 from medlsam.io.write import write_volume
 from medlsam.pool import BuildResult, Reason
-from medlsam.pool.ingest import Job, do_job
+from medlsam.pool.find import Candidate
+from medlsam.pool.ingest import IngestJob
 from medlsam.pool.record import Record
 from medlsam.volume import Image
 from tests.support.dicom_files import write_ct
@@ -59,33 +60,10 @@ def bytes_of(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {f.name: (f.read_bytes(), f.stat().st_mtime_ns) for f in sorted(folder.glob("scans/*/*"))}
 
 
-def manners(_: int) -> tuple[str | None, bool]:
-    """What Dask set of the C library's memory, and whether Ctrl-C is somebody else's affair."""
-    return os.environ.get("MALLOC_TRIM_THRESHOLD_"), signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-
-
-def square(number: int) -> int:
-    """Work without trouble."""
-    return number * number
-
-
-def die_at_two(number: int) -> int:
-    """Work that kills its process over one item."""
-    if number == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number * number
-
-
-def die_once(flag: Path, number: int) -> int:
-    """Work that kills its process over one item, the first time only."""
-    if number == 2 and not flag.exists():
-        flag.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number * number
-
-
-def die_over_case2(job: Job) -> Record:
+class KillingJob(IngestJob):
     """A build's work, which one scan always kills."""
-    if job.candidate.case == "case2":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return do_job(job)
+
+    def __call__(self, candidate: Candidate, following: Candidate | None = None) -> Record:
+        if candidate.case == "case2":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(candidate)

@@ -132,7 +132,7 @@ def _low_median(values: Array) -> Array:
 
 
 def _overlaps(table: CrossTable) -> Array:
-    """Compute the box IoU of each template's marks with its partners' (O, N), both ways, by the better half of them."""
+    """Compute the box IoU of each template's marks with its partners' (O, N), by the better half of them, both ways."""
     organs, count = table.own.shape[:2]
     overlap = np.full((organs, count), np.nan)
     for o in range(organs):

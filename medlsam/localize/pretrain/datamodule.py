@@ -21,7 +21,7 @@ from medlsam.localize.pretrain.sampling_weights import Group, balanced_weights
 from medlsam.localize.pretrain.torchio import ValueTransform, check_transforms
 from medlsam.localize.pretrain.view_pairs import ViewOptions
 from medlsam.phantoms import phantom
-from medlsam.pool.packed_scan import SUFFIX, write_shard
+from medlsam.pool.packed_scan import SUFFIX, write_packed_scan
 from medlsam.pool.preprocess import prepare
 from medlsam.pool.reader import Pool, is_pool
 
@@ -193,7 +193,7 @@ class PretrainDataModule(LightningDataModule):
             scan = prepare(volume, self.spacing_mm)
             if scan is None:
                 raise VolumeError(f"{volume.path}: holds nothing but air; leave it out with exclude")
-            write_shard(member.shard, scan)
+            write_packed_scan(member.shard, scan)
 
     def setup(self, stage: str | None = None) -> None:
         """Split the pool into training and validation scans (by the seed; phantoms stay in training)."""

@@ -26,7 +26,7 @@ from medlsam.localize.pretrain.view_pairs import (
     plan_pair,
 )
 from medlsam.localize.pretrain.view_transform import ViewPlan, hu_of
-from medlsam.pool.opened import OpenShards
+from medlsam.pool.reader import OpenScans
 from medlsam.volume.hounsfield import AIR_HU
 
 
@@ -70,7 +70,7 @@ class PairDataset(Dataset[PairSample]):
     ) -> None:
         self.scans, self.options, self.spacing_mm, self.seed = scans, options, spacing_mm, seed
         self.augmented, self.transforms = augmented, transforms
-        self._opened = OpenShards()
+        self._opened = OpenScans()
         self._cumulated = np.cumsum(weights) / np.sum(weights)
 
     def __getitem__(self, index: int) -> PairSample:

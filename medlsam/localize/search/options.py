@@ -1,7 +1,7 @@
 """Options and constants of the search, each with its reason; ``tests/test_golden.py`` fails when one changes.
 
-The options were chosen on the cases of the pretraining split (docs/decisions/localization; ``benchmarks/localize/search.py``
-prints what others give). The probe's own constants stand in ``boundary_probe.py`` and ``probe_trust.py``.
+The options were chosen on the cases of the pretraining split (docs/decisions/localization; what others give is printed
+by ``benchmarks/localize/search.py``). The probe's own constants stand in ``boundary_probe.py`` and ``probe_trust.py``.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from medlsam.errors import UsageError
 from medlsam.localize.pretrain.datamodule import PoolSource, PretrainDataModule
 from medlsam.localize.pretrain.module import cli
 from medlsam.pool import build_pool
-from medlsam.pool.packed_scan import Shard
+from medlsam.pool.packed_scan import PackedScan
 from tests.support.pretrain_data import write_config, write_scans
 
 
@@ -51,7 +51,7 @@ def test_the_pool_splits_by_seed_and_keeps_phantoms_in_training(scans: Path, tmp
     assert len(pool.held_out) == 1
     assert not set(pool.training) & set(pool.held_out)
     assert sum("phantom" in path.name for path in pool.training) == 2
-    assert all(Shard(path).grid.spacing_xyz == (8.0, 8.0, 8.0) for path in pool.training + pool.held_out)
+    assert all(PackedScan(path).grid.spacing_xyz == (8.0, 8.0, 8.0) for path in pool.training + pool.held_out)
     assert pool.weights.sum() == pytest.approx(0.5 + 0.5)
 
 

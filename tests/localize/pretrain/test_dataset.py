@@ -21,7 +21,7 @@ from medlsam.localize.pretrain.dataset import (
     collate,
 )
 from medlsam.localize.pretrain.view_pairs import ViewOptions, plan_pair
-from medlsam.pool.packed_scan import SUFFIX, Shard, write_shard
+from medlsam.pool.packed_scan import SUFFIX, PackedScan, write_packed_scan
 from medlsam.volume import Image
 from medlsam.volume.hounsfield import AIR_HU
 from tests.support.array_scan import ArrayScan
@@ -35,7 +35,7 @@ def draws(tmp_path: Path) -> PairDataset:
     paths = [tmp_path / f"{name}{SUFFIX}" for name in "ab"]
     for path in paths:
         array = rng.integers(-1000, 1000, (30, 32, 34)).astype(np.int16)
-        write_shard(path, Image(array, Grid(array.shape, (4.0, 4.0, 4.0))))
+        write_packed_scan(path, Image(array, Grid(array.shape, (4.0, 4.0, 4.0))))
     return PairDataset(paths, np.array([1.0, 3.0]), OPTIONS, 4.0, (7,))
 
 
@@ -44,8 +44,8 @@ def test_a_draw_from_a_shard_is_the_draw_from_the_unpacked_scan(tmp_path: Path, 
     """Bit for bit, in a scan with bricks of air, and with views that reach beyond its border."""
     array = np.random.default_rng(0).normal(0, 400, (30, 41, 36)).astype(np.float32)
     array[:, :14, :] = -1024
-    write_shard(tmp_path / "a", Image(array, Grid(array.shape, (4.0, 4.0, 4.0))))
-    shard, options = Shard(tmp_path / "a"), replace(OPTIONS, far_probability=far, shift_mm=16.0)
+    write_packed_scan(tmp_path / "a", Image(array, Grid(array.shape, (4.0, 4.0, 4.0))))
+    shard, options = PackedScan(tmp_path / "a"), replace(OPTIONS, far_probability=far, shift_mm=16.0)
     unpacked = ArrayScan(shard.read().array)
     seen = 0
     for seed in range(6):
@@ -65,13 +65,13 @@ def test_a_draw_from_a_shard_is_the_draw_from_the_unpacked_scan(tmp_path: Path, 
 
 def test_planning_unpacks_no_scan(draws: PairDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    codes = Shard._codes
+    codes = PackedScan._codes
 
-    def counted(self: Shard, low: Sequence[int], high: Sequence[int]) -> NDArray[np.uint8]:
+    def counted(self: PackedScan, low: Sequence[int], high: Sequence[int]) -> NDArray[np.uint8]:
         sizes.append(int(np.prod(np.subtract(high, low))))
         return codes(self, low, high)
 
-    monkeypatch.setattr(Shard, "_codes", counted)
+    monkeypatch.setattr(PackedScan, "_codes", counted)
     draws[0]
     assert len(sizes) == 2  # a block for each view, and nothing for the points
     assert max(sizes) < 30 * 32 * 34

@@ -29,7 +29,7 @@ from medlsam.localize.pretrain.dataset import (
 from medlsam.localize.pretrain.module import cli
 from medlsam.localize.pretrain.torchio import change_values, check_transforms
 from medlsam.localize.pretrain.view_pairs import ViewOptions
-from medlsam.pool.packed_scan import SUFFIX, write_shard
+from medlsam.pool.packed_scan import SUFFIX, write_packed_scan
 from medlsam.volume import Image
 from tests.support.paths import ROOT
 from tests.support.pretrain_data import write_config, write_scans
@@ -43,7 +43,7 @@ DOCUMENT = ROOT / "docs" / "how-to" / "pretraining-at-scale.md"
 def draws(tmp_path: Path) -> PairDataset:
     array = np.random.default_rng(0).normal(0, 300, (40, 32, 34)).astype(np.float32)
     path = tmp_path / f"a{SUFFIX}"
-    write_shard(path, Image(array, Grid(array.shape, (4.0, 4.0, 4.0))))
+    write_packed_scan(path, Image(array, Grid(array.shape, (4.0, 4.0, 4.0))))
     return PairDataset([path], np.ones(1), OPTIONS, 4.0, (7,))
 
 
