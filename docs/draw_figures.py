@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 import medlsam
 from medlsam.export.figures import png
 from medlsam.export.planes import BOX, INK, MASK, PAPER, PLANES, SOFT_TISSUE, Plane, outline, rectangle, show
-from medlsam.localize.network.relative_distance import predicted_offset
+from medlsam.localize.network.encoder import predicted_offset
 from medlsam.localize.search.votes import coarse_consensus
 from medlsam.options import PromptOptions
 from medlsam.pipeline.prompts import slice_prompts

@@ -1,6 +1,7 @@
 """The command line: one file a command, each a thin shell over the public function of the same name.
 
-Nothing here imports torch before a command runs, so that every ``--help`` is quick.
+The flags of inference are made from the fields of ``medlsam.options.InferenceOptions`` (see ``flags``). Nothing
+here imports torch before a command runs, so that every ``--help`` is quick.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Building a template set: embed the supports, read off their marked places, try each with the others."""
+"""Build a template set: embed the labelled scans, read them off at landmarks, locate each with the others."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Support:
 
 
 def slab_count(mask: NDArray[np.bool_], grid: Grid) -> int:
-    """How many slabs of at least 15 mm along z a mask gives, at most six (SPL)."""
+    """Count the slabs of at least 15 mm along z that a mask can be cut into, at most six (SPL)."""
     levels = filled(mask, 0)
     return min(MOST_SLABS, int((levels[-1] - levels[0] + 1) * grid.spacing_xyz[2] / SLAB_MM))
 
 
 def slab_points(mask: NDArray[np.bool_], grid: Grid, count: int) -> NDArray[np.float64]:
-    """(count, 6, 3) LPS mm: extreme points of a mask's slabs along z; (0, 6, 3) where one slab would do."""
+    """Find the extreme points of a mask's slabs along z, (count, 6, 3) LPS mm; (0, 6, 3) for fewer than two slabs."""
     levels = filled(mask, 0)
     found = []
     for part in np.array_split(np.arange(levels[0], levels[-1] + 1), max(count, 1)):
@@ -58,7 +58,7 @@ def slab_points(mask: NDArray[np.bool_], grid: Grid, count: int) -> NDArray[np.f
 
 @dataclass(frozen=True, eq=False)
 class _Mark:
-    """One structure of one support before its features are read."""
+    """One structure of one template before its features are read."""
 
     support: str
     points: ExtremePoints
@@ -99,7 +99,7 @@ def _organ_support(organ: str, mark: _Mark, embedding: ScanEmbedding, slabs: int
 
 
 def _marks(support: Support, names: Mapping[int, str]) -> dict[str, _Mark]:
-    """Structure name to its mark: extreme points and, where there is one, the mask on the canonical grid."""
+    """Map structure names to marks: extreme points and, where there is one, the mask on the canonical grid."""
     if support.labels is not None:
         check_same_grid(support.image, support.labels)
         labels = to_canonical(support.labels)
@@ -138,20 +138,20 @@ def build_templates(
     calibrate: bool = True,
     on_progress: Callable[[str], None] | None = None,
 ) -> TemplateSet:
-    """Make a template set from a few marked scans.
+    """Build a template set from a few labelled scans.
 
     Args:
         localizer: the encoder; the set works with this one only.
-        supports: the scans, read one at a time; a support may lack structures.
+        supports: the template scans, read one at a time; each may lack structures.
         names: label value to structure name.
         organs: only these structures; all where None.
         source: a note on where they came from.
-        calibrate: locate each support with the others (leave-one-out) for margins, expected errors, and to find the
-            supports that do not fit.
-        on_progress: called with a short text after each support.
+        calibrate: locate each template with the others (leave-one-out) for margins and expected errors, and to find
+            templates that do not fit.
+        on_progress: called with a short text after each template.
 
     Raises:
-        TemplateError: a support without marks, an unnamed label, an empty label map, no structure at all.
+        TemplateError: a template without marks, an unnamed label, an empty label map, no structure at all.
         GeometryError: image and labels lie on different grids.
     """
     wanted = None if organs is None else set(organs)
@@ -168,7 +168,7 @@ def build_templates(
             on_progress(f"embedded template {support.name}")
     groups = {}
     for organ, group in marks.items():
-        # As published, the shortest support decides into how many slabs all of them are cut.
+        # As published, the shortest template decides into how many slabs all of them are cut.
         slabs = min((slab_count(m.mask, m.grid) for m in group if m.mask is not None), default=0)
         groups[organ] = tuple(_organ_support(organ, mark, embeddings[mark.support], slabs) for mark in group)
     missing = sorted((wanted or set()) - set(groups))

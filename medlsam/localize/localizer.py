@@ -1,4 +1,4 @@
-"""A loaded localizer: network, weights, device and signature in one value."""
+"""The localizer: a loaded network with its weights' signature and device, ready to embed scans."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class Localizer:
 
     @property
     def kind(self) -> Literal["dense", "patches"]:
-        """``dense``: one pass sees a whole scan. ``patches``: the network of the paper, which sees a cube at a time."""
+        """``dense``: one pass embeds a whole scan. ``patches``: the paper's network, a cube at a time."""
         return "dense" if isinstance(self.network, Encoder) else "patches"
 
     def embed(self, volume: Image) -> ScanEmbedding:
-        """A scan (HU, any orientation) as the network sees it; a dense one makes its one pass here.
+        """Embed a scan (HU, any orientation); a dense network makes its one pass here.
 
         Raises:
             VolumeError: the scan, which may have been read elsewhere, has values that are NaN or infinite.

@@ -1,4 +1,4 @@
-"""Templates and a scan's embedding to located structures: coarse consensus, refinement, box, status."""
+"""Locate the structures of a template set in an embedded scan: search, probe, box, status."""
 
 from __future__ import annotations
 
@@ -19,12 +19,7 @@ from medlsam.localize.search.options import SearchOptions
 from medlsam.localize.search.probe_trust import along_axes, apply_probe
 from medlsam.localize.search.votes import random_starts
 from medlsam.localize.templates.shape import mean_profile, mean_shape
-from medlsam.localize.templates.template_set import (
-    DEFAULT_TRUST,
-    OrganCalibration,
-    OrganSupport,
-    TemplateSet,
-)
+from medlsam.localize.templates.template_set import DEFAULT_TRUST, OrganCalibration, OrganSupport, TemplateSet
 from medlsam.options import LocateOptions
 from medlsam.results import LocatedOrgan
 from medlsam.runtime.blas_threads import one_blas_thread
@@ -44,14 +39,14 @@ def locate(
 
     Args:
         embedding: the scan, from the localizer that made the templates.
-        templates: what to look for.
+        templates: the structures to find.
         options: which structures, and which search; the defaults where None.
         generator: for the search ``random-start``; seeded with the options' seed where None.
         slabs: also locate the slabs that SPL prompts need.
         search_options: constants of the search; the defaults where None.
 
     Returns:
-        Structure name to candidate, in the templates' order.
+        Structure name to its location, in the templates' order.
 
     Raises:
         TemplateError: unknown structure, or an empty set.
@@ -93,7 +88,7 @@ def _conclude(
     calibration: OrganCalibration | None,
     options: SearchOptions,
 ) -> LocatedOrgan:
-    """The supports' candidates to one candidate: what they agree on, how well, status."""
+    """Turn a candidate into a located structure: apply the probe, collect the evidence, classify."""
     box, contrast = candidate.box, None
     if options.probe:
         trusts = calibration.probe_trust if calibration else DEFAULT_TRUST

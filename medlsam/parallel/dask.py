@@ -35,6 +35,8 @@ _LOOK_AGAIN = 2.0
 _LOCAL_CONFIG = {
     # Dask's setting makes the C library give memory back at once: networks ran at half of their rate.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
+    # Samples of what its threads do serve nobody here.
+    "distributed.worker.profile.enabled": False,
     # A worker that died is started again; on a busy machine that may take longer than the usual 15 s.
     "distributed.deploy.lost-worker-timeout": "10 minutes",
 }

@@ -124,6 +124,7 @@ def test_a_scan_that_kills_its_worker_is_reported_and_the_others_finish(
 
 
 STOPPED = """
+import signal
 import sys
 from pathlib import Path
 from medlsam.batch import segment_folder
@@ -137,6 +138,8 @@ def tell(progress):
     print(progress.status, progress.case, flush=True)
 
 if __name__ == "__main__":
+    # A run of the tests in the background ignores Ctrl-C, and so would this program.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     cases = [Case(Path(path).stem, Path(path)) for path in sys.argv[2:]]
     segment_folder(fake_model(), template_set(), cases, sys.argv[1], report=False, on_progress=tell, jobs=2)
 """

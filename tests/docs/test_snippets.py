@@ -191,13 +191,10 @@ def test_what_the_text_names_is_there(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_benchmarks_have_the_flags_that_a_page_gives_them(page: Path) -> None:
     common = (ROOT / "benchmarks" / "common.py").read_text(encoding="utf-8")
-    for script, given in re.findall(
-        r"python (benchmarks/[\w/]+\.py)([^`\n(;:,]*)", page.read_text(encoding="utf-8")
-    ):
+    for words in (span.split() for span in code_spans(page) if span.startswith("python benchmarks/")):
+        script, given = words[1], [word for word in words[2:] if word.startswith("--")]
         text = (ROOT / script).read_text(encoding="utf-8") + common
-        assert [flag for flag in re.findall(r"--[a-z][a-z-]+", given) if f'"{flag}"' not in text] == [], (
-            script
-        )
+        assert [flag for flag in given if f'"{flag}"' not in text] == [], script
 
 
 def test_decisions_are_numbered_complete_and_listed() -> None:

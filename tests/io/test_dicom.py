@@ -32,32 +32,9 @@ OBLIQUE = (
 )
 
 
-def write_series(volume, folder, series="1", modality="CT", slope=2.0, intercept=-1024.0, offset=0):
-    """A DICOM series of a volume, slices in shuffled file order; GDCM stores (HU - intercept) / slope."""
-    folder.mkdir(parents=True, exist_ok=True)
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    direction = np.asarray(volume.grid.direction).reshape(3, 3)
-    for n, plane in enumerate(volume.array):
-        image = sitk.GetImageFromArray(plane[None])
-        image.SetSpacing(volume.grid.spacing_xyz)
-        place = volume.grid.ijk_to_lps([0, 0, n])
-        tags = {
-            "0008|0060": modality,
-            "0008|0018": f"1.2.3.{series}.{n}",
-            "0020|000e": f"1.2.3.{series}",
-            "0020|000d": "1.2.3",
-            "0020|0032": "\\".join(f"{v:.6f}" for v in place),
-            "0020|0037": "\\".join(f"{v:.9f}" for v in direction[:, :2].T.ravel()),
-            "0020|0013": str(n),
-            "0018|0050": str(volume.grid.spacing_xyz[2]),
-            "0028|1052": str(intercept),
-            "0028|1053": str(slope),
-        }
-        for tag, value in tags.items():
-            image.SetMetaData(tag, value)
-        writer.SetFileName(str(folder / f"{series}_{(n * 7) % len(volume.array) + offset:03d}.dcm"))
-        writer.Execute(image)
+def write_series(volume, folder, series="1", modality="CT", slope=2.0):
+    """A DICOM series whose slices store (HU + 1024) / slope."""
+    return write_ct(volume, folder, series, t0008_0060=modality, t0028_1053=str(slope))
 
 
 @pytest.fixture
@@ -117,7 +94,7 @@ def test_a_zip_of_a_series_or_an_image(tmp_path, even_ct):
 
 def test_dicom_that_makes_no_volume_is_refused(tmp_path, even_ct):
     write_series(even_ct, tmp_path / "gap")
-    (tmp_path / "gap" / "1_001.dcm").unlink()
+    (tmp_path / "gap" / "1_0_001.dcm").unlink()
     with pytest.raises(VolumeError, match=r"gap: .*not evenly spaced: usually 2\.5 mm, 5 mm"):
         read_image(tmp_path / "gap")
 
@@ -126,14 +103,14 @@ def test_dicom_that_makes_no_volume_is_refused(tmp_path, even_ct):
         read_image(tmp_path / "mr")
 
     write_series(even_ct, tmp_path / "cut")
-    file = tmp_path / "cut" / "1_000.dcm"
+    file = tmp_path / "cut" / "1_0_000.dcm"
     file.write_bytes(file.read_bytes()[:400])
     with pytest.raises(VolumeError, match="damaged"):
         read_image(tmp_path / "cut")
 
     write_series(even_ct, tmp_path / "phases")
     for n in range(10):
-        shutil.copy(tmp_path / "phases" / f"1_{n:03d}.dcm", tmp_path / "phases" / f"again_{n}.dcm")
+        shutil.copy(tmp_path / "phases" / f"1_0_{n:03d}.dcm", tmp_path / "phases" / f"again_{n}.dcm")
     with pytest.raises(VolumeError, match="10 slices lie at the place of another"):
         read_image(tmp_path / "phases")
 
@@ -260,3 +237,17 @@ def test_a_zipped_series_keeps_its_names_but_no_files(tmp_path, make_ct):
 def test_other_files_say_their_path_alone(tmp_path, small_ct):
     write_volume(small_ct, tmp_path / "a.nii.gz")
     assert read_image(tmp_path / "a.nii.gz").source == Source(tmp_path / "a.nii.gz")
+
+
+def test_a_single_file_may_hold_a_whole_series(tmp_path, small_ct):
+    image = sitk.GetImageFromArray(small_ct.array)
+    for tag, text in {"0008|0060": "CT", "0020|000d": "1.2.3", "0020|000e": "1.2.3.4"}.items():
+        image.SetMetaData(tag, text)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    writer.SetFileName(str(tmp_path / "scan.dcm"))
+    writer.Execute(image)
+    file = tmp_path / "scan.dcm"
+    for scan in (read_image(file), read_dicom_slices([str(file)], file)):
+        assert scan.source == Source(file, "CT", "1.2.3", "1.2.3.4", (file,), grid_is_scanners=True)
+        np.testing.assert_array_equal(scan.array, small_ct.array)

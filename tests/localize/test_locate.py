@@ -151,3 +151,10 @@ def test_fit_axes_identity() -> None:
     scale, shift = fit_axes(source, source, np.ones(33))
     assert np.allclose(scale, 1)
     assert np.allclose(shift, 0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("true_scale", "bound"), [(0.3, 0.7), (3.0, 1.4)])
+def test_a_fitted_scale_stays_within_what_people_differ_by(true_scale: float, bound: float) -> None:
+    source = np.random.default_rng(0).uniform(-100, 100, (33, 3))
+    scale, _ = fit_axes(source, true_scale * source, np.ones(33))
+    assert scale.tolist() == [bound] * 3

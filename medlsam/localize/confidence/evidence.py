@@ -24,7 +24,9 @@ from medlsam.localize.templates.landmarks import FACES, LATTICE
 from medlsam.localize.templates.template_set import OrganSupport
 
 View = tuple[NDArray[np.float64], NDArray[np.float64]]
-#: Temperature at which a candidate's features choose among the landmarks of a support.
+#: Scales of the stacked features: the sum of their products is this many times the mean cosine.
+_SCALES = 3
+#: Temperature at which a candidate's features choose among the landmarks of a template.
 _MATCH_TEMPERATURE = 0.03
 
 
@@ -131,14 +133,14 @@ def collect_evidence(
 
 def _cosine(one: Tensor, other: Tensor) -> Tensor:
     """Compute the mean cosine of the three scales of stacked unit features (..., F)."""
-    return (one * other).sum(dim=-1) / 3
+    return (one * other).sum(dim=-1) / _SCALES
 
 
 def _match(features: Tensor, supports: Sequence[OrganSupport], count: int) -> tuple[float, float]:
     """Compute ``likeness`` and ``match_mm`` from the features (Q, F) at the candidate's landmarks."""
     likeness, distance = [], []
     for support in supports:
-        score = features @ torch.from_numpy(support.features[:count]).T / 3
+        score = features @ torch.from_numpy(support.features[:count]).T / _SCALES
         chosen = torch.softmax(score / _MATCH_TEMPERATURE, dim=1)
         places = torch.from_numpy(support.points[:count])
         distance.append(float((chosen * torch.cdist(places, places)).sum(dim=1).mean()))

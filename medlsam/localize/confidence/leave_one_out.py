@@ -21,12 +21,7 @@ from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.search.candidate import Candidate, merge_candidates
 from medlsam.localize.search.consensus import consensus
 from medlsam.localize.search.options import SearchOptions
-from medlsam.localize.search.probe_trust import (
-    TRUSTS,
-    along_axes,
-    apply_probe,
-    recommend_trust,
-)
+from medlsam.localize.search.probe_trust import TRUSTS, along_axes, apply_probe, recommend_trust
 from medlsam.localize.templates.template_set import (
     DEFAULT_TRUST,
     AxisTrust,

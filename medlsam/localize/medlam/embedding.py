@@ -1,4 +1,4 @@
-"""One scan seen by the published network, a cube at a time: the view of it that the searches work on."""
+"""A scan embedded by the paper's network on demand, a cube at a time."""
 
 from __future__ import annotations
 
@@ -13,19 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from medlsam.geometry import Grid
-from medlsam.localize.medlam.kernels import (
-    CELLS,
-    KERNEL,
-    cut_kernels,
-    fit_kernels,
-)
-from medlsam.localize.medlam.network import (
-    PATCH,
-    RANGE_MM,
-    SPACING_MM,
-    PublishedNetwork,
-    normalise,
-)
+from medlsam.localize.medlam.kernels import CELLS, KERNEL, cut_kernels, fit_kernels
+from medlsam.localize.medlam.network import PATCH, RANGE_MM, SPACING_MM, PublishedNetwork, normalise
 from medlsam.localize.protocol import Matches
 from medlsam.localize.templates.landmarks import EXTREMES
 from medlsam.volume import Image, lps_grid, resample
@@ -43,7 +32,7 @@ _LEAST = float(normalise(np.array(-900.0)))
 
 @dataclass(frozen=True, eq=False)
 class PatchedScan:
-    """A scan that the network looks at cube by cube, when somebody asks. All places are LPS mm.
+    """One scan, embedded cube by cube where a search reads it; follows ``ScanEmbedding``. All places are LPS mm.
 
     Attributes:
         grid: the network's grid: 3 mm, identity direction.
@@ -51,7 +40,7 @@ class PatchedScan:
         values: (Z + 64, Y + 64, X + 64) normalised HU, half a cube of air around the scan; axes point to superior,
             *anterior* and left, as the network was trained.
         network: in evaluation mode.
-        device: where the network is; answers are on the CPU.
+        device: where the network is; results are on the CPU.
         batch: cubes at a time, which bounds memory.
     """
 
@@ -69,7 +58,7 @@ class PatchedScan:
 
     @property
     def start_weights(self) -> Tensor | None:
-        """None: the network does not say how well it knows its place."""
+        """None: the network does not predict the error of its positions."""
         return None
 
     @property
@@ -79,7 +68,7 @@ class PatchedScan:
 
     @property
     def independent(self) -> bool:
-        """No: places near each other share a cube, and what a cube sees decides what the network says of it."""
+        """False: places near each other share a cube, and the features of a place depend on its cube."""
         return False
 
     def starts(self) -> tuple[Tensor, Tensor]:
@@ -132,11 +121,11 @@ class PatchedScan:
     def refine(
         self, features: Tensor, around: Tensor, window_mm: float, temperature: float = 0.03
     ) -> Matches:
-        """Where kernels fit best in a window around each place.
+        """Find where kernels fit best in a window around each place.
 
-        The answer is the highest mean cosine of the three scales, as in the original; the temperature only says how
-        much the voxels beside it move it within a voxel. The original's window fills a cube, which then has the place
-        in its middle; places whose windows are small share cubes.
+        The match is the voxel of the highest mean cosine of the three scales, as in the original; the temperature
+        only decides how far the voxels beside it move the match within a voxel. The original's window fills a cube,
+        which then has the place in its middle; places whose windows are small share cubes.
 
         Args:
             features: (N, S, CELLS * C) kernels, S of them for each of N places.

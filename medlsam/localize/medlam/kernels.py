@@ -1,4 +1,4 @@
-"""The template kernels of the published search: a small block of features around a place, and where it fits best.
+"""Template kernels of the published search: cut a small block of features, and find where it fits best.
 
 The original takes the same 24 mm at each scale (2, 4 and 8 cells to a side) and slides the block over the scan's
 features. Here a kernel is one row of numbers, so that templates store it as they store any feature: every scale's part
@@ -39,7 +39,7 @@ def cut_kernels(maps: Sequence[Tensor]) -> Tensor:
 def fit_kernels(
     maps: Sequence[Tensor], kernels: Tensor, middle: Sequence[int], reach: int
 ) -> tuple[Tensor, Tensor]:
-    """How well kernels fit around each voxel near one voxel of a cube.
+    """Compute how well kernels fit around each voxel near one voxel of a cube.
 
     Args:
         maps: (C, n, n, n) unit features at strides 4, 2 and 1.

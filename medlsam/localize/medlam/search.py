@@ -1,4 +1,4 @@
-"""The paper's inference (MedLSAM, section 2.2): latents and features averaged over the supports, one window of MSS."""
+"""The paper's inference (MedLSAM, section 2.2): templates averaged before the search, one window of MSS."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def averaged_candidates(
     window_mm: float,
     temperature: float,
 ) -> list[Candidate]:
-    """Where the mean of a structure's supports lies, for all structures at once.
+    """Locate the mean of each structure's templates, all structures at once.
 
     Args:
         embedding: the scan.
-        groups: every structure's supports.
-        starts: what all structures share.
-        window_mm: half width of the window; 0 for the coarse candidate alone.
+        groups: each structure's templates.
+        starts: shared by all structures.
+        window_mm: half width of the window; 0 for the coarse result alone.
         temperature: of the soft arg-max.
     """
     count = len(groups)
@@ -48,13 +48,13 @@ def averaged_slabs(
     window_mm: float,
     temperature: float,
 ) -> tuple[Box, ...]:
-    """SPL: the boxes of the slabs, low z first, each from its own six extreme points; none where supports have none.
+    """Locate the slabs of SPL prompts, low z first, each by its own six extreme points; none where templates have none.
 
     Args:
         embedding: the scan.
         supports: of one structure.
-        starts: what all structures share.
-        window_mm: half width of the window; 0 for the coarse candidate alone.
+        starts: shared by all structures.
+        window_mm: half width of the window; 0 for the coarse result alone.
         temperature: of the soft arg-max.
     """
     with_slabs = [s for s in supports if len(s.slab_points)]
@@ -76,7 +76,7 @@ def _refined(
     window_mm: float,
     temperature: float,
 ) -> tuple[Tensor, Tensor]:
-    """(N, 3) places and (N, 1) similarities; the coarse ones where there is no window."""
+    """Match features in a window: (N, 3) places and (N, 1) similarities; the coarse places where there is no window."""
     if not window_mm:
         return coarse, torch.ones(len(coarse), 1)
     matches = embedding.refine(torch.from_numpy(features)[:, None], coarse, window_mm, temperature)

@@ -1,4 +1,4 @@
-"""One scan seen by the encoder: latent positions of every cell and features of every voxel."""
+"""A scan embedded by our encoder: latent positions of every cell and features of every voxel."""
 
 from __future__ import annotations
 
@@ -36,17 +36,18 @@ _MARGIN = 4
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """What the encoder says of one scan. All places are LPS mm.
+    """One embedded scan; follows the protocol ``ScanEmbedding``. All places are LPS mm.
 
     Attributes:
         grid: the encoder's input grid (isotropic, identity direction).
-        view: the box of the scan itself, LPS mm as ((3,) low, (3,) high): what lies outside it was not scanned.
+        view: the box of the scan itself, LPS mm as ((3,) low, (3,) high); outside of it nothing was scanned.
         positions: (3, Z/8, Y/8, X/8) latent positions (x, y, z).
         features: three (C, Z/s, Y/s, X/s) maps of unit vectors, coarse to fine, at ``strides``.
         strides: input voxels per cell of the feature maps.
         body8: (Z/8, Y/8, X/8) boolean: cells with body in them.
         range_mm: (3,) r of equation 2, (x, y, z).
-        vote_error: (Z/8, Y/8, X/8) log of a cell's usual offset error in units of 100 mm, where the encoder says it.
+        vote_error: (Z/8, Y/8, X/8) log of a cell's usual offset error in units of 100 mm, where the encoder predicts
+            it.
         values: (Z, Y, X) normalised HU, where they are kept.
     """
 
@@ -84,31 +85,31 @@ class Embedding:
 
     @property
     def landmarks(self) -> slice:
-        """All places: they cost next to nothing."""
+        """All landmarks: reading one costs next to nothing."""
         return slice(None)
 
     @property
     def independent(self) -> bool:
-        """Yes: everything is read off maps that are there already."""
+        """True: everything is read off maps that exist already."""
         return True
 
-    def _heard(self) -> Tensor:
-        """(Z/8, Y/8, X/8) boolean: the cells that may start a search; all where there is no body."""
+    def _voters(self) -> Tensor:
+        """(Z/8, Y/8, X/8) boolean: the cells that start a search; all of them where there is no body."""
         return self.body8 if self.body8.any() else torch.ones_like(self.body8)
 
     def starts(self) -> tuple[Tensor, Tensor]:
         """Places (M, 3) LPS mm and latent positions (M, 3) of the cells with body in them."""
-        heard = self._heard()
+        voters = self._voters()
         z, y, x = self.positions.shape[1:]
         cells = self.to_lps(cell_centres((z, y, x), POSITION_STRIDE))
-        return cells[heard], self.positions.permute(1, 2, 3, 0)[heard]
+        return cells[voters], self.positions.permute(1, 2, 3, 0)[voters]
 
     @property
     def start_weights(self) -> Tensor | None:
-        """(M,) inverse square of the error that each start expects of itself, where the encoder says it."""
+        """(M,) inverse square of the error that each start predicts for itself, where the encoder predicts it."""
         if self.vote_error is None:
             return None
-        return torch.exp(-2 * self.vote_error[self._heard()].clamp(-4.0, 3.0))
+        return torch.exp(-2 * self.vote_error[self._voters()].clamp(-4.0, 3.0))
 
     def latents(self, points: ArrayLike | Tensor) -> Tensor:
         """Latent positions (N, 3) at (N, 3) LPS mm."""
@@ -124,7 +125,7 @@ class Embedding:
         return self.latents(points), torch.cat([F.normalize(level, dim=-1) for level in levels], dim=-1)
 
     def read_lattice(self, axes: Sequence[NDArray[np.float64]]) -> Tensor:
-        """Features as ``read`` gives them at all places of a lattice (x, y, z), z fastest: (X * Y * Z, 3 * C).
+        """Read the features of ``read`` at all places of a lattice (x, y, z), z fastest: (X * Y * Z, 3 * C).
 
         One axis after the other, which takes a fifth of the time of as many single places.
         """
@@ -132,7 +133,7 @@ class Embedding:
         return rearrange(torch.cat(levels, dim=-1), "z y x c -> (x y z) c")
 
     def project_lattice(self, axes: Sequence[NDArray[np.float64]], direction: Tensor) -> Tensor:
-        """(X * Y * Z,) products of what ``read_lattice`` gives with a direction (3 * C,), in half of its time."""
+        """(X * Y * Z,) products of ``read_lattice`` with a direction (3 * C,), in half of its time."""
         parts = direction.split([len(level) for level in self.features])
         found = [
             (sampled @ own).div_(length)
@@ -162,7 +163,7 @@ class Embedding:
 
 
 def encoder_grid(grid: Grid, spacing_mm: float) -> Grid:
-    """The isotropic axis-aligned grid around a scan that the encoder works on, sizes multiples of 16."""
+    """Make the encoder's input grid around a scan: isotropic, axis-aligned, sizes multiples of 16."""
     base = lps_grid(grid, (spacing_mm,) * 3)
     sizes = [math.ceil((n + 2 * _MARGIN) / SIZE_MULTIPLE) * SIZE_MULTIPLE for n in base.shape_zyx]
     before = [(size - n) // 2 for size, n in zip(sizes, base.shape_zyx, strict=True)]

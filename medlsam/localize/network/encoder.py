@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Everything that is needed to build the encoder and to prepare its input.
+    """All settings needed to build the encoder and to prepare its input.
 
     Attributes:
         spacing_mm: isotropic voxel spacing of the input grid.
@@ -29,7 +29,7 @@ class EncoderConfig:
         feature_dim: length of the unit feature vectors, the same at all three scales.
         feature_strides: input voxels per cell of the three feature scales, coarse to fine: 8, 4, 2 or 4, 2, 1.
         full_channels: decoder width at stride 1, where there is one.
-        vote_error: whether each cell also says how far its offsets are usually off.
+        vote_error: whether each cell also predicts the usual error of its offsets.
         range_mm: r of the paper's equation 2 as (x, y, z): the largest offset that tanh can give.
         hu_knots: HU values that are mapped piecewise linearly to ``hu_values``.
         hu_values: see ``hu_knots``.
@@ -56,7 +56,7 @@ SIZE_MULTIPLE = 16
 
 @dataclass(frozen=True)
 class EncoderOutput:
-    """What one pass gives.
+    """Output of one pass.
 
     Attributes:
         positions: (B, 3, Z/8, Y/8, X/8) latent positions, channels (x, y, z).

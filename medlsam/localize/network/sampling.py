@@ -1,4 +1,4 @@
-"""Reading maps off at continuous places, and the grid arithmetic that goes with strides."""
+"""Sample maps at continuous places, with the grid arithmetic of strides."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def sample_map(values: Tensor, points: Tensor, stride: int) -> Tensor:
 
 
 def sample_places(values: Tensor, points: Tensor, stride: int) -> Tensor:
-    """What ``sample_map`` gives at a few places of a large map: only the eight cells around each are read.
+    """Sample a large map at a few places as ``sample_map`` does, reading only the eight cells around each.
 
     Args:
         values: (C, Z, Y, X) map, any float type.

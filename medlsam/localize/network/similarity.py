@@ -1,4 +1,4 @@
-"""Multi-scale similarity in a window: where among the cells around a place does a feature fit best?"""
+"""Multi-scale similarity (MSS): the place in a window where a feature matches best."""
 
 from __future__ import annotations
 

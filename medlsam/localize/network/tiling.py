@@ -1,4 +1,4 @@
-"""A pass of the encoder over a scan of any size in bounded memory, with the same answer as one pass over the whole.
+"""A pass of the encoder over a scan of any size in bounded memory, with the same result as one pass over the whole.
 
 Nearly all memory goes into the maps at strides 1 and 2, and what those layers see around a cell is small; nearly
 all of the receptive field comes from strides 8 and 16, where a whole scan is small. So only the two fine parts of
@@ -35,7 +35,7 @@ def encode(
     budget: int | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> EncoderOutput:
-    """What ``encoder(x)`` gives, to rounding, holding no more than a tile of the fine maps at a time.
+    """Compute ``encoder(x)``, to rounding, with no more than a tile of the fine maps in memory.
 
     Args:
         encoder: in evaluation mode (batch statistics would depend on the tile).

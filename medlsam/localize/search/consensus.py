@@ -186,9 +186,7 @@ def _own_windows(
 
 
 def _mix(
-    found: NDArray[np.float64],
-    fitted: NDArray[np.float64],
-    options: SearchOptions,
+    found: NDArray[np.float64], fitted: NDArray[np.float64], options: SearchOptions
 ) -> NDArray[np.float64]:
     """Mix each matched place with the fit, (G, S, P, 3) LPS mm; extreme points also follow their faces.
 

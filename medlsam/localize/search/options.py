@@ -1,4 +1,4 @@
-"""Options and constants of the search, each with its reason; ``tests/test_golden.py`` fails when one changes.
+"""Options and constants of the search, each with its reason; the golden test holds their effect.
 
 The options were chosen on the cases of the pretraining split (docs/decisions/localization; what others give is printed
 by ``benchmarks/localize/search.py``). The probe's own constants stand in ``boundary_probe.py`` and ``probe_trust.py``.

@@ -16,19 +16,9 @@ from numpy.typing import NDArray
 
 from medlsam.geometry import Box
 from medlsam.localize.protocol import ScanEmbedding
-from medlsam.localize.search.boundary_probe import (
-    GROWTH_MM,
-    Probe,
-    ProbeResult,
-    fit_probe,
-)
+from medlsam.localize.search.boundary_probe import GROWTH_MM, Probe, ProbeResult, fit_probe
 from medlsam.localize.templates.shape import mean_shape
-from medlsam.localize.templates.template_set import (
-    DEFAULT_TRUST,
-    AxisTrust,
-    OrganSupport,
-    Trust,
-)
+from medlsam.localize.templates.template_set import DEFAULT_TRUST, AxisTrust, OrganSupport, Trust
 
 Array = NDArray[np.float64]
 TRUSTS: tuple[Trust, ...] = get_args(Trust)

@@ -13,12 +13,7 @@ from torch import Tensor
 
 from medlsam.localize.network.encoder import predicted_offset
 from medlsam.localize.protocol import ScanEmbedding
-from medlsam.localize.search.options import (
-    MEDIAN_SOFTENING_MM,
-    START_JITTER_MM,
-    VOTE_BUDGET,
-    VOTE_RADII_MM,
-)
+from medlsam.localize.search.options import MEDIAN_SOFTENING_MM, START_JITTER_MM, VOTE_BUDGET, VOTE_RADII_MM
 
 #: Votes as three (N, M) tensors, x, y and z: one of (N, M, 3) takes three times as long for the same sums.
 _Votes = tuple[Tensor, ...]

@@ -24,7 +24,7 @@ class TemplateIssue:
             is turned over along an axis), ``unlike`` (none of these).
         looks_like: the structure that is marked instead, where there is one.
         shift_mm: (x, y, z) LPS mm by which the marks lie off, for ``shifted``.
-        axis: ``x``, ``y`` or ``z``, for ``flipped`` where it could be told.
+        axis: ``x``, ``y`` or ``z``, for ``flipped`` where it is known.
         outlier_score: distance from the others, in units of an alarm (1).
     """
 

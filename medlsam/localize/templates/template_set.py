@@ -95,7 +95,7 @@ class OrganCalibration:
         n: templates that could be tried; 0 where the numbers are not this structure's own.
         face_error_mm: mean absolute error of the six faces (x-, x+, y-, y+, z-, z+).
         margin_mm: per face; 90 % of all faces lie within this distance of the located one.
-        similarity: usual similarity at the answers.
+        similarity: usual similarity of the located places.
         iou: mean box IoU.
         usual: the usual value of every number in ``Evidence``.
         probe_trust: how far the box's faces follow the probe along x, y, z (``reach`` in the file).
