@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from medlsam.evaluation.oracles import in_true_box, in_true_slices, map_box
-from medlsam.geometry import Box, mask_box
+from medlsam.evaluation.oracles import in_true_box, in_true_slices
+from medlsam.geometry import Box, map_box, mask_box
 from medlsam.options import PromptOptions
 from medlsam.results import LocatedOrgan
 from medlsam.segment.planes import (
