@@ -19,7 +19,7 @@ from medlsam.evaluation.scores import summarize
 from medlsam.geometry import Box
 from medlsam.io.cases import Case, find_cases
 from medlsam.io.label_names import read_case_list
-from medlsam.localize.build_templates import Support
+from medlsam.localize.build_templates import Template
 from medlsam.localize.localizer import Localizer
 from medlsam.localize.protocol import ScanEmbedding
 from medlsam.runtime.atomic_files import write_json
@@ -130,12 +130,12 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     return "–" if entry["mean"] is None else f"{entry['mean']:.{digits}f} ±{entry['std']:.{digits}f}"
 
 
-def held(supports: Sequence[Support], names: dict[int, str]) -> set[str]:
+def held(templates: Sequence[Template], names: dict[int, str]) -> set[str]:
     """The structures that every one of some labelled scans has."""
     common = set(names.values())
-    for support in supports:
-        assert support.labels is not None, "a scan with labels"
-        common &= {names[value] for value in np.unique(support.labels.array).tolist() if value in names}
+    for template in templates:
+        assert template.labels is not None, "a scan with labels"
+        common &= {names[value] for value in np.unique(template.labels.array).tolist() if value in names}
     return common
 
 
@@ -144,16 +144,16 @@ def in_view(box: Box | None, view: Box) -> Box | None:
     return None if box is None else box.intersection(view)
 
 
-def cut_structures(support: Support, names: dict[int, str], least: float) -> set[str]:
+def cut_structures(template: Template, names: dict[int, str], least: float) -> set[str]:
     """The structures of a labelled scan that its first or last slice cuts.
 
     Args:
-        support: with a label map, slices along its first axis.
+        template: with a label map, slices along its first axis.
         names: value to structure.
         least: a structure that touches an end with less than this share of its widest slice counts as whole.
     """
-    assert support.labels is not None, "a scan with labels"
-    array = support.labels.array
+    assert template.labels is not None, "a scan with labels"
+    array = template.labels.array
     found = find_objects(array)
     cut = set()
     for value, name in names.items():

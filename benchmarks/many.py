@@ -34,7 +34,7 @@ from medlsam.batch import Progress, segment_folder
 from medlsam.io.cases import Case
 from medlsam.io.labels import read_label_map
 from medlsam.io.write import write_volume
-from medlsam.localize.build_templates import Support, build_templates
+from medlsam.localize.build_templates import Template, build_templates
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.phantoms import phantom
 
@@ -42,7 +42,7 @@ SEEDS = (1, 2)
 #: Sizes differ as those of patients do: voxels of so many millimetres, in turn.
 SPACINGS = (4.4, 3.6, 5.0, 4.0, 5.4, 4.6, 3.6, 4.5, 5.6, 3.8)
 #: What is looked for in the phantoms: few structures, so that reading and writing count as well.
-ORGANS = ("brainstem", "mandible")
+STRUCTURES = ("brainstem", "mandible")
 BLOCK = 20
 PARTS = ("rate", "memory", "killed")
 #: A run: the row's name, processes, scheduler, and threads that each computes with.
@@ -177,8 +177,8 @@ def phantoms(folder: Path, templates: Path) -> list[Path]:
         scans.append(folder / f"{number}.nii.gz")
         write_volume(made.image, scans[-1])
     pairs = [phantom(seed=seed, spacing_xyz=(3.0, 3.0, 3.0), region="head-neck") for seed in SEEDS]
-    supports = [Support(f"phantom {seed}", m.image, m.labels) for seed, m in zip(SEEDS, pairs, strict=True)]
-    found = build_templates(medlsam.load().localizer, supports, pairs[0].names, ORGANS, calibrate=False)
+    labelled = [Template(f"phantom {seed}", m.image, m.labels) for seed, m in zip(SEEDS, pairs, strict=True)]
+    found = build_templates(medlsam.load().localizer, labelled, pairs[0].names, STRUCTURES, calibrate=False)
     found.save(templates)
     return scans
 

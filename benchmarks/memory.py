@@ -26,7 +26,7 @@ from rich.table import Table
 from medlsam.geometry import Grid
 from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
-from medlsam.localize.build_templates import Support, build_templates
+from medlsam.localize.build_templates import Template, build_templates
 from medlsam.localize.localizer import Localizer, load_localizer
 from medlsam.localize.locate import locate
 from medlsam.localize.network import tiling
@@ -71,10 +71,10 @@ def load(name: str) -> Localizer:
 def write_templates(path: Path, localizer: str) -> int:
     """Templates of phantoms: not of the scan's structures, but as many and as large as a real set. Their number."""
     made = [phantom(seed, (4.0, 4.0, 4.0), REGION) for seed in SEEDS]
-    supports = [Support(f"phantom {seed}", m.image, m.labels) for seed, m in zip(SEEDS, made, strict=True)]
-    templates = build_templates(load(localizer), supports, made[0].names, calibrate=False)
+    scans = [Template(f"phantom {seed}", m.image, m.labels) for seed, m in zip(SEEDS, made, strict=True)]
+    templates = build_templates(load(localizer), scans, made[0].names, calibrate=False)
     templates.save(path)
-    return len(templates.organs)
+    return len(templates.structures)
 
 
 def measure(job: tuple[str, str, str, str, bool]) -> tuple[float, float, float, int]:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 import medlsam
-from medlsam.localize.build_templates import Support, build_templates
+from medlsam.localize.build_templates import Template, build_templates
 from medlsam.phantoms import phantom
 from medlsam.runtime.stopwatch import Stopwatch
 
@@ -30,8 +30,8 @@ def main() -> None:
     arguments = parser.parse_args()
     model = medlsam.load()
     made = [phantom(seed=seed, spacing_xyz=(3.0, 3.0, 3.0), region="thorax") for seed in TEMPLATE_SEEDS]
-    supports = [Support(f"p{i}", m.image, m.labels) for i, m in enumerate(made)]
-    templates = build_templates(model.localizer, supports, made[0].names)
+    scans = [Template(f"p{i}", m.image, m.labels) for i, m in enumerate(made)]
+    templates = build_templates(model.localizer, scans, made[0].names)
     scan = phantom(seed=SCAN_SEED, spacing_xyz=(arguments.spacing,) * 3, region="thorax").image
     rows: dict[str, dict[str, list[float]]] = {}
     for search in ("consensus", "random-start"):
@@ -42,7 +42,7 @@ def main() -> None:
                 rows.setdefault(stage, {}).setdefault(search, []).append(seconds)
     z, y, x = scan.array.shape
     table = Table(
-        title=f"{x} x {y} x {z} voxels, {len(templates.organs)} structures, median of {arguments.repeats}, s"
+        title=f"{x} x {y} x {z} voxels, {len(templates.structures)} structures, median of {arguments.repeats}, s"
     )
     for column in ("stage", "consensus", "random-start"):
         table.add_column(column, justify="left" if column == "stage" else "right")

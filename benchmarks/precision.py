@@ -36,7 +36,7 @@ HEADS = (
 
 def segmented(model: MedLSAM, scan: Image, located: Localization) -> Segmentation:
     """Structures from their boxes, labelled 1, 2, ... in the order of the answer."""
-    values = {name: value for value, name in enumerate(located.organs, start=1)}
+    values = {name: value for value, name in enumerate(located.structures, start=1)}
     return model.segment_located(scan, located, values)
 
 
@@ -45,8 +45,8 @@ def compare(
 ) -> list[dict[str, float]]:
     """One row for every structure that both have found."""
     rows = []
-    for value, (name, own) in enumerate(located.organs.items(), start=1):
-        other = base.organs[name]
+    for value, (name, own) in enumerate(located.structures.items(), start=1):
+        other = base.structures[name]
         assert own.box is not None
         assert other.box is not None
         reference = theirs.labels.array == value
@@ -63,8 +63,8 @@ def compare(
 
 def against_labels(found: Segmentation, located: Localization, reference: CaseReference) -> list[float]:
     """Dice of every structure that can be scored."""
-    values = {name: value for value, name in enumerate(located.organs, start=1)}
-    names = [name for name in reference.values if name in located.organs]
+    values = {name: value for value, name in enumerate(located.structures, start=1)}
+    names = [name for name in reference.values if name in located.structures]
     return [score.dice for score in score_map(found.labels.array, values, reference, names).values()]
 
 

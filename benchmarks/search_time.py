@@ -33,14 +33,14 @@ from torch import Tensor
 from benchmarks.common import answer, command, options, progress
 from benchmarks.timing import Seconds, Times, counted, timed
 from medlsam.errors import UsageError
-from medlsam.localize.build_templates import Support, build_templates
+from medlsam.localize.build_templates import Template, build_templates
 from medlsam.localize.localizer import Localizer, load_localizer
 from medlsam.localize.locate import locate
 from medlsam.localize.medlam.kernels import CELLS
 from medlsam.localize.medlam.network import PublishedNetwork
 from medlsam.localize.network.embedding import encoder_grid
 from medlsam.localize.network.encoder import Encoder, normalise_hu
-from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
+from medlsam.localize.templates.template_set import StructureTemplate, TemplateSet
 from medlsam.options import SEARCHES, LocateOptions
 from medlsam.phantoms import phantom
 from medlsam.volume import Image, resample
@@ -132,7 +132,7 @@ def patch_cost(localizer: Localizer, scan: Image, templates: TemplateSet, search
     with counted(localizer.network) as count:
         embed, embedding = timed(lambda: localizer.embed(scan))
         around = embedding.latents(middle[None])[0]
-        asked = random_supports(templates, localizer, around, torch.Generator().manual_seed(0))
+        asked = random_templates(templates, localizer, around, torch.Generator().manual_seed(0))
         before = count[0]
         if search == "consensus":
             starts = timed(embedding.starts)[0]  # kept by the embedding: locate does not make them again
@@ -142,12 +142,12 @@ def patch_cost(localizer: Localizer, scan: Image, templates: TemplateSet, search
             cubes = STARTS
         before = count[0]
         own = timed(lambda: locate(embedding, asked, LocateOptions(search=search)))[0] - again
-        structures = len(asked.organs)
+        structures = len(asked.structures)
         own_cubes = count[0] - before - (0 if search == "consensus" else STARTS)
     return PatchCost(embed, starts, cubes, own / structures, own_cubes / structures)
 
 
-def random_supports(
+def random_templates(
     templates: TemplateSet, localizer: Localizer, around: Tensor, generator: torch.Generator
 ) -> TemplateSet:
     """The same structures with random latents and kernels: reading real ones takes a pass for each place.
@@ -162,17 +162,17 @@ def random_supports(
     assert isinstance(network, PublishedNetwork)
     length = CELLS * network.channels
 
-    def support(own: OrganSupport) -> OrganSupport:
+    def template(own: StructureTemplate) -> StructureTemplate:
         kernels = torch.nn.functional.normalize(torch.randn(6, length, generator=generator), dim=-1)
         latents = around + 0.02 * torch.randn(6, 3, generator=generator)
         none = np.zeros(0, np.float32)
         marked = replace(own, points=own.points[:6], probe_gram=none, probe_target=none)
         return replace(marked, latents=latents.numpy(), features=kernels.numpy())
 
-    supports: dict[str, tuple[OrganSupport, ...]] = {
-        name: (support(group[0]),) for name, group in templates.supports.items()
+    scans: dict[str, tuple[StructureTemplate, ...]] = {
+        name: (template(group[0]),) for name, group in templates.by_structure.items()
     }
-    return replace(templates, supports=supports, signature=localizer.signature)
+    return replace(templates, by_structure=scans, signature=localizer.signature)
 
 
 def tables(result: dict[str, dict[str, Any]], title: str) -> list[Table]:
@@ -218,8 +218,8 @@ def main() -> None:
         )
     spacing = (arguments.spacing,) * 3
     made = [phantom(seed, spacing, HEIGHTS) for seed in TEMPLATES]
-    supports = [Support(f"template {i}", one.image, one.labels) for i, one in enumerate(made)]
-    templates = build_templates(localizer, supports, made[0].names, calibrate=False)
+    scans = [Template(f"template {i}", one.image, one.labels) for i, one in enumerate(made)]
+    templates = build_templates(localizer, scans, made[0].names, calibrate=False)
     scan = phantom(SCAN, spacing, HEIGHTS).image
     # The first pass of a process is slower than all others.
     searched(localizer, scan, templates, "consensus", 1)
@@ -227,15 +227,15 @@ def main() -> None:
     if arguments.scaled > 0:
         where = localizer.device
         paper = Localizer("random weights", PublishedNetwork().eval().to(where), "0" * 64, where)
-        some = templates.select(templates.organs[: arguments.scaled])
+        some = templates.select(templates.structures[: arguments.scaled])
         for search in SEARCHES:
             costs[search] = patch_cost(paper, scan, some, search)
             progress(f"{search}, published network")
     result: dict[str, dict[str, Any]] = {}
     for count in (int(number) for number in arguments.structures.split(",")):
-        chosen = templates.select(templates.organs[:count])
-        if len(chosen.organs) < count:
-            raise UsageError(f"the phantoms have {len(chosen.organs)} structures, {count} were asked for")
+        chosen = templates.select(templates.structures[:count])
+        if len(chosen.structures) < count:
+            raise UsageError(f"the phantoms have {len(chosen.structures)} structures, {count} were asked for")
         rows = result[str(count)] = {}
         for search in SEARCHES:
             rows[search] = searched(localizer, scan, chosen, search, arguments.repeats).row()

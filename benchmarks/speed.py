@@ -35,7 +35,7 @@ from benchmarks.speed_tables import Column, ratios_of, structures_of, table_of
 from medlsam.geometry import Grid
 from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
-from medlsam.localize.build_templates import Support, build_templates
+from medlsam.localize.build_templates import Template, build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
 from medlsam.localize.network import embedding as embedding_module
@@ -58,8 +58,8 @@ def make(folder: Path, localizer: str) -> None:
     """Write the scan and the templates."""
     loaded = load_localizer(localizer, "cpu", precision="float32")
     made = [phantom(seed, (3.0,) * 3, HEIGHTS) for seed in TEMPLATES]
-    supports = [Support(f"template {i}", one.image, one.labels) for i, one in enumerate(made)]
-    build_templates(loaded, supports, made[0].names, calibrate=False).save(folder / "t.medlsam")
+    templates = [Template(f"template {i}", one.image, one.labels) for i, one in enumerate(made)]
+    build_templates(loaded, templates, made[0].names, calibrate=False).save(folder / "t.medlsam")
     scan = phantom(SCAN, (2.5,) * 3, HEIGHTS, fov_mm=SHAPE[1] * SPACING[0]).image
     size = np.asarray(SHAPE[::-1]) * SPACING
     x, y, z = np.asarray(scan.grid.box.center) - size / 2 + np.asarray(SPACING) / 2
@@ -95,7 +95,7 @@ def tiny_ours(job: dict[str, Any]) -> Column:
     assert found.image is not None
     seen = model.embed(found.image)
     for count in (1, MANY):
-        chosen = templates.select(templates.organs[:count])
+        chosen = templates.select(templates.structures[:count])
         column.passes[f"locate {count}, s"] = float(
             np.median([seconds_of(lambda asked=chosen: locate(seen, asked))[0] for _ in range(5)])
         )
@@ -216,10 +216,10 @@ def main() -> None:
             Path(folder).mkdir(parents=True, exist_ok=True)
             make(Path(folder), arguments.localizer)
         templates = TemplateSet.load(Path(folder) / "t.medlsam")
-        organs = list(templates.organs[:STRUCTURES])
+        names = list(templates.structures[:STRUCTURES])
         job: dict[str, Any] = {
             "folder": folder, "localizer": arguments.localizer, "segmenter": arguments.segmenter,
-            "organs": organs, "propagate": False, "slices": arguments.slices, "values": dict(templates.values),
+            "organs": names, "propagate": False, "slices": arguments.slices, "values": dict(templates.values),
         }  # fmt: skip
         ours = in_a_process(tiny_ours, job)
         progress(f"{COLUMNS[1]}: {ours.total:.1f} s")

@@ -53,14 +53,14 @@ def test_case_lists_are_thinned_evenly_and_checked(tmp_path: Path) -> None:
 
 
 def test_a_structure_is_cut_where_much_of_it_lies_in_an_end_slice() -> None:
-    support = labelled("a", (0, 0, 0))
-    assert support.labels is not None
-    assert cut_structures(support, NAMES, 0.0) == set()
-    assert held([support, labelled("b", (0, 0, 0), without=[1])], NAMES) == {"lung_right"}
-    support.labels.array[-1, :12, :15] = 1
-    support.labels.array[0, 0, 0] = 2
-    assert cut_structures(support, NAMES, 0.0) == {"lung_left", "lung_right"}
-    assert cut_structures(support, NAMES, 0.02) == {"lung_left"}, "one voxel of 13 x 15 is no cut"
+    template = labelled("a", (0, 0, 0))
+    assert template.labels is not None
+    assert cut_structures(template, NAMES, 0.0) == set()
+    assert held([template, labelled("b", (0, 0, 0), without=[1])], NAMES) == {"lung_right"}
+    template.labels.array[-1, :12, :15] = 1
+    template.labels.array[0, 0, 0] = 2
+    assert cut_structures(template, NAMES, 0.0) == {"lung_left", "lung_right"}
+    assert cut_structures(template, NAMES, 0.02) == {"lung_left"}, "one voxel of 13 x 15 is no cut"
 
 
 def test_boxes_are_cut_to_what_was_scanned() -> None:

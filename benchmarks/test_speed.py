@@ -50,17 +50,17 @@ class TestSearchTime:
 
     @pytest.mark.parametrize("search", ["consensus", "random-start"])
     def test_the_published_network_is_scaled_up(self, search: str) -> None:
-        support = labelled("a", (0, 0, 0))
+        template = labelled("a", (0, 0, 0))
         templates = build_templates(
             SeenOnce(FakeLocalizer()),  # type: ignore[arg-type]
-            [support],
+            [template],
             NAMES,
             organs=["lung_left"],
             calibrate=False,
         )
         torch.manual_seed(0)
         paper = Localizer("paper", PublishedNetwork(base=1).eval(), "1" * 64, torch.device("cpu"))
-        small = crops.keep_heights(support.image, -20.0, 20.0)
+        small = crops.keep_heights(template.image, -20.0, 20.0)
         with torch.inference_mode():
             cost = search_time.patch_cost(paper, small, templates, search)
         if search == "random-start":

@@ -100,21 +100,21 @@ def overview(drawn: Drawn) -> Figure:
     """Templates, boxes, masks: what the package does, in one row."""
     titles = ("mark structures in a few templates", "they are located in other scans", "and segmented")
     figure, axes = panels(titles, (9.6, 3.3))
-    person, located = drawn.people[0], drawn.result.localization.organs
+    person, located = drawn.people[0], drawn.result.localization.structures
     middle = np.mean([box_of(person, name).center[1] for name in COLOURS])
     index = coronal(axes[0], person.image, middle)
     for name, colour in COLOURS.items():
         outline(axes[0], mask_of(person, name)[:, index], person.image.grid, CORONAL, colour, "-")
-    middle = np.mean([organ.box.center[1] for organ in located.values() if organ.box is not None])
+    middle = np.mean([structure.box.center[1] for structure in located.values() if structure.box is not None])
     index = coronal(axes[1], drawn.scan.image, middle)
     coronal(axes[2], drawn.scan.image, middle)
     values = {name: value for value, name in drawn.result.names.items()}
     for name, colour in COLOURS.items():
-        organ = located[name]
-        if organ.box is not None:
-            axes[1].add_patch(rectangle(organ.box, 0, 2, colour, dashed=False))
+        structure = located[name]
+        if structure.box is not None:
+            axes[1].add_patch(rectangle(structure.box, 0, 2, colour, dashed=False))
         line = 0.2 - 0.055 * list(COLOURS).index(name)
-        text = f"{name.replace('_', ' ')}: {organ.status}, confidence {organ.confidence:.2f}"
+        text = f"{name.replace('_', ' ')}: {structure.status}, confidence {structure.confidence:.2f}"
         axes[1].text(0.02, line, text, transform=axes[1].transAxes, color=colour, fontsize=8, va="center",
             path_effects=[withStroke(linewidth=3, foreground=PAPER)],
         )  # fmt: skip
@@ -164,12 +164,12 @@ def localization(drawn: Drawn) -> Figure:
     axes[2].imshow(similarity[:, y], cmap="inferno", alpha=0.7, origin="lower", extent=sides)
     frame(axes[2], image.grid)
     axes[2].plot(places[0][x], places[2][z], **CROSS)
-    organ = drawn.result.localization.organs[name]
-    assert organ.box is not None
-    assert organ.points is not None
-    coronal(axes[3], image, organ.box.center[1])
-    axes[3].add_patch(rectangle(organ.box, 0, 2, COLOURS[name], dashed=False))
-    axes[3].plot(organ.points.array[:, 0], organ.points.array[:, 2], **CROSS)
+    structure = drawn.result.localization.structures[name]
+    assert structure.box is not None
+    assert structure.points is not None
+    coronal(axes[3], image, structure.box.center[1])
+    axes[3].add_patch(rectangle(structure.box, 0, 2, COLOURS[name], dashed=False))
+    axes[3].plot(structure.points.array[:, 0], structure.points.array[:, 2], **CROSS)
     return figure
 
 
@@ -189,17 +189,17 @@ def prompts(drawn: Drawn) -> Figure:
     figure, axes = panels(titles, (12.0, 3.2))
     name, image = "liver", drawn.scan.image
     options: dict[str, Any] = {"organs": [name], "case": "scan"}
-    spl = drawn.model.segment(image, drawn.templates, prompts="spl", **options).localization.organs[name]
-    organ = replace(drawn.result.localization.organs[name], slabs=spl.slabs)
-    assert organ.box is not None
-    grid, middle = image.grid, organ.box.center[1]
+    spl = drawn.model.segment(image, drawn.templates, prompts="spl", **options).localization.structures[name]
+    structure = replace(drawn.result.localization.structures[name], slabs=spl.slabs)
+    assert structure.box is not None
+    grid, middle = image.grid, structure.box.center[1]
     (value,) = (value for value, known in drawn.result.names.items() if known == name)
     for place, kind in zip(axes, ("wpl", "spl", "profile", "profile"), strict=True):
         index = coronal(place, image, middle)
         if place is axes[-1]:
             outline(place, drawn.result.labels.array[:, index] == value, grid, CORONAL, MASK, "-")
             break
-        for prompt in slice_prompts(organ, grid, PromptOptions(prompts=kind, margin_mm=0.0)):
+        for prompt in slice_prompts(structure, grid, PromptOptions(prompts=kind, margin_mm=0.0)):
             (x0, z0), (x1, z1) = (
                 (grid.origin_xyz[0] + grid.spacing_xyz[0] * x, grid.origin_xyz[2] + grid.spacing_xyz[2] * z)
                 for x, z in ((prompt.box_xyxy[0], prompt.z - 0.5), (prompt.box_xyxy[2], prompt.z + 0.5))

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from medlsam.batch import segment_folder
 from medlsam.errors import UsageError
-from medlsam.export.figures import draw_organ, png, scene
+from medlsam.export.figures import draw_structure, png, scene
 from medlsam.export.report import write_report
 from medlsam.io.labels import read_label_map
 from medlsam.io.read import read_image
@@ -28,7 +28,7 @@ from medlsam.results import Localization
 from medlsam.runtime.atomic_files import atomic_path, write_json
 
 #: What is looked for: structures of several kinds and sizes, all of which a reader can recognise.
-ORGANS = (
+STRUCTURES = (
     "liver",
     "spleen",
     "kidney_left",
@@ -110,7 +110,7 @@ def run_demo(
     device: str = "auto",
     template_seeds: Sequence[int] = TEMPLATE_SEEDS,
     scan_seeds: Sequence[int] = SCAN_SEEDS,
-    organs: Sequence[str] = ORGANS,
+    organs: Sequence[str] = STRUCTURES,
     region: str | tuple[float, float] = REGION,
     spacing_xyz: tuple[float, float, float] = SPACING_XYZ,
     model: MedLSAM | None = None,
@@ -160,7 +160,7 @@ def run_demo(
     )  # fmt: skip
     part("segmentation")
     tell("scoring and drawing")
-    values = {organ: number for number, organ in enumerate(organs, start=1)}
+    values = {structure: number for number, structure in enumerate(organs, start=1)}
     truth = {case: output / "truth" / f"{case}.nii.gz" for case in result.done}
     scores = {case: _dice(output, case, values) for case in result.done}
     status = {case: _draw(output, case, values) for case in result.done}
@@ -178,17 +178,17 @@ def demo_table(result: DemoResult) -> Table:
     table.add_column("structure", no_wrap=True)
     for head in (*cases, "mean ± std", "n"):
         table.add_column(escape(head), justify="right")
-    organs = list(dict.fromkeys(organ for scores in result.dice.values() for organ in scores))
+    structures = list(dict.fromkeys(structure for scores in result.dice.values() for structure in scores))
     everything: list[float] = []
-    for organ in organs:
+    for structure in structures:
         cells, scored = [], []
         for case in cases:
-            score, status = result.dice[case][organ], result.status[case][organ]
+            score, status = result.dice[case][structure], result.status[case][structure]
             mark = "" if status == "found" else f" {status.replace('_', ' ')}"
             cells.append(f"{'–' if score is None else f'{score:.2f}'}{mark}")
             scored += [] if score is None else [score]
         everything += scored
-        table.add_row(organ, *cells, _spread(scored), str(len(scored)))
+        table.add_row(structure, *cells, _spread(scored), str(len(scored)))
     table.add_section()
     table.add_row("all", *[""] * len(cases), _spread(everything), str(len(everything)), style="bold")
     parts = ", ".join(f"{part} {seconds:.0f}" for part, seconds in result.seconds.items())
@@ -233,7 +233,7 @@ def _datasets(
     """
     for folder in ("templates", "scans", "truth"):
         shutil.rmtree(output / folder, ignore_errors=True)
-    values = {"background": 0} | {organ: number for number, organ in enumerate(organs, start=1)}
+    values = {"background": 0} | {structure: number for number, structure in enumerate(organs, start=1)}
     dataset = {"channel_names": {"0": "CT"}, "labels": values, "file_ending": ".nii.gz"}
     templates, truth = output / "templates", output / "truth"
     write_json(templates / "dataset.json", dataset | {"numTraining": len(template_seeds)})
@@ -252,9 +252,9 @@ def _dice(output: Path, case: str, values: dict[str, int]) -> dict[str, float | 
     truth = read_label_map(output / "truth" / f"{case}.nii.gz").array
     answer = read_label_map(output / "results" / case / "segmentation.nii.gz").array
     scores: dict[str, float | None] = {}
-    for organ, value in values.items():
+    for structure, value in values.items():
         score = dice(answer == value, truth == value)
-        scores[organ] = None if np.isnan(score) else round(score, 4)
+        scores[structure] = None if np.isnan(score) else round(score, 4)
     return scores
 
 
@@ -267,11 +267,11 @@ def _draw(output: Path, case: str, values: dict[str, int]) -> dict[str, str]:
     drawn = scene(
         read_image(output / "scans" / f"{case}_0000.nii.gz"),
         read_label_map(folder / "segmentation.nii.gz"),
-        {value: organ for organ, value in values.items()},
+        {value: structure for structure, value in values.items()},
         read_label_map(output / "truth" / f"{case}.nii.gz"),
     )
-    for organ in localization.organs.values():
-        if organ.present:
-            with atomic_path(output / "pictures" / f"{organ.name}-{case}.png") as temporary:
-                temporary.write_bytes(png(draw_organ(drawn, organ)))
-    return {organ.name: organ.status for organ in localization.organs.values()}
+    for structure in localization.structures.values():
+        if structure.present:
+            with atomic_path(output / "pictures" / f"{structure.name}-{case}.png") as temporary:
+                temporary.write_bytes(png(draw_structure(drawn, structure)))
+    return {structure.name: structure.status for structure in localization.structures.values()}

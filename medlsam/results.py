@@ -16,7 +16,7 @@ Status = Literal["found", "uncertain", "missing", "out_of_view"]
 
 
 @dataclass(frozen=True, eq=False)
-class LocatedOrgan:
+class LocatedStructure:
     """One structure's answer in one scan. Points and boxes are LPS mm.
 
     Attributes:
@@ -65,7 +65,7 @@ class LocatedOrgan:
         }
 
     @classmethod
-    def from_dict(cls, name: str, data: Mapping[str, Any]) -> LocatedOrgan:
+    def from_dict(cls, name: str, data: Mapping[str, Any]) -> LocatedStructure:
         """The inverse of ``to_dict`` (slabs, profile and shape prior are not stored there)."""
         points = data.get("extreme_points")
         return cls(
@@ -91,7 +91,7 @@ class Localization:
     """
 
     case: str
-    organs: dict[str, LocatedOrgan]
+    structures: dict[str, LocatedStructure]
     image: Image | None = None
 
     def _repr_html_(self) -> str:
@@ -105,14 +105,14 @@ class Localization:
             "case": self.case,
             "coordinate_system": "LPS",
             "units": "mm",
-            "organs": {name: organ.to_dict() for name, organ in self.organs.items()},
+            "organs": {name: structure.to_dict() for name, structure in self.structures.items()},
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Localization:
         """The inverse of ``to_dict``."""
-        organs = {name: LocatedOrgan.from_dict(name, entry) for name, entry in data["organs"].items()}
-        return cls(str(data["case"]), organs)
+        structures = {name: LocatedStructure.from_dict(name, entry) for name, entry in data["organs"].items()}
+        return cls(str(data["case"]), structures)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import medlsam
-from medlsam.localize.build_templates import Support, build_templates
+from medlsam.localize.build_templates import Template, build_templates
 from medlsam.measure.metrics import dice
 from medlsam.phantoms import phantom
 
@@ -46,13 +46,14 @@ def measure() -> dict[str, dict[str, Any]]:
     whole = phantom(11, (4.0, 4.0, 3.0), WHOLE, absent=("stomach",))
     cut = phantom(11, (4.0, 4.0, 3.0), CUT)
     model = medlsam.load(device="cpu", precision="float32")
-    supports = [Support(f"person {n}", p.image, p.labels) for n, p in enumerate(made, start=1)]
-    templates = build_templates(model.localizer, supports, whole.names, STRUCTURES)
+    scans = [Template(f"person {n}", p.image, p.labels) for n, p in enumerate(made, start=1)]
+    templates = build_templates(model.localizer, scans, whole.names, STRUCTURES)
     result = model.segment(whole.image, templates, case="whole")
     found: dict[str, dict[str, Any]] = {
-        "whole": {name: _located(organ) for name, organ in result.localization.organs.items()},
+        "whole": {name: _located(structure) for name, structure in result.localization.structures.items()},
         "cut": {
-            name: _located(o) for name, o in model.localize(cut.image, templates, case="cut").organs.items()
+            name: _located(o)
+            for name, o in model.localize(cut.image, templates, case="cut").structures.items()
         },
     }
     for name, entry in found["whole"].items():
@@ -63,13 +64,13 @@ def measure() -> dict[str, dict[str, Any]]:
     return found
 
 
-def _located(organ: Any) -> dict[str, Any]:
+def _located(structure: Any) -> dict[str, Any]:
     return {
-        "status": organ.status,
-        "confidence": round(organ.confidence, 4),
-        "faces_mm": [round(float(face), 2) for face in organ.box.faces],
-        "prompt_faces_mm": [round(float(face), 2) for face in organ.prompt_box.faces],
-        "evidence": {key: round(organ.details[key], 4) for key in EVIDENCE},
+        "status": structure.status,
+        "confidence": round(structure.confidence, 4),
+        "faces_mm": [round(float(face), 2) for face in structure.box.faces],
+        "prompt_faces_mm": [round(float(face), 2) for face in structure.prompt_box.faces],
+        "evidence": {key: round(structure.details[key], 4) for key in EVIDENCE},
     }
 
 

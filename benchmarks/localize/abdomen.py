@@ -27,13 +27,13 @@ from benchmarks.localize.answers import STATUSES
 from medlsam.export.figures import draw_localization, draw_segmentation, png
 from medlsam.geometry import mask_box
 from medlsam.io.read import read_image
-from medlsam.localize.build_templates import Support, build_templates
+from medlsam.localize.build_templates import Template, build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.measure.metrics import box_iou, wall_distance
-from medlsam.pipeline.templates import find_supports, read_supports
-from medlsam.results import Localization, LocatedOrgan, Segmentation
+from medlsam.pipeline.templates import choose_templates, read_templates
+from medlsam.results import Localization, LocatedStructure, Segmentation
 from medlsam.runtime.atomic_files import atomic_path
 from medlsam.volume import Image, LabelMap, Source
 
@@ -48,22 +48,22 @@ IN_PLANES = ("liver", "spleen", "kidney_left", "kidney_right", "aorta", "urinary
 
 
 def compare(
-    found: Mapping[str, LocatedOrgan], support: Support, names: Mapping[int, str]
+    found: Mapping[str, LocatedStructure], template: Template, names: Mapping[int, str]
 ) -> list[dict[str, Any]]:
     """Per structure that is labelled in a scan: status, and IoU and wall distance of what was scanned of its box.
 
     Args:
         found: located structures.
-        support: the labelled scan.
+        template: the labelled scan.
         names: value to structure.
     """
-    assert support.labels is not None, "a scan with labels"
-    view = support.image.grid.box
+    assert template.labels is not None, "a scan with labels"
+    view = template.image.grid.box
     rows = []
     for value, name in names.items():
-        if name not in found or not (mask := support.labels.array == value).any():
+        if name not in found or not (mask := template.labels.array == value).any():
             continue
-        truth, box = mask_box(mask, support.labels.grid), in_view(found[name].box, view)
+        truth, box = mask_box(mask, template.labels.grid), in_view(found[name].box, view)
         rows.append(
             {
                 "organ": name,
@@ -76,7 +76,7 @@ def compare(
     return rows
 
 
-def statuses(found: Mapping[str, LocatedOrgan], organs: Sequence[str]) -> dict[str, list[str]]:
+def statuses(found: Mapping[str, LocatedStructure], organs: Sequence[str]) -> dict[str, list[str]]:
     """Status to the structures that have it."""
     return {status: [name for name in organs if found[name].status == status] for status in STATUSES}
 
@@ -85,7 +85,7 @@ def pictures(
     output: Path,
     scan: str,
     volume: Image,
-    found: Mapping[str, LocatedOrgan],
+    found: Mapping[str, LocatedStructure],
     templates: TemplateSet,
     reference: LabelMap | None = None,
 ) -> list[Path]:
@@ -99,13 +99,13 @@ def pictures(
         templates: what was looked for, for its label values.
         reference: label map in the same values, drawn dashed.
     """
-    organs = {name: found[name] for name in SHOWN if name in found}
-    localization = Localization(scan, organs, volume)
+    structures = {name: found[name] for name in SHOWN if name in found}
+    localization = Localization(scan, structures, volume)
     written = {f"{scan}.png": draw_localization(localization)}
-    drawn = [name for name in IN_PLANES if name in organs and organs[name].present]
+    drawn = [name for name in IN_PLANES if name in structures and structures[name].present]
     if drawn:
         empty = LabelMap(np.zeros(volume.array.shape, np.uint8), volume.grid)
-        values = {templates.values[name]: name for name in organs}
+        values = {templates.values[name]: name for name in structures}
         segmentation = Segmentation(scan, empty, values, localization, image=volume)
         written[f"{scan}_organs.png"] = draw_segmentation(segmentation, organs=drawn, reference=reference)
     for name, figure in written.items():
@@ -146,13 +146,13 @@ def main() -> None:
     arguments = parser.parse_args()
     body = arguments.ct / "body"
     localizer = SeenOnce(load_localizer(arguments.localizer, arguments.device))
-    cases, names = find_supports(body, [ABDOMEN_TEMPLATE, SLAB])
-    template, slab = read_supports(cases, names)
+    cases, names = choose_templates(body, [ABDOMEN_TEMPLATE, SLAB])
+    template, slab = read_templates(cases, names)
     templates = build_templates(localizer, [template], names)  # type: ignore[arg-type]
     found = locate(localizer.embed(slab.image), templates)
     rows = compare(found, slab, names)
-    there = [name for name in templates.organs if name in held([slab], names)]
-    below = [name for name in PELVIC if name in templates.organs]
+    there = [name for name in templates.structures if name in held([slab], names)]
+    below = [name for name in PELVIC if name in templates.structures]
     by_scan = {
         f"{SLAB}, labelled there": statuses(found, there),
         f"{SLAB}, in the pelvis": statuses(found, below),
@@ -162,7 +162,7 @@ def main() -> None:
     for scan in UNLABELLED:
         volume = replace(read_image(body / scan / "image.nii.gz"), source=Source(Path(scan)))
         located = locate(localizer.embed(volume), templates)
-        by_scan[scan] = statuses(located, templates.organs)
+        by_scan[scan] = statuses(located, templates.structures)
         if arguments.output:
             pictures(arguments.output, scan, volume, located, templates)
         progress(scan)

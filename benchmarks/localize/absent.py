@@ -25,11 +25,11 @@ from benchmarks.localize.crops import crops, keep_heights
 from medlsam.evaluation.references import CaseReference, References, find_references
 from medlsam.io.cases import Case
 from medlsam.io.read import read_image
-from medlsam.localize.build_templates import Support, build_templates
+from medlsam.localize.build_templates import Template, build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.phantoms import phantom
-from medlsam.pipeline.templates import find_supports, read_supports
+from medlsam.pipeline.templates import choose_templates, read_templates
 from medlsam.volume import Image, to_canonical
 
 #: Head-neck structures with ends of their own; contours of cord and oesophagus end somewhere along one that goes on.
@@ -89,7 +89,7 @@ def head_neck_answers(
         reference: its labels.
         cut: structures that the scan itself cuts off.
     """
-    boxes = {name: reference.box(name) for name in reference.values if name in templates.organs}
+    boxes = {name: reference.box(name) for name in reference.values if name in templates.structures}
     truth = dict.fromkeys(boxes, "present") | dict.fromkeys(cut, "halved")
     answers = ask(localizer, templates, volume, "head-neck scan", scan, truth)
     for crop in crops(volume, boxes, BOUNDED):
@@ -126,22 +126,22 @@ def phantom_answers(
     answers = []
     for region, (heights, removed) in regions.items():
         made = [phantom(seed, spacing, heights) for seed in templates]
-        supports = [Support(f"template {i}", one.image, one.labels) for i, one in enumerate(made)]
+        scans = [Template(f"template {i}", one.image, one.labels) for i, one in enumerate(made)]
         names = made[0].names
-        whole = held(supports, names).difference(*(cut_structures(s, names, 0.0) for s in supports))
-        known = build_templates(localizer, supports, names, organs=whole)  # type: ignore[arg-type]
+        whole = held(scans, names).difference(*(cut_structures(s, names, 0.0) for s in scans))
+        known = build_templates(localizer, scans, names, organs=whole)  # type: ignore[arg-type]
         for seed in people:
             person = phantom(seed, spacing, heights)
-            support = Support(f"person {seed}", person.image, person.labels)
-            there = held([support], names) - cut_structures(support, names, 0.0)
+            template = Template(f"person {seed}", person.image, person.labels)
+            there = held([template], names) - cut_structures(template, names, 0.0)
             truth, group = dict.fromkeys(there, "present"), f"phantom, {region}"
-            answers += ask(localizer, known, person.image, group, support.name, truth)
-            for organ in sorted(there.intersection(removed)):
-                less = phantom(seed, spacing, heights, absent=[organ]).image
-                scan = f"{support.name} without {organ}"
-                answers += ask(localizer, known, less, f"{group}, removed", scan, {organ: "absent"})
+            answers += ask(localizer, known, person.image, group, template.name, truth)
+            for structure in sorted(there.intersection(removed)):
+                less = phantom(seed, spacing, heights, absent=[structure]).image
+                scan = f"{template.name} without {structure}"
+                answers += ask(localizer, known, less, f"{group}, removed", scan, {structure: "absent"})
                 localizer.forget()
-            progress(f"{group}, {support.name}")
+            progress(f"{group}, {template.name}")
     return answers
 
 
@@ -149,8 +149,8 @@ def built(
     localizer: SeenOnce, folder: Path, scans: Sequence[str] | None, organs: Sequence[str] | None
 ) -> TemplateSet:
     """Templates of some scans of a folder (all where None), for some structures (all where None)."""
-    found, names = find_supports(folder, scans)
-    templates = build_templates(localizer, read_supports(found, names), names, organs=organs)  # type: ignore[arg-type]
+    found, names = choose_templates(folder, scans)
+    templates = build_templates(localizer, read_templates(found, names), names, organs=organs)  # type: ignore[arg-type]
     localizer.forget()
     return templates
 
@@ -160,20 +160,20 @@ def body_answers(
 ) -> list[Answer]:
     """Scans of other regions: without head-neck structures, without a pelvis, and chests with lungs."""
     answers = []
-    for scan, organs in WITHOUT_HEAD_NECK.items():
+    for scan, structures in WITHOUT_HEAD_NECK.items():
         volume = read_image(body / scan / "image.nii.gz")
         group = "head-neck templates, chest or abdomen"
-        answers += ask(localizer, head_neck, volume, group, scan, dict.fromkeys(organs, "absent"))
+        answers += ask(localizer, head_neck, volume, group, scan, dict.fromkeys(structures, "absent"))
         if scan in WITHOUT_PELVIS:
             truth = dict.fromkeys(PELVIC, "absent")
             answers += ask(localizer, pelvis, volume, "pelvic template, above", scan, truth)
         localizer.forget()
         progress(scan)
-    found, names = find_supports(body, [name for name in lungs.CHEST if name not in LUNG_TEMPLATES])
-    for support in read_supports(found, names):
-        there = held([support], names) - cut_structures(support, names, lungs.END_SHARE)
+    found, names = choose_templates(body, [name for name in lungs.CHEST if name not in LUNG_TEMPLATES])
+    for template in read_templates(found, names):
+        there = held([template], names) - cut_structures(template, names, lungs.END_SHARE)
         truth = dict.fromkeys(there & set(lungs.LUNGS), "present")
-        answers += ask(localizer, lung, support.image, "lung templates, chest", support.name, truth)
+        answers += ask(localizer, lung, template.image, "lung templates, chest", template.name, truth)
     return answers
 
 

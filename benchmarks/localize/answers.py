@@ -27,7 +27,7 @@ class Answer:
     Attributes:
         group: the kind of trial.
         scan: the scan, with what was done to it.
-        organ: the structure.
+        structure: the structure.
         truth: ``absent``, ``halved`` or ``present``.
         status: of the answer.
         confidence: of the answer.
@@ -36,7 +36,7 @@ class Answer:
 
     group: str
     scan: str
-    organ: str
+    structure: str
     truth: str
     status: str
     confidence: float
@@ -61,15 +61,15 @@ def ask(
         scan: the scan's name.
         truth: structure to ``absent``, ``halved`` or ``present``; others are not looked for.
     """
-    organs = [name for name in templates.organs if name in truth]
-    if not organs:
+    structures = [name for name in templates.structures if name in truth]
+    if not structures:
         return []
-    found = locate(localizer.embed(volume), templates.select(organs))
+    found = locate(localizer.embed(volume), templates.select(structures))
     return [
         Answer(
             group, scan, name, truth[name], found[name].status, found[name].confidence, found[name].details
         )
-        for name in organs
+        for name in structures
     ]
 
 

@@ -26,15 +26,15 @@ from scipy import ndimage
 from benchmarks.common import SeenOnce, answer, command, evenly, options, progress
 from medlsam.evaluation.references import find_references
 from medlsam.io.label_names import read_case_list
-from medlsam.localize.build_templates import Support, build_templates
+from medlsam.localize.build_templates import Template, build_templates
 from medlsam.localize.confidence.leave_one_out import CrossCandidates, cross_table
 from medlsam.localize.confidence.outliers import Diagnosis, diagnose
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.search.candidate import Candidate
 from medlsam.localize.search.consensus import consensus
 from medlsam.localize.search.options import SearchOptions
-from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
-from medlsam.pipeline.templates import find_supports, read_supports
+from medlsam.localize.templates.template_set import StructureTemplate, TemplateSet
+from medlsam.pipeline.templates import choose_templates, read_templates
 from medlsam.volume import Image, LabelMap, to_canonical
 
 PAIR = ("LeftParotid", "RightParotid")
@@ -50,8 +50,8 @@ Masks = NDArray[Any]
 class Spoilt:
     """A support that was spoilt: what it is now, the structures that are wrong, and the kinds that name it rightly."""
 
-    support: Support
-    organs: tuple[str, ...]
+    template: Template
+    structures: tuple[str, ...]
     kinds: tuple[str, ...]
 
 
@@ -66,13 +66,13 @@ class Spoiler:
         self.values = dict(values)
         self._flipped: dict[tuple[Image, int], Image] = {}
 
-    def _labelled(self, support: Support, array: Masks) -> Support:
-        assert support.labels is not None
-        return replace(support, labels=LabelMap(array, support.labels.grid))
+    def _labelled(self, template: Template, array: Masks) -> Template:
+        assert template.labels is not None
+        return replace(template, labels=LabelMap(array, template.labels.grid))
 
-    def _array(self, support: Support) -> Masks:
-        assert support.labels is not None
-        return support.labels.array.copy()
+    def _array(self, template: Template) -> Masks:
+        assert template.labels is not None
+        return template.labels.array.copy()
 
     def _two(self, generator: np.random.Generator) -> tuple[str, str]:
         """Two structures that are not each other's mirror image."""
@@ -81,62 +81,62 @@ class Spoiler:
             if {one, other} != set(PAIR):
                 return one, other
 
-    def _exchange(self, support: Support, one: str, other: str) -> Support:
-        array = self._array(support)
+    def _exchange(self, template: Template, one: str, other: str) -> Template:
+        array = self._array(template)
         first, second = array == self.values[one], array == self.values[other]
         array[first], array[second] = self.values[other], self.values[one]
-        return self._labelled(support, array)
+        return self._labelled(template, array)
 
-    def wrong_label(self, support: Support, generator: np.random.Generator) -> Spoilt:
+    def wrong_label(self, template: Template, generator: np.random.Generator) -> Spoilt:
         """Two structures have each other's label."""
         pair = self._two(generator)
-        return Spoilt(self._exchange(support, *pair), pair, ("exchanged",))
+        return Spoilt(self._exchange(template, *pair), pair, ("exchanged",))
 
-    def left_right(self, support: Support, generator: np.random.Generator) -> Spoilt:
+    def left_right(self, template: Template, generator: np.random.Generator) -> Spoilt:
         """The parotids have each other's label."""
-        return Spoilt(self._exchange(support, *PAIR), PAIR, ("left_right",))
+        return Spoilt(self._exchange(template, *PAIR), PAIR, ("left_right",))
 
-    def another_organ(self, support: Support, generator: np.random.Generator) -> Spoilt:
+    def another_organ(self, template: Template, generator: np.random.Generator) -> Spoilt:
         """One structure's label lies on another structure, which is not labelled itself."""
         one, other = self._two(generator)
-        array = self._array(support)
+        array = self._array(template)
         array[array == self.values[one]] = 0
         array[array == self.values[other]] = self.values[one]
-        return Spoilt(self._labelled(support, array), (one,), ("another_organ",))
+        return Spoilt(self._labelled(template, array), (one,), ("another_organ",))
 
-    def _shift(self, support: Support, organs: Sequence[str], generator: np.random.Generator) -> Spoilt:
-        assert support.labels is not None
-        array, spacing = self._array(support), np.asarray(support.labels.grid.spacing_xyz[::-1])
+    def _shift(self, template: Template, organs: Sequence[str], generator: np.random.Generator) -> Spoilt:
+        assert template.labels is not None
+        array, spacing = self._array(template), np.asarray(template.labels.grid.spacing_xyz[::-1])
         while True:
             direction = generator.normal(size=3)
             size = generator.uniform(*SHIFT_MM)
             steps = np.rint(direction / np.linalg.norm(direction) * size / spacing)
             moved = np.where(np.isin(array, [self.values[o] for o in organs]), 0, array)
             kept = []
-            for organ in organs:
-                mask = array == self.values[organ]
+            for structure in organs:
+                mask = array == self.values[structure]
                 there = ndimage.shift(mask.astype(np.uint8), steps, order=0) > 0
                 kept.append(there.sum() / mask.sum())
-                moved[there] = self.values[organ]
+                moved[there] = self.values[structure]
             if min(kept) >= KEPT:
-                return Spoilt(self._labelled(support, moved), tuple(organs), ("shifted",))
+                return Spoilt(self._labelled(template, moved), tuple(organs), ("shifted",))
 
-    def shifted_labels(self, support: Support, generator: np.random.Generator) -> Spoilt:
+    def shifted_labels(self, template: Template, generator: np.random.Generator) -> Spoilt:
         """The whole label map lies off."""
-        return self._shift(support, sorted(self.values), generator)
+        return self._shift(template, sorted(self.values), generator)
 
-    def shifted_structure(self, support: Support, generator: np.random.Generator) -> Spoilt:
+    def shifted_structure(self, template: Template, generator: np.random.Generator) -> Spoilt:
         """One structure's label lies off."""
-        return self._shift(support, [str(generator.choice(sorted(self.values)))], generator)
+        return self._shift(template, [str(generator.choice(sorted(self.values)))], generator)
 
-    def flipped_scan(self, support: Support, generator: np.random.Generator) -> Spoilt:
+    def flipped_scan(self, template: Template, generator: np.random.Generator) -> Spoilt:
         """Scan and labels are turned over along a random axis, as a wrong header does."""
         axis = int(generator.integers(3))
-        if (support.image, axis) not in self._flipped:
-            flipped = np.ascontiguousarray(np.flip(support.image.array, axis))
-            self._flipped[support.image, axis] = Image(flipped, support.image.grid)
-        array = np.ascontiguousarray(np.flip(self._array(support), axis))
-        spoilt = replace(self._labelled(support, array), image=self._flipped[support.image, axis])
+        if (template.image, axis) not in self._flipped:
+            flipped = np.ascontiguousarray(np.flip(template.image.array, axis))
+            self._flipped[template.image, axis] = Image(flipped, template.image.grid)
+        array = np.ascontiguousarray(np.flip(self._array(template), axis))
+        spoilt = replace(self._labelled(template, array), image=self._flipped[template.image, axis])
         if axis == 2:  # mirrored: of these structures only the paired ones show it
             return Spoilt(spoilt, PAIR, ("left_right", "flipped"))
         return Spoilt(spoilt, tuple(sorted(self.values)), ("flipped",))
@@ -147,43 +147,45 @@ class Bench:
 
     def __init__(self, localizer: SeenOnce, names: Mapping[int, str]) -> None:
         self.localizer, self.names = localizer, dict(names)
-        self._marks: dict[LabelMap, dict[str, OrganSupport]] = {}
-        self._answers: dict[tuple[OrganSupport, Image], Candidate] = {}
+        self._marks: dict[LabelMap, dict[str, StructureTemplate]] = {}
+        self._answers: dict[tuple[StructureTemplate, Image], Candidate] = {}
 
-    def marks(self, support: Support) -> dict[str, OrganSupport]:
+    def marks(self, template: Template) -> dict[str, StructureTemplate]:
         """Structure to what the encoder saw at its marks."""
-        assert support.labels is not None
-        if support.labels not in self._marks:
-            alone = build_templates(self.localizer, [support], self.names, calibrate=False)  # type: ignore[arg-type]
-            self._marks[support.labels] = {organ: group[0] for organ, group in alone.supports.items()}
-        return self._marks[support.labels]
+        assert template.labels is not None
+        if template.labels not in self._marks:
+            alone = build_templates(self.localizer, [template], self.names, calibrate=False)  # type: ignore[arg-type]
+            self._marks[template.labels] = {
+                structure: group[0] for structure, group in alone.by_structure.items()
+            }
+        return self._marks[template.labels]
 
-    def diagnose(self, supports: Sequence[Support]) -> Diagnosis:
+    def diagnose(self, scans: Sequence[Template]) -> Diagnosis:
         """What `template build` would find."""
-        groups: dict[str, list[OrganSupport]] = {}
-        for support in supports:
-            for organ, mark in self.marks(support).items():
-                groups.setdefault(organ, []).append(mark)
+        groups: dict[str, list[StructureTemplate]] = {}
+        for template in scans:
+            for structure, mark in self.marks(template).items():
+                groups.setdefault(structure, []).append(mark)
         values = {name: value for value, name in self.names.items() if name in groups}
         templates = TemplateSet(values, {o: tuple(g) for o, g in groups.items()}, self.localizer.signature)
         answers: CrossCandidates = {}
-        for target in supports:
-            asked = [(o, s) for o, group in groups.items() for s in group if s.support != target.name]
+        for target in scans:
+            asked = [(o, s) for o, group in groups.items() for s in group if s.template != target.name]
             new = [s for _, s in asked if (s, target.image) not in self._answers]
             if new:
                 found = consensus(
-                    self.localizer.embed(target.image), [(support,) for support in new], SearchOptions()
+                    self.localizer.embed(target.image), [(template,) for template in new], SearchOptions()
                 )
                 self._answers |= {(s, target.image): a for s, a in zip(new, found, strict=True)}
-            answers |= {(o, s.support, target.name): self._answers[s, target.image] for o, s in asked}
+            answers |= {(o, s.template, target.name): self._answers[s, target.image] for o, s in asked}
         return diagnose(cross_table(templates, answers))
 
 
 def run(
     bench: Bench,
-    supports: Sequence[Support],
+    templates: Sequence[Template],
     size: int,
-    spoil: Callable[[Support, np.random.Generator], Spoilt] | None,
+    spoil: Callable[[Template, np.random.Generator], Spoilt] | None,
     trials: int,
     generator: np.random.Generator,
 ) -> dict[str, Any]:
@@ -191,14 +193,14 @@ def run(
     named = right = accused = 0
     kinds: Counter[str] = Counter()
     for _ in range(trials):
-        chosen = [supports[i] for i in generator.choice(len(supports), size, replace=False)]
+        chosen = [templates[i] for i in generator.choice(len(templates), size, replace=False)]
         spoilt = None if spoil is None else spoil(chosen[0], generator)
         if spoilt is not None:
-            chosen[0] = spoilt.support
+            chosen[0] = spoilt.template
         issues = bench.diagnose(chosen).issues
-        own = [f for f in issues if spoilt is not None and f.supports == (spoilt.support.name,)]
+        own = [f for f in issues if spoilt is not None and f.templates == (spoilt.template.name,)]
         if spoilt is not None:
-            hits = [f for f in own if set(f.organs) & set(spoilt.organs)]
+            hits = [f for f in own if set(f.structures) & set(spoilt.structures)]
             named += bool(hits)
             right += any(f.kind in spoilt.kinds for f in hits)
         accused += len(issues) > len(own)
@@ -225,15 +227,15 @@ def main() -> None:
     listed = read_case_list(arguments.cases or f"{folder}/splits.json:pretrain")
     every = set(references.names.values())
     whole = [name for name in listed if set(references.cases.get(name, {}).get("complete", ())) == every]
-    found, names = find_supports(folder, evenly(whole, arguments.scans))
-    supports = [
+    found, names = choose_templates(folder, evenly(whole, arguments.scans))
+    templates = [
         replace(s, image=to_canonical(s.image), labels=to_canonical(s.labels))
-        for s in read_supports(found, names)
+        for s in read_templates(found, names)
         if s.labels is not None
     ]
     bench = Bench(SeenOnce(load_localizer(arguments.localizer, arguments.device)), names)
     spoiler = Spoiler({name: value for value, name in names.items()})
-    ways: dict[str, Callable[[Support, np.random.Generator], Spoilt] | None] = {
+    ways: dict[str, Callable[[Template, np.random.Generator], Spoilt] | None] = {
         "good set": None,
         "wrong label": spoiler.wrong_label,
         "left and right swapped": spoiler.left_right,
@@ -242,13 +244,13 @@ def main() -> None:
         "shifted structure": spoiler.shifted_structure,
         "flipped scan": spoiler.flipped_scan,
     }
-    table = Table(title=f"{arguments.templates} templates drawn from {len(supports)} scans", box=SIMPLE_HEAD)
+    table = Table(title=f"{arguments.templates} templates drawn from {len(templates)} scans", box=SIMPLE_HEAD)
     for head in ("spoilt", "trials", "named %", "right kind %", "others accused %", "kinds said"):
         table.add_column(head, justify="left" if head in ("spoilt", "kinds said") else "right")
     document: dict[str, Any] = {"localizer": bench.localizer.signature, "templates": arguments.templates}
     for number, (name, spoil) in enumerate(ways.items()):
         generator = np.random.default_rng([arguments.seed, number])
-        result = run(bench, supports, arguments.templates, spoil, arguments.trials, generator)
+        result = run(bench, templates, arguments.templates, spoil, arguments.trials, generator)
         document[name] = result
         shares = [
             f"{100 * result[key] / arguments.trials:.0f}" for key in ("named", "right_kind", "others_accused")

@@ -48,10 +48,10 @@ def crops(volume: Image, boxes: Mapping[str, Box], targets: Iterable[str]) -> It
         targets: structures to cut out or halve.
     """
     bottom, top = volume.grid.box.min[2], volume.grid.box.max[2]
-    for organ in targets:
-        if organ not in boxes:
+    for structure in targets:
+        if structure not in boxes:
             continue
-        low, high = boxes[organ].min[2], boxes[organ].max[2]
+        low, high = boxes[structure].min[2], boxes[structure].max[2]
         middle = (low + high) / 2
         for name, below, above in (
             ("without", low - GAP_MM, high + GAP_MM),
@@ -67,5 +67,5 @@ def crops(volume: Image, boxes: Mapping[str, Box], targets: Iterable[str]) -> It
                 for other, box in boxes.items()
                 if seen[0] <= box.min[2] and box.max[2] <= seen[1]
             }
-            truth[organ] = "absent" if name == "without" else "halved"
-            yield Crop(f"{name} {organ}", cut, truth)
+            truth[structure] = "absent" if name == "without" else "halved"
+            yield Crop(f"{name} {structure}", cut, truth)

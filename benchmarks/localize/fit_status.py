@@ -148,10 +148,10 @@ def fit_overlap(rows: Sequence[Row], usual: dict[str, float]) -> tuple[dict[str,
         table.add_column(head, justify="right")
     for size in sorted({row.templates for row in used}, reverse=True):
         own = np.array([row.templates == size for row in used])
-        organs = sorted({row.organ for row in used})
+        structures = sorted({row.structure for row in used})
         within = []
-        for organ in organs:
-            both = own & np.array([row.organ == organ for row in used])
+        for structure in structures:
+            both = own & np.array([row.structure == structure for row in used])
             within.append(spearmanr(held[both], iou[both]).statistic)
         alone = spearmanr(signs[own, 0], iou[own]).statistic if np.ptp(signs[own, 0]) > 0 else float("nan")
         rho = spearmanr(held[own], iou[own]).statistic

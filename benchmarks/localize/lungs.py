@@ -33,11 +33,11 @@ from benchmarks.common import (
     spread,
 )
 from medlsam.geometry import mask_box
-from medlsam.localize.build_templates import Support, build_templates
+from medlsam.localize.build_templates import Template, build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
 from medlsam.measure.metrics import box_iou, wall_distance
-from medlsam.pipeline.templates import find_supports, read_supports
+from medlsam.pipeline.templates import choose_templates, read_templates
 
 LUNGS = ("lung_left", "lung_right")
 CHEST = ("acrin_flt_breast_013", "cmb_crc_01068", "lidc_0001", "lidc_0314", "nsclc_lung1_001")
@@ -55,7 +55,7 @@ class Trial:
 
     Attributes:
         scan: the query.
-        organ: the structure.
+        structure: the structure.
         group: ``chest``, ``one lung`` or ``cut``.
         templates: names of the template scans.
         status: of the answer.
@@ -64,7 +64,7 @@ class Trial:
     """
 
     scan: str
-    organ: str
+    structure: str
     group: str
     templates: tuple[str, ...]
     status: str
@@ -73,19 +73,19 @@ class Trial:
 
 
 def template_sets(
-    query: str, organ: str, whole: dict[str, set[str]], count: int, most: int, seed: int = 0
+    query: str, structure: str, whole: dict[str, set[str]], count: int, most: int, seed: int = 0
 ) -> list[tuple[str, ...]]:
     """Sets of scans, of patients other than the query's and than each other, that hold a structure whole.
 
     Args:
         query: scan that is located.
-        organ: the structure.
+        structure: the structure.
         whole: scan to its whole structures.
         count: templates in a set.
         most: a seeded sample of so many sets; 0 for all.
         seed: of the sample.
     """
-    able = [name for name in whole if organ in whole[name] and _patient(name) != _patient(query)]
+    able = [name for name in whole if structure in whole[name] and _patient(name) != _patient(query)]
     sets = [
         chosen for chosen in combinations(able, count) if len({_patient(name) for name in chosen}) == count
     ]
@@ -96,49 +96,49 @@ def template_sets(
 
 
 def whole_structures(
-    supports: Sequence[Support], names: dict[int, str], organs: Sequence[str] = LUNGS
+    templates: Sequence[Template], names: dict[int, str], organs: Sequence[str] = LUNGS
 ) -> dict[str, set[str]]:
     """Scan to those of some structures that it holds and does not cut."""
-    return {s.name: (held([s], names) & set(organs)) - cut_structures(s, names, END_SHARE) for s in supports}
+    return {s.name: (held([s], names) & set(organs)) - cut_structures(s, names, END_SHARE) for s in templates}
 
 
 def measure(
     localizer: SeenOnce,
-    supports: Sequence[Support],
+    scans: Sequence[Template],
     names: dict[int, str],
     organs: Sequence[str] = LUNGS,
     count: int = 2,
     most: int = 0,
 ) -> list[Trial]:
     """Locate every labelled structure of every scan with sets of the other scans."""
-    by_name = {support.name: support for support in supports}
+    by_name = {template.name: template for template in scans}
     values = {name: value for value, name in names.items()}
-    there = {s.name: held([s], names) & set(organs) for s in supports}
-    whole = whole_structures(supports, names, organs)
+    there = {s.name: held([s], names) & set(organs) for s in scans}
+    whole = whole_structures(scans, names, organs)
     trials = []
-    for support in supports:
-        assert support.labels is not None
-        view = support.image.grid.box
-        embedding = localizer.embed(support.image)
-        for organ in organs:
-            if organ not in there[support.name]:
+    for template in scans:
+        assert template.labels is not None
+        view = template.image.grid.box
+        embedding = localizer.embed(template.image)
+        for structure in organs:
+            if structure not in there[template.name]:
                 continue
-            truth = mask_box(support.labels.array == values[organ], support.labels.grid)
-            group = "one lung" if support.name in ONE_LUNG else "chest"
-            group = group if organ in whole[support.name] else "cut"
-            for chosen in template_sets(support.name, organ, whole, count, most):
+            truth = mask_box(template.labels.array == values[structure], template.labels.grid)
+            group = "one lung" if template.name in ONE_LUNG else "chest"
+            group = group if structure in whole[template.name] else "cut"
+            for chosen in template_sets(template.name, structure, whole, count, most):
                 templates = build_templates(
                     localizer,  # type: ignore[arg-type]
                     [by_name[name] for name in chosen],
                     names,
-                    organs=[organ],
+                    organs=[structure],
                 )
-                found = locate(embedding, templates)[organ]
+                found = locate(embedding, templates)[structure]
                 box = in_view(found.box, view) if group == "cut" else found.box
                 trials.append(
                     Trial(
-                        support.name,
-                        organ,
+                        template.name,
+                        structure,
                         group,
                         chosen,
                         found.status,
@@ -146,7 +146,7 @@ def measure(
                         wall_distance(box, truth),
                     )
                 )
-        progress(support.name)
+        progress(template.name)
     return trials
 
 
@@ -156,9 +156,11 @@ def summary(trials: Sequence[Trial]) -> dict[str, Any]:
     groups[UNSEEN] = [t for t in groups["chest"] if t.scan == UNSEEN]
     result = {}
     for group, own in groups.items():
-        pairs = sorted({(t.scan, t.organ) for t in own})
-        ious = [float(np.mean([t.iou for t in own if (t.scan, t.organ) == pair])) for pair in pairs]
-        walls = [float(np.nanmean([t.wall_mm for t in own if (t.scan, t.organ) == pair])) for pair in pairs]
+        pairs = sorted({(t.scan, t.structure) for t in own})
+        ious = [float(np.mean([t.iou for t in own if (t.scan, t.structure) == pair])) for pair in pairs]
+        walls = [
+            float(np.nanmean([t.wall_mm for t in own if (t.scan, t.structure) == pair])) for pair in pairs
+        ]
         result[group] = {
             "n": len(pairs),
             "trials": len(own),
@@ -175,11 +177,11 @@ def tables(trials: Sequence[Trial], result: dict[str, Any], count: int) -> list[
     table = Table(title=title, box=SIMPLE_HEAD, caption="mean ± standard deviation over template sets")
     for head in ("scan", "lung", "group", "sets", "found", "box IoU", "wall mm"):
         table.add_column(head, justify="left" if head in ("scan", "lung", "group") else "right")
-    for scan, organ, group in dict.fromkeys((t.scan, t.organ, t.group) for t in trials):
-        own = [t for t in trials if (t.scan, t.organ) == (scan, organ)]
+    for scan, structure, group in dict.fromkeys((t.scan, t.structure, t.group) for t in trials):
+        own = [t for t in trials if (t.scan, t.structure) == (scan, structure)]
         found = sum(t.status in ("found", "uncertain") for t in own)
         table.add_row(
-            scan, organ, group, str(len(own)), f"{found}/{len(own)}",
+            scan, structure, group, str(len(own)), f"{found}/{len(own)}",
             spread([t.iou for t in own]), spread([t.wall_mm for t in own], 1),
         )  # fmt: skip
     means = Table(
@@ -205,9 +207,9 @@ def main() -> None:
     parser.add_argument("--sets", type=int, default=0, help="sets per scan and lung; 0 for all there are")
     arguments = parser.parse_args()
     localizer = SeenOnce(load_localizer(arguments.localizer, arguments.device))
-    found, names = find_supports(arguments.ct / "body", [*CHEST, *ONE_LUNG])
+    found, names = choose_templates(arguments.ct / "body", [*CHEST, *ONE_LUNG])
     trials = measure(
-        localizer, list(read_supports(found, names)), names, LUNGS, arguments.templates, arguments.sets
+        localizer, list(read_templates(found, names)), names, LUNGS, arguments.templates, arguments.sets
     )
     result = summary(trials)
     document = {"localizer": localizer.signature, "groups": result, "trials": [asdict(t) for t in trials]}

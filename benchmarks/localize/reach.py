@@ -25,13 +25,13 @@ from medlsam.evaluation.references import find_references
 from medlsam.geometry import Box, mask_box
 from medlsam.io.label_names import read_case_list
 from medlsam.io.read import read_image
-from medlsam.localize.build_templates import Support, build_templates
+from medlsam.localize.build_templates import Template, build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
 from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.templates.template_set import AxisTrust, TemplateSet
 from medlsam.measure.metrics import box_iou, wall_distance
-from medlsam.pipeline.templates import find_supports, read_supports
+from medlsam.pipeline.templates import choose_templates, read_templates
 
 CHOOSE, TRAIN = "configs/trials/cases.json:choose", "configs/trials/cases.json:train"
 #: Sizes of the template sets that are drawn, and the complete cases that they are drawn from.
@@ -51,7 +51,7 @@ def with_reach(templates: TemplateSet, trusts: AxisTrust | None) -> TemplateSet:
     """The same templates with one reach for all structures; their own where None."""
     if trusts is None:
         return templates
-    fixed = {organ: replace(c, probe_trust=trusts) for organ, c in templates.calibration.items()}
+    fixed = {structure: replace(c, probe_trust=trusts) for structure, c in templates.calibration.items()}
     return replace(templates, calibration=fixed)
 
 
@@ -59,10 +59,10 @@ def add_scores(scores: Scores, seen: ScanEmbedding, templates: TemplateSet, trut
     """Locate in every way, and note IoU and wall distance of the structures whose truth is known."""
     for way, trusts in WAYS.items():
         found = locate(seen, with_reach(templates, trusts))
-        for organ, box in truth.items():
-            if organ in found:
-                pair = (box_iou(found[organ].box, box), wall_distance(found[organ].box, box))
-                scores.setdefault(way, {}).setdefault(organ, []).append(pair)
+        for structure, box in truth.items():
+            if structure in found:
+                pair = (box_iou(found[structure].box, box), wall_distance(found[structure].box, box))
+                scores.setdefault(way, {}).setdefault(structure, []).append(pair)
 
 
 def mean(scores: Mapping[str, list[tuple[float, float]]]) -> tuple[float, float]:
@@ -77,11 +77,11 @@ def head_neck(localizer: SeenOnce, ct: Path, spec: str, limit: int) -> dict[str,
     references = find_references(folder / "labelsTr")
     complete = {name: set(entry["complete"]) for name, entry in references.cases.items()}
     able = [c for c in read_case_list(TRAIN) if complete[c] == set(references.names.values())][:CANDIDATES]
-    found, names = find_supports(folder, able)
-    others = {s.name: s for s in read_supports(found, names)}
-    shipped, _ = find_supports(folder / "templates", None)
+    found, names = choose_templates(folder, able)
+    others = {s.name: s for s in read_templates(found, names)}
+    shipped, _ = choose_templates(folder / "templates", None)
     generator = np.random.default_rng(0)
-    sets: dict[str, list[Support]] = {"templates/": list(read_supports(shipped, names))}
+    sets: dict[str, list[Template]] = {"templates/": list(read_templates(shipped, names))}
     for number, size in enumerate(DRAWN):
         chosen = generator.choice(list(others), size, replace=False)
         sets[f"{size} drawn, {number}"] = [others[str(name)] for name in chosen]
@@ -91,7 +91,7 @@ def head_neck(localizer: SeenOnce, ct: Path, spec: str, limit: int) -> dict[str,
     for case in listed_cases(folder / "imagesTr", spec, limit):
         image = read_image(case.path)
         reference = references.read(case.name, image)
-        truth = {organ: reference.box(organ) for organ in reference.values}
+        truth = {structure: reference.box(structure) for structure in reference.values}
         for name, templates in built.items():
             add_scores(result[name], localizer.embed(image), templates, truth)
         localizer.forget()
@@ -101,23 +101,23 @@ def head_neck(localizer: SeenOnce, ct: Path, spec: str, limit: int) -> dict[str,
 
 def chest(localizer: SeenOnce, ct: Path) -> Scores:
     """Scores of whole lungs with all pairs of templates, each lung of each scan a structure of its own."""
-    found, names = find_supports(ct / "body", [*lungs.CHEST, *lungs.ONE_LUNG])
-    supports = {s.name: s for s in read_supports(found, names)}
-    whole = lungs.whole_structures(list(supports.values()), names)
+    found, names = choose_templates(ct / "body", [*lungs.CHEST, *lungs.ONE_LUNG])
+    scans = {s.name: s for s in read_templates(found, names)}
+    whole = lungs.whole_structures(list(scans.values()), names)
     values = {name: value for value, name in names.items()}
     scores: Scores = {}
     for name in lungs.CHEST:
-        for organ in sorted(whole[name]):
-            labels = supports[name].labels
+        for structure in sorted(whole[name]):
+            labels = scans[name].labels
             assert labels is not None
-            box = mask_box(labels.array == values[organ], labels.grid)
+            box = mask_box(labels.array == values[structure], labels.grid)
             own: Scores = {}
-            for pair in lungs.template_sets(name, organ, whole, 2, 0):
-                group = [supports[p] for p in pair]
-                templates = build_templates(localizer, group, names, organs=[organ])  # type: ignore[arg-type]
-                add_scores(own, localizer.embed(supports[name].image), templates, {organ: box})
-            for way, by_organ in own.items():
-                scores.setdefault(way, {})[f"{name} {organ}"] = by_organ[organ]
+            for pair in lungs.template_sets(name, structure, whole, 2, 0):
+                group = [scans[p] for p in pair]
+                templates = build_templates(localizer, group, names, organs=[structure])  # type: ignore[arg-type]
+                add_scores(own, localizer.embed(scans[name].image), templates, {structure: box})
+            for way, by_structure in own.items():
+                scores.setdefault(way, {})[f"{name} {structure}"] = by_structure[structure]
         progress(name)
     return scores
 

@@ -68,9 +68,11 @@ def score(
             generator=case_generator(0, case),
             search_options=constants,
         )
-        for organ, box in truth[case].items():
-            if organ in found:
-                scores[organ].append((box_iou(found[organ].box, box), wall_distance(found[organ].box, box)))
+        for structure, box in truth[case].items():
+            if structure in found:
+                scores[structure].append(
+                    (box_iou(found[structure].box, box), wall_distance(found[structure].box, box))
+                )
     return scores
 
 
@@ -100,31 +102,33 @@ def main() -> None:
     truth = {}
     for case in cases:
         reference = references.read(case.name)
-        truth[case.name] = {organ: reference.box(organ) for organ in reference.values}
+        truth[case.name] = {structure: reference.box(structure) for structure in reference.values}
     ways = arguments.ways.split(",")
     table = Table(title=f"{len(cases)} cases: mean box IoU / wall distance, mm")
     for column in ("localizer", *ways):
         table.add_column(column)
-    organs = Table(title=f"by structure, {ways[0]}")
-    organs.add_column("localizer")
+    structures = Table(title=f"by structure, {ways[0]}")
+    structures.add_column("localizer")
     result: dict[str, dict[str, tuple[float, float]]] = {}
     for name in arguments.localizer:
         model = medlsam.load(localizer=name)
-        templates = model.templates(arguments.support)
+        templates = model.templates(arguments.template)
         with torch.inference_mode():
             seen = {case.name: model.localizer.embed(read_image(case.path)) for case in cases}
         scores = {way: score(seen, templates, truth, way) for way in ways}
         result[name] = {way: mean_row(s) for way, s in scores.items()}
         table.add_row(name, *[f"{iou:.3f} / {wall:.1f}" for iou, wall in result[name].values()])
-        rows = {organ: np.mean(values, axis=0) for organ, values in scores[ways[0]].items()}
-        if len(organs.columns) == 1:
-            for organ in templates.organs:
-                organs.add_column(organ)
-        organs.add_row(name, *[f"{rows[o][0]:.2f} / {rows[o][1]:.1f}" for o in templates.organs if o in rows])
+        rows = {structure: np.mean(values, axis=0) for structure, values in scores[ways[0]].items()}
+        if len(structures.columns) == 1:
+            for structure in templates.structures:
+                structures.add_column(structure)
+        structures.add_row(
+            name, *[f"{rows[o][0]:.2f} / {rows[o][1]:.1f}" for o in templates.structures if o in rows]
+        )
     console = Console(width=200)
     console.print(table)
-    if arguments.by_organ:
-        console.print(organs)
+    if arguments.by_structure:
+        console.print(structures)
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1))
 

@@ -1,7 +1,7 @@
 """Answers whose truth is known, for fitting the constants of status and confidence (see ``fit_status``).
 
 Only scans that may be learnt from: head-neck cases of a list, train scans of `body/`, phantoms. All answers keep their
-numbers (``LocatedOrgan.details``), so fitting needs no scan.
+numbers (``LocatedStructure.details``), so fitting needs no scan.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from benchmarks.localize.answers import Answer
 from medlsam.evaluation.references import References, find_references
 from medlsam.io.cases import Case
 from medlsam.io.read import read_image
-from medlsam.localize.build_templates import Support, build_templates
+from medlsam.localize.build_templates import Template, build_templates
 from medlsam.localize.confidence.leave_one_out import leave_one_out, locate_each_other
 from medlsam.localize.locate import locate
 from medlsam.localize.search.options import SearchOptions
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.measure.metrics import box_iou
-from medlsam.pipeline.templates import find_supports, read_supports
+from medlsam.pipeline.templates import choose_templates, read_templates
 from medlsam.runtime.atomic_files import write_json
 from medlsam.volume import to_canonical
 
 #: So many template sets of each size, drawn from so many cases that have all structures.
 SETS = {5: 3, 3: 2, 2: 2, 1: 3}
-MOST_SUPPORTS = 9
+MOST_TEMPLATES = 9
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Row:
 
     group: str
     scan: str
-    organ: str
+    structure: str
     truth: str
     details: dict[str, float]
     templates: int = 0
@@ -97,7 +97,7 @@ def collect(
     answers = _absent_in_body(localizer, ct)
     answers += _cropped(localizer, ct, cases, references)
     answers += absent.phantom_answers(localizer, people)
-    rows = [Row(a.group, a.scan, a.organ, a.truth, dict(a.details)) for a in answers]
+    rows = [Row(a.group, a.scan, a.structure, a.truth, dict(a.details)) for a in answers]
     located, trials = _present(localizer, ct, [case.name for case in cases], listed, references, seed)
     return Collected(rows + located, trials)
 
@@ -107,11 +107,11 @@ def _absent_in_body(localizer: SeenOnce, ct: Path) -> list[Answer]:
     head_neck = absent.built(localizer, ct / "openkbp" / "templates", None, None)
     pelvis = absent.built(localizer, ct / "body", [absent.ABDOMEN_TEMPLATE], absent.PELVIC)
     answers: list[Answer] = []
-    for scan, organs in absent.WITHOUT_HEAD_NECK.items():
+    for scan, structures in absent.WITHOUT_HEAD_NECK.items():
         if scan == lungs.UNSEEN:
             continue
         volume = read_image(ct / "body" / scan / "image.nii.gz")
-        for templates, wanted in ((head_neck, organs), (pelvis, absent.PELVIC)):
+        for templates, wanted in ((head_neck, structures), (pelvis, absent.PELVIC)):
             if templates is head_neck or scan in absent.WITHOUT_PELVIS:
                 group = "head-neck templates, body" if templates is head_neck else "pelvic template, above"
                 answers += absent.ask(
@@ -125,8 +125,8 @@ def _absent_in_body(localizer: SeenOnce, ct: Path) -> list[Answer]:
 def _cropped(localizer: SeenOnce, ct: Path, cases: Sequence[Case], references: References) -> list[Answer]:
     """Head-neck scans whole and cropped, and abdominal structures looked for in them."""
     head_neck = absent.built(localizer, ct / "openkbp" / "templates", None, None)
-    organs = (*absent.ABDOMINAL, *absent.PELVIC)
-    abdomen = absent.built(localizer, ct / "body", [absent.ABDOMEN_TEMPLATE], organs)
+    structures = (*absent.ABDOMINAL, *absent.PELVIC)
+    abdomen = absent.built(localizer, ct / "body", [absent.ABDOMEN_TEMPLATE], structures)
     answers: list[Answer] = []
     for number, case in enumerate(cases, start=1):
         image = read_image(case.path)
@@ -134,7 +134,7 @@ def _cropped(localizer: SeenOnce, ct: Path, cases: Sequence[Case], references: R
         cut = references.cases.get(case.name, {}).get("truncated", ())
         volume = to_canonical(image)
         answers += absent.head_neck_answers(localizer, head_neck, case.name, volume, reference, cut)
-        truth = dict.fromkeys(organs, "absent")
+        truth = dict.fromkeys(structures, "absent")
         answers += absent.ask(localizer, abdomen, volume, "abdominal template, head-neck", case.name, truth)
         localizer.forget()
         progress(f"{number}/{len(cases)} {case.name}, cropped")
@@ -152,28 +152,28 @@ def _present(
     """Complete structures of the cases, located with template sets drawn from the listed ones."""
     complete = {name: set(references.cases[name]["complete"]) for name in {*cases, *listed}}
     whole = evenly(
-        [name for name in listed if complete[name] == set(references.names.values())], MOST_SUPPORTS
+        [name for name in listed if complete[name] == set(references.names.values())], MOST_TEMPLATES
     )
-    found, names = find_supports(ct / "openkbp", [*cases, *(name for name in whole if name not in cases)])
-    supports = {s.name: s for s in read_supports(found, names)}
+    found, names = choose_templates(ct / "openkbp", [*cases, *(name for name in whole if name not in cases)])
+    scans = {s.name: s for s in read_templates(found, names)}
     generator = np.random.default_rng(seed)
     rows: list[Row] = []
     trials: list[Trial] = []
     for size in (size for size, count in SETS.items() for _ in range(count)):
         chosen = [str(name) for name in generator.choice(whole, size, replace=False)]
-        templates = build_templates(localizer, [supports[name] for name in chosen], names)  # type: ignore[arg-type]
+        templates = build_templates(localizer, [scans[name] for name in chosen], names)  # type: ignore[arg-type]
         trial = Trial(size, {}, {})
         if size > 1:
-            seen = {name: localizer.embed(supports[name].image) for name in chosen}
+            seen = {name: localizer.embed(scans[name].image) for name in chosen}
             answers = locate_each_other(templates, seen, SearchOptions())
             for one in leave_one_out(templates, seen, answers, SearchOptions()):
-                trial.left_out.setdefault(one.organ, []).append(one.error_mm.tolist())
+                trial.left_out.setdefault(one.structure, []).append(one.error_mm.tolist())
         for name in cases:
             if name not in chosen:
-                own = _located(localizer, templates, supports[name], complete[name], size, references)
+                own = _located(localizer, templates, scans[name], complete[name], size, references)
                 rows += own
                 for row in own:
-                    trial.error_mm.setdefault(row.organ, []).append(row.error_mm)
+                    trial.error_mm.setdefault(row.structure, []).append(row.error_mm)
         trials.append(trial)
         progress(f"{size} templates: {', '.join(chosen)}")
     localizer.forget()
@@ -183,24 +183,24 @@ def _present(
 def _located(
     localizer: SeenOnce,
     templates: TemplateSet,
-    support: Support,
+    template: Template,
     complete: set[str],
     size: int,
     references: References,
 ) -> list[Row]:
-    reference = references.read(support.name, support.image)
-    found = locate(localizer.embed(support.image), templates)
+    reference = references.read(template.name, template.image)
+    found = locate(localizer.embed(template.image), templates)
     rows = []
-    for organ in templates.organs:
-        if organ in complete and organ in reference.values:
-            box, truth = found[organ].box, reference.box(organ)
+    for structure in templates.structures:
+        if structure in complete and structure in reference.values:
+            box, truth = found[structure].box, reference.box(structure)
             error = (box.faces - truth.faces).tolist() if box is not None else []
-            details = dict(found[organ].details)
+            details = dict(found[structure].details)
             rows.append(
                 Row(
                     "head-neck scan, located",
-                    support.name,
-                    organ,
+                    template.name,
+                    structure,
                     "present",
                     details,
                     size,

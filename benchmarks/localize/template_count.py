@@ -21,14 +21,14 @@ from rich.table import Table
 
 from benchmarks.common import SeenOnce, answer, command, listed_cases, options, progress
 from medlsam.evaluation.references import References, find_references
-from medlsam.evaluation.scores import OrganScore, aggregate_boxes, score_box, summarize
+from medlsam.evaluation.scores import StructureScore, aggregate_boxes, score_box, summarize
 from medlsam.io.cases import Case
 from medlsam.io.read import read_image
-from medlsam.localize.build_templates import Support, build_templates
+from medlsam.localize.build_templates import Template, build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
 from medlsam.localize.templates.template_set import TemplateSet
-from medlsam.pipeline.templates import find_supports, read_supports
+from medlsam.pipeline.templates import choose_templates, read_templates
 
 Sets = dict[int, list[TemplateSet]]
 
@@ -41,20 +41,20 @@ def windows(items: Sequence[Any], count: int) -> list[tuple[Any, ...]]:
 
 
 def build_sets(
-    localizer: SeenOnce, supports: Sequence[Support], names: dict[int, str], counts: Sequence[int]
+    localizer: SeenOnce, templates: Sequence[Template], names: dict[int, str], counts: Sequence[int]
 ) -> Sets:
     """Number of templates to the template sets of that size."""
     return {
-        count: [build_templates(localizer, chosen, names) for chosen in windows(supports, count)]  # type: ignore[arg-type]
+        count: [build_templates(localizer, chosen, names) for chosen in windows(templates, count)]  # type: ignore[arg-type]
         for count in counts
     }
 
 
 def measure(
     localizer: SeenOnce, sets: Sets, cases: Sequence[Case], references: References
-) -> dict[int, list[list[OrganScore]]]:
+) -> dict[int, list[list[StructureScore]]]:
     """Number of templates to, per set, the box scores of every labelled structure of every case."""
-    scores: dict[int, list[list[OrganScore]]] = {count: [[] for _ in own] for count, own in sets.items()}
+    scores: dict[int, list[list[StructureScore]]] = {count: [[] for _ in own] for count, own in sets.items()}
     for number, case in enumerate(cases, start=1):
         volume = read_image(case.path)
         embedding = localizer.embed(volume)
@@ -72,12 +72,12 @@ def measure(
     return scores
 
 
-def summary(scores: dict[int, list[list[OrganScore]]], order: Sequence[str]) -> dict[str, Any]:
+def summary(scores: dict[int, list[list[StructureScore]]], order: Sequence[str]) -> dict[str, Any]:
     """Per number of templates: mean, std and n over the sets, of every structure and of the mean over them."""
     result: dict[str, Any] = {}
     for count, own in scores.items():
         sets = [aggregate_boxes(kept, order) for kept in own]
-        organs = {
+        structures = {
             name: {
                 "iou": summarize(s["organs"][name]["iou"]["mean"] for s in sets),
                 "wall_distance_mm": summarize(
@@ -89,7 +89,7 @@ def summary(scores: dict[int, list[list[OrganScore]]], order: Sequence[str]) -> 
             for name in sets[0]["organs"]
         }
         mean = {key: summarize(_number(s["mean"][key]) for s in sets) for key in ("iou", "wall_distance_mm")}
-        result[str(count)] = {"sets": len(sets), "organs": organs, "mean": mean, "by_set": sets}
+        result[str(count)] = {"sets": len(sets), "organs": structures, "mean": mean, "by_set": sets}
     return result
 
 
@@ -106,11 +106,11 @@ def tables(result: dict[str, Any], cases: int) -> list[Table]:
         for head in (f"IoU, {count} ({entry['sets']} sets)", f"wall mm, {count}", f"missed, {count}"):
             table.add_column(head, justify="right")
     first = next(iter(result.values()))
-    for name, organ in first["organs"].items():
+    for name, structure in first["organs"].items():
         cells = [_cells(entry["organs"][name], entry["organs"][name]["missed"]) for entry in result.values()]
-        table.add_row(name, str(organ["n"]), *chain(*cells))
+        table.add_row(name, str(structure["n"]), *chain(*cells))
     table.add_section()
-    missed = [sum(organ["missed"] for organ in entry["organs"].values()) for entry in result.values()]
+    missed = [sum(structure["missed"] for structure in entry["organs"].values()) for entry in result.values()]
     cells = [_cells(entry["mean"], total) for entry, total in zip(result.values(), missed, strict=True)]
     table.add_row("mean", "", *chain(*cells), style="bold")
     return [table]
@@ -149,10 +149,10 @@ def main() -> None:
         arguments.limit,
     )
     localizer = SeenOnce(load_localizer(arguments.localizer, arguments.device))
-    found, names = find_supports(arguments.support or folder / "templates")
-    supports = list(read_supports(found, names))
-    counts = sorted({min(int(count), len(supports)) for count in arguments.counts.split(",")})
-    sets = build_sets(localizer, supports, names, counts)
+    found, names = choose_templates(arguments.template or folder / "templates")
+    templates = list(read_templates(found, names))
+    counts = sorted({min(int(count), len(templates)) for count in arguments.counts.split(",")})
+    sets = build_sets(localizer, templates, names, counts)
     references = find_references(arguments.labels or folder / "labelsTr")
     scores = measure(localizer, sets, cases, references)
     result = summary(scores, [name for _, name in sorted(names.items())])

@@ -40,11 +40,11 @@ class TestAbsent:
     def test_phantoms_lack_the_organ_that_was_removed(self, localizer: SeenOnce) -> None:
         regions = {"neck": ((630.0, 820.0), ("mandible", "larynx"))}
         found = absent.phantom_answers(localizer, [5], regions, templates=(1,), spacing_mm=6.0)
-        removed = {a.organ: a for a in found if a.truth == "absent"}
+        removed = {a.structure: a for a in found if a.truth == "absent"}
         assert set(removed) == {"mandible", "larynx"}
         assert removed["larynx"].scan == "person 5 without larynx"
-        assert "thyroid" in {a.organ for a in found if a.truth == "present"}
-        assert not {"spinal_cord", "vertebrae"} & {a.organ for a in found}, "both are cut by the ends"
+        assert "thyroid" in {a.structure for a in found if a.truth == "present"}
+        assert not {"spinal_cord", "vertebrae"} & {a.structure for a in found}, "both are cut by the ends"
 
     def test_shares_by_hand(self) -> None:
         def said(truth: str, status: str, group: str = "real") -> answers.Answer:

@@ -10,7 +10,7 @@ from benchmarks.common import SeenOnce
 from benchmarks.localize import abdomen, lungs
 from medlsam.geometry import Box
 from medlsam.localize.build_templates import build_templates
-from medlsam.results import LocatedOrgan
+from medlsam.results import LocatedStructure
 from tests.support.fake_localizer import NAMES, PLACES, labelled
 
 
@@ -55,23 +55,23 @@ class TestLungs:
 class TestAbdomen:
     def test_the_part_in_view_is_compared_and_drawn(self, tmp_path: Path, localizer: SeenOnce) -> None:
         names = {1: "liver", 2: "spleen", 3: "aorta"}
-        support = labelled("slab", (0, 0, 0))
+        template = labelled("slab", (0, 0, 0))
         (low, high), (far_low, far_high) = PLACES[1], PLACES[2]
-        assert support.labels is not None
+        assert template.labels is not None
         found = {
-            "liver": LocatedOrgan("liver", "found", 0.9, box=Box(low, high)),
-            "spleen": LocatedOrgan("spleen", "missing", 0.1, box=Box(far_low, (*far_high[:2], 400.0))),
-            "aorta": LocatedOrgan("aorta", "found", 0.9, box=Box((0, 0, 0), (10, 10, 10))),
+            "liver": LocatedStructure("liver", "found", 0.9, box=Box(low, high)),
+            "spleen": LocatedStructure("spleen", "missing", 0.1, box=Box(far_low, (*far_high[:2], 400.0))),
+            "aorta": LocatedStructure("aorta", "found", 0.9, box=Box((0, 0, 0), (10, 10, 10))),
         }
-        rows = {row["organ"]: row for row in abdomen.compare(found, support, names)}
+        rows = {row["organ"]: row for row in abdomen.compare(found, template, names)}
         assert set(rows) == {"liver", "spleen"}, "the aorta is not labelled"
         assert rows["liver"]["iou"] > 0.8
         # What lies above the scan is left out: 40 of 128 - 44 mm in z remain to be missed.
         assert rows["spleen"]["iou"] == pytest.approx(84 / 172, abs=0.05)
         assert rows["spleen"]["status"] == "missing"
         assert abdomen.statuses(found, ["liver", "spleen"])["missing"] == ["spleen"]
-        templates = build_templates(localizer, [support], names)  # type: ignore[arg-type]
+        templates = build_templates(localizer, [template], names)  # type: ignore[arg-type]
         del found["aorta"]
-        written = abdomen.pictures(tmp_path, "slab", support.image, found, templates, support.labels)
+        written = abdomen.pictures(tmp_path, "slab", template.image, found, templates, template.labels)
         assert [path.name for path in written] == ["slab.png", "slab_organs.png"]
         assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)

@@ -28,8 +28,8 @@ class TestTemplateCount:
             assert query.labels is not None
             write_volume(query.image, tmp_path / "scans" / f"{name}.nii.gz")
             write_volume(query.labels, tmp_path / "labels" / f"{name}.nii.gz")
-        supports = [labelled("a", (0, 0, 0)), labelled("b", (20, 4, -8))]
-        sets = template_count.build_sets(localizer, supports, NAMES, [1, 2])
+        templates = [labelled("a", (0, 0, 0)), labelled("b", (20, 4, -8))]
+        sets = template_count.build_sets(localizer, templates, NAMES, [1, 2])
         assert {count: len(own) for count, own in sets.items()} == {1: 2, 2: 1}
         assert localizer.passes == 2, "every template is embedded once for all sets"
         references = find_references(tmp_path / "labels", NAMES)
@@ -44,13 +44,13 @@ class TestTemplateCount:
 
 def test_every_way_to_reach_is_scored_on_the_same_templates() -> None:
     localizer = FakeLocalizer()
-    supports = [labelled(name, (shift, 0.0, 0.0)) for name, shift in (("a", 0.0), ("b", 20.0))]
-    templates = build_templates(localizer, supports, NAMES)  # type: ignore[arg-type]
+    scans = [labelled(name, (shift, 0.0, 0.0)) for name, shift in (("a", 0.0), ("b", 20.0))]
+    templates = build_templates(localizer, scans, NAMES)  # type: ignore[arg-type]
     fixed = reach.with_reach(templates, ("strong", "none", "gentle"))
     assert {c.probe_trust for c in fixed.calibration.values()} == {("strong", "none", "gentle")}
     assert reach.with_reach(templates, None) is templates
     scores: reach.Scores = {}
     low, high = PLACES[1]
-    reach.add_scores(scores, localizer.embed(supports[0].image), templates, {"lung_left": Box(low, high)})
+    reach.add_scores(scores, localizer.embed(scans[0].image), templates, {"lung_left": Box(low, high)})
     assert set(scores) == set(reach.WAYS)
     assert reach.mean(scores["none"])[0] > 0.8

@@ -32,7 +32,7 @@ from medlsam.evaluation.run import evaluate
 from medlsam.evaluation.scores import ROWS
 from medlsam.io.cases import Case
 from medlsam.pipeline.model import MedLSAM
-from medlsam.pipeline.templates import find_supports, read_supports
+from medlsam.pipeline.templates import choose_templates, read_templates
 
 Row = dict[str, str]
 
@@ -55,8 +55,8 @@ def fold(
     for file in ("labels.nii.gz", "labels.json"):
         shutil.copy(body / query / file, labels / file)
     (labels.parent / "cases.json").write_text(json.dumps({"cases": {query: {"complete": list(complete)}}}))
-    support = model.templates(body, organs=complete, cases=list(templates))
-    evaluate(model, support, [Case(query, body / query / "image.nii.gz")], labels.parent, work / "out")
+    template = model.templates(body, organs=complete, cases=list(templates))
+    evaluate(model, template, [Case(query, body / query / "image.nii.gz")], labels.parent, work / "out")
     with (work / "out" / "cases.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
@@ -104,9 +104,9 @@ def main() -> None:
     model = medlsam.load(
         localizer=arguments.localizer, segmenter=arguments.segmenter, device=arguments.device
     )
-    found, names = find_supports(body, [*CHEST, ABDOMEN_TEMPLATE, SLAB])
-    supports = {support.name: support for support in read_supports(found, names)}
-    whole = whole_structures([supports[name] for name in CHEST], names)
+    found, names = choose_templates(body, [*CHEST, ABDOMEN_TEMPLATE, SLAB])
+    templates = {template.name: template for template in read_templates(found, names)}
+    whole = whole_structures([templates[name] for name in CHEST], names)
     chests: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         for query in CHEST:
@@ -114,13 +114,13 @@ def main() -> None:
             if whole[query]:
                 chests += fold(model, body, query, others, sorted(whole[query]), Path(folder) / query)
                 progress(f"{query} with {', '.join(others)}")
-        common = sorted(held([supports[ABDOMEN_TEMPLATE]], names) & held([supports[SLAB]], names))
+        common = sorted(held([templates[ABDOMEN_TEMPLATE]], names) & held([templates[SLAB]], names))
         slab = fold(model, body, SLAB, [ABDOMEN_TEMPLATE], common, Path(folder) / SLAB)
     by_scan = {f"{r['case']} {r['organ']}": [r] for r in chests}
-    by_organ = {r["organ"]: [r] for r in slab}
+    by_structure = {r["organ"]: [r] for r in slab}
     tables = [
         table("lungs, templates of the other chests", {**by_scan, "mean": chests}, True),
-        table(f"{SLAB}, {ABDOMEN_TEMPLATE} as the only template", {**by_organ, "mean": slab}, False),
+        table(f"{SLAB}, {ABDOMEN_TEMPLATE} as the only template", {**by_structure, "mean": slab}, False),
     ]
     weights: dict[str, Any] = {"localizer": model.localizer_weights, "segmenter": model.segmenter_weights}
     answer(tables, {"weights": weights, "chests": chests, "slab": slab}, arguments.json)

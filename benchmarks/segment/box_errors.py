@@ -24,7 +24,7 @@ from medlsam.io.read import read_image
 from medlsam.localize.build_templates import build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
-from medlsam.pipeline.templates import find_supports, read_supports
+from medlsam.pipeline.templates import choose_templates, read_templates
 from medlsam.runtime.atomic_files import write_json
 
 TARGET = Path("configs/box_errors.json")
@@ -39,8 +39,8 @@ def head_neck(localizer: SeenOnce, ct: Path, spec: str, limit: int) -> list[np.n
     complete = {name: set(entry["complete"]) for name, entry in references.cases.items()}
     listed = read_case_list(spec)
     able = [c for c in listed if complete[c] == set(references.names.values())][:CANDIDATES]
-    found, names = find_supports(folder, able)
-    others = {s.name: s for s in read_supports(found, names)}
+    found, names = choose_templates(folder, able)
+    others = {s.name: s for s in read_templates(found, names)}
     generator = np.random.default_rng(0)
     sets = []
     for _ in range(SETS):
@@ -55,10 +55,10 @@ def head_neck(localizer: SeenOnce, ct: Path, spec: str, limit: int) -> list[np.n
         image = read_image(case.path)
         reference = references.read(case.name, image)
         located = locate(localizer.embed(image), templates)
-        for organ in sorted(complete[case.name] & set(reference.values)):
-            box = located[organ].box
+        for structure in sorted(complete[case.name] & set(reference.values)):
+            box = located[structure].box
             if box is not None:
-                errors.append(OUTWARD * (box.faces - reference.box(organ).faces))
+                errors.append(OUTWARD * (box.faces - reference.box(structure).faces))
         localizer.forget()
         progress(case.name)
     return errors
@@ -66,21 +66,21 @@ def head_neck(localizer: SeenOnce, ct: Path, spec: str, limit: int) -> list[np.n
 
 def chest(localizer: SeenOnce, ct: Path) -> list[np.ndarray]:
     """The same of whole lungs, without the scan that is evaluated only."""
-    found, names = find_supports(
+    found, names = choose_templates(
         ct / "body", [n for n in lungs.CHEST if n != lungs.UNSEEN] + [*lungs.ONE_LUNG]
     )
-    supports = {s.name: s for s in read_supports(found, names)}
-    whole = lungs.whole_structures(list(supports.values()), names)
+    scans = {s.name: s for s in read_templates(found, names)}
+    whole = lungs.whole_structures(list(scans.values()), names)
     values = {name: value for value, name in names.items()}
     errors = []
-    for name, support in supports.items():
-        for organ in sorted(whole[name]):
-            assert support.labels is not None
-            truth = mask_box(support.labels.array == values[organ], support.labels.grid)
-            for pair in lungs.template_sets(name, organ, whole, 2, 0):
-                group = [supports[p] for p in pair]
-                templates = build_templates(localizer, group, names, organs=[organ])  # type: ignore[arg-type]
-                box = locate(localizer.embed(support.image), templates)[organ].box
+    for name, template in scans.items():
+        for structure in sorted(whole[name]):
+            assert template.labels is not None
+            truth = mask_box(template.labels.array == values[structure], template.labels.grid)
+            for pair in lungs.template_sets(name, structure, whole, 2, 0):
+                group = [scans[p] for p in pair]
+                templates = build_templates(localizer, group, names, organs=[structure])  # type: ignore[arg-type]
+                box = locate(localizer.embed(template.image), templates)[structure].box
                 if box is not None:
                     errors.append(OUTWARD * (box.faces - truth.faces))
     return errors

@@ -124,14 +124,14 @@ def score_case(
         ways: the policies.
     """
     asked = AskedOnce(model.segmenter)
-    names = [name for name in reference.values if name in located.organs]
-    values = {name: value for value, name in enumerate(located.organs, start=1)}
+    names = [name for name in reference.values if name in located.structures]
+    values = {name: value for value, name in enumerate(located.structures, start=1)}
     figures, seconds = {}, {}
     for name, way in ways.items():
         stopwatch = Stopwatch()
         found = segment_located(lambda: asked, scan, located, values, way, stopwatch)
         scores = score_map(found.labels.array, values, reference, names)
-        figures[name] = {organ: score.dice for organ, score in scores.items()}
+        figures[name] = {structure: score.dice for structure, score in scores.items()}
         seconds[name] = stopwatch.seconds.get("encode", 0.0) + stopwatch.seconds.get("decode", 0.0)
     return figures, seconds
 
@@ -147,12 +147,12 @@ def gain(scores: Scores, way: str, first: str) -> tuple[float, float]:
     return float(np.mean(gains)), error
 
 
-def by_organ(scores: Scores, way: str) -> dict[str, list[float]]:
+def by_structure(scores: Scores, way: str) -> dict[str, list[float]]:
     """Structure to its Dice in every case."""
     values: dict[str, list[float]] = defaultdict(list)
     for own in scores.values():
-        for organ, dice in own[way].items():
-            values[organ].append(dice)
+        for structure, dice in own[way].items():
+            values[structure].append(dice)
     return values
 
 
@@ -163,12 +163,12 @@ def table(title: str, scores: Scores, seconds: dict[str, dict[str, float]], orga
     for head in ("policy", *organs, "mean", f"against {ways[0]}", "s a case"):
         found.add_column(head, justify="left" if head == "policy" else "right")
     for way in ways:
-        rows = by_organ(scores, way)
+        rows = by_structure(scores, way)
         means = [float(np.mean(values)) for values in rows.values()]
         more, error = gain(scores, way, ways[0])
         found.add_row(
             way,
-            *[f"{np.mean(rows[organ]):.3f}" if organ in rows else "–" for organ in organs],
+            *[f"{np.mean(rows[structure]):.3f}" if structure in rows else "–" for structure in organs],
             spread(means, 3),
             f"{more:+.3f} ±{error:.3f}" if way != ways[0] else "",
             f"{np.mean([own[way] for own in seconds.values()]):.1f}",
@@ -200,7 +200,7 @@ def main() -> None:
     if unknown := [name for name in chosen if name not in WAYS]:
         parser.error(f"unknown policy {unknown[0]!r}; there are: {', '.join(WAYS)}")
     ways = {name: WAYS[name] for name in chosen if not (crop and name in WHOLE_SLICES_ONLY)}
-    templates = model.templates(arguments.support or root / "templates")
+    templates = model.templates(arguments.template or root / "templates")
     references = find_references(root / "labelsTr")
     scores: Scores = {}
     seconds: dict[str, dict[str, float]] = {}
@@ -221,12 +221,14 @@ def main() -> None:
         progress(f"{case.name}: {np.mean(list(scores[case.name][chosen[0]].values())):.3f} with {chosen[0]}")
         if arguments.json is not None:
             write_json(arguments.json, document)
-    organs = [name for name in templates.organs if any(name in own[chosen[0]] for own in scores.values())]
-    tables = [table(f"{arguments.segmenter}: Dice in {len(scores)} cases", scores, seconds, organs)]
+    structures = [
+        name for name in templates.structures if any(name in own[chosen[0]] for own in scores.values())
+    ]
+    tables = [table(f"{arguments.segmenter}: Dice in {len(scores)} cases", scores, seconds, structures)]
     unseen = {name: own for name, own in scores.items() if name in held}
     if unseen and len(unseen) < len(scores):
         title = f"{len(unseen)} of them held out from the training of sam-tiny"
-        tables.append(table(title, unseen, {name: seconds[name] for name in unseen}, organs))
+        tables.append(table(title, unseen, {name: seconds[name] for name in unseen}, structures))
     answer(tables, document, arguments.json)
 
 

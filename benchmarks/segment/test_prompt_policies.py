@@ -10,7 +10,7 @@ import pytest
 from benchmarks.segment import prompt_policies
 from benchmarks.segment.prompt_policies import (
     AskedOnce,
-    by_organ,
+    by_structure,
     gain,
     score_case,
     table,
@@ -76,7 +76,7 @@ def test_rows_are_compared_case_by_case() -> None:
         "one": {"first": {"a": 0.5, "b": 0.7}, "other": {"a": 0.6, "b": 0.8}},
         "two": {"first": {"a": 0.2}, "other": {"a": 0.5}},
     }
-    assert by_organ(scores, "other") == {"a": [0.6, 0.5], "b": [0.8]}
+    assert by_structure(scores, "other") == {"a": [0.6, 0.5], "b": [0.8]}
     mean, error = gain(scores, "other", "first")
     assert mean == pytest.approx(0.2)
     assert error == pytest.approx(np.std([0.1, 0.3], ddof=1) / np.sqrt(2))

@@ -11,7 +11,7 @@ from medlsam.batch.task import Run, ScanResult
 from medlsam.io.cases import Case
 from medlsam.io.write import write_volume
 from medlsam.localize.templates.template_set import TemplateSet
-from medlsam.measure.statistics import organ_statistics
+from medlsam.measure.statistics import structure_statistics
 from medlsam.options import InferenceOptions
 from medlsam.pipeline.model import MedLSAM
 from medlsam.runtime.atomic_files import write_json
@@ -88,7 +88,7 @@ def localize_folder(
 def _segment(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwatch) -> ScanResult:
     found = run.model.segment(image, run.templates, run.options, case=case, stopwatch=stopwatch)
     with stopwatch("statistics"):
-        rows = organ_statistics(found, image)
+        rows = structure_statistics(found, image)
     with stopwatch("write"):
         write_volume(found.labels, folder / "segmentation.nii.gz")
         write_json(folder / "localization.json", found.localization.to_dict())

@@ -65,7 +65,7 @@ def run_scans(
     with workers(ScanJob(run, folder), items, folder.path, jobs, scheduler, inputs, clear) as work:
         folder.prepare([case.name for case in cases])
         if run.command == "segment":
-            names = {run.templates.values[organ]: organ for organ in chosen.organs}
+            names = {run.templates.values[structure]: structure for structure in chosen.structures}
             write_json(
                 folder.path / "labels.json", {str(value): name for value, name in sorted(names.items())}
             )

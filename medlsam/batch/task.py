@@ -76,7 +76,7 @@ class Run:
             "templates": {
                 "source": self.templates.source,
                 "sha256": _templates_digest(self.templates),
-                "organs": list(self.templates.organs),
+                "organs": list(self.templates.structures),
             },
             "device": str(self.model.device),
         }

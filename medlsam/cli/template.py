@@ -27,7 +27,7 @@ from medlsam.option_fields import choice
 from medlsam.options import InferenceOptions
 
 if TYPE_CHECKING:
-    from medlsam.localize.templates.template_set import OrganCalibration, TemplateSet
+    from medlsam.localize.templates.template_set import StructureCalibration, TemplateSet
 
 #: Which margin a template file promises.
 MARGINS = ("calibrated", "paper")
@@ -93,34 +93,34 @@ def _answer(templates: TemplateSet, as_json: bool) -> None:
     else:
         answers().print(leave_one_out_table(templates))
         if templates.outlier_scores:
-            answers().print(support_table(templates))
+            answers().print(template_table(templates))
     warn_of_misfits(messages(), templates)
 
 
 def to_dict(templates: TemplateSet) -> dict[str, Any]:
     """What a template file holds, as JSON values."""
-    organs: dict[str, Any] = {}
-    for name in templates.organs:
+    structures: dict[str, Any] = {}
+    for name in templates.structures:
         found = templates.calibration.get(name)
-        organs[name] = {
+        structures[name] = {
             "value": templates.values[name],
-            "supports": [support.support for support in templates.supports[name]],
+            "supports": [template.template for template in templates.by_structure[name]],
             "leave_one_out": None if found is None or not found.n else _leave_one_out(found),
         }
     return {
         "source": templates.source,
         "signature": templates.signature,
-        "supports": list(templates.support_names),
-        "organs": organs,
+        "supports": list(templates.template_names),
+        "organs": structures,
         "misfit": {
-            support: {organ: round(value, 2) for organ, value in own.items()}
-            for support, own in templates.outlier_scores.items()
+            template: {structure: round(value, 2) for structure, value in own.items()}
+            for template, own in templates.outlier_scores.items()
         },
         "findings": [{**f.to_dict(), "message": f.message} for f in templates.issues],
     }
 
 
-def _leave_one_out(found: OrganCalibration) -> dict[str, Any]:
+def _leave_one_out(found: StructureCalibration) -> dict[str, Any]:
     return {
         "n": found.n,
         "iou": round(found.iou, 4),
@@ -132,7 +132,7 @@ def _leave_one_out(found: OrganCalibration) -> dict[str, Any]:
 
 def leave_one_out_table(templates: TemplateSet) -> Table:
     """One line per structure: how well each support was located with the others."""
-    count = len(templates.support_names)
+    count = len(templates.template_names)
     table = Table(title=f"{templates.source or 'templates'}: {count} templates, leave-one-out")
     table.add_column("structure", no_wrap=True)
     heads = (
@@ -148,7 +148,7 @@ def leave_one_out_table(templates: TemplateSet) -> Table:
     )
     for head in heads:
         table.add_column(head, justify="right")
-    for name in templates.organs:
+    for name in templates.structures:
         found = templates.calibration.get(name)
         cells = ["–"] * (len(heads) - 2)
         if found is not None:
@@ -156,7 +156,9 @@ def leave_one_out_table(templates: TemplateSet) -> Table:
             tried = [f"{found.iou:.2f}", f"{mean(errors):.1f}", *(f"{e:.1f}" for e in errors)]
             cells = [str(found.n), *(tried if found.n else ["–"] * len(tried))]
             cells += [f"{mean(margins):.1f}", f"{max(margins):.1f}", f"{found.similarity:.2f}"]
-        table.add_row(escape(name), str(templates.values[name]), str(len(templates.supports[name])), *cells)
+        table.add_row(
+            escape(name), str(templates.values[name]), str(len(templates.by_structure[name])), *cells
+        )
     table.caption = (
         "mean over the templates that could be tried with the others (so with one template fewer than in use); "
         "wall and the faces x- to z+ are the mean absolute error in mm; 90 % of all faces lie within their margin"
@@ -167,16 +169,16 @@ def leave_one_out_table(templates: TemplateSet) -> Table:
     return table
 
 
-def support_table(templates: TemplateSet) -> Table:
+def template_table(templates: TemplateSet) -> Table:
     """One line per template: how well its marks agree with the others'."""
     table = Table(title="how the templates fit each other")
     for head in ("template", "structures", "misfit", "worst misfit", "structure"):
         table.add_column(head, justify="right" if "misfit" in head or head == "structures" else "left")
-    for support, own in templates.outlier_scores.items():
-        worst = max(own, key=lambda organ: own[organ], default=None)
+    for template, own in templates.outlier_scores.items():
+        worst = max(own, key=lambda structure: own[structure], default=None)
         cells = ["–", "–", ""]
         if worst is not None:
             cells = [f"{median(own.values()):.2f}", f"{own[worst]:.2f}", escape(worst)]
-        table.add_row(escape(support), str(len(own)), *cells)
+        table.add_row(escape(template), str(len(own)), *cells)
     table.caption = "median and largest over the structures; from 1 on a template is named below"
     return table

@@ -19,7 +19,7 @@ from medlsam.evaluation.scores import NOT_OFFERED
 from medlsam.geometry import Box, map_box
 from medlsam.measure.metrics import NSD_TOLERANCE_MM, MaskScores, mask_scores
 from medlsam.options import InferenceOptions, PromptOptions
-from medlsam.results import LocatedOrgan, Segmentation
+from medlsam.results import LocatedStructure, Segmentation
 from medlsam.volume import Image, from_canonical, to_canonical
 
 if TYPE_CHECKING:
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from medlsam.segment.request import SegmentationRequest
 
 
-def in_true_box(organ: LocatedOrgan, truth: Box) -> LocatedOrgan:
+def in_true_box(structure: LocatedStructure, truth: Box) -> LocatedStructure:
     """A perfectly located structure: the true box, with the slabs scaled along.
 
     The profile and the mean shape are fractions of the box and need no change.
 
     Args:
-        organ: as located; where it is missing its best guess, if any, still frames the slabs.
+        structure: as located; where it is missing its best guess, if any, still frames the slabs.
         truth: the label's tight box, LPS mm.
     """
     slabs: tuple[Box, ...] = ()
-    if organ.box is not None:
-        slabs = tuple(map_box(slab, organ.box, truth) for slab in organ.slabs)
-    return replace(organ, status="found", box=truth, prompt_box=truth, points=None, slabs=slabs)
+    if structure.box is not None:
+        slabs = tuple(map_box(slab, structure.box, truth) for slab in structure.slabs)
+    return replace(structure, status="found", box=truth, prompt_box=truth, points=None, slabs=slabs)
 
 
 def in_true_slices(
@@ -84,8 +84,8 @@ def score_oracles(
     Returns:
         Structure to row (see ``scores.ROWS``) to scores.
     """
-    organs = segmentation.localization.organs
-    names = [name for name in reference.values if name in organs]
+    structures = segmentation.localization.structures
+    names = [name for name in reference.values if name in structures]
     values = {name: value for value, name in segmentation.names.items()}
     maps = {"located": segmentation.labels.array}
     if names:
@@ -93,7 +93,7 @@ def score_oracles(
         maps |= _other_maps(model, segmentation, segmentation.image, reference, names, options)
     rows = {row: score_map(array, values, reference, names, tolerance_mm) for row, array in maps.items()}
     for name in names:
-        if organs[name].present and organs[name].shape_prior is None:
+        if structures[name].present and structures[name].shape_prior is None:
             rows["shape_prior"][name] = NOT_OFFERED
     return {name: {row: rows[row][name] for row in rows} for name in names}
 
@@ -142,11 +142,11 @@ def _other_maps(
 
     canonical = to_canonical(volume)
     truth = to_canonical(reference.labels)
-    organs = segmentation.localization.organs
+    structures = segmentation.localization.structures
     asks = {}
     for name in names:
-        organ = in_true_box(organs[name], reference.box(name))
-        own = structure_request(organ, canonical.grid, options.prompt)
+        structure = in_true_box(structures[name], reference.box(name))
+        own = structure_request(structure, canonical.grid, options.prompt)
         asks[f"oracle_box/{name}"] = own
         asks[f"oracle_slices/{name}"] = in_true_slices(
             own, truth.array == reference.values[name], options.prompt
@@ -158,8 +158,8 @@ def _other_maps(
         row, name = key.split("/", 1)
         blocks[row][name] = block
     for name in names:
-        box, prior = organs[name].box, organs[name].shape_prior
-        if organs[name].present and box is not None and prior is not None:
+        box, prior = structures[name].box, structures[name].shape_prior
+        if structures[name].present and box is not None and prior is not None:
             blocks["shape_prior"][name] = shape_prior_block(box, prior, canonical.grid)
     values = {name: value for value, name in segmentation.names.items()}
     maps = {}

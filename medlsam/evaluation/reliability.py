@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from medlsam.evaluation.scores import OrganScore, summarize
+from medlsam.evaluation.scores import StructureScore, summarize
 from medlsam.geometry import FACES
 from medlsam.results import Status
 
@@ -25,7 +25,7 @@ NOT_THERE = ("missing", "out_of_view")
 _ROUNDING_MM = 1e-6
 
 
-def add_reliability(result: dict[str, Any], scores: Sequence[OrganScore]) -> None:
+def add_reliability(result: dict[str, Any], scores: Sequence[StructureScore]) -> None:
     """Add ``reliability`` to every structure of ``metrics.json``, and that of all answers to its ``mean``.
 
     ``mean`` also gets ``scored`` (structures and cases in all) and, in ``confidence_rank_correlation``, the mean
@@ -35,16 +35,16 @@ def add_reliability(result: dict[str, Any], scores: Sequence[OrganScore]) -> Non
         result: ``organs`` and ``mean``, as ``scores.aggregate`` gives them; changed in place.
         scores: what they were made from.
     """
-    for name, organ in result["organs"].items():
-        organ.update(reliability([score for score in scores if score.organ == name]))
+    for name, structure in result["organs"].items():
+        structure.update(reliability([score for score in scores if score.structure == name]))
     result["mean"].update(reliability(scores), scored=len(scores))
-    own = [organ["confidence_rank_correlation"]["rho"] for organ in result["organs"].values()]
+    own = [structure["confidence_rank_correlation"]["rho"] for structure in result["organs"].values()]
     result["mean"]["confidence_rank_correlation"]["within_structures"] = summarize(
         rho for rho in own if rho is not None
     )
 
 
-def reliability(scores: Sequence[OrganScore]) -> dict[str, Any]:
+def reliability(scores: Sequence[StructureScore]) -> dict[str, Any]:
     """Margins, confidence and status of one group of answers, in the form of ``metrics.json``."""
     shares, missing = statuses(scores)
     return {
@@ -56,7 +56,7 @@ def reliability(scores: Sequence[OrganScore]) -> dict[str, Any]:
     }
 
 
-def coverage(scores: Sequence[OrganScore]) -> dict[str, Any]:
+def coverage(scores: Sequence[StructureScore]) -> dict[str, Any]:
     """Share of faces whose true place lies within the promised margin of the located one.
 
     Args:
@@ -79,7 +79,7 @@ def coverage(scores: Sequence[OrganScore]) -> dict[str, Any]:
     }
 
 
-def rank_correlation(scores: Sequence[OrganScore]) -> dict[str, Any]:
+def rank_correlation(scores: Sequence[StructureScore]) -> dict[str, Any]:
     """Spearman's rho of confidence and IoU (0 where missed) over the cases that did not fail.
 
     Returns:
@@ -92,7 +92,7 @@ def rank_correlation(scores: Sequence[OrganScore]) -> dict[str, Any]:
     return {"rho": round(float(spearmanr(confidence, iou).statistic), 4), "n": len(kept)}
 
 
-def statuses(scores: Sequence[OrganScore]) -> tuple[dict[str, float | None], float | None]:
+def statuses(scores: Sequence[StructureScore]) -> tuple[dict[str, float | None], float | None]:
     """Share of each status among structures that are in the scan, and the share called not there."""
     if not scores:
         return dict.fromkeys(STATUSES), None
@@ -102,7 +102,7 @@ def statuses(scores: Sequence[OrganScore]) -> tuple[dict[str, float | None], flo
     return shares, round(sum(s.status in NOT_THERE for s in scores) / len(scores), 4)
 
 
-def face_errors(scores: Sequence[OrganScore]) -> dict[str, dict[str, Any]]:
+def face_errors(scores: Sequence[StructureScore]) -> dict[str, dict[str, Any]]:
     """Per face ``signed`` (positive: outside of the true face, the box is too large there) and ``absolute``, mm."""
     kept = [s.errors_mm for s in scores if s.errors_mm]
     errors = _stack(kept) if kept else np.zeros((0, 6))

@@ -12,7 +12,7 @@ from medlsam.evaluation.oracles import score_oracles
 from medlsam.evaluation.references import References, find_references
 from medlsam.evaluation.reliability import add_reliability
 from medlsam.evaluation.scores import (
-    OrganScore,
+    StructureScore,
     aggregate,
     aggregate_seconds,
     score_box,
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 class _Tally:
     """Scores, seconds and failures of the cases evaluated so far."""
 
-    scores: list[OrganScore] = field(default_factory=list)
-    others: dict[str, list[OrganScore]] = field(default_factory=dict)
+    scores: list[StructureScore] = field(default_factory=list)
+    others: dict[str, list[StructureScore]] = field(default_factory=dict)
     seconds: list[Mapping[str, float]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     false_found: dict[str, int] = field(default_factory=dict)
@@ -121,10 +121,10 @@ def evaluate(
             _score_failed(case.name, references, templates, compare_search, tally)
         if on_progress is not None:
             on_progress(done, len(labelled), case.name)
-    order = {name: place for place, name in enumerate(templates.organs)}
+    order = {name: place for place, name in enumerate(templates.structures)}
     for scores in (tally.scores, *tally.others.values()):
-        scores.sort(key=lambda score: (score.case, order[score.organ]))
-    metrics = _metrics(tally, len(labelled), unlabelled, compare_search, templates.organs)
+        scores.sort(key=lambda score: (score.case, order[score.structure]))
+    metrics = _metrics(tally, len(labelled), unlabelled, compare_search, templates.structures)
     metrics["options"] = {**options.result_fields(), "nsd_tolerance_mm": tolerance_mm}
     metrics["weights"] = {"localizer": model.localizer_weights, "segmenter": model.segmenter_weights}
     write_text(output / "cases.csv", to_csv(tally.scores))
@@ -136,10 +136,10 @@ def _split(
     cases: Iterable[Case], references: References, templates: TemplateSet
 ) -> tuple[list[Case], list[str]]:
     """Cases with a label file, and the names of those without."""
-    common = set(templates.organs) & set(references.names.values())
+    common = set(templates.structures) & set(references.names.values())
     if not common:
         raise UsageError(
-            f"{references.folder}: nothing to score: the templates have {', '.join(templates.organs)}, "
+            f"{references.folder}: nothing to score: the templates have {', '.join(templates.structures)}, "
             f"the labels {', '.join(references.names.values())}"
         )
     cases = list(cases)
@@ -186,19 +186,19 @@ def _score(
 ) -> None:
     """Open the labels and score. Nothing is added to the tally unless all of it succeeds."""
     reference = references.read(case, segmentation.image)
-    organs = segmentation.localization.organs
+    structures = segmentation.localization.structures
     rows = score_oracles(model, segmentation, reference, options, tolerance_mm)
     scores, beside = [], []
     for name, own in rows.items():
         truth = reference.box(name)
-        scores.append(replace(score_box(case, name, organs[name], truth), rows=own))
+        scores.append(replace(score_box(case, name, structures[name], truth), rows=own))
         beside.append(score_others(case, others, name, truth))
     tally.scores += scores
     for name in others:
         tally.others.setdefault(name, []).extend(found[name] for found in beside)
     for name in reference.absent:
-        if name in organs:
-            tally.false_found[name] = tally.false_found.get(name, 0) + int(organs[name].present)
+        if name in structures:
+            tally.false_found[name] = tally.false_found.get(name, 0) + int(structures[name].present)
 
 
 def _score_failed(
@@ -213,7 +213,7 @@ def _score_failed(
     scores = [
         score_box(case, name, None, reference.box(name))
         for name in reference.values
-        if name in templates.organs
+        if name in templates.structures
     ]
     tally.scores += scores
     for name in OTHERS if compare_search else ():

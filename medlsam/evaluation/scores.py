@@ -13,7 +13,7 @@ import numpy as np
 
 from medlsam.geometry import Box
 from medlsam.measure.metrics import MaskOutcome, MaskScores, box_iou, wall_distance
-from medlsam.results import LocatedOrgan
+from medlsam.results import LocatedStructure
 
 ROWS = ("located", "oracle_box", "oracle_slices", "shape_prior")
 FIGURES = ("dice", "hd95_mm", "nsd")
@@ -23,12 +23,12 @@ NOT_OFFERED = MaskScores(MaskOutcome.ABSENT, math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
-class OrganScore:
+class StructureScore:
     """One labelled, complete structure of one case.
 
     Attributes:
         case: the scan.
-        organ: the structure.
+        structure: the structure.
         status: of the localization, or ``failed`` where the case failed.
         confidence: of the localization, 0 to 1.
         iou: of the box; 0 where missed.
@@ -39,7 +39,7 @@ class OrganScore:
     """
 
     case: str
-    organ: str
+    structure: str
     status: str
     confidence: float
     iou: float
@@ -54,24 +54,24 @@ class OrganScore:
         return math.isnan(self.wall_distance_mm)
 
 
-def score_box(case: str, name: str, organ: LocatedOrgan | None, truth: Box) -> OrganScore:
+def score_box(case: str, name: str, structure: LocatedStructure | None, truth: Box) -> StructureScore:
     """Score the box of a structure; ``organ`` is None where the case failed or the structure was not looked for.
 
     Args:
         case: the scan.
         name: the structure.
-        organ: the answer.
+        structure: the answer.
         truth: tight box of the label, LPS mm.
     """
-    if organ is None:
-        return OrganScore(case, name, "failed", 0.0, 0.0, math.nan, dict.fromkeys(ROWS, MISSED))
-    box = organ.box if organ.present else None
-    promised = organ.prompt_box if box is not None else None
-    return OrganScore(
+    if structure is None:
+        return StructureScore(case, name, "failed", 0.0, 0.0, math.nan, dict.fromkeys(ROWS, MISSED))
+    box = structure.box if structure.present else None
+    promised = structure.prompt_box if box is not None else None
+    return StructureScore(
         case,
         name,
-        organ.status,
-        organ.confidence,
+        structure.status,
+        structure.confidence,
         box_iou(box, truth),
         wall_distance(box, truth),
         errors_mm=() if box is None else _outward(truth, box),
@@ -93,26 +93,27 @@ def summarize(values: Iterable[float]) -> dict[str, Any]:
     return {"mean": round(float(kept.mean()), 4), "std": round(std, 4), "n": int(kept.size)}
 
 
-def aggregate_boxes(scores: Sequence[OrganScore], order: Sequence[str]) -> dict[str, Any]:
+def aggregate_boxes(scores: Sequence[StructureScore], order: Sequence[str]) -> dict[str, Any]:
     """``organs`` and ``mean`` with IoU, wall distance and misses only; structures in ``order``."""
-    organs: dict[str, dict[str, Any]] = {
+    structures: dict[str, dict[str, Any]] = {
         name: {
             "n": len(own),
             "iou": summarize(score.iou for score in own),
             "wall_distance_mm": summarize(score.wall_distance_mm for score in own),
             "missed": sum(score.missed for score in own),
         }
-        for name, own in _by_organ(scores, order).items()
+        for name, own in _by_structure(scores, order).items()
     }
     across = {
-        key: _across(organ[key]["mean"] for organ in organs.values()) for key in ("iou", "wall_distance_mm")
+        key: _across(structure[key]["mean"] for structure in structures.values())
+        for key in ("iou", "wall_distance_mm")
     }
-    mean = {"n": len(organs), **{key: value["mean"] for key, value in across.items()}, "spread": across}
-    return {"organs": organs, "mean": mean}
+    mean = {"n": len(structures), **{key: value["mean"] for key, value in across.items()}, "spread": across}
+    return {"organs": structures, "mean": mean}
 
 
 def aggregate(
-    scores: Sequence[OrganScore], false_found: Mapping[str, int], order: Sequence[str]
+    scores: Sequence[StructureScore], false_found: Mapping[str, int], order: Sequence[str]
 ) -> dict[str, Any]:
     """``organs`` and ``mean`` of ``metrics.json``.
 
@@ -125,18 +126,18 @@ def aggregate(
         order: of the structures.
     """
     result = aggregate_boxes(scores, order)
-    organs, mean = result["organs"], result["mean"]
-    grouped = _by_organ(scores, order)
+    structures, mean = result["organs"], result["mean"]
+    grouped = _by_structure(scores, order)
     for name in false_found:
         empty = {"n": 0, "iou": summarize(()), "wall_distance_mm": summarize(()), "missed": 0}
-        organs.setdefault(name, empty)
-    for name, organ in organs.items():
-        organ["false_found"] = int(false_found.get(name, 0))
+        structures.setdefault(name, empty)
+    for name, structure in structures.items():
+        structure["false_found"] = int(false_found.get(name, 0))
         spread = {figure: _rows(grouped.get(name, ()), figure) for figure in FIGURES}
-        organ.update({figure: {row: spread[figure][row]["mean"] for row in ROWS} for figure in FIGURES})
-        organ["spread"] = spread
+        structure.update({figure: {row: spread[figure][row]["mean"] for row in ROWS} for figure in FIGURES})
+        structure["spread"] = spread
     for figure in FIGURES:
-        across = {row: _across(organ[figure][row] for organ in organs.values()) for row in ROWS}
+        across = {row: _across(structure[figure][row] for structure in structures.values()) for row in ROWS}
         mean[figure] = {row: across[row]["mean"] for row in ROWS}
         mean["spread"][figure] = across
     return result
@@ -151,7 +152,7 @@ def aggregate_seconds(per_case: Sequence[Mapping[str, float]]) -> dict[str, dict
     return {stage: summarize(seconds.get(stage, 0.0) for seconds in per_case) for stage in stages}
 
 
-def to_csv(scores: Sequence[OrganScore]) -> str:
+def to_csv(scores: Sequence[StructureScore]) -> str:
     """One line per case and structure; a figure without a value is an empty field."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -161,17 +162,17 @@ def to_csv(scores: Sequence[OrganScore]) -> str:
         figures = [getattr(score.rows.get(row, NOT_OFFERED), figure) for figure in FIGURES for row in ROWS]
         values = [score.confidence, score.iou, score.wall_distance_mm, *figures]
         confidence, *rest = ["" if math.isnan(value) else f"{value:.4f}" for value in values]
-        writer.writerow([score.case, score.organ, score.status, confidence, int(score.missed), *rest])
+        writer.writerow([score.case, score.structure, score.status, confidence, int(score.missed), *rest])
     return text.getvalue()
 
 
-def _by_organ(scores: Sequence[OrganScore], order: Sequence[str]) -> dict[str, list[OrganScore]]:
+def _by_structure(scores: Sequence[StructureScore], order: Sequence[str]) -> dict[str, list[StructureScore]]:
     """Structure to its scores, without the structures that have none."""
-    grouped = {name: [score for score in scores if score.organ == name] for name in order}
+    grouped = {name: [score for score in scores if score.structure == name] for name in order}
     return {name: own for name, own in grouped.items() if own}
 
 
-def _rows(scores: Sequence[OrganScore], figure: str) -> dict[str, dict[str, Any]]:
+def _rows(scores: Sequence[StructureScore], figure: str) -> dict[str, dict[str, Any]]:
     """Mean, std and n of a figure for each row of one structure."""
     table = {}
     for row in ROWS:

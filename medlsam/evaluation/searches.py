@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from medlsam.evaluation.scores import OrganScore, aggregate_boxes, score_box
+from medlsam.evaluation.scores import StructureScore, aggregate_boxes, score_box
 from medlsam.geometry import Box
 from medlsam.localize.search.options import SearchOptions
 from medlsam.options import InferenceOptions
@@ -69,17 +69,17 @@ def locate_others(
 
 
 def score_others(
-    case: str, found: Mapping[str, Localization], organ: str, truth: Box
-) -> dict[str, OrganScore]:
+    case: str, found: Mapping[str, Localization], structure: str, truth: Box
+) -> dict[str, StructureScore]:
     """The box scores of one structure. These searches know no "missing": their box counts, whatever its status."""
     return {
-        name: score_box(case, organ, replace(answer.organs[organ], status="found"), truth)
+        name: score_box(case, structure, replace(answer.structures[structure], status="found"), truth)
         for name, answer in found.items()
     }
 
 
 def add_searches(
-    metrics: dict[str, Any], scores: Mapping[str, Sequence[OrganScore]], order: Sequence[str]
+    metrics: dict[str, Any], scores: Mapping[str, Sequence[StructureScore]], order: Sequence[str]
 ) -> None:
     """Add ``coarse_only`` and ``random-start`` (with a ``coarse_only`` of its own) to ``metrics.json``."""
     metrics[OWN_COARSE] = aggregate_boxes(scores.get(OWN_COARSE, ()), order)

@@ -50,13 +50,13 @@ def format_table(metrics: Mapping[str, Any]) -> Table:
         table.add_column(f"Dice {_HEADS[row]}", justify="right")
     for head in ("HD95 mm located", "NSD located"):
         table.add_column(head, justify="right")
-    for name, organ in metrics["organs"].items():
-        boxes = [_spread(organ["iou"], 2), _spread(organ["wall_distance_mm"], 1)]
+    for name, structure in metrics["organs"].items():
+        boxes = [_spread(structure["iou"], 2), _spread(structure["wall_distance_mm"], 1)]
         if paper:
             other = paper["organs"].get(name, {})
             boxes += [_spread(other.get("iou"), 2), _spread(other.get("wall_distance_mm"), 1)]
-        counts = [str(organ["n"]), str(organ["missed"]), str(organ["false_found"])]
-        table.add_row(name, *counts, *boxes, *_masks(organ["spread"]))
+        counts = [str(structure["n"]), str(structure["missed"]), str(structure["false_found"])]
+        table.add_row(name, *counts, *boxes, *_masks(structure["spread"]))
     mean = metrics["mean"]
     table.add_section()
     boxes = [_spread(mean["spread"]["iou"], 2), _spread(mean["spread"]["wall_distance_mm"], 1)]
@@ -81,8 +81,8 @@ def format_reliability(metrics: Mapping[str, Any]) -> Table:
         table.add_column(head, justify="right")
     for head in ("faces", "within", "reached", "margin mm", "rho"):
         table.add_column(head, justify="right")
-    for name, organ in metrics["organs"].items():
-        table.add_row(name, str(organ["n"]), *_reliability(organ))
+    for name, structure in metrics["organs"].items():
+        table.add_row(name, str(structure["n"]), *_reliability(structure))
     table.add_section()
     table.add_row("all", str(metrics["mean"]["scored"]), *_reliability(metrics["mean"]), style="bold")
     return table
@@ -95,8 +95,8 @@ def format_faces(metrics: Mapping[str, Any]) -> Table:
     table.add_column("structure", no_wrap=True)
     for face in FACES:
         table.add_column(face, justify="right", no_wrap=True)
-    for name, organ in metrics["organs"].items():
-        table.add_row(name, *_faces(organ["face_error_mm"]))
+    for name, structure in metrics["organs"].items():
+        table.add_row(name, *_faces(structure["face_error_mm"]))
     table.add_section()
     table.add_row("all", *_faces(metrics["mean"]["face_error_mm"]), style="bold")
     return table

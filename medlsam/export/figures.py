@@ -40,7 +40,7 @@ from medlsam.export.planes import (
     show,
 )
 from medlsam.geometry import Box, Grid, mask_box
-from medlsam.results import Localization, LocatedOrgan, Segmentation
+from medlsam.results import Localization, LocatedStructure, Segmentation
 from medlsam.volume import Image, LabelMap, resample, to_canonical
 
 
@@ -98,9 +98,9 @@ class Picture(Figure):
         return png(self)
 
 
-def draw_organ(
+def draw_structure(
     scene: Scene,
-    organ: str | LocatedOrgan,
+    structure: str | LocatedStructure,
     title: str | None = None,
     window: tuple[float, float] = SOFT_TISSUE,
 ) -> Picture:
@@ -108,7 +108,7 @@ def draw_organ(
 
     Args:
         scene: from ``scene``.
-        organ: the located structure, or its name alone (then no box is drawn).
+        structure: the located structure, or its name alone (then no box is drawn).
         title: above the picture; the name, status and confidence by default.
         window: lower and upper HU.
 
@@ -116,8 +116,8 @@ def draw_organ(
         UsageError: the structure has neither a mask nor a box, so there is nothing to draw.
     """
     figure = Picture(figsize=(9.6, 3.75), facecolor=PAPER)
-    _draw_row(row_axes(figure, 0, 1), scene, organ, window)
-    figure.suptitle(title or _title(organ), color=INK, fontsize=11, y=0.985)
+    _draw_row(row_axes(figure, 0, 1), scene, structure, window)
+    figure.suptitle(title or _title(structure), color=INK, fontsize=11, y=0.985)
     _legend(figure, reference=scene.reference is not None)
     return figure
 
@@ -145,7 +145,7 @@ def draw_segmentation(
     if volume is None:
         raise UsageError(f"{segmentation.case}: the segmentation keeps no scan; give the scan as `image`")
     drawn = scene(volume, segmentation.labels, segmentation.names, reference)
-    located = segmentation.localization.organs
+    located = segmentation.localization.structures
     chosen = [
         located.get(name, name)
         for name in (organs if organs is not None else segmentation.names.values())
@@ -154,10 +154,10 @@ def draw_segmentation(
     if not chosen:
         raise UsageError(f"{segmentation.case}: no structure has a mask or a box to draw")
     figure = Picture(figsize=(9.6, 3.45 * len(chosen) + 0.3), facecolor=PAPER)
-    for row, organ in enumerate(chosen):
+    for row, structure in enumerate(chosen):
         axes = row_axes(figure, row, len(chosen))
-        _draw_row(axes, drawn, organ, window)
-        axes[1].set_title(_title(organ), color=INK, fontsize=10)
+        _draw_row(axes, drawn, structure, window)
+        axes[1].set_title(_title(structure), color=INK, fontsize=10)
     _legend(figure, reference=reference is not None)
     return figure
 
@@ -181,7 +181,7 @@ def draw_localization(localization: Localization, image: Image | None = None) ->
     canonical = to_canonical(image)
     grid = canonical.grid
     width, depth, height = grid.box.size
-    shown = [organ for organ in localization.organs.values() if organ.present]
+    shown = [structure for structure in localization.structures.values() if structure.present]
     # Two pictures at one scale, and the names beside them; neither too tall nor too wide for a page.
     scale = min(5.2 / height, 7.0 / (width + depth))
     lines = min(24, max(8, len(shown)))
@@ -206,19 +206,19 @@ def draw_localization(localization: Localization, image: Image | None = None) ->
         rays = density.sum(axis=2 - cut)
         low, high = np.percentile(rays, (2.0, 99.7))
         show(axes, rays, grid, plane, (float(low), float(high) + 1e-3))
-        for number, organ in enumerate(shown):
-            assert organ.box is not None
+        for number, structure in enumerate(shown):
+            assert structure.box is not None
             colour = CYCLE[number % len(CYCLE)]
-            axes.add_patch(rectangle(organ.box, across, up, colour, organ.status == "uncertain"))
+            axes.add_patch(rectangle(structure.box, across, up, colour, structure.status == "uncertain"))
         axes.set_title("frontal" if across == 0 else "lateral", color=INK, fontsize=10)
         letters(axes, plane)
         scale_bar(axes)
     handles = [
         Line2D(
-            [], [], color=CYCLE[number % len(CYCLE)], linestyle="--" if organ.status == "uncertain" else "-",
-            label=f"{organ.name} ({organ.confidence:.2f})",
+            [], [], color=CYCLE[number % len(CYCLE)], linestyle="--" if structure.status == "uncertain" else "-",
+            label=f"{structure.name} ({structure.confidence:.2f})",
         )
-        for number, organ in enumerate(shown)
+        for number, structure in enumerate(shown)
     ]  # fmt: skip
     beside = figure.add_subplot(places[2])
     beside.set_axis_off()
@@ -227,7 +227,7 @@ def draw_localization(localization: Localization, image: Image | None = None) ->
             handles=handles, loc="upper left", ncols=columns, fontsize=8, labelcolor=INK, frameon=False,
             borderaxespad=0, title="structure (confidence)", title_fontproperties={"size": 8},
         ).get_title().set_color(INK)  # fmt: skip
-    absent = [organ.name for organ in localization.organs.values() if not organ.present]
+    absent = [structure.name for structure in localization.structures.values() if not structure.present]
     if absent:
         text = "not found:\n" + textwrap.fill(", ".join(absent), 28 * columns)
         beside.text(0.0, 0.0, text, color=INK, fontsize=8, va="bottom", transform=beside.transAxes)
@@ -249,30 +249,30 @@ def data_uri(figure: Figure, dpi: float = 100.0) -> str:
     return f"data:image/png;base64,{base64.b64encode(png(figure, dpi)).decode('ascii')}"
 
 
-def _title(organ: str | LocatedOrgan) -> str:
-    if isinstance(organ, str):
-        return organ
-    return f"{organ.name}   {organ.status.replace('_', ' ')}, confidence {organ.confidence:.2f}"
+def _title(structure: str | LocatedStructure) -> str:
+    if isinstance(structure, str):
+        return structure
+    return f"{structure.name}   {structure.status.replace('_', ' ')}, confidence {structure.confidence:.2f}"
 
 
-def _box(organ: str | LocatedOrgan) -> Box | None:
-    return organ.box if isinstance(organ, LocatedOrgan) and organ.present else None
+def _box(structure: str | LocatedStructure) -> Box | None:
+    return structure.box if isinstance(structure, LocatedStructure) and structure.present else None
 
 
-def _name(organ: str | LocatedOrgan) -> str:
-    return organ if isinstance(organ, str) else organ.name
+def _name(structure: str | LocatedStructure) -> str:
+    return structure if isinstance(structure, str) else structure.name
 
 
-def _has_something(scene: Scene, organ: str | LocatedOrgan) -> bool:
-    masks = (scene.mask(_name(organ), scene.labels), scene.mask(_name(organ), scene.reference))
-    return _box(organ) is not None or any(mask is not None for mask in masks)
+def _has_something(scene: Scene, structure: str | LocatedStructure) -> bool:
+    masks = (scene.mask(_name(structure), scene.labels), scene.mask(_name(structure), scene.reference))
+    return _box(structure) is not None or any(mask is not None for mask in masks)
 
 
 def _draw_row(
-    axes: Sequence[Axes], scene: Scene, organ: str | LocatedOrgan, window: tuple[float, float]
+    axes: Sequence[Axes], scene: Scene, structure: str | LocatedStructure, window: tuple[float, float]
 ) -> None:
     """Draw one structure in three axes."""
-    grid, box, name = scene.image.grid, _box(organ), _name(organ)
+    grid, box, name = scene.image.grid, _box(structure), _name(structure)
     mask, reference = scene.mask(name, scene.labels), scene.mask(name, scene.reference)
     extent = [mask_box(m, grid) for m in (mask, reference) if m is not None] + ([box] if box else [])
     if not extent:

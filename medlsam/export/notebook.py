@@ -7,7 +7,7 @@ from contextlib import suppress
 from jinja2 import Template
 
 from medlsam.errors import UsageError
-from medlsam.results import Localization, LocatedOrgan, Segmentation
+from medlsam.results import Localization, LocatedStructure, Segmentation
 
 _CELL: Template = Template(
     """<table><caption>{{ title }}</caption>
@@ -21,10 +21,10 @@ _CELL: Template = Template(
 def localization_html(localization: Localization) -> str:
     """Status, confidence and box of each structure, and the boxes on the scan where it was kept."""
     rows = []
-    for organ in localization.organs.values():
-        size = "–" if organ.box is None else " × ".join(f"{edge:.0f}" for edge in organ.box.size)
-        error = "–" if organ.expected_error_mm is None else f"± {organ.expected_error_mm:.1f}"
-        rows.append((organ.name, *_status(organ), size, error))
+    for structure in localization.structures.values():
+        size = "–" if structure.box is None else " × ".join(f"{edge:.0f}" for edge in structure.box.size)
+        error = "–" if structure.expected_error_mm is None else f"± {structure.expected_error_mm:.1f}"
+        rows.append((structure.name, *_status(structure), size, error))
     heads = ("structure", "status", "confidence", "box x × y × z, mm", "expected error, mm")
     picture = None
     if localization.image is not None:
@@ -39,8 +39,8 @@ def segmentation_html(segmentation: Segmentation) -> str:
     array, voxel_ml = segmentation.labels.array, segmentation.labels.grid.voxel_ml
     rows = []
     for value, name in sorted(segmentation.names.items()):
-        organ = segmentation.localization.organs.get(name)
-        rows.append((name, *_status(organ), f"{(array == value).sum() * voxel_ml:.1f}"))
+        structure = segmentation.localization.structures.get(name)
+        rows.append((name, *_status(structure), f"{(array == value).sum() * voxel_ml:.1f}"))
     heads = ("structure", "status", "confidence", "volume, ml")
     picture = None
     if segmentation.image is not None:
@@ -51,6 +51,6 @@ def segmentation_html(segmentation: Segmentation) -> str:
     return _CELL.render(title=segmentation.case, heads=heads, rows=rows, picture=picture)
 
 
-def _status(organ: LocatedOrgan | None) -> tuple[str, str]:
+def _status(structure: LocatedStructure | None) -> tuple[str, str]:
     """Status and confidence in words."""
-    return (organ.status.replace("_", " "), f"{organ.confidence:.2f}") if organ else ("–", "–")
+    return (structure.status.replace("_", " "), f"{structure.confidence:.2f}") if structure else ("–", "–")

@@ -17,11 +17,11 @@ from typing import Any
 from jinja2 import StrictUndefined, Template
 
 from medlsam.errors import MedlsamError, UsageError
-from medlsam.export.figures import data_uri, draw_localization, draw_organ, scene
+from medlsam.export.figures import data_uri, draw_localization, draw_structure, scene
 from medlsam.export.planes import CONVENTION
 from medlsam.io.labels import read_label_map
 from medlsam.io.read import read_image
-from medlsam.results import Localization, LocatedOrgan
+from medlsam.results import Localization, LocatedStructure
 from medlsam.runtime.atomic_files import write_text
 
 #: Scans whose structures are drawn; the doubtful ones first. More would make a page of 100 MB.
@@ -49,13 +49,15 @@ class _Case:
         return f"{error.get('type')}: {error.get('text')}" if isinstance(error, Mapping) else str(error)
 
     @property
-    def organs(self) -> Mapping[str, LocatedOrgan]:
-        return self.localization.organs if self.localization else {}
+    def structures(self) -> Mapping[str, LocatedStructure]:
+        return self.localization.structures if self.localization else {}
 
     @property
     def doubt(self) -> float:
         """The lowest confidence of a structure that has a mask."""
-        return min((organ.confidence for organ in self.organs.values() if organ.present), default=1.0)
+        return min(
+            (structure.confidence for structure in self.structures.values() if structure.present), default=1.0
+        )
 
     def volume(self, name: str) -> str:
         """A structure's volume in words; empty where it has none."""
@@ -63,11 +65,11 @@ class _Case:
         volume = float(row.get("volume_ml") or 0)
         return f"{'at least ' if row.get('cut_off') == 'yes' else ''}{volume:.1f} ml" if volume else ""
 
-    def facts(self, organ: LocatedOrgan) -> list[str]:
+    def facts(self, structure: LocatedStructure) -> list[str]:
         """What is written below a structure's picture."""
-        row, facts = self.statistics.get(organ.name, {}), [self.volume(organ.name)]
-        if organ.expected_error_mm is not None:
-            facts.append(f"expected error of a face {organ.expected_error_mm:.1f} mm")
+        row, facts = self.statistics.get(structure.name, {}), [self.volume(structure.name)]
+        if structure.expected_error_mm is not None:
+            facts.append(f"expected error of a face {structure.expected_error_mm:.1f} mm")
         if row.get("mean_hu"):
             facts.append(f"{float(row['mean_hu']):.0f} ± {float(row.get('std_hu') or 0):.0f} HU")
         return [fact for fact in facts if fact]
@@ -78,7 +80,7 @@ class _Pictures:
     """The pictures of one scan as data URIs: its boxes, and each structure that is there; or why there are none."""
 
     boxes: str = ""
-    organs: Mapping[str, str] = field(default_factory=dict)
+    structures: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
 
 
@@ -113,7 +115,7 @@ def write_report(
         for case in cases
         if case.name in chosen
     }
-    located = [organ for case in cases for organ in case.organs.values()]
+    located = [structure for case in cases for structure in case.structures.values()]
     warnings = [str(warning) for warning in run.get("warnings", [])]
     page = Template(
         files("medlsam.export").joinpath("report.html").read_text(encoding="utf-8"),
@@ -128,9 +130,9 @@ def write_report(
         counts={
             "scans": len(cases),
             "failed": sum(case.failed for case in cases),
-            "structures found": sum(organ.status == "found" for organ in located),
-            "uncertain": sum(organ.status == "uncertain" for organ in located),
-            "missing or out of view": sum(not organ.present for organ in located),
+            "structures found": sum(structure.status == "found" for structure in located),
+            "uncertain": sum(structure.status == "uncertain" for structure in located),
+            "missing or out of view": sum(not structure.present for structure in located),
         },
         failures=[f"{case.name}: {case.error}" for case in cases if case.failed],
         warnings=warnings
@@ -184,9 +186,9 @@ def _pictures(output: Path, case: _Case, names: Mapping[int, str], reference: Pa
     return _Pictures(
         data_uri(draw_localization(case.localization, drawn.image), _DPI),
         {
-            name: data_uri(draw_organ(drawn, organ, title=f"{name}   {case.name}"), _DPI)
-            for name, organ in case.organs.items()
-            if organ.present
+            name: data_uri(draw_structure(drawn, structure, title=f"{name}   {case.name}"), _DPI)
+            for name, structure in case.structures.items()
+            if structure.present
         },
     )
 

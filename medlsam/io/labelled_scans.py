@@ -124,19 +124,19 @@ def _pair_cases(path: Path) -> tuple[list[TemplateCase], dict[int, str]]:
 
 def _common_names(cases: Sequence[TemplateCase], common: dict[int, str] | None) -> dict[int, str]:
     """One table for all cases: their own where they agree, else the organs counted from 1 by name."""
-    organs = {name for case in cases for _, name in case.names}
+    structures = {name for case in cases for _, name in case.names}
     for case in cases:
         drawn = set(read_markups(case.points)) if case.points is not None else set()
-        missing = sorted(drawn - organs)
+        missing = sorted(drawn - structures)
         if common is not None and missing:
             raise TemplateError(f"{case.points}: {', '.join(missing)} is not in labels.json; add it there")
-        organs |= drawn
+        structures |= drawn
     merged = {pair for case in cases for pair in case.names} | set((common or {}).items())
     if len({value for value, _ in merged}) == len({name for _, name in merged}) == len(merged):
         table = dict(sorted(merged))
-        extra = sorted(organs - set(table.values()))
+        extra = sorted(structures - set(table.values()))
         return table | dict(enumerate(extra, start=max(table, default=0) + 1))
-    return dict(enumerate(sorted(organs), start=1))
+    return dict(enumerate(sorted(structures), start=1))
 
 
 def read_template_labels(case: TemplateCase, names: Mapping[int, str]) -> LabelMap:

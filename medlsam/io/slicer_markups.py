@@ -39,15 +39,15 @@ def read_markups(path: Path | str) -> dict[str, ExtremePoints]:
             for control in node.get("controlPoints", []):
                 if control.get("positionStatus", "defined") != "defined":
                     continue
-                organ = str(node.get("name") or _stem(str(control.get("label", ""))))
-                points[organ].append(np.asarray(control["position"], dtype=float).reshape(3) * signs)
+                structure = str(node.get("name") or _stem(str(control.get("label", ""))))
+                points[structure].append(np.asarray(control["position"], dtype=float).reshape(3) * signs)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TemplateError(
             f"{path}: not a 3D Slicer markups file ({type(error).__name__}: {error})"
         ) from error
     if not points:
         raise TemplateError(f"{path}: no points in this file; place six extreme points per organ")
-    return {organ: _extreme(organ, np.stack(placed), path) for organ, placed in points.items()}
+    return {structure: _extreme(structure, np.stack(placed), path) for structure, placed in points.items()}
 
 
 def _signs(node: dict[str, Any], path: Path) -> NDArray[np.float64]:
@@ -61,14 +61,14 @@ def _stem(label: str) -> str:
     return re.sub(r"[-_ ]*\d+$", "", label).strip() or label
 
 
-def _extreme(organ: str, points: NDArray[np.float64], path: Path) -> ExtremePoints:
+def _extreme(structure: str, points: NDArray[np.float64], path: Path) -> ExtremePoints:
     if len(points) != 6:
         raise TemplateError(
-            f"{path}: {organ} has {len(points)} points; six are needed "
+            f"{path}: {structure} has {len(points)} points; six are needed "
             "(left, right, front, back, top and bottom)"
         )
     if not np.ptp(points, axis=0).min() > 0:
         raise TemplateError(
-            f"{path}: the six points of {organ} lie in one plane or are not numbers; place them anew"
+            f"{path}: the six points of {structure} lie in one plane or are not numbers; place them anew"
         )
     return ExtremePoints.from_unordered(points)

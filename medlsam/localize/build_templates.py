@@ -18,7 +18,7 @@ from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.search.boundary_probe import probe_sums
 from medlsam.localize.templates.landmarks import places
 from medlsam.localize.templates.shape import shape_in_box, slice_profile
-from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
+from medlsam.localize.templates.template_set import StructureTemplate, TemplateSet
 from medlsam.runtime.blas_threads import one_blas_thread
 from medlsam.volume import Image, LabelMap, to_canonical
 
@@ -28,7 +28,7 @@ MOST_SLABS = 6
 
 
 @dataclass(frozen=True, eq=False)
-class Support:
+class Template:
     """One template scan: its image, and a label map or extreme points (LPS mm) per structure."""
 
     name: str
@@ -60,16 +60,20 @@ def slab_points(mask: NDArray[np.bool_], grid: Grid, count: int) -> NDArray[np.f
 class _Mark:
     """One structure of one template before its features are read."""
 
-    support: str
+    template: str
     points: ExtremePoints
     mask: NDArray[np.bool_] | None
     grid: Grid
 
 
-def _organ_support(organ: str, mark: _Mark, embedding: ScanEmbedding, slabs: int) -> OrganSupport:
+def _structure_template(
+    structure: str, mark: _Mark, embedding: ScanEmbedding, slabs: int
+) -> StructureTemplate:
     box = mark.points.box
     if min(box.size) <= 0:
-        raise TemplateError(f"{mark.support}: the extreme points of {organ} span no volume: {box.to_dict()}")
+        raise TemplateError(
+            f"{mark.template}: the extreme points of {structure} span no volume: {box.to_dict()}"
+        )
     marked = places(mark.points, mark.mask, mark.grid)[embedding.landmarks]
     latents, features = embedding.read(marked)
     cut = slab_points(mark.mask, mark.grid, slabs) if mark.mask is not None else np.zeros((0, 6, 3))
@@ -80,8 +84,8 @@ def _organ_support(organ: str, mark: _Mark, embedding: ScanEmbedding, slabs: int
         gram, target = probe_sums(embedding, mark.mask, mark.grid, box, features.shape[1])
         shape = shape_in_box(mark.mask, mark.grid, box)
         inside = spread_inside(embedding, shape.astype(np.float32) / np.float32(255), box)
-    return OrganSupport(
-        support=mark.support,
+    return StructureTemplate(
+        template=mark.template,
         points=marked.astype(np.float32),
         latents=latents.numpy(),
         features=features.numpy(),
@@ -98,40 +102,42 @@ def _organ_support(organ: str, mark: _Mark, embedding: ScanEmbedding, slabs: int
     )
 
 
-def _marks(support: Support, names: Mapping[int, str]) -> dict[str, _Mark]:
+def _marks(template: Template, names: Mapping[int, str]) -> dict[str, _Mark]:
     """Map structure names to marks: extreme points and, where there is one, the mask on the canonical grid."""
-    if support.labels is not None:
-        check_same_grid(support.image, support.labels)
-        labels = to_canonical(support.labels)
+    if template.labels is not None:
+        check_same_grid(template.image, template.labels)
+        labels = to_canonical(template.labels)
         present = {int(v) for v in np.unique(labels.array)} - {0}
         unknown = sorted(present - set(names))
         if unknown:
             raise TemplateError(
-                f"{support.labels.path or support.name}: label value {unknown[0]} is not named in labels.json "
+                f"{template.labels.path or template.name}: label value {unknown[0]} is not named in labels.json "
                 f"(named are {', '.join(map(str, sorted(names)))}); name it or remove it"
             )
         if not present:
-            raise TemplateError(f"{support.labels.path or support.name}: the label map is empty")
+            raise TemplateError(f"{template.labels.path or template.name}: the label map is empty")
         found = {}
         for value in sorted(present):
             mask = labels.array == value
             points = ExtremePoints.from_mask(mask, labels.grid)
-            found[names[value]] = _Mark(support.name, points, mask, labels.grid)
+            found[names[value]] = _Mark(template.name, points, mask, labels.grid)
         return found
-    if not support.points:
-        raise TemplateError(f"{support.name}: a template needs a label map or extreme points; it has neither")
-    unknown_names = sorted(set(support.points) - set(names.values()))
+    if not template.points:
+        raise TemplateError(
+            f"{template.name}: a template needs a label map or extreme points; it has neither"
+        )
+    unknown_names = sorted(set(template.points) - set(names.values()))
     if unknown_names:
         raise TemplateError(
-            f"{support.name}: structure {unknown_names[0]!r} of the markups is not in labels.json"
+            f"{template.name}: structure {unknown_names[0]!r} of the markups is not in labels.json"
         )
-    return {name: _Mark(support.name, p, None, support.image.grid) for name, p in support.points.items()}
+    return {name: _Mark(template.name, p, None, template.image.grid) for name, p in template.points.items()}
 
 
 @one_blas_thread()
 def build_templates(
     localizer: Localizer,
-    supports: Iterable[Support],
+    scans: Iterable[Template],
     names: Mapping[int, str],
     organs: Iterable[str] | None = None,
     source: str = "",
@@ -142,7 +148,7 @@ def build_templates(
 
     Args:
         localizer: the encoder; the set works with this one only.
-        supports: the template scans, read one at a time; each may lack structures.
+        scans: the template scans, read one at a time; each may lack structures.
         names: label value to structure name.
         organs: only these structures; all where None.
         source: a note on where they came from.
@@ -157,20 +163,22 @@ def build_templates(
     wanted = None if organs is None else set(organs)
     marks: dict[str, list[_Mark]] = {}
     embeddings: dict[str, ScanEmbedding] = {}
-    for support in supports:
-        if support.name in embeddings:
-            raise TemplateError(f"two supports are called {support.name!r}; names must differ")
-        for organ, mark in _marks(support, names).items():
-            if wanted is None or organ in wanted:
-                marks.setdefault(organ, []).append(mark)
-        embeddings[support.name] = localizer.embed(support.image)
+    for template in scans:
+        if template.name in embeddings:
+            raise TemplateError(f"two templates are called {template.name!r}; names must differ")
+        for structure, mark in _marks(template, names).items():
+            if wanted is None or structure in wanted:
+                marks.setdefault(structure, []).append(mark)
+        embeddings[template.name] = localizer.embed(template.image)
         if on_progress:
-            on_progress(f"embedded template {support.name}")
+            on_progress(f"embedded template {template.name}")
     groups = {}
-    for organ, group in marks.items():
+    for structure, group in marks.items():
         # As published, the shortest template decides into how many slabs all of them are cut.
         slabs = min((slab_count(m.mask, m.grid) for m in group if m.mask is not None), default=0)
-        groups[organ] = tuple(_organ_support(organ, mark, embeddings[mark.support], slabs) for mark in group)
+        groups[structure] = tuple(
+            _structure_template(structure, mark, embeddings[mark.template], slabs) for mark in group
+        )
     missing = sorted((wanted or set()) - set(groups))
     if missing or not groups:
         raise TemplateError(

@@ -19,9 +19,14 @@ from medlsam.localize.search.options import SearchOptions
 from medlsam.localize.search.probe_trust import along_axes, apply_probe
 from medlsam.localize.search.votes import random_starts
 from medlsam.localize.templates.shape import mean_profile, mean_shape
-from medlsam.localize.templates.template_set import DEFAULT_TRUST, OrganCalibration, OrganSupport, TemplateSet
+from medlsam.localize.templates.template_set import (
+    DEFAULT_TRUST,
+    StructureCalibration,
+    StructureTemplate,
+    TemplateSet,
+)
 from medlsam.options import LocateOptions
-from medlsam.results import LocatedOrgan
+from medlsam.results import LocatedStructure
 from medlsam.runtime.blas_threads import one_blas_thread
 
 
@@ -34,7 +39,7 @@ def locate(
     generator: torch.Generator | None = None,
     slabs: bool = False,
     search_options: SearchOptions | None = None,
-) -> dict[str, LocatedOrgan]:
+) -> dict[str, LocatedStructure]:
     """Find the templates' structures in a scan.
 
     Args:
@@ -56,9 +61,9 @@ def locate(
     if options.search == "random-start" or not constants.windows_mm:
         constants = replace(constants, probe=False)
     chosen = templates if options.organs is None else templates.select(options.organs)
-    if not chosen.organs:
+    if not chosen.structures:
         raise TemplateError("the template set holds no structure")
-    groups = [chosen.supports[name] for name in chosen.organs]
+    groups = [chosen.by_structure[name] for name in chosen.structures]
     if options.search == "consensus":
         candidates = consensus(embedding, groups, constants)
     else:
@@ -67,7 +72,7 @@ def locate(
         window = (constants.paper_window_mm, constants.temperature)
         candidates = averaged_candidates(embedding, groups, starts, *window)
     located = {}
-    for name, group, candidate in zip(chosen.organs, groups, candidates, strict=True):
+    for name, group, candidate in zip(chosen.structures, groups, candidates, strict=True):
         boxes: tuple[Box, ...] = ()
         if slabs and options.search == "consensus":
             boxes = consensus_slabs(embedding, group, candidate, constants)
@@ -82,22 +87,22 @@ def locate(
 def _conclude(
     embedding: ScanEmbedding,
     name: str,
-    supports: tuple[OrganSupport, ...],
+    templates: tuple[StructureTemplate, ...],
     candidate: Candidate,
     slabs: tuple[Box, ...],
-    calibration: OrganCalibration | None,
+    calibration: StructureCalibration | None,
     options: SearchOptions,
-) -> LocatedOrgan:
+) -> LocatedStructure:
     """Turn a candidate into a located structure: apply the probe, collect the evidence, classify."""
     box, contrast = candidate.box, None
     if options.probe:
         trusts = calibration.probe_trust if calibration else DEFAULT_TRUST
-        faces, contrast = apply_probe(embedding, supports, box, trusts)
+        faces, contrast = apply_probe(embedding, templates, box, trusts)
         box = Box.from_faces(along_axes(faces, trusts))
-    verdict = classify(collect_evidence(embedding, supports, candidate, box, contrast), box, calibration)
+    verdict = classify(collect_evidence(embedding, templates, candidate, box, contrast), box, calibration)
     extremes = np.median(candidate.points[:, :6], axis=0)
     extremes[np.arange(6), np.arange(6) // 2] = box.faces
-    return LocatedOrgan(
+    return LocatedStructure(
         name=name,
         status=verdict.status,
         confidence=verdict.confidence,
@@ -106,7 +111,7 @@ def _conclude(
         box=box,
         prompt_box=box.expand(verdict.margin_mm),
         slabs=slabs,
-        profile=mean_profile(supports),
-        shape_prior=mean_shape(supports),
+        profile=mean_profile(templates),
+        shape_prior=mean_shape(templates),
         details=verdict.details,
     )

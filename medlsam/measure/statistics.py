@@ -40,7 +40,7 @@ COLUMNS = (
 )
 
 
-def organ_statistics(segmentation: Segmentation, image: Image | None = None) -> list[dict[str, Any]]:
+def structure_statistics(segmentation: Segmentation, image: Image | None = None) -> list[dict[str, Any]]:
     """One row (keys of ``COLUMNS``) for each structure that was looked for, also where there is none.
 
     ``volume_ml`` is 0 and what cannot be measured is None where the structure has no voxel. ``cut_off`` says
@@ -65,14 +65,14 @@ def organ_statistics(segmentation: Segmentation, image: Image | None = None) -> 
     places = ndimage.find_objects(labels.array)
     rows = []
     for value, name in sorted(segmentation.names.items()):
-        organ = segmentation.localization.organs.get(name)
+        structure = segmentation.localization.structures.get(name)
         row: dict[str, Any] = dict.fromkeys(COLUMNS)
         row |= {"case": segmentation.case, "organ": name, "label": value, "volume_ml": 0.0}
-        if organ is not None:
+        if structure is not None:
             row |= {
-                "status": organ.status,
-                "confidence": round(organ.confidence, 4),
-                "expected_error_mm": _rounded(organ.expected_error_mm, 2),
+                "status": structure.status,
+                "confidence": round(structure.confidence, 4),
+                "expected_error_mm": _rounded(structure.expected_error_mm, 2),
             }
         place = places[value - 1] if value <= len(places) else None
         if place is not None:
@@ -116,7 +116,7 @@ def axial_diameters(mask: NDArray[np.bool_], spacing: tuple[float, float, float]
 
 
 def write_statistics(rows: Iterable[Mapping[str, Any]], path: str | Path) -> None:
-    """Write rows of ``organ_statistics`` as CSV, atomically; None becomes an empty cell."""
+    """Write rows of ``structure_statistics`` as CSV, atomically; None becomes an empty cell."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()

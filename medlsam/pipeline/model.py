@@ -105,14 +105,14 @@ class MedLSAM:
             TemplateError: no usable templates there, an unknown structure or case, or another localizer's templates.
             UsageError: ``cases`` together with a file.
         """
-        from medlsam.pipeline.templates import find_supports, read_supports
+        from medlsam.pipeline.templates import choose_templates, read_templates
 
         path = Path(path)
         if path.is_dir():
-            found, names = find_supports(path, cases)
-            supports, source = read_supports(found, names), path.resolve().name
+            found, names = choose_templates(path, cases)
+            scans, source = read_templates(found, names), path.resolve().name
             return build_templates(
-                self.localizer, supports, names, organs=organs, source=source, on_progress=on_progress
+                self.localizer, scans, names, organs=organs, source=source, on_progress=on_progress
             )
         if not path.exists():
             raise TemplateError(f"{path}: there is no such template file or templates folder")
@@ -240,7 +240,7 @@ class MedLSAM:
             image, templates, chosen, case=case, embedding=embedding, stopwatch=stopwatch, slabs=slabs
         )
         assert localization.image is not None
-        values = {name: templates.values[name] for name in localization.organs}
+        values = {name: templates.values[name] for name in localization.structures}
         return self.segment_located(localization.image, localization, values, chosen, stopwatch=stopwatch)
 
     def segment_located(

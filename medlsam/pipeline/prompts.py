@@ -5,7 +5,7 @@ from __future__ import annotations
 from medlsam.errors import UsageError
 from medlsam.geometry import Grid
 from medlsam.options import PromptOptions
-from medlsam.results import Localization, LocatedOrgan
+from medlsam.results import Localization, LocatedStructure
 from medlsam.segment.label_map import shape_prior_block
 from medlsam.segment.planes import SIDES, side_prompts
 from medlsam.segment.prompts import SlicePrompt, profile, shrink, spl, with_center_point, wpl, zoomed
@@ -15,14 +15,16 @@ from medlsam.segment.request import SegmentationRequest
 _DEFAULT = PromptOptions()
 
 
-def effective_prompts(organ: LocatedOrgan, prompts: str) -> str:
+def effective_prompts(structure: LocatedStructure, prompts: str) -> str:
     """``prompts``, or the next best kind where the templates hold none: ``profile``, ``spl``, ``wpl``."""
-    if prompts == "profile" and organ.profile is None:
+    if prompts == "profile" and structure.profile is None:
         prompts = "spl"
-    return "wpl" if prompts == "spl" and not organ.slabs else prompts
+    return "wpl" if prompts == "spl" and not structure.slabs else prompts
 
 
-def slice_prompts(organ: LocatedOrgan, grid: Grid, options: PromptOptions = _DEFAULT) -> list[SlicePrompt]:
+def slice_prompts(
+    structure: LocatedStructure, grid: Grid, options: PromptOptions = _DEFAULT
+) -> list[SlicePrompt]:
     """One box for each slice of a located structure.
 
     The boxes come from ``organ.box``, the structure as located: segmenters are trained on boxes that fit,
@@ -30,7 +32,7 @@ def slice_prompts(organ: LocatedOrgan, grid: Grid, options: PromptOptions = _DEF
     sure to see the whole structure.
 
     Args:
-        organ: a structure with a box; replace its box to get the prompts of another one.
+        structure: a structure with a box; replace its box to get the prompts of another one.
         grid: canonical grid (identity direction).
         options: ``prompts`` says which boxes: ``profile`` (the templates' slice-by-slice boxes, scaled into the
             box), ``spl`` (a box for each slab along z) or ``wpl`` (one box on all slices); see
@@ -40,16 +42,16 @@ def slice_prompts(organ: LocatedOrgan, grid: Grid, options: PromptOptions = _DEF
     Raises:
         UsageError: a structure without a box.
     """
-    if organ.box is None:
-        raise UsageError(f"{organ.name} is {organ.status}: it has no box to segment in")
+    if structure.box is None:
+        raise UsageError(f"{structure.name} is {structure.status}: it has no box to segment in")
     faces = (options.margin_mm,) * 4 + (0.0, 0.0)
-    box = organ.box.expand(faces)
-    kind = effective_prompts(organ, options.prompts)
+    box = structure.box.expand(faces)
+    kind = effective_prompts(structure, options.prompts)
     if kind == "profile":
-        assert organ.profile is not None
-        return profile(box, organ.profile, grid)
+        assert structure.profile is not None
+        return profile(box, structure.profile, grid)
     if kind == "spl":
-        return spl(tuple(slab.expand(faces) for slab in organ.slabs), box, grid)
+        return spl(tuple(slab.expand(faces) for slab in structure.slabs), box, grid)
     return wpl(box, grid)
 
 
@@ -71,30 +73,30 @@ def refined(
 
 
 def structure_request(
-    organ: LocatedOrgan, grid: Grid, options: PromptOptions = _DEFAULT
+    structure: LocatedStructure, grid: Grid, options: PromptOptions = _DEFAULT
 ) -> SegmentationRequest:
     """The request for one located structure.
 
     Args:
-        organ: a structure with a box.
+        structure: a structure with a box.
         grid: canonical grid.
         options: which prompts.
 
     Raises:
         UsageError: see ``slice_prompts``.
     """
-    axial = slice_prompts(organ, grid, options)
-    assert organ.box is not None
-    prior = organ.shape_prior
+    axial = slice_prompts(structure, grid, options)
+    assert structure.box is not None
+    prior = structure.shape_prior
     sides = {}
     for turn in SIDES if options.axes == "three" else ():
         shape = turn.grid(grid).shape_zyx[1:]
-        boxes = side_prompts(organ.box, prior, grid, turn, options.margin_mm)
+        boxes = side_prompts(structure.box, prior, grid, turn, options.margin_mm)
         sides[turn.name] = refined(boxes, options, shape)
     return SegmentationRequest(
         prompts=refined(axial, options, grid.shape_zyx[1:]),
         sides=sides,
-        mask_prompt=shape_prior_block(organ.box, prior, grid)
+        mask_prompt=shape_prior_block(structure.box, prior, grid)
         if options.shape_prompt and prior is not None
         else None,
         propagation=Propagation() if options.propagate else None,
@@ -107,14 +109,14 @@ def scan_requests(
     """The requests for the structures that are present, and warnings for the reader of the result."""
     chosen: dict[str, SegmentationRequest] = {}
     warnings = []
-    for name, organ in localization.organs.items():
-        if not organ.present:
+    for name, structure in localization.structures.items():
+        if not structure.present:
             continue
-        request = structure_request(organ, grid, options)
-        kind = effective_prompts(organ, options.prompts)
+        request = structure_request(structure, grid, options)
+        kind = effective_prompts(structure, options.prompts)
         if kind != options.prompts:
             warnings.append(f"{name}: the templates hold nothing for {options.prompts} prompts; used {kind}")
-        if options.shape_prompt and organ.shape_prior is None:
+        if options.shape_prompt and structure.shape_prior is None:
             warnings.append(f"{name}: the templates hold no mean shape; segmented without shape_prompt")
         if request.prompts:
             chosen[name] = request

@@ -67,7 +67,7 @@ def segment_located(
     return Segmentation(
         case=localization.case,
         labels=LabelMap(array, image.grid),
-        names={values[name]: name for name in localization.organs},
+        names={values[name]: name for name in localization.structures},
         localization=localization,
         seconds=dict(stopwatch.seconds),
         image=image,

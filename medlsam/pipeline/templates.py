@@ -14,11 +14,11 @@ from medlsam.io.label_names import read_case_list
 from medlsam.io.labelled_scans import TemplateCase, find_templates, read_template_labels
 from medlsam.io.read import read_image
 from medlsam.io.slicer_markups import read_markups
-from medlsam.localize.build_templates import Support
+from medlsam.localize.build_templates import Template
 from medlsam.option_fields import near
 
 
-def find_supports(
+def choose_templates(
     path: str | Path, cases: Sequence[str] | str | Path | None = None
 ) -> tuple[list[TemplateCase], dict[int, str]]:
     """The template scans of a folder, or the named ones among them, and what their label values mean.
@@ -46,12 +46,12 @@ def find_supports(
     return [known[name] for name in dict.fromkeys(wanted)], names
 
 
-def read_supports(cases: Sequence[TemplateCase], names: dict[int, str]) -> Iterator[Support]:
+def read_templates(cases: Sequence[TemplateCase], names: dict[int, str]) -> Iterator[Template]:
     """Read template scans one at a time, so that only one of them is in memory.
 
     Args:
-        cases: from ``find_supports``.
-        names: value to structure, from ``find_supports``.
+        cases: from ``choose_templates``.
+        names: value to structure, from ``choose_templates``.
 
     Raises:
         VolumeError: a file cannot be read, or is not what it should be.
@@ -64,4 +64,4 @@ def read_supports(cases: Sequence[TemplateCase], names: dict[int, str]) -> Itera
         if labels is not None:
             check_same_grid(image, labels)
         points = read_markups(case.points) if case.points is not None else None
-        yield Support(case.name, image, labels, points)
+        yield Template(case.name, image, labels, points)

@@ -90,11 +90,11 @@ def test_the_files_of_the_contract(model: MedLSAM, scans: Path, tmp_path: Path) 
         image = read_image(scans / f"{name}_0000.nii.gz")
         labels = read_label_map(output / name / "segmentation.nii.gz")
         assert labels.grid.matches(image.grid)
-        for organ in ("block", "plate"):
-            np.testing.assert_array_equal(labels.array == VALUES[organ], true_mask(image, organ))
+        for structure in ("block", "plate"):
+            np.testing.assert_array_equal(labels.array == VALUES[structure], true_mask(image, structure))
         localization = read(output / name / "localization.json")
         assert localization["case"] == name
-        assert set(Localization.from_dict(localization).organs) == set(VALUES)
+        assert set(Localization.from_dict(localization).structures) == set(VALUES)
     assert not [f for f in output.iterdir() if f.name.startswith(".")]
 
 

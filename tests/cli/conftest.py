@@ -47,7 +47,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
 
 
 @pytest.fixture
-def support(tmp_path: Path) -> Path:
+def template(tmp_path: Path) -> Path:
     template_set().save(tmp_path / "support.medlsam")
     return tmp_path / "support.medlsam"
 

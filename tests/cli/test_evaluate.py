@@ -11,10 +11,10 @@ import pytest
 from tests.support.command_line import call, document, usual
 
 
-def test_evaluate(asked: Any, support: Path, scans: Path, labels: Path, tmp_path: Path) -> None:
+def test_evaluate(asked: Any, template: Path, scans: Path, labels: Path, tmp_path: Path) -> None:
     (tmp_path / "split.json").write_text(json.dumps({"val": ["b"]}))
     result = call(
-        "evaluate", *usual(support, scans, tmp_path / "out"), "--labels", labels,
+        "evaluate", *usual(template, scans, tmp_path / "out"), "--labels", labels,
         "--cases", f"{tmp_path / 'split.json'}:val", "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -25,19 +25,19 @@ def test_evaluate(asked: Any, support: Path, scans: Path, labels: Path, tmp_path
 
 
 def test_evaluate_prints_a_table(
-    asked: Any, support: Path, scans: Path, labels: Path, tmp_path: Path
+    asked: Any, template: Path, scans: Path, labels: Path, tmp_path: Path
 ) -> None:
-    result = call("evaluate", *usual(support, scans, tmp_path / "out"), "--labels", labels)
+    result = call("evaluate", *usual(template, scans, tmp_path / "out"), "--labels", labels)
     assert result.exit_code == 0, result.output
     assert "block" in result.stdout
 
 
 def test_evaluate_names_a_case_that_is_not_there(
-    asked: Any, support: Path, scans: Path, labels: Path, tmp_path: Path
+    asked: Any, template: Path, scans: Path, labels: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "split.json").write_text(json.dumps(["bb"]))
     result = call(
-        "evaluate", *usual(support, scans, tmp_path / "out"), "--labels", labels,
+        "evaluate", *usual(template, scans, tmp_path / "out"), "--labels", labels,
         "--cases", tmp_path / "split.json",
     )  # fmt: skip
     assert result.exit_code == 2

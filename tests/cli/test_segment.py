@@ -17,9 +17,9 @@ def test_flags_show_the_defaults_of_the_options() -> None:
     assert "profile|spl|wpl" in text
 
 
-def test_segment(asked: Any, support: Path, scans: Path, tmp_path: Path) -> None:
+def test_segment(asked: Any, template: Path, scans: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    result = call("segment", *usual(support, scans, output), "--organs", "block,plate", "--json")
+    result = call("segment", *usual(template, scans, output), "--organs", "block,plate", "--json")
     assert result.exit_code == 0, result.output
     assert document(result)["done"] == ["a", "b"]
     assert asked == [("medlam-tiny", "sam-tiny", "auto")]
@@ -30,17 +30,17 @@ def test_segment(asked: Any, support: Path, scans: Path, tmp_path: Path) -> None
 
 
 def test_without_json_nothing_is_on_standard_output(
-    asked: Any, support: Path, scans: Path, tmp_path: Path
+    asked: Any, template: Path, scans: Path, tmp_path: Path
 ) -> None:
-    result = call("segment", *usual(support, scans, tmp_path / "out"))
+    result = call("segment", *usual(template, scans, tmp_path / "out"))
     assert (result.exit_code, result.stdout) == (0, "")
 
 
 def test_a_scan_that_fails_gives_1_and_the_others_are_written(
-    asked: Any, support: Path, scans: Path, tmp_path: Path
+    asked: Any, template: Path, scans: Path, tmp_path: Path
 ) -> None:
     (scans / "broken_0000.nii.gz").write_bytes(b"not an image")
-    result = call("segment", *usual(support, scans, tmp_path / "out"), "--json")
+    result = call("segment", *usual(template, scans, tmp_path / "out"), "--json")
     assert result.exit_code == 1
     found = document(result)
     assert found["done"] == ["a", "b"]
@@ -49,8 +49,8 @@ def test_a_scan_that_fails_gives_1_and_the_others_are_written(
     assert (tmp_path / "out" / "b" / "segmentation.nii.gz").is_file()
 
 
-def test_localize_loads_no_segmenter(asked: Any, support: Path, scans: Path, tmp_path: Path) -> None:
-    result = call("localize", *usual(support, scans, tmp_path / "out"), "--json")
+def test_localize_loads_no_segmenter(asked: Any, template: Path, scans: Path, tmp_path: Path) -> None:
+    result = call("localize", *usual(template, scans, tmp_path / "out"), "--json")
     assert result.exit_code == 0, result.output
     assert document(result)["done"] == ["a", "b"]
     assert sorted(f.name for f in (tmp_path / "out" / "a").glob("[!.]*")) == ["localization.json"]
@@ -68,10 +68,10 @@ def test_localize_loads_no_segmenter(asked: Any, support: Path, scans: Path, tmp
     ],
 )
 def test_a_wrong_call_gives_2_and_writes_nothing(
-    more: list[str], message: str, asked: Any, support: Path, scans: Path, tmp_path: Path
+    more: list[str], message: str, asked: Any, template: Path, scans: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
-    result = call("segment", *usual(support, scans, output), *more, "--json")
+    result = call("segment", *usual(template, scans, output), *more, "--json")
     assert result.exit_code == 2
     assert message in result.stderr
     assert "Traceback" not in result.output
@@ -85,34 +85,36 @@ def test_an_unknown_flag_gives_2() -> None:
     assert call("segment", "--suport", "x").exit_code == 2
 
 
-def test_weights_that_are_not_there_give_2(support: Path, scans: Path, tmp_path: Path) -> None:
-    call_with = [*usual(support, scans, tmp_path / "out"), "--localizer", tmp_path / "none.safetensors"]
+def test_weights_that_are_not_there_give_2(template: Path, scans: Path, tmp_path: Path) -> None:
+    call_with = [*usual(template, scans, tmp_path / "out"), "--localizer", tmp_path / "none.safetensors"]
     result = call("segment", *call_with)
     assert result.exit_code == 2
     assert "none.safetensors is neither a file nor a name that is known" in result.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_flags_of_the_policy_and_the_cache(asked: Any, support: Path, scans: Path, tmp_path: Path) -> None:
+def test_flags_of_the_policy_and_the_cache(asked: Any, template: Path, scans: Path, tmp_path: Path) -> None:
     policy = ("--shrink", "0.9", "--no-propagate", "--shape-prompt", "--axes", "three", "--overlaps", "order")
-    result = call("segment", *usual(support, scans, tmp_path / "out"), *policy, "--cache", tmp_path / "kept")
+    result = call("segment", *usual(template, scans, tmp_path / "out"), *policy, "--cache", tmp_path / "kept")
     assert result.exit_code == 0, result.output
     options = json.loads((tmp_path / "out" / "run.json").read_text())["options"]
     expected = {"shrink": 0.9, "propagate": False, "shape_prompt": True, "axes": "three", "overlaps": "order"}
     assert options.items() >= expected.items()
     assert options["cache"] == str(tmp_path / "kept")
     assert asked == [("medlam-tiny", "sam-tiny", "auto")]
-    wrong = call("segment", *usual(support, scans, tmp_path / "out"), "--zoom", "0.3")
+    wrong = call("segment", *usual(template, scans, tmp_path / "out"), "--zoom", "0.3")
     assert wrong.exit_code == 2
     assert "zoom must be 0" in " ".join(wrong.output.split())
 
 
 def test_the_yaml_file_fills_the_fields_and_flags_win(
-    asked: Any, support: Path, scans: Path, tmp_path: Path
+    asked: Any, template: Path, scans: Path, tmp_path: Path
 ) -> None:
     config = tmp_path / "options.yaml"
     config.write_text("segmenter: medsam_vit_b\nprompts: wpl\norgans: [block]\n")
-    result = call("segment", *usual(support, scans, tmp_path / "out"), "--config", config, "--prompts", "spl")
+    result = call(
+        "segment", *usual(template, scans, tmp_path / "out"), "--config", config, "--prompts", "spl"
+    )
     assert result.exit_code == 0, result.output
     options = json.loads((tmp_path / "out" / "run.json").read_text())["options"]
     assert (options["segmenter"], options["prompts"]) == ("medsam_vit_b", "spl")
@@ -121,10 +123,10 @@ def test_the_yaml_file_fills_the_fields_and_flags_win(
 
 
 def test_an_unknown_key_in_the_yaml_file_gives_2(
-    asked: Any, support: Path, scans: Path, tmp_path: Path
+    asked: Any, template: Path, scans: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "options.yaml").write_text("promts: wpl\n")
-    result = call("segment", *usual(support, scans, tmp_path / "out"), "--config", tmp_path / "options.yaml")
+    result = call("segment", *usual(template, scans, tmp_path / "out"), "--config", tmp_path / "options.yaml")
     assert result.exit_code == 2
     assert "did you mean 'prompts'" in result.stderr
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from medlsam.localize.templates.template_set import OrganCalibration, TemplateSet
+from medlsam.localize.templates.template_set import StructureCalibration, TemplateSet
 from medlsam.pipeline.model import MedLSAM
 from tests.support.command_line import call, document
 from tests.support.stub_model import template_set
@@ -15,7 +15,7 @@ from tests.support.stub_model import template_set
 
 def test_template_show(tmp_path: Path) -> None:
     templates = template_set(["block", "plate"])
-    templates.calibration["block"] = OrganCalibration(3, (1, 2, 3, 4, 5, 6), (2,) * 6, 0.75, 0.5)
+    templates.calibration["block"] = StructureCalibration(3, (1, 2, 3, 4, 5, 6), (2,) * 6, 0.75, 0.5)
     templates.save(tmp_path / "t.medlsam")
     found = document(call("template", "show", tmp_path / "t.medlsam", "--json"))
     assert list(found["organs"]) == ["block", "plate"]
@@ -48,7 +48,7 @@ def test_template_build(asked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert seen == {"path": tmp_path / "folder", "organs": ("plate",), "cases": "split.json:train"}
-    assert TemplateSet.load(tmp_path / "t.medlsam").organs == ("plate",)
+    assert TemplateSet.load(tmp_path / "t.medlsam").structures == ("plate",)
     assert list(document(result)["organs"]) == ["plate"]
 
 

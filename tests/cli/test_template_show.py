@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from medlsam.cli import app
 from medlsam.localize.confidence.status import uncalibrated
 from medlsam.localize.templates.issues import TemplateIssue
-from medlsam.localize.templates.template_set import OrganCalibration, TemplateSet
+from medlsam.localize.templates.template_set import StructureCalibration, TemplateSet
 from tests.support.stub_model import template_set
 
 FINDING = TemplateIssue(("patient [7]",), ("plate",), "shifted", 2.5, shift_mm=(0.0, 0.0, 31.0))
@@ -21,7 +21,7 @@ FINDING = TemplateIssue(("patient [7]",), ("plate",), "shifted", 2.5, shift_mm=(
 
 @pytest.fixture
 def templates() -> TemplateSet:
-    own = OrganCalibration(3, (1, 2, 3, 4, 5, 6), (7.0,) * 6, 0.75, 0.5)
+    own = StructureCalibration(3, (1, 2, 3, 4, 5, 6), (7.0,) * 6, 0.75, 0.5)
     return replace(
         template_set(["block", "plate"]),
         calibration={"block": own, "plate": replace(own, n=0)},

@@ -20,12 +20,12 @@ from tests.support.evaluated import SPACING, Dataset, StubModel, run
 def test_cases_json_says_what_is_complete_and_what_is_absent(dataset: Dataset, tmp_path: Path) -> None:
     listed = {"a": {"complete": ["cube", "cut"], "absent": ["bar"]}}
     metrics = run(StubModel(), dataset(["a", "b"], cases_json=listed), tmp_path)
-    organs = metrics["organs"]
-    assert organs["cut"]["n"] == 1, (
+    structures = metrics["organs"]
+    assert structures["cut"]["n"] == 1, (
         "complete in a, whatever slice it touches; cut off in b, which is not listed"
     )
-    assert organs["cube"]["n"] == 2
-    assert (organs["bar"]["n"], organs["bar"]["false_found"]) == (1, 1)
+    assert structures["cube"]["n"] == 2
+    assert (structures["bar"]["n"], structures["bar"]["false_found"]) == (1, 1)
 
 
 def test_each_case_may_number_its_structures_itself(tmp_path: Path) -> None:

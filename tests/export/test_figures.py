@@ -11,10 +11,10 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from medlsam.errors import UsageError
-from medlsam.export.figures import Picture, draw_localization, draw_organ, draw_segmentation, png, scene
+from medlsam.export.figures import Picture, draw_localization, draw_segmentation, draw_structure, png, scene
 from medlsam.export.planes import BOX, MASK, REFERENCE
 from medlsam.geometry import Box, Grid, mask_box
-from medlsam.results import Localization, LocatedOrgan, Segmentation
+from medlsam.results import Localization, LocatedStructure, Segmentation
 from medlsam.volume import Image, LabelMap
 
 GRID = Grid((30, 60, 50), (2.0, 1.0, 4.0), (-50.0, -30.0, 100.0))
@@ -35,9 +35,9 @@ def labels() -> LabelMap:
 
 
 @pytest.fixture
-def organ(labels: LabelMap) -> LocatedOrgan:
+def structure(labels: LabelMap) -> LocatedStructure:
     box = mask_box(labels.array == 3, GRID).expand(3.0)
-    return LocatedOrgan("gland", "found", 0.87, 2.0, box=box, prompt_box=box)
+    return LocatedStructure("gland", "found", 0.87, 2.0, box=box, prompt_box=box)
 
 
 def pixels(picture: Picture) -> np.ndarray:
@@ -49,8 +49,8 @@ def share(picture: Picture, colour: str) -> float:
     return float((np.abs(pixels(picture) - to_rgb(colour)).max(axis=-1) < 0.08).mean())
 
 
-def test_three_planes_in_mm(scan: Image, labels: LabelMap, organ: LocatedOrgan) -> None:
-    axial, coronal, sagittal = draw_organ(scene(scan, labels, {3: "gland"}), organ).axes
+def test_three_planes_in_mm(scan: Image, labels: LabelMap, structure: LocatedStructure) -> None:
+    axial, coronal, sagittal = draw_structure(scene(scan, labels, {3: "gland"}), structure).axes
     for axes in (axial, coronal, sagittal):
         assert axes.get_aspect() == 1
     # The patient's right is on the left, front and head are at the top.
@@ -65,26 +65,26 @@ def test_three_planes_in_mm(scan: Image, labels: LabelMap, organ: LocatedOrgan) 
     assert (bottom, top) == (GRID.box.min[1], GRID.box.max[1])
 
 
-def test_the_box_is_drawn_where_it_is(scan: Image, labels: LabelMap, organ: LocatedOrgan) -> None:
-    assert organ.box is not None
+def test_the_box_is_drawn_where_it_is(scan: Image, labels: LabelMap, structure: LocatedStructure) -> None:
+    assert structure.box is not None
     for axes, across, up in zip(
-        draw_organ(scene(scan, labels, {3: "gland"}), organ).axes, (0, 0, 1), (1, 2, 2), strict=True
+        draw_structure(scene(scan, labels, {3: "gland"}), structure).axes, (0, 0, 1), (1, 2, 2), strict=True
     ):
         (x0, y0), (x1, y1) = axes.patches[0].get_bbox().get_points()
-        assert (x0, x1) == pytest.approx((organ.box.min[across], organ.box.max[across]))
-        assert (y0, y1) == pytest.approx((organ.box.min[up], organ.box.max[up]))
+        assert (x0, x1) == pytest.approx((structure.box.min[across], structure.box.max[across]))
+        assert (y0, y1) == pytest.approx((structure.box.min[up], structure.box.max[up]))
 
 
-def test_the_slice_goes_through_the_mask(labels: LabelMap, organ: LocatedOrgan) -> None:
+def test_the_slice_goes_through_the_mask(labels: LabelMap, structure: LocatedStructure) -> None:
     # Only the structure is bright, so a slice beside it would be black.
     bright = Image(np.where(labels.array == 3, 200, -1000).astype(np.int16), GRID)
-    for axes in draw_organ(scene(bright, labels, {3: "gland"}), organ).axes:
+    for axes in draw_structure(scene(bright, labels, {3: "gland"}), structure).axes:
         assert axes.images[0].get_array().max() == 200
 
 
 @pytest.mark.parametrize("direction", [(-1, 0, 0, 0, -1, 0, 0, 0, 1), (0, 0, 1, 1, 0, 0, 0, -1, 0)])
 def test_other_axis_orders_look_the_same(
-    direction: tuple[float, ...], scan: Image, labels: LabelMap, organ: LocatedOrgan
+    direction: tuple[float, ...], scan: Image, labels: LabelMap, structure: LocatedStructure
 ) -> None:
     """The same body stored along other axes gives the same picture."""
     from medlsam.volume import from_canonical
@@ -101,36 +101,37 @@ def test_other_axis_orders_look_the_same(
         {3: "gland"},
     )
     np.testing.assert_array_equal(
-        pixels(draw_organ(other, organ)), pixels(draw_organ(scene(scan, labels, {3: "gland"}), organ))
+        pixels(draw_structure(other, structure)),
+        pixels(draw_structure(scene(scan, labels, {3: "gland"}), structure)),
     )
 
 
-def test_colours(scan: Image, labels: LabelMap, organ: LocatedOrgan) -> None:
+def test_colours(scan: Image, labels: LabelMap, structure: LocatedStructure) -> None:
     names = {3: "gland"}
     empty = LabelMap(np.zeros_like(labels.array), GRID)
     moved = LabelMap(np.roll(labels.array, 4, axis=1), GRID)
-    assert share(draw_organ(scene(scan, empty, names), organ), BOX) > 1e-3
+    assert share(draw_structure(scene(scan, empty, names), structure), BOX) > 1e-3
     # Legends show a line of each colour, so what is in the picture is more than that.
-    plain = draw_organ(scene(scan, empty, names), organ)
-    assert share(draw_organ(scene(scan, labels, names), organ), MASK) > 3 * share(plain, MASK)
+    plain = draw_structure(scene(scan, empty, names), structure)
+    assert share(draw_structure(scene(scan, labels, names), structure), MASK) > 3 * share(plain, MASK)
     assert share(plain, REFERENCE) == 0
-    assert share(draw_organ(scene(scan, labels, names, moved), organ), REFERENCE) > 1e-3
+    assert share(draw_structure(scene(scan, labels, names, moved), structure), REFERENCE) > 1e-3
 
 
 def test_nothing_to_draw(scan: Image) -> None:
     with pytest.raises(UsageError, match="gland: neither a mask nor a box"):
-        draw_organ(scene(scan), "gland")
+        draw_structure(scene(scan), "gland")
 
 
 def test_a_structure_at_the_border(scan: Image) -> None:
     array = np.zeros(GRID.shape_zyx, np.uint8)
     array[0, 0, 0] = 1
-    assert share(draw_organ(scene(scan, LabelMap(array, GRID), {1: "corner"}), "corner"), MASK) > 0
+    assert share(draw_structure(scene(scan, LabelMap(array, GRID), {1: "corner"}), "corner"), MASK) > 0
 
 
-def test_segmentation_and_localization(scan: Image, labels: LabelMap, organ: LocatedOrgan) -> None:
-    missing = LocatedOrgan("ghost", "missing", 0.1)
-    localization = Localization("case", {"gland": organ, "ghost": missing}, scan)
+def test_segmentation_and_localization(scan: Image, labels: LabelMap, structure: LocatedStructure) -> None:
+    missing = LocatedStructure("ghost", "missing", 0.1)
+    localization = Localization("case", {"gland": structure, "ghost": missing}, scan)
     segmentation = Segmentation("case", labels, {3: "gland", 9: "ghost"}, localization, image=scan)
     assert len(draw_segmentation(segmentation).axes) == 3  # one row: the ghost has nothing to draw
     picture = draw_localization(localization)
@@ -144,7 +145,7 @@ def test_segmentation_and_localization(scan: Image, labels: LabelMap, organ: Loc
 
 
 def test_a_box_alone(scan: Image) -> None:
-    organ = LocatedOrgan("gland", "uncertain", 0.3, box=Box((0, 0, 110), (40, 20, 140)))
-    picture = draw_organ(scene(scan), organ)
+    structure = LocatedStructure("gland", "uncertain", 0.3, box=Box((0, 0, 110), (40, 20, 140)))
+    picture = draw_structure(scene(scan), structure)
     assert "uncertain" in picture.get_suptitle()
     assert [len(axes.patches) for axes in picture.axes] == [1, 1, 1]

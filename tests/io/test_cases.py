@@ -114,11 +114,11 @@ def test_real_folders(real_ct):
     assert len(find_cases(real_ct / "openkbp" / "imagesTr")) == 203
     assert len(find_cases(real_ct / "body")) == 14
     assert names(real_ct / "dicom") == ["ts_example"]
-    cases, organs = find_templates(real_ct / "openkbp" / "templates")
+    cases, structures = find_templates(real_ct / "openkbp" / "templates")
     assert len(cases) == 5
-    assert organs[7] == "Mandible"
+    assert structures[7] == "Mandible"
     assert len(read_case_list(f"{real_ct / 'openkbp' / 'splits.json'}:val")) == 40
-    cases, organs = find_templates(real_ct / "body")
+    cases, structures = find_templates(real_ct / "body")
     assert len(cases) == 10
-    lungs = read_template_labels(next(case for case in cases if case.name == "lidc_0001"), organs)
-    assert {organs[int(v)] for v in np.unique(lungs.array) if v} == {"lung_left", "lung_right"}
+    lungs = read_template_labels(next(case for case in cases if case.name == "lidc_0001"), structures)
+    assert {structures[int(v)] for v in np.unique(lungs.array) if v} == {"lung_left", "lung_right"}

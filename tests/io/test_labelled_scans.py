@@ -28,8 +28,8 @@ def nnunet(tmp_path):
 
 
 def test_nnunet_templates(nnunet):
-    cases, organs = find_templates(nnunet)
-    assert organs == {1: "liver", 3: "spleen"}
+    cases, structures = find_templates(nnunet)
+    assert structures == {1: "liver", 3: "spleen"}
     assert [case.name for case in cases] == ["a", "b"]
     assert cases[0].image == nnunet / "imagesTr" / "a_0000.nii.gz"
     assert cases[0].labels == nnunet / "labelsTr" / "a.nii.gz"
@@ -54,8 +54,8 @@ def test_pairs_with_one_labels_json(tmp_path):
         tmp_path / "c" / "image.mha",
     )
     write_json(tmp_path / "labels.json", {"liver": 1, "left kidney": 300})
-    cases, organs = find_templates(tmp_path)
-    assert organs == {1: "liver", 300: "left kidney"}
+    cases, structures = find_templates(tmp_path)
+    assert structures == {1: "liver", 300: "left kidney"}
     assert [case.name for case in cases] == ["a", "b"]
     assert cases[1].labels == tmp_path / "b" / "labels.nii.gz"
 
@@ -91,25 +91,26 @@ def case_folder(folder, values, table=None):
 def test_a_labels_json_in_each_case_folder(tmp_path):
     case_folder(tmp_path / "a", [1, 2], {"liver": 1, "spleen": 2})
     case_folder(tmp_path / "b", [1, 7], {"liver": 1, "aorta": 7})
-    cases, organs = find_templates(tmp_path)
-    assert organs == {1: "liver", 2: "spleen", 7: "aorta"}
-    assert list(read_template_labels(cases[1], organs).array[0, 0]) == [1, 7, 0, 0]
+    cases, structures = find_templates(tmp_path)
+    assert structures == {1: "liver", 2: "spleen", 7: "aorta"}
+    assert list(read_template_labels(cases[1], structures).array[0, 0]) == [1, 7, 0, 0]
 
     # Numbered otherwise: organs are counted by name, and the maps brought to those values.
     case_folder(tmp_path / "c", [1, 2], {"spleen": 1, "liver": 2})
-    cases, organs = find_templates(tmp_path)
-    assert organs == {1: "aorta", 2: "liver", 3: "spleen"}
+    cases, structures = find_templates(tmp_path)
+    assert structures == {1: "aorta", 2: "liver", 3: "spleen"}
     found = [
-        [organs.get(int(v)) for v in read_template_labels(case, organs).array[0, 0, :2]] for case in cases
+        [structures.get(int(v)) for v in read_template_labels(case, structures).array[0, 0, :2]]
+        for case in cases
     ]
     assert found == [["liver", "spleen"], ["liver", "aorta"], ["spleen", "liver"]]
 
 
 def test_label_maps_that_are_empty_or_unnamed_are_refused(tmp_path):
     case_folder(tmp_path / "a", [1, 5], {"liver": 1})
-    cases, organs = find_templates(tmp_path)
+    cases, structures = find_templates(tmp_path)
     with pytest.raises(TemplateError, match=r"a/labels\.nii\.gz: value 5 has no name"):
-        read_template_labels(cases[0], organs)
+        read_template_labels(cases[0], structures)
     case_folder(tmp_path / "a", [], {"liver": 1})
     with pytest.raises(VolumeError, match="empty"):
-        read_template_labels(cases[0], organs)
+        read_template_labels(cases[0], structures)

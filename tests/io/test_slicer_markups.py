@@ -74,8 +74,8 @@ def test_wrong_markups_are_refused(tmp_path, content, words):
 def test_templates_from_points(tmp_path):
     touch(tmp_path / "a" / "image.nii.gz")
     markups(tmp_path / "a" / "extreme_points.mrk.json", node(POINTS))
-    cases, organs = find_templates(tmp_path)
-    assert organs == {1: "Mandible"}
+    cases, structures = find_templates(tmp_path)
+    assert structures == {1: "Mandible"}
     assert cases[0].points == tmp_path / "a" / "extreme_points.mrk.json"
     assert cases[0].labels is None
     write_json(tmp_path / "labels.json", {"liver": 1})

@@ -13,14 +13,16 @@ from medlsam.localize.locate import locate
 from medlsam.localize.network.embedding import Embedding
 from medlsam.localize.search.consensus import fit_axes
 from medlsam.localize.templates.landmarks import places
-from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
+from medlsam.localize.templates.template_set import StructureTemplate, TemplateSet
 from medlsam.options import LocateOptions
 from tests.support.fake_embedding import fake_embedding
 
-ORGANS = {"left": Box((20, -30, -40), (70, 20, 10)), "right": Box((-70, -30, -40), (-20, 20, 10))}
+STRUCTURES = {"left": Box((20, -30, -40), (70, 20, 10)), "right": Box((-70, -30, -40), (-20, 20, 10))}
 
 
-def support(name: str, box: Box, embedding: Embedding, shift: tuple[float, ...] = (0, 0, 0)) -> OrganSupport:
+def template(
+    name: str, box: Box, embedding: Embedding, shift: tuple[float, ...] = (0, 0, 0)
+) -> StructureTemplate:
     """An organ that fills a box of the reference anatomy, read off a scan in which it is shifted."""
     center = box.center
     points = np.tile(center, (6, 1))
@@ -30,8 +32,8 @@ def support(name: str, box: Box, embedding: Embedding, shift: tuple[float, ...] 
     mask = ((index > box.min) & (index < box.max)).all(axis=-1)
     marked = places(ExtremePoints(tuple(tuple(p) for p in points)), mask, grid) + np.asarray(shift)
     latents, features = embedding.read(marked)
-    return OrganSupport(
-        support=name,
+    return StructureTemplate(
+        template=name,
         points=marked.astype(np.float32),
         latents=latents.numpy(),
         features=features.numpy(),
@@ -51,8 +53,8 @@ def templates() -> TemplateSet:
     shifts = {"a": (0.0, 0.0, 0.0), "b": (12.0, 4.0, -8.0), "c": (-8.0, 16.0, 4.0)}
     scans = {name: fake_embedding(shift) for name, shift in shifts.items()}
     groups = {
-        organ: tuple(support(name, box, scans[name], shifts[name]) for name in shifts)
-        for organ, box in ORGANS.items()
+        structure: tuple(template(name, box, scans[name], shifts[name]) for name in shifts)
+        for structure, box in STRUCTURES.items()
     }
     return TemplateSet({"left": 1, "right": 2}, groups, "signature")
 
@@ -61,28 +63,28 @@ def templates() -> TemplateSet:
 def test_boxes_are_found(templates: TemplateSet, shift: tuple[float, float, float]) -> None:
     located = locate(fake_embedding(shift), templates)
     assert list(located) == ["left", "right"]
-    for organ, box in ORGANS.items():
+    for structure, box in STRUCTURES.items():
         truth = Box.from_faces(box.faces + np.repeat(shift, 2))
-        assert located[organ].status == "found"
-        assert located[organ].box.wall_distance(truth) < 2.0
-        assert located[organ].points.box == located[organ].box
+        assert located[structure].status == "found"
+        assert located[structure].box.wall_distance(truth) < 2.0
+        assert located[structure].points.box == located[structure].box
 
 
 def test_a_larger_patient_gets_larger_boxes(templates: TemplateSet) -> None:
     located = locate(fake_embedding(scale=1.1), templates)
-    truth = Box.from_faces(ORGANS["left"].faces * 1.1)
+    truth = Box.from_faces(STRUCTURES["left"].faces * 1.1)
     assert located["left"].box.wall_distance(truth) < 4.0
-    assert located["left"].box.volume > 1.1 * ORGANS["left"].volume
+    assert located["left"].box.volume > 1.1 * STRUCTURES["left"].volume
 
 
 def test_the_order_of_templates_does_not_matter(templates: TemplateSet) -> None:
     turned = TemplateSet(
-        templates.values, {o: g[::-1] for o, g in templates.supports.items()}, templates.signature
+        templates.values, {o: g[::-1] for o, g in templates.by_structure.items()}, templates.signature
     )
     query = fake_embedding((4.0, 4.0, 4.0))
     first, second = locate(query, templates), locate(query, turned)
-    for organ in ORGANS:
-        assert np.allclose(first[organ].box.faces, second[organ].box.faces, atol=1e-3)
+    for structure in STRUCTURES:
+        assert np.allclose(first[structure].box.faces, second[structure].box.faces, atol=1e-3)
 
 
 def test_one_structure_alone_gives_the_same_answer(templates: TemplateSet) -> None:
@@ -93,8 +95,8 @@ def test_one_structure_alone_gives_the_same_answer(templates: TemplateSet) -> No
 
 
 def test_structures_may_have_different_numbers_of_supports(templates: TemplateSet) -> None:
-    supports = {**templates.supports, "right": templates.supports["right"][:2]}
-    uneven = TemplateSet(templates.values, supports, templates.signature)
+    scans = {**templates.by_structure, "right": templates.by_structure["right"][:2]}
+    uneven = TemplateSet(templates.values, scans, templates.signature)
     scan = fake_embedding((8.0, -4.0, 12.0))
     together, whole = locate(scan, uneven), locate(scan, templates)
     alone = locate(scan, uneven, LocateOptions(organs=("right",)))

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from medlsam.errors import GeometryError, UsageError
 from medlsam.geometry import Grid
-from medlsam.measure.statistics import COLUMNS, axial_diameters, organ_statistics, write_statistics
-from medlsam.results import Localization, LocatedOrgan, Segmentation
+from medlsam.measure.statistics import COLUMNS, axial_diameters, structure_statistics, write_statistics
+from medlsam.results import Localization, LocatedStructure, Segmentation
 from medlsam.volume import Image, LabelMap
 
 LPS_TO_COLUMNS = (0, -1, 0, 0, 0, 1, 1, 0, 0)  # i runs along z, j along -x, k along y
 
 
 def segmentation(array: Any, grid: Grid, hu: Any, names: dict[int, str]) -> Segmentation:
-    located = {name: LocatedOrgan(name, "found", 0.91234, 3.14159) for name in names.values()}
+    located = {name: LocatedStructure(name, "found", 0.91234, 3.14159) for name in names.values()}
     return Segmentation(
         "case", LabelMap(array, grid), names, Localization("case", located), image=Image(hu, grid)
     )
@@ -30,7 +30,7 @@ def test_a_brick_is_measured_exactly() -> None:
     hu = np.full(grid.shape_zyx, -1000, np.int16)
     hu[2:5, 4:8, 10:12] = 40
     hu[2, 4:8, 10:12] = 70
-    (row,) = organ_statistics(segmentation(labels, grid, hu, {3: "liver"}))
+    (row,) = structure_statistics(segmentation(labels, grid, hu, {3: "liver"}))
     assert row == {
         "case": "case",
         "organ": "liver",
@@ -57,11 +57,11 @@ def test_the_axis_order_of_the_file_makes_no_difference() -> None:
     labels = np.zeros(grid.shape_zyx, np.uint8)
     labels[0:5, 4:8, 10:15] = 1
     labels[3, 2:11, 9] = 1
-    straight = organ_statistics(segmentation(labels, grid, labels.astype(np.int16), {1: "a"}))[0]
+    straight = structure_statistics(segmentation(labels, grid, labels.astype(np.int16), {1: "a"}))[0]
     # array axes (k, j, i) are now LPS y, -x, z
     turned = labels.transpose(1, 2, 0)[:, ::-1]
     other = Grid(turned.shape, (3.0, 1.0, 2.0), (29.0, 0.0, 0.0), LPS_TO_COLUMNS)  # type: ignore[arg-type]
-    assert organ_statistics(segmentation(turned, other, turned.astype(np.int16), {1: "a"}))[0] == straight
+    assert structure_statistics(segmentation(turned, other, turned.astype(np.int16), {1: "a"}))[0] == straight
     assert straight["cut_off"] == "yes"
     assert straight["height_mm"] == 15.0
 
@@ -102,7 +102,9 @@ def test_a_structure_without_voxels_keeps_its_row(tmp_path: Path) -> None:
     grid = Grid((4, 4, 4))
     labels = np.zeros(grid.shape_zyx, np.uint16)
     labels[1, 1, 1] = 300
-    rows = organ_statistics(segmentation(labels, grid, labels.astype(np.int16), {2: "gone", 300: "there"}))
+    rows = structure_statistics(
+        segmentation(labels, grid, labels.astype(np.int16), {2: "gone", 300: "there"})
+    )
     assert [(row["organ"], row["volume_ml"], row["mean_hu"]) for row in rows] == [
         ("gone", 0.0, None),
         ("there", 0.001, 300.0),
@@ -119,6 +121,6 @@ def test_what_does_not_fit_is_told() -> None:
     grid = Grid((4, 4, 4))
     found = segmentation(np.zeros((4, 4, 4), np.uint8), grid, np.zeros((4, 4, 4), np.int16), {1: "a"})
     with pytest.raises(GeometryError, match=r"\(4, 4, 5\)"):
-        organ_statistics(found, Image(np.zeros((4, 4, 5), np.int16), Grid((4, 4, 5))))
+        structure_statistics(found, Image(np.zeros((4, 4, 5), np.int16), Grid((4, 4, 5))))
     with pytest.raises(UsageError, match="keeps no scan"):
-        organ_statistics(Segmentation("case", found.labels, {1: "a"}, found.localization))
+        structure_statistics(Segmentation("case", found.labels, {1: "a"}, found.localization))

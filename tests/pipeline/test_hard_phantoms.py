@@ -16,7 +16,7 @@ import pytest
 from medlsam.geometry import Box, mask_box
 from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
-from medlsam.localize.build_templates import Support, build_templates
+from medlsam.localize.build_templates import Template, build_templates
 from medlsam.localize.localizer import Localizer, load_localizer
 from medlsam.localize.locate import locate
 from medlsam.localize.network import tiling
@@ -26,7 +26,7 @@ from medlsam.phantoms import Phantom, phantom
 from medlsam.volume import Image
 from tests.pipeline.test_hard_input import stored_as, turned_by
 
-ORGANS = ("liver", "spleen", "kidney_left", "kidney_right")
+STRUCTURES = ("liver", "spleen", "kidney_left", "kidney_right")
 #: Heights of the phantom, with some centimetres around the structures.
 REGION = (250.0, 460.0)
 PERSON = 11
@@ -41,8 +41,8 @@ def localizer() -> Localizer:
 @pytest.fixture(scope="module")
 def templates(localizer: Localizer) -> TemplateSet:
     made = [phantom(seed, (5.0, 5.0, 5.0), REGION) for seed in (1, 2)]
-    supports = [Support(f"phantom {n}", m.image, m.labels) for n, m in enumerate(made)]
-    return build_templates(localizer, supports, made[0].names, ORGANS, calibrate=False)
+    templates = [Template(f"phantom {n}", m.image, m.labels) for n, m in enumerate(made)]
+    return build_templates(localizer, templates, made[0].names, STRUCTURES, calibrate=False)
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +69,12 @@ def reference(located: Locate, plain: Phantom) -> Boxes:
 
 def distances(one: Boxes, other: Boxes) -> np.ndarray:
     """Mean distance of the faces of each structure's boxes, mm."""
-    return np.array([one[name].wall_distance(other[name]) for name in ORGANS])
+    return np.array([one[name].wall_distance(other[name]) for name in STRUCTURES])
 
 
 def test_the_plain_scan_is_located_right(reference: Boxes, plain: Phantom) -> None:
     values = {name: value for value, name in plain.names.items()}
-    truth = {name: mask_box(plain.labels.array == values[name], plain.labels.grid) for name in ORGANS}
+    truth = {name: mask_box(plain.labels.array == values[name], plain.labels.grid) for name in STRUCTURES}
     assert distances(reference, truth).mean() < 10
 
 

@@ -23,12 +23,12 @@ import medlsam.pipeline.model
 from medlsam.errors import TemplateError, UsageError, WeightsError
 from medlsam.geometry import Box, Grid
 from medlsam.io.write import write_volume
-from medlsam.localize.build_templates import Support
+from medlsam.localize.build_templates import Template
 from medlsam.options import InferenceOptions, PromptOptions
 from medlsam.pipeline.model import MedLSAM, load
 from medlsam.pipeline.prompts import effective_prompts, slice_prompts
 from medlsam.pipeline.scan import case_generator
-from medlsam.results import Localization, LocatedOrgan
+from medlsam.results import Localization, LocatedStructure
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.volume import LabelMap, Source
 from tests.support.stub_model import (
@@ -132,8 +132,10 @@ def test_options_come_whole_or_one_by_one(model: MedLSAM) -> None:
     chosen = InferenceOptions.of(organs=["plate"], prompts="wpl")
     found = model.segment(image, template_set(), chosen, organs=["block"])
     assert found.names == {1: "block"}
-    assert model.localize(image, template_set(), chosen).organs.keys() == {"plate"}
-    assert MedLSAM(model.localizer, options=chosen).localize(image, template_set()).organs.keys() == {"plate"}
+    assert model.localize(image, template_set(), chosen).structures.keys() == {"plate"}
+    assert MedLSAM(model.localizer, options=chosen).localize(image, template_set()).structures.keys() == {
+        "plate"
+    }
     with pytest.raises(UsageError, match="device: this is chosen when the model is loaded"):
         model.segment(image, template_set(), device="cpu")
     with pytest.raises(UsageError, match="did you mean 'margin_mm'"):
@@ -158,7 +160,7 @@ def test_random_streams_belong_to_the_scan() -> None:
 # --- prompts
 
 
-def organ(**changes: Any) -> LocatedOrgan:
+def structure(**changes: Any) -> LocatedStructure:
     box = Box((10.0, -10.0, 10.0), (30.0, 10.0, 20.0))
     rows = np.array([[0, 0, 0, 0.5, 1], [1, 0, 0, 0.5, 1]], np.float32)
     slabs = (
@@ -166,7 +168,9 @@ def organ(**changes: Any) -> LocatedOrgan:
         Box((20.0, -10.0, 15.0), (30.0, 10.0, 20.0)),
     )
     return replace(
-        LocatedOrgan("organ", "found", 0.9, box=box, prompt_box=box.expand(9.0), profile=rows, slabs=slabs),
+        LocatedStructure(
+            "organ", "found", 0.9, box=box, prompt_box=box.expand(9.0), profile=rows, slabs=slabs
+        ),
         **changes,
     )
 
@@ -184,12 +188,14 @@ def millimetres(prompts: list[Any], grid: Grid) -> dict[float, list[float]]:
 def test_each_kind_of_prompt_in_millimetres() -> None:
     grid = Grid((20, 40, 40), (1.0, 1.0, 2.0), (0.0, -20.0, 1.0))
     heights = [11.0, 13.0, 15.0, 17.0, 19.0]
-    wide = millimetres(slice_prompts(organ(), grid, PromptOptions(prompts="wpl", margin_mm=0.0)), grid)
+    wide = millimetres(slice_prompts(structure(), grid, PromptOptions(prompts="wpl", margin_mm=0.0)), grid)
     assert list(wide) == heights
     assert all(box == pytest.approx([10, -10, 30, 10]) for box in wide.values())
-    narrow = millimetres(slice_prompts(organ(), grid, PromptOptions(prompts="profile", margin_mm=0.0)), grid)
+    narrow = millimetres(
+        slice_prompts(structure(), grid, PromptOptions(prompts="profile", margin_mm=0.0)), grid
+    )
     assert all(box == pytest.approx([10, -10, 20, 10]) for box in narrow.values())
-    slabs = millimetres(slice_prompts(organ(), grid, PromptOptions(prompts="spl", margin_mm=0.0)), grid)
+    slabs = millimetres(slice_prompts(structure(), grid, PromptOptions(prompts="spl", margin_mm=0.0)), grid)
     assert slabs[11.0] == pytest.approx([10, -10, 20, 10])
     assert slabs[19.0] == pytest.approx([20, -10, 30, 10])
 
@@ -197,8 +203,8 @@ def test_each_kind_of_prompt_in_millimetres() -> None:
 @pytest.mark.parametrize("prompts", ["wpl", "profile", "spl"])
 def test_the_margin_widens_slices_and_adds_none(prompts: str) -> None:
     grid = Grid((20, 40, 40), (1.0, 1.0, 2.0), (0.0, -20.0, 1.0))
-    tight = millimetres(slice_prompts(organ(), grid, PromptOptions(prompts=prompts, margin_mm=0.0)), grid)
-    wide = millimetres(slice_prompts(organ(), grid, PromptOptions(prompts=prompts, margin_mm=2.0)), grid)
+    tight = millimetres(slice_prompts(structure(), grid, PromptOptions(prompts=prompts, margin_mm=0.0)), grid)
+    wide = millimetres(slice_prompts(structure(), grid, PromptOptions(prompts=prompts, margin_mm=2.0)), grid)
     assert list(wide) == list(tight)
     assert wide[11.0][0] == pytest.approx(tight[11.0][0] - 2)
     assert wide[11.0][3] == pytest.approx(tight[11.0][3] + 2)
@@ -206,20 +212,20 @@ def test_the_margin_widens_slices_and_adds_none(prompts: str) -> None:
 
 def test_a_replaced_box_moves_the_prompts() -> None:
     grid = Grid((20, 40, 40), (1.0, 1.0, 2.0), (0.0, -20.0, 1.0))
-    other = organ(box=Box((0.0, 0.0, 0.0), (10.0, 4.0, 4.0)))
+    other = structure(box=Box((0.0, 0.0, 0.0), (10.0, 4.0, 4.0)))
     found = millimetres(slice_prompts(other, grid, PromptOptions(prompts="profile", margin_mm=0.0)), grid)
     assert found == {1.0: pytest.approx([0, 0, 5, 4]), 3.0: pytest.approx([0, 0, 5, 4])}
 
 
 def test_prompts_fall_back_and_say_so(model: MedLSAM) -> None:
-    assert effective_prompts(organ(), "profile") == "profile"
-    assert effective_prompts(organ(profile=None), "profile") == "spl"
-    assert effective_prompts(organ(profile=None, slabs=()), "profile") == "wpl"
-    assert effective_prompts(organ(slabs=()), "spl") == "wpl"
+    assert effective_prompts(structure(), "profile") == "profile"
+    assert effective_prompts(structure(profile=None), "profile") == "spl"
+    assert effective_prompts(structure(profile=None, slabs=()), "profile") == "wpl"
+    assert effective_prompts(structure(slabs=()), "spl") == "wpl"
     image = draw_ct(GRID)
     found = model.localize(image, template_set())
-    poor = {name: replace(o, profile=None) for name, o in found.organs.items()}
-    result = model.segment_located(image, replace(found, organs=poor), VALUES)
+    poor = {name: replace(o, profile=None) for name, o in found.structures.items()}
+    result = model.segment_located(image, replace(found, structures=poor), VALUES)
     assert result.warnings == tuple(
         f"{name}: the templates hold nothing for profile prompts; used wpl" for name in ("block", "plate")
     )
@@ -228,12 +234,12 @@ def test_prompts_fall_back_and_say_so(model: MedLSAM) -> None:
 
 def test_slabs_are_located_for_slab_prompts_only(model: MedLSAM) -> None:
     image = draw_ct(GRID)
-    assert model.segment(image, template_set(), prompts="spl").localization.organs["block"].slabs
-    assert not model.segment(image, template_set()).localization.organs["block"].slabs
+    assert model.segment(image, template_set(), prompts="spl").localization.structures["block"].slabs
+    assert not model.segment(image, template_set()).localization.structures["block"].slabs
 
 
 def test_a_box_outside_of_the_scan_is_a_warning(model: MedLSAM) -> None:
-    far = LocatedOrgan("block", "uncertain", 0.2, box=Box((900.0, 900.0, 900.0), (910.0, 910.0, 910.0)))
+    far = LocatedStructure("block", "uncertain", 0.2, box=Box((900.0, 900.0, 900.0), (910.0, 910.0, 910.0)))
     result = model.segment_located(draw_ct(GRID), Localization("case", {"block": far}), VALUES, prompts="wpl")
     assert result.warnings == ("block: the located box lies outside of the scan; not segmented",)
     assert segmenter_of(model).calls == []
@@ -241,7 +247,7 @@ def test_a_box_outside_of_the_scan_is_a_warning(model: MedLSAM) -> None:
 
 def test_a_structure_without_a_box_has_no_prompts() -> None:
     with pytest.raises(UsageError, match="organ is missing"):
-        slice_prompts(organ(box=None, status="missing"), GRID)
+        slice_prompts(structure(box=None, status="missing"), GRID)
 
 
 def test_prompt_options_reach_the_segmenter(model: MedLSAM) -> None:
@@ -251,9 +257,11 @@ def test_prompt_options_reach_the_segmenter(model: MedLSAM) -> None:
     changes = {"shrink": 0.5, "center_point": True, "zoom": 2.0, "axes": "three", "shape_prompt": True}
     changes |= {"margin_mm": 0, "propagate": False}
     located = model.localize(image, template_set())
-    shapes = {n: replace(o, shape_prior=np.ones((2, 2, 2), np.float32)) for n, o in located.organs.items()}
+    shapes = {
+        n: replace(o, shape_prior=np.ones((2, 2, 2), np.float32)) for n, o in located.structures.items()
+    }
     segmenter_of(model).calls.clear()
-    found = model.segment_located(image, replace(located, organs=shapes), VALUES, **changes)
+    found = model.segment_located(image, replace(located, structures=shapes), VALUES, **changes)
     axial, coronal, sagittal = segmenter_of(model).calls
     for before, after in zip(asked["block"], axial["block"], strict=True):
         assert after.z == before.z
@@ -375,9 +383,9 @@ def built(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What ``build_templates`` was called with."""
     seen: dict[str, Any] = {}
 
-    def build(localizer: Any, supports: Iterator[Support], names: Any, **more: Any) -> Any:
-        assert not isinstance(supports, list)  # one scan in memory at a time
-        seen.update(supports=list(supports), names=names, **more)
+    def build(localizer: Any, templates: Iterator[Template], names: Any, **more: Any) -> Any:
+        assert not isinstance(templates, list)  # one scan in memory at a time
+        seen.update(templates=list(templates), names=names, **more)
         return template_set(["block"])
 
     monkeypatch.setattr("medlsam.pipeline.model.build_templates", build)
@@ -386,17 +394,17 @@ def built(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_templates_of_a_folder(model: MedLSAM, templates_folder: Path, built: dict[str, Any]) -> None:
     model.templates(templates_folder, organs=["block"], cases=["cleo", "anna"])
-    assert [support.name for support in built["supports"]] == ["cleo", "anna"]
+    assert [template.name for template in built["supports"]] == ["cleo", "anna"]
     assert built["names"] == {1: "block"}
     assert built["organs"] == ["block"]
-    support = built["supports"][0]
-    np.testing.assert_array_equal(support.labels.array == 1, true_mask(support.image, "block"))
+    template = built["supports"][0]
+    np.testing.assert_array_equal(template.labels.array == 1, true_mask(template.image, "block"))
 
 
 def test_templates_by_a_list_in_a_file(model: MedLSAM, templates_folder: Path, built: dict[str, Any]) -> None:
     (templates_folder.parent / "splits.json").write_text('{"few": ["bert"]}')
     model.templates(templates_folder, cases=f"{templates_folder.parent / 'splits.json'}:few")
-    assert [support.name for support in built["supports"]] == ["bert"]
+    assert [template.name for template in built["supports"]] == ["bert"]
 
 
 def test_an_unknown_template_is_named(model: MedLSAM, templates_folder: Path) -> None:
@@ -407,8 +415,8 @@ def test_an_unknown_template_is_named(model: MedLSAM, templates_folder: Path) ->
 def test_templates_of_a_file(model: MedLSAM, tmp_path: Path) -> None:
     path = tmp_path / "set.medlsam"
     template_set().save(path)
-    assert model.templates(path).organs == ("block", "plate", "ghost")
-    assert model.templates(path, organs=["plate"]).organs == ("plate",)
+    assert model.templates(path).structures == ("block", "plate", "ghost")
+    assert model.templates(path, organs=["plate"]).structures == ("plate",)
     with pytest.raises(UsageError, match="not from a file"):
         model.templates(path, cases=["anna"])
     with pytest.raises(TemplateError, match="there is no such"):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medlsam.geometry import Grid
-from medlsam.localize.build_templates import Support, build_templates
+from medlsam.localize.build_templates import Template, build_templates
 from medlsam.localize.locate import locate
 from medlsam.options import InferenceOptions
 from medlsam.pipeline.segment import segment_located
@@ -58,17 +58,17 @@ def test_what_makes_results_multiplies_on_one_thread(
     def look(*_: object, **__: object) -> None:
         raise SeenError(openblas.get())
 
-    def supports() -> Iterator[Support]:
+    def templates() -> Iterator[Template]:
         look()
         yield from ()
 
     monkeypatch.setattr("medlsam.localize.locate.consensus", look)
     monkeypatch.setattr("medlsam.pipeline.segment.to_canonical", look)
-    nothing: Any = SimpleNamespace(organs=("a",), supports={"a": ()})
+    nothing: Any = SimpleNamespace(organs=("a",), templates={"a": ()})
     calls: list[Callable[[], object]] = [
         lambda: locate(nothing, nothing),
         lambda: segment_located(nothing, nothing, nothing, {}, InferenceOptions()),
-        lambda: build_templates(nothing, supports(), {}),
+        lambda: build_templates(nothing, templates(), {}),
     ]
     for call in calls:
         openblas.set(2)

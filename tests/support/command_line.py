@@ -18,8 +18,8 @@ def call(*arguments: object) -> Any:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def usual(support: Path, scans: Path, output: Path) -> list[object]:
-    return ["--support", support, "--images", scans, "--output", output]
+def usual(template: Path, scans: Path, output: Path) -> list[object]:
+    return ["--support", template, "--images", scans, "--output", output]
 
 
 def document(result: Any) -> Any:

@@ -17,7 +17,7 @@ from medlsam.geometry import Box
 from medlsam.io.cases import Case
 from medlsam.options import InferenceOptions
 from medlsam.pipeline.segment import segment_located
-from medlsam.results import Localization, LocatedOrgan, Segmentation
+from medlsam.results import Localization, LocatedStructure, Segmentation
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
@@ -104,13 +104,13 @@ class StubModel:
         shift = self.shift_mm * (2 if options.replace(**overrides).locate.search == "random-start" else 1)
         shift += 2.0 if search_options is not None and not search_options.windows_mm else 0.0
         with (stopwatch or Stopwatch())("locate"):
-            organs = self._organs(case, templates, shift)
-        return Localization(case, organs, image)
+            structures = self._organs(case, templates, shift)
+        return Localization(case, structures, image)
 
-    def _organs(self, case: str, templates: Any, shift: float) -> dict[str, LocatedOrgan]:
+    def _organs(self, case: str, templates: Any, shift: float) -> dict[str, LocatedStructure]:
         prior = np.ones((4, 4, 4), np.float32) if self.prior else None
         return {
-            name: LocatedOrgan(
+            name: LocatedStructure(
                 name,
                 "missing" if (case, name) in self.missing else "found",
                 0.3 if (case, name) in self.missing else 0.8,
@@ -118,7 +118,7 @@ class StubModel:
                 prompt_box=place_box(name, shift).expand(self.promise_mm),
                 shape_prior=prior,
             )
-            for name in templates.organs
+            for name in templates.structures
         }
 
     def segment(
@@ -129,7 +129,7 @@ class StubModel:
         self.events.append(f"segment {located.case}")
         if located.case == "broken":
             raise VolumeError("broken: this scan cannot be segmented")
-        values = {name: value for value, name in NAMES.items() if name in templates.organs}
+        values = {name: value for value, name in NAMES.items() if name in templates.structures}
         segmenter: Any = self.segmenter
         return segment_located(lambda: segmenter, image, located, values, options, stopwatch)
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from medlsam.geometry import Grid
-from medlsam.localize.build_templates import Support
+from medlsam.localize.build_templates import Template
 from medlsam.localize.network.embedding import Embedding
 from medlsam.volume import Image, LabelMap, Source
 from tests.support.fake_embedding import fake_embedding
@@ -34,7 +34,7 @@ class FakeLocalizer:
         return fake_embedding((x, y, z))
 
 
-def labelled(name: str, shift: tuple[float, float, float], without: Sequence[int] = ()) -> Support:
+def labelled(name: str, shift: tuple[float, float, float], without: Sequence[int] = ()) -> Template:
     """A scan of 256 mm around a place, with two boxes at their places in the anatomy."""
     grid = Grid((64, 64, 64), (4.0, 4.0, 4.0), tuple(s - 126.0 for s in shift))  # type: ignore[arg-type]
     labels = np.zeros(grid.shape_zyx, np.uint8)
@@ -46,4 +46,4 @@ def labelled(name: str, shift: tuple[float, float, float], without: Sequence[int
             )
             labels[first[2] : last[2], first[1] : last[1], first[0] : last[0]] = value
     image = np.where(labels > 0, -800, 30).astype(np.int16)
-    return Support(name, Image(image, grid, Source(Path(name))), LabelMap(labels, grid))
+    return Template(name, Image(image, grid, Source(Path(name))), LabelMap(labels, grid))

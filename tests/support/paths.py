@@ -3,4 +3,4 @@
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SUPPORT = Path(__file__).parent
+TEMPLATE = Path(__file__).parent

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from medlsam.geometry import Grid, mask_box
-from medlsam.localize.templates.template_set import OrganSupport, TemplateSet
+from medlsam.localize.templates.template_set import StructureTemplate, TemplateSet
 from medlsam.pipeline.model import MedLSAM
-from medlsam.results import LocatedOrgan
+from medlsam.results import LocatedStructure
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.volume import Image, to_canonical
@@ -45,10 +45,10 @@ def template_set(
     names: Iterable[str] = VALUES, signature: str = SIGNATURE, shift: float = 0.0
 ) -> TemplateSet:
     """Templates without content, but with everything that saving and selecting needs."""
-    arrays = {f.name: np.full(1, shift, np.float32) for f in fields(OrganSupport) if f.name != "support"}
-    support = OrganSupport(support="template", **arrays)  # type: ignore[arg-type]
+    arrays = {f.name: np.full(1, shift, np.float32) for f in fields(StructureTemplate) if f.name != "support"}
+    template = StructureTemplate(template="template", **arrays)  # type: ignore[arg-type]
     names = list(names)
-    return TemplateSet({n: VALUES[n] for n in names}, dict.fromkeys(names, (support,)), signature)
+    return TemplateSet({n: VALUES[n] for n in names}, dict.fromkeys(names, (template,)), signature)
 
 
 def stub_locate(
@@ -59,16 +59,16 @@ def stub_locate(
     generator: torch.Generator | None = None,
     slabs: bool = False,
     search_options: Any = None,
-) -> dict[str, LocatedOrgan]:
+) -> dict[str, LocatedStructure]:
     """The tight box of all voxels of a structure's HU; missing where there is none."""
     canonical = to_canonical(embedding)
     found = {}
-    for name in templates.organs:
+    for name in templates.structures:
         mask = true_mask(canonical, name)
         if mask.any():
             profile = np.array([[0, 0, 0, 1, 1], [1, 0, 0, 1, 1]], np.float32)
             box = mask_box(mask, canonical.grid)
-            found[name] = LocatedOrgan(
+            found[name] = LocatedStructure(
                 name,
                 "found",
                 0.9,
@@ -79,7 +79,7 @@ def stub_locate(
                 slabs=(box,) if slabs else (),
             )
         else:
-            found[name] = LocatedOrgan(name, "missing", 0.1)
+            found[name] = LocatedStructure(name, "missing", 0.1)
     return found
 
 

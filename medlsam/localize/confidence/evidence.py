@@ -21,7 +21,7 @@ from medlsam.localize.network.encoder import predicted_offset
 from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.search.candidate import Candidate
 from medlsam.localize.templates.landmarks import FACES, LATTICE
-from medlsam.localize.templates.template_set import OrganSupport
+from medlsam.localize.templates.template_set import StructureTemplate
 
 View = tuple[NDArray[np.float64], NDArray[np.float64]]
 #: Scales of the stacked features: the sum of their products is this many times the mean cosine.
@@ -32,7 +32,7 @@ _MATCH_TEMPERATURE = 0.03
 
 @dataclass(frozen=True)
 class Evidence:
-    """The numbers behind one candidate; ``OrganCalibration.usual`` holds a structure's usual values.
+    """The numbers behind one candidate; ``StructureCalibration.usual`` holds a structure's usual values.
 
     Attributes:
         similarity: mean cosine of the templates' features and the scan's at the best match of each landmark, -1 to 1.
@@ -86,7 +86,7 @@ def share_in_view(box: Box, view: View) -> float:
 
 def collect_evidence(
     embedding: ScanEmbedding,
-    supports: Sequence[OrganSupport],
+    templates: Sequence[StructureTemplate],
     candidate: Candidate,
     box: Box,
     contrast: float | None = None,
@@ -95,30 +95,30 @@ def collect_evidence(
 
     Args:
         embedding: the scan.
-        supports: the templates of the structure.
+        templates: the templates of the structure.
         candidate: as the search found it.
         box: the candidate's box after the probe, LPS mm.
         contrast: see ``Evidence``.
     """
     count = min(LATTICE.stop, candidate.points.shape[1])
     middle = np.median(candidate.points[:, :count], axis=0)
-    masked = _masked(supports, candidate)
+    masked = _masked(templates, candidate)
     # Read in one call, with the places beside the faces.
     surface = candidate.points[masked, FACES].reshape(-1, 3)
     latents, features = (
         part.split([count, len(surface)]) for part in embedding.read(np.concatenate([middle, surface]))
     )
-    likeness, match = _match(features[0], supports, count)
-    known = torch.from_numpy(np.stack([s.latents[:count] for s in supports]))
+    likeness, match = _match(features[0], templates, count)
+    known = torch.from_numpy(np.stack([s.latents[:count] for s in templates]))
     off = predicted_offset(latents[0][None], known, embedding.range_mm).norm(dim=-1)
     faces, (low, high) = candidate.faces, embedding.view
     votes = np.median(candidate.coarse, axis=0)
     return Evidence(
         similarity=candidate.similarity,
         likeness=likeness,
-        surface=_surface(features[1], [supports[i] for i in masked]),
+        surface=_surface(features[1], [templates[i] for i in masked]),
         contrast=contrast,
-        inside=intensity_distance(embedding, supports, box),
+        inside=intensity_distance(embedding, templates, box),
         match_mm=match,
         position_mm=float(off.median(dim=0).values.mean()),
         fit_mm=candidate.fit_mm,
@@ -136,28 +136,28 @@ def _cosine(one: Tensor, other: Tensor) -> Tensor:
     return (one * other).sum(dim=-1) / _SCALES
 
 
-def _match(features: Tensor, supports: Sequence[OrganSupport], count: int) -> tuple[float, float]:
+def _match(features: Tensor, templates: Sequence[StructureTemplate], count: int) -> tuple[float, float]:
     """Compute ``likeness`` and ``match_mm`` from the features (Q, F) at the candidate's landmarks."""
     likeness, distance = [], []
-    for support in supports:
-        score = features @ torch.from_numpy(support.features[:count]).T / _SCALES
+    for template in templates:
+        score = features @ torch.from_numpy(template.features[:count]).T / _SCALES
         chosen = torch.softmax(score / _MATCH_TEMPERATURE, dim=1)
-        places = torch.from_numpy(support.points[:count])
+        places = torch.from_numpy(template.points[:count])
         distance.append(float((chosen * torch.cdist(places, places)).sum(dim=1).mean()))
         likeness.append(float(score.diagonal().mean()))
     return float(np.mean(likeness)), float(np.mean(distance))
 
 
-def _masked(supports: Sequence[OrganSupport], candidate: Candidate) -> list[int]:
+def _masked(templates: Sequence[StructureTemplate], candidate: Candidate) -> list[int]:
     """List the templates with places beside the faces; the paper's search and marks without a mask have none."""
-    if candidate.points.shape[:2] != (len(supports), FACES.stop):
+    if candidate.points.shape[:2] != (len(templates), FACES.stop):
         return []
-    return [i for i, support in enumerate(supports) if support.shape.size]
+    return [i for i, template in enumerate(templates) if template.shape.size]
 
 
-def _surface(features: Tensor, masked: Sequence[OrganSupport]) -> float | None:
+def _surface(features: Tensor, masked: Sequence[StructureTemplate]) -> float | None:
     """Compute ``surface`` from the features beside the faces; None where no template has any."""
     if not masked:
         return None
-    own = torch.from_numpy(np.concatenate([support.features[FACES] for support in masked]))
+    own = torch.from_numpy(np.concatenate([template.features[FACES] for template in masked]))
     return float(_cosine(features, own).mean())

@@ -17,7 +17,7 @@ from scipy import ndimage
 from medlsam.geometry import Box
 from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.templates.shape import mean_shape
-from medlsam.localize.templates.template_set import KEPT_STRUCTURES, SHAPE_SIZE, OrganSupport
+from medlsam.localize.templates.template_set import KEPT_STRUCTURES, SHAPE_SIZE, StructureTemplate
 
 #: Of the normalised intensities; the ends are left out, where neighbours and metal are.
 QUANTILES = np.linspace(0.1, 0.9, 9)
@@ -54,9 +54,9 @@ def core_shares(shape: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=KEPT_STRUCTURES)
-def _core_of(supports: tuple[OrganSupport, ...]) -> NDArray[np.float64] | None:
+def _core_of(templates: tuple[StructureTemplate, ...]) -> NDArray[np.float64] | None:
     """Compute ``core_shares`` of the templates' mean shape; None where none has a mask."""
-    shape = mean_shape(supports)
+    shape = mean_shape(templates)
     return None if shape is None else core_shares(shape)
 
 
@@ -80,19 +80,21 @@ def _quantiles(embedding: ScanEmbedding, places: NDArray[np.float64]) -> NDArray
     return np.zeros(0, np.float32) if values is None else np.quantile(values, QUANTILES).astype(np.float32)
 
 
-def intensity_distance(embedding: ScanEmbedding, supports: Sequence[OrganSupport], box: Box) -> float | None:
+def intensity_distance(
+    embedding: ScanEmbedding, templates: Sequence[StructureTemplate], box: Box
+) -> float | None:
     """Compute the mean difference between the quantiles inside a box and the templates', in normalised HU (0 to 1).
 
     Args:
         embedding: the scan.
-        supports: of the structure.
+        templates: of the structure.
         box: as located, LPS mm.
 
     Returns:
         The difference from the most similar template, as templates differ in contrast phase; None where no template
         has a mask or the embedding keeps no intensities.
     """
-    known, core = [s.inside for s in supports if s.inside.size], _core_of(tuple(supports))
+    known, core = [s.inside for s in templates if s.inside.size], _core_of(tuple(templates))
     if not known or core is None or min(box.size) <= 0:
         return None
     here = _quantiles(embedding, _in_box(core, box))

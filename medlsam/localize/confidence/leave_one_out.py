@@ -25,8 +25,8 @@ from medlsam.localize.search.probe_trust import TRUSTS, along_axes, apply_probe,
 from medlsam.localize.templates.template_set import (
     DEFAULT_TRUST,
     AxisTrust,
-    OrganCalibration,
-    OrganSupport,
+    StructureCalibration,
+    StructureTemplate,
     TemplateSet,
     Trust,
 )
@@ -52,16 +52,16 @@ class LeftOut:
     """One structure of one template, located by the others.
 
     Attributes:
-        organ: the structure.
-        support: the one that was left out.
+        structure: the structure.
+        template: the one that was left out.
         error_mm: (6,) located face minus marked face, LPS mm.
         iou: of the boxes.
         evidence: of the candidate.
         probe_trust: how far the faces followed the probe: the best of all trials of the structure.
     """
 
-    organ: str
-    support: str
+    structure: str
+    template: str
     error_mm: Array
     iou: float
     evidence: Evidence
@@ -72,8 +72,8 @@ class LeftOut:
 class _Attempt:
     """A left-out template before the structure's trust is chosen: faces by trust, LPS mm."""
 
-    mark: OrganSupport
-    others: tuple[OrganSupport, ...]
+    mark: StructureTemplate
+    others: tuple[StructureTemplate, ...]
     candidate: Candidate
     faces: Mapping[Trust, Array]
     contrast: float | None
@@ -94,18 +94,20 @@ def calibrated(
     table = cross_table(templates, candidates)
     diagnosis = diagnose(table)
     scores = {
-        support: {
-            organ: float(diagnosis.scores[o, s])
-            for o, organ in enumerate(table.organs)
+        template: {
+            structure: float(diagnosis.scores[o, s])
+            for o, structure in enumerate(table.structures)
             if np.isfinite(diagnosis.scores[o, s])
         }
-        for s, support in enumerate(table.supports)
+        for s, template in enumerate(table.templates)
     }
     return replace(
         templates,
-        calibration=calibrate(templates.organs, leave_one_out(templates, embeddings, candidates, options)),
+        calibration=calibrate(
+            templates.structures, leave_one_out(templates, embeddings, candidates, options)
+        ),
         issues=diagnosis.issues,
-        outlier_scores={support: own for support, own in scores.items() if own},
+        outlier_scores={template: own for template, own in scores.items() if own},
     )
 
 
@@ -114,27 +116,29 @@ def locate_each_other(
 ) -> CrossCandidates:
     """Search for each template's structures in every other template's scan, each template alone."""
     candidates: CrossCandidates = {}
-    for target in templates.support_names:
-        wanted = [(organ, s) for organ in templates.organs for s in templates.supports[organ]]
-        wanted = [(organ, support) for organ, support in wanted if support.support != target]
+    for target in templates.template_names:
+        wanted = [
+            (structure, s) for structure in templates.structures for s in templates.by_structure[structure]
+        ]
+        wanted = [(structure, template) for structure, template in wanted if template.template != target]
         if wanted:
-            found = consensus(embeddings[target], [(support,) for _, support in wanted], options)
-            for (organ, support), candidate in zip(wanted, found, strict=True):
-                candidates[organ, support.support, target] = candidate
+            found = consensus(embeddings[target], [(template,) for _, template in wanted], options)
+            for (structure, template), candidate in zip(wanted, found, strict=True):
+                candidates[structure, template.template, target] = candidate
     return candidates
 
 
 def cross_table(templates: TemplateSet, candidates: CrossCandidates) -> CrossTable:
     """Tabulate the boxes of these candidates beside the templates' own."""
-    organs, names = templates.organs, templates.support_names
-    own = np.full((len(organs), len(names), 6), np.nan)
-    found = np.full((len(organs), len(names), len(names), 6), np.nan)
-    for o, organ in enumerate(organs):
-        for support in templates.supports[organ]:
-            own[o, names.index(support.support)] = support.box.faces
-    for (organ, source, target), candidate in candidates.items():
-        found[organs.index(organ), names.index(source), names.index(target)] = candidate.box.faces
-    return CrossTable(organs, names, own, found)
+    structures, names = templates.structures, templates.template_names
+    own = np.full((len(structures), len(names), 6), np.nan)
+    found = np.full((len(structures), len(names), len(names), 6), np.nan)
+    for o, structure in enumerate(structures):
+        for template in templates.by_structure[structure]:
+            own[o, names.index(template.template)] = template.box.faces
+    for (structure, source, target), candidate in candidates.items():
+        found[structures.index(structure), names.index(source), names.index(target)] = candidate.box.faces
+    return CrossTable(structures, names, own, found)
 
 
 def leave_one_out(
@@ -145,16 +149,18 @@ def leave_one_out(
 ) -> list[LeftOut]:
     """Locate each structure of each template with all others that have it."""
     trials = []
-    for organ in templates.organs:
-        group = templates.supports[organ]
+    for structure in templates.structures:
+        group = templates.by_structure[structure]
         attempts = []
         for mark in group:
-            others = tuple(s for s in group if s.support != mark.support)
+            others = tuple(s for s in group if s.template != mark.template)
             if others:
-                candidate = merge_candidates([candidates[organ, s.support, mark.support] for s in others])
+                candidate = merge_candidates(
+                    [candidates[structure, s.template, mark.template] for s in others]
+                )
                 faces, contrast = dict.fromkeys(TRUSTS, candidate.box.faces), None
                 if options.probe:
-                    faces, contrast = apply_probe(embeddings[mark.support], others, candidate.box, TRUSTS)
+                    faces, contrast = apply_probe(embeddings[mark.template], others, candidate.box, TRUSTS)
                 attempts.append(_Attempt(mark, others, candidate, faces, contrast))
         errors = {
             trust: np.array([a.faces[trust] - a.mark.box.faces for a in attempts]).reshape(-1, 6)
@@ -163,13 +169,13 @@ def leave_one_out(
         trusts = recommend_trust(errors)
         for a in attempts:
             box = Box.from_faces(along_axes(a.faces, trusts))
-            evidence = collect_evidence(embeddings[a.mark.support], a.others, a.candidate, box, a.contrast)
+            evidence = collect_evidence(embeddings[a.mark.template], a.others, a.candidate, box, a.contrast)
             error, iou = box.faces - a.mark.box.faces, box.iou(a.mark.box)
-            trials.append(LeftOut(organ, a.mark.support, error, iou, evidence, trusts))
+            trials.append(LeftOut(structure, a.mark.template, error, iou, evidence, trusts))
     return trials
 
 
-def calibrate(organs: Sequence[str], left_out: Sequence[LeftOut]) -> dict[str, OrganCalibration]:
+def calibrate(organs: Sequence[str], left_out: Sequence[LeftOut]) -> dict[str, StructureCalibration]:
     """Summarize the trials of each structure.
 
     A structure with one template could not be tried and gets the figures of the file's others (n is 0). Where no
@@ -180,18 +186,18 @@ def calibrate(organs: Sequence[str], left_out: Sequence[LeftOut]) -> dict[str, O
         left_out: the trials.
     """
     if not left_out:
-        return {organ: uncalibrated() for organ in organs}
-    errors = {o: np.array([t.error_mm for t in left_out if t.organ == o]).reshape(-1, 6) for o in organs}
+        return {structure: uncalibrated() for structure in organs}
+    errors = {o: np.array([t.error_mm for t in left_out if t.structure == o]).reshape(-1, 6) for o in organs}
     widths = margins(errors)
     calibration = {}
-    for organ in organs:
-        own = [trial for trial in left_out if trial.organ == organ]
+    for structure in organs:
+        own = [trial for trial in left_out if trial.structure == structure]
         used = own or left_out
         usual = _usual([trial.evidence for trial in used])
-        calibration[organ] = OrganCalibration(
+        calibration[structure] = StructureCalibration(
             n=len(own),
             face_error_mm=tuple(float(v) for v in np.abs([t.error_mm for t in used]).mean(axis=0)),
-            margin_mm=tuple(float(v) for v in widths[organ]),
+            margin_mm=tuple(float(v) for v in widths[structure]),
             similarity=usual["similarity"],
             iou=float(np.mean([t.iou for t in used])),
             usual=usual,
@@ -237,8 +243,8 @@ def margins(
     most = max(len(rows) for rows in errors.values())
     share = DEFAULT_WORTH / (most + DEFAULT_WORTH)
     return {
-        organ: (1 - share) * ordered[rank - 1] * _scale(rows, file) + share * default
-        for organ, rows in errors.items()
+        structure: (1 - share) * ordered[rank - 1] * _scale(rows, file) + share * default
+        for structure, rows in errors.items()
     }
 
 
@@ -257,5 +263,7 @@ def _scale(rows: Array, file: float) -> Array:
 
 def with_paper_margin(templates: TemplateSet) -> TemplateSet:
     """Replace each margin by the paper's fixed one, [2, 10, 10] voxels of 3 mm along (z, y, x)."""
-    fixed = {organ: replace(c, margin_mm=PAPER_MARGIN_MM) for organ, c in templates.calibration.items()}
+    fixed = {
+        structure: replace(c, margin_mm=PAPER_MARGIN_MM) for structure, c in templates.calibration.items()
+    }
     return replace(templates, calibration=fixed)

@@ -42,13 +42,13 @@ class CrossTable:
 
     Attributes:
         organs: O names.
-        supports: N names.
+        templates: N names.
         own: (O, N, 6) the templates' own marks.
         found: (O, N, N, 6) by structure, template searched for (alone), and template in whose scan.
     """
 
-    organs: tuple[str, ...]
-    supports: tuple[str, ...]
+    structures: tuple[str, ...]
+    templates: tuple[str, ...]
     own: Array
     found: Array
 
@@ -72,7 +72,7 @@ def diagnose(table: CrossTable) -> Diagnosis:
 
     With two templates only their disagreement is certain; an issue then names both.
     """
-    if len(table.supports) < 2:
+    if len(table.templates) < 2:
         return Diagnosis(np.full(table.own.shape[:2], np.nan), ())
     shift, usual = _displacements(table)
     overlap = _overlaps(table)
@@ -82,7 +82,7 @@ def diagnose(table: CrossTable) -> Diagnosis:
     scores = np.fmax(far, apart)
     located = _nanmedian(table.found, axis=1)  # (O, N, 6): what the others find in each scan
     issues: list[TemplateIssue] = []
-    for number in range(len(table.supports)):
+    for number in range(len(table.templates)):
         issues += _explain(table, number, scores[:, number], shift[:, number], located[:, number])
     issues = _undecided(table, issues)
     return Diagnosis(scores, tuple(sorted(issues, key=lambda f: -f.outlier_score)))
@@ -93,8 +93,8 @@ def _displacements(table: CrossTable) -> tuple[Array, Array]:
     error = table.found - table.own[:, None]
     moved = _common(error)
     pairs = (moved - moved.transpose(0, 2, 1, 3)) / 2  # found in t off by +d, and t's found in s off by -d
-    count = len(table.supports)
-    shift = np.full((len(table.organs), count, 3), np.nan)
+    count = len(table.templates)
+    shift = np.full((len(table.structures), count, 3), np.nan)
     edges = _nanmedian(table.own[..., 1::2] - table.own[..., 0::2], axis=1)
     prior = np.fmax(USUAL_MM, USUAL_SHARE * edges)
     usual = np.repeat(prior[:, None], count, axis=1)
@@ -133,9 +133,9 @@ def _low_median(values: Array) -> Array:
 
 def _overlaps(table: CrossTable) -> Array:
     """Compute the box IoU of each template's marks with its partners' (O, N), by the better half of them, both ways."""
-    organs, count = table.own.shape[:2]
-    overlap = np.full((organs, count), np.nan)
-    for o in range(organs):
+    structures, count = table.own.shape[:2]
+    overlap = np.full((structures, count), np.nan)
+    for o in range(structures):
         for s in range(count):
             both = [
                 (_iou(table.found[o, s, t], table.own[o, t]) + _iou(table.found[o, t, s], table.own[o, s]))
@@ -168,40 +168,42 @@ def _explain(
     own = table.own[:, number]
     comparable = [o for o in range(len(own)) if np.isfinite(scores[o])]
     bad = [o for o in comparable if scores[o] >= 1]
-    name = (table.supports[number],)
+    name = (table.templates[number],)
     most = len(bad) >= max(3, MOST * len(comparable))
-    organs = tuple(table.organs[o] for o in bad)
+    structures = tuple(table.structures[o] for o in bad)
     worst = max((float(scores[o]) for o in bad), default=0.0)
     axis = _flipped_axis(table, number, comparable) if most else None
     if axis is not None and axis != "x":
-        return [TemplateIssue(name, organs, "flipped", worst, axis=axis)]
+        return [TemplateIssue(name, structures, "flipped", worst, axis=axis)]
     common = _common_shift(shift[comparable]) if len(comparable) > 1 else None
     if common is not None:
-        every = tuple(table.organs[o] for o in comparable)
+        every = tuple(table.structures[o] for o in comparable)
         size = float(np.median(scores[comparable]))
         return [TemplateIssue(name, every, "shifted", max(size, 1.0), shift_mm=common)]
     like = {o: _looks_like(own[o], o, located) for o in bad}
     if most and sum(v is not None for v in like.values()) < len(bad) / 2:
-        return [TemplateIssue(name, organs, "flipped", worst)]
+        return [TemplateIssue(name, structures, "flipped", worst)]
     issues: list[TemplateIssue] = []
     swapped: list[int] = []
     for o, other in like.items():
-        issue = TemplateIssue(name, (table.organs[o],), "unlike", float(scores[o]))
+        issue = TemplateIssue(name, (table.structures[o],), "unlike", float(scores[o]))
         if other is not None and like.get(other) == o:
             if other < o:
                 continue
-            issue = replace(issue, organs=(table.organs[o], table.organs[other]), kind="exchanged")
+            issue = replace(
+                issue, structures=(table.structures[o], table.structures[other]), kind="exchanged"
+            )
             if _is_sideways(own[o], own[other]):
                 swapped += [o, other]
                 continue
         elif other is not None:
-            issue = replace(issue, kind="another_organ", looks_like=table.organs[other])
+            issue = replace(issue, kind="another_organ", looks_like=table.structures[other])
         elif _iou(own[o] - np.repeat(shift[o], 2), located[o]) > max(0.3, 1.5 * _iou(own[o], located[o])):
             issue = replace(issue, kind="shifted", shift_mm=_vector(shift[o]))
         issues.append(issue)
     if swapped:
-        organs = tuple(table.organs[o] for o in swapped)
-        issues.append(TemplateIssue(name, organs, "left_right", float(max(scores[o] for o in swapped))))
+        structures = tuple(table.structures[o] for o in swapped)
+        issues.append(TemplateIssue(name, structures, "left_right", float(max(scores[o] for o in swapped))))
     return issues
 
 
@@ -219,11 +221,11 @@ def _vector(values: Array) -> tuple[float, float, float]:
     return (float(values[0]), float(values[1]), float(values[2]))
 
 
-def _looks_like(own: Array, organ: int, located: Array) -> int | None:
+def _looks_like(own: Array, structure: int, located: Array) -> int | None:
     """Find the other structure that the other templates locate at the marked place."""
-    overlaps = [0.0 if o == organ else _iou(own, faces) for o, faces in enumerate(located)]
+    overlaps = [0.0 if o == structure else _iou(own, faces) for o, faces in enumerate(located)]
     best = int(np.argmax(overlaps))
-    if overlaps[best] < LOOKS_LIKE or overlaps[best] < 2 * _iou(own, located[organ]):
+    if overlaps[best] < LOOKS_LIKE or overlaps[best] < 2 * _iou(own, located[structure]):
         return None
     return best
 
@@ -238,7 +240,7 @@ def _is_sideways(one: Array, other: Array) -> bool:
 
 def _flipped_axis(table: CrossTable, number: int, organs: list[int]) -> str | None:
     """Find the axis along which a template's structures lie in the reverse of the others' order, if there is one."""
-    centres = table.own[organs].reshape(len(organs), len(table.supports), 3, 2).mean(axis=-1)
+    centres = table.own[organs].reshape(len(organs), len(table.templates), 3, 2).mean(axis=-1)
     centres = centres - np.nanmean(centres, axis=0)
     others = _nanmedian(np.delete(centres, number, axis=1), axis=1)
     here = centres[:, number]
@@ -256,12 +258,14 @@ def _undecided(table: CrossTable, issues: list[TemplateIssue]) -> list[TemplateI
     for issue in issues:
         holders = [
             n
-            for n, _ in enumerate(table.supports)
-            if all(np.isfinite(table.own[table.organs.index(o), n]).all() for o in issue.organs)
+            for n, _ in enumerate(table.templates)
+            if all(np.isfinite(table.own[table.structures.index(o), n]).all() for o in issue.structures)
         ]
-        accused = {f.supports[0] for f in issues if set(f.organs) & set(issue.organs)}
+        accused = {f.templates[0] for f in issues if set(f.structures) & set(issue.structures)}
         if len(accused) < 2 or 2 * len(accused) < len(holders):
             decided.append(issue)
-        elif not any(set(f.supports) == accused and set(f.organs) & set(issue.organs) for f in decided):
-            decided.append(replace(issue, supports=tuple(sorted(accused))))
+        elif not any(
+            set(f.templates) == accused and set(f.structures) & set(issue.structures) for f in decided
+        ):
+            decided.append(replace(issue, templates=tuple(sorted(accused))))
     return decided

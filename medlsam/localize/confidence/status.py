@@ -17,7 +17,7 @@ import numpy as np
 
 from medlsam.geometry import Box
 from medlsam.localize.confidence.evidence import Evidence
-from medlsam.localize.templates.template_set import OrganCalibration
+from medlsam.localize.templates.template_set import StructureCalibration
 from medlsam.results import Status
 
 #: A structure that is not found is out of view, not missing, if less of its box or of its votes was scanned.
@@ -72,10 +72,10 @@ def status_model() -> StatusModel:
     return StatusModel(**json.loads(text)["model"])
 
 
-def uncalibrated() -> OrganCalibration:
+def uncalibrated() -> StructureCalibration:
     """Make the default calibration of a structure with one template, which nothing can be tried with."""
     model = status_model()
-    return OrganCalibration(
+    return StructureCalibration(
         n=0,
         face_error_mm=(model.error_mm,) * 6,
         margin_mm=(model.margin_mm,) * 6,
@@ -85,8 +85,8 @@ def uncalibrated() -> OrganCalibration:
     )
 
 
-def verdict_details(evidence: Evidence, box: Box, calibration: OrganCalibration) -> dict[str, float]:
-    """Collect the numbers that a verdict is made of, as ``LocatedOrgan.details`` keeps them.
+def verdict_details(evidence: Evidence, box: Box, calibration: StructureCalibration) -> dict[str, float]:
+    """Collect the numbers that a verdict is made of, as ``LocatedStructure.details`` keeps them.
 
     Beside the evidence: ``usual_...`` of the numbers that are compared, ``usual_overlap`` (box IoU) and
     ``usual_error_mm``, and ``edge_length_mm``, the cube root of the box's volume.
@@ -133,7 +133,7 @@ def probability(weights: Mapping[str, float], inputs: Mapping[str, float]) -> fl
 
 
 def classify(
-    evidence: Evidence, box: Box, calibration: OrganCalibration | None, model: StatusModel | None = None
+    evidence: Evidence, box: Box, calibration: StructureCalibration | None, model: StatusModel | None = None
 ) -> Verdict:
     """Classify one candidate: status, confidence and margin.
 

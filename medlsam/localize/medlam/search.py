@@ -12,12 +12,12 @@ from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.search.candidate import Candidate
 from medlsam.localize.search.votes import Starts
 from medlsam.localize.templates.landmarks import EXTREMES
-from medlsam.localize.templates.template_set import OrganSupport
+from medlsam.localize.templates.template_set import StructureTemplate
 
 
 def averaged_candidates(
     embedding: ScanEmbedding,
-    groups: list[tuple[OrganSupport, ...]],
+    groups: list[tuple[StructureTemplate, ...]],
     starts: Starts,
     window_mm: float,
     temperature: float,
@@ -43,7 +43,7 @@ def averaged_candidates(
 
 def averaged_slabs(
     embedding: ScanEmbedding,
-    supports: tuple[OrganSupport, ...],
+    templates: tuple[StructureTemplate, ...],
     starts: Starts,
     window_mm: float,
     temperature: float,
@@ -52,12 +52,12 @@ def averaged_slabs(
 
     Args:
         embedding: the scan.
-        supports: of one structure.
+        templates: of one structure.
         starts: shared by all structures.
         window_mm: half width of the window; 0 for the coarse result alone.
         temperature: of the soft arg-max.
     """
-    with_slabs = [s for s in supports if len(s.slab_points)]
+    with_slabs = [s for s in templates if len(s.slab_points)]
     if not with_slabs:
         return ()
     count = min(len(s.slab_points) for s in with_slabs)

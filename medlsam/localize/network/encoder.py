@@ -138,15 +138,15 @@ def fast_layout(encoder: Encoder) -> Encoder:
     return encoder.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
 
 
-def predicted_offset(query: Tensor, support: Tensor, range_mm: Tensor) -> Tensor:
+def predicted_offset(query: Tensor, template: Tensor, range_mm: Tensor) -> Tensor:
     """Compute d = r * tanh(p_s - p_q), the paper's equation 2: from the query's place to the template's, mm.
 
     Args:
         query: (..., 3) latent positions p_q.
-        support: (..., 3) latent positions p_s, broadcast against ``query``.
+        template: (..., 3) latent positions p_s, broadcast against ``query``.
         range_mm: (3,) r as (x, y, z).
     """
-    return range_mm * torch.tanh(support - query)
+    return range_mm * torch.tanh(template - query)
 
 
 class Encoder(nn.Module):

@@ -93,7 +93,7 @@ def search_window(
     """Soft arg-max of the mean cosine similarity of the scales in a window around a place.
 
     The cells of the finest map that suits the window are the candidates; coarser maps are interpolated to them.
-    Features that are looked for around the same place (one landmark as several supports saw it) share a window, so
+    Features that are looked for around the same place (one landmark as several templates show it) share a window, so
     the maps are read once for all of them.
 
     Args:

@@ -58,12 +58,12 @@ def landmark_errors(
         seen.append((embed(image, encoder, device), marks))
     encoder.train(training)
     coarse, fine = [], []
-    for i, (support, marks) in enumerate(seen):
+    for i, (template, marks) in enumerate(seen):
         for j, (query, truth) in enumerate(seen):
             names = [name for name in marks if name in truth]
             if i == j or not names:
                 continue
-            latents, features = support.read(torch.cat([marks[name] for name in names]))
+            latents, features = template.read(torch.cat([marks[name] for name in names]))
             wanted = torch.cat([truth[name] for name in names])
             first, _ = coarse_consensus(query, latents)
             coarse.append((first - wanted).norm(dim=-1).mean())

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from medlsam.geometry import Box, Grid, filled, hat_weights
 from medlsam.localize.protocol import ScanEmbedding
-from medlsam.localize.templates.template_set import KEPT_STRUCTURES, OrganSupport
+from medlsam.localize.templates.template_set import KEPT_STRUCTURES, StructureTemplate
 
 #: The probe looks at a lattice over the box grown by this much, this far apart, of at most so many places.
 GROWTH_MM = 20.0
@@ -209,14 +209,14 @@ class Probe:
         return ProbeResult(np.asarray(ndimage.gaussian_filter(score, 0.7)), lattice, box)
 
 
-def fit_probe(supports: Sequence[OrganSupport]) -> Probe | None:
+def fit_probe(templates: Sequence[StructureTemplate]) -> Probe | None:
     """Solve the regression from the sums of those templates that have a mask; None where none has."""
-    return _fitted(tuple(supports))
+    return _fitted(tuple(templates))
 
 
 @lru_cache(maxsize=KEPT_STRUCTURES)
-def _fitted(supports: tuple[OrganSupport, ...]) -> Probe | None:
-    having = [s for s in supports if s.probe_target.size]
+def _fitted(templates: tuple[StructureTemplate, ...]) -> Probe | None:
+    having = [s for s in templates if s.probe_target.size]
     if not having:
         return None
     target = np.mean([s.probe_target for s in having], axis=0).astype(float)

@@ -27,7 +27,7 @@ from medlsam.localize.search.options import (
 )
 from medlsam.localize.search.votes import coarse_consensus
 from medlsam.localize.templates.landmarks import FACE_POINTS, FACES
-from medlsam.localize.templates.template_set import OrganSupport
+from medlsam.localize.templates.template_set import StructureTemplate
 
 #: The six faces, and the axis of each.
 _FACE, _AXIS = np.arange(6), np.arange(6) // 2
@@ -75,7 +75,7 @@ def fit_axes(
 
 
 def consensus(
-    embedding: ScanEmbedding, groups: list[tuple[OrganSupport, ...]], options: SearchOptions
+    embedding: ScanEmbedding, groups: list[tuple[StructureTemplate, ...]], options: SearchOptions
 ) -> list[Candidate]:
     """Search for all structures: coarse votes for all landmarks at once, then window by window.
 
@@ -102,7 +102,7 @@ def consensus(
     return [candidates[i] for i in range(len(groups))]
 
 
-def _batches(embedding: ScanEmbedding, groups: list[tuple[OrganSupport, ...]]) -> list[list[int]]:
+def _batches(embedding: ScanEmbedding, groups: list[tuple[StructureTemplate, ...]]) -> list[list[int]]:
     """Group the structures that fit into one array: those with equal numbers of templates and landmarks."""
     if not embedding.independent:
         return [[i] for i in range(len(groups))]
@@ -114,7 +114,7 @@ def _batches(embedding: ScanEmbedding, groups: list[tuple[OrganSupport, ...]]) -
 
 def _refined(
     embedding: ScanEmbedding,
-    groups: list[tuple[OrganSupport, ...]],
+    groups: list[tuple[StructureTemplate, ...]],
     voted: NDArray[np.float64],
     spreads: list[float],
     options: SearchOptions,
@@ -223,18 +223,21 @@ def _fit(
 
 
 def consensus_slabs(
-    embedding: ScanEmbedding, supports: tuple[OrganSupport, ...], candidate: Candidate, options: SearchOptions
+    embedding: ScanEmbedding,
+    templates: tuple[StructureTemplate, ...],
+    candidate: Candidate,
+    options: SearchOptions,
 ) -> tuple[Box, ...]:
     """Locate the slabs of SPL prompts: match their own extreme points around the places that the fit gives."""
-    with_slabs = [(s, p) for s, p in zip(supports, candidate.points, strict=True) if len(s.slab_points)]
+    with_slabs = [(s, p) for s, p in zip(templates, candidate.points, strict=True) if len(s.slab_points)]
     if not with_slabs:
         return ()
     count = min(len(s.slab_points) for s, _ in with_slabs)
     guesses, features = [], []
-    for support, points in with_slabs:
-        scale, shift = fit_axes(support.points.astype(float), points, np.ones(len(points)))
-        guesses.append(scale * support.slab_points[:count].reshape(-1, 3) + shift)
-        features.append(support.slab_features[:count].reshape(6 * count, -1))
+    for template, points in with_slabs:
+        scale, shift = fit_axes(template.points.astype(float), points, np.ones(len(points)))
+        guesses.append(scale * template.slab_points[:count].reshape(-1, 3) + shift)
+        features.append(template.slab_features[:count].reshape(6 * count, -1))
     around = torch.from_numpy(np.median(guesses, axis=0)).float()
     stacked = torch.from_numpy(np.stack(features, axis=1))
     found = embedding.refine(stacked, around, options.windows_mm[-1], options.temperature)

@@ -18,7 +18,7 @@ from medlsam.geometry import Box
 from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.search.boundary_probe import GROWTH_MM, Probe, ProbeResult, fit_probe
 from medlsam.localize.templates.shape import mean_shape
-from medlsam.localize.templates.template_set import DEFAULT_TRUST, AxisTrust, OrganSupport, Trust
+from medlsam.localize.templates.template_set import DEFAULT_TRUST, AxisTrust, StructureTemplate, Trust
 
 Array = NDArray[np.float64]
 TRUSTS: tuple[Trust, ...] = get_args(Trust)
@@ -85,13 +85,13 @@ def moved_faces(embedding: ScanEmbedding, probe: Probe, first: ProbeResult, trus
 
 
 def apply_probe(
-    embedding: ScanEmbedding, supports: Sequence[OrganSupport], box: Box, trusts: Iterable[Trust]
+    embedding: ScanEmbedding, templates: Sequence[StructureTemplate], box: Box, trusts: Iterable[Trust]
 ) -> tuple[dict[Trust, Array], float | None]:
     """Apply the probe to a box under several trusts.
 
     Args:
         embedding: the scan.
-        supports: of the structure.
+        templates: of the structure.
         box: as located by the search, LPS mm.
         trusts: those wanted.
 
@@ -100,7 +100,7 @@ def apply_probe(
         mask.
     """
     wanted = tuple(dict.fromkeys(trusts))
-    probe, shape = fit_probe(supports), mean_shape(supports)
+    probe, shape = fit_probe(templates), mean_shape(templates)
     if probe is None or shape is None or min(box.size) <= 0:
         return dict.fromkeys(wanted, np.asarray(box.faces)), None
     first = probe.apply(embedding, box)

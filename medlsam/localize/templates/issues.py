@@ -17,7 +17,7 @@ class TemplateIssue:
     """One alarm of a template set. The file and ``template show --json`` call ``outlier_score`` ``misfit``.
 
     Attributes:
-        supports: the template that does not fit; several where it is unclear which of them is wrong.
+        templates: the template that does not fit; several where it is unclear which of them is wrong.
         organs: its structures that do not fit.
         kind: ``another_organ`` (the label holds another structure), ``exchanged`` (two labels have each other's
             name), ``left_right`` (the same with left and right, or a mirrored scan), ``shifted``, ``flipped`` (the scan
@@ -28,8 +28,8 @@ class TemplateIssue:
         outlier_score: distance from the others, in units of an alarm (1).
     """
 
-    supports: tuple[str, ...]
-    organs: tuple[str, ...]
+    templates: tuple[str, ...]
+    structures: tuple[str, ...]
     kind: Kind
     outlier_score: float
     looks_like: str | None = None
@@ -39,13 +39,15 @@ class TemplateIssue:
     @property
     def message(self) -> str:
         """What is wrong and what to do, in one or two sentences."""
-        organs = ", ".join(self.organs)
-        if len(self.supports) > 1:
+        structures = ", ".join(self.structures)
+        if len(self.templates) > 1:
             return (
-                f"{' and '.join(self.supports)} disagree on {organs} ({self._what(organs)} by the other's measure); "
-                "it cannot be said which of them is wrong: look at them, or add a template"
+                f"{' and '.join(self.templates)} disagree on {structures} ({self._what(structures)} by the other's "
+                "measure); it cannot be said which of them is wrong: look at them, or add a template"
             )
-        return f"{self.supports[0]} does not fit the other templates: {self._what(organs)}; {self._remedy}"
+        return (
+            f"{self.templates[0]} does not fit the other templates: {self._what(structures)}; {self._remedy}"
+        )
 
     def _what(self, organs: str) -> str:
         if self.kind == "another_organ":
@@ -78,8 +80,8 @@ class TemplateIssue:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return {
-            "supports": list(self.supports),
-            "organs": list(self.organs),
+            "supports": list(self.templates),
+            "organs": list(self.structures),
             "kind": self.kind,
             "misfit": round(self.outlier_score, 2),
             "looks_like": self.looks_like,
@@ -98,8 +100,8 @@ class TemplateIssue:
             raise ValueError(f"unknown kind of finding {data['kind']!r}")
         shift = data["shift_mm"]
         return cls(
-            supports=tuple(data["supports"]),
-            organs=tuple(data["organs"]),
+            templates=tuple(data["supports"]),
+            structures=tuple(data["organs"]),
             kind=data["kind"],
             outlier_score=float(data["misfit"]),
             looks_like=data["looks_like"],

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medlsam.geometry import Box, Grid, filled
-from medlsam.localize.templates.template_set import KEPT_STRUCTURES, SHAPE_SIZE, OrganSupport
+from medlsam.localize.templates.template_set import KEPT_STRUCTURES, SHAPE_SIZE, StructureTemplate
 
 
 def shape_in_box(mask: NDArray[np.bool_], grid: Grid, box: Box) -> NDArray[np.uint8]:
@@ -57,14 +57,14 @@ def slice_profile(mask: NDArray[np.bool_], grid: Grid, box: Box) -> NDArray[np.f
     return np.asarray(rows, dtype=np.float32)
 
 
-def mean_shape(supports: Sequence[OrganSupport]) -> NDArray[np.float32] | None:
+def mean_shape(templates: Sequence[StructureTemplate]) -> NDArray[np.float32] | None:
     """Average the templates' shapes, 0 to 1, read-only; None where none has a mask."""
-    return _mean_of(tuple(supports))
+    return _mean_of(tuple(templates))
 
 
 @lru_cache(maxsize=KEPT_STRUCTURES)
-def _mean_of(supports: tuple[OrganSupport, ...]) -> NDArray[np.float32] | None:
-    shapes = [s.shape for s in supports if s.shape.size]
+def _mean_of(templates: tuple[StructureTemplate, ...]) -> NDArray[np.float32] | None:
+    shapes = [s.shape for s in templates if s.shape.size]
     if not shapes:
         return None
     mean = np.asarray(np.mean(shapes, axis=0), dtype=np.float32) / np.float32(255)
@@ -72,9 +72,9 @@ def _mean_of(supports: tuple[OrganSupport, ...]) -> NDArray[np.float32] | None:
     return mean
 
 
-def mean_profile(supports: Sequence[OrganSupport], rows: int = 32) -> NDArray[np.float32] | None:
+def mean_profile(templates: Sequence[StructureTemplate], rows: int = 32) -> NDArray[np.float32] | None:
     """Average the templates' slice boxes at ``rows`` equal steps along z; None where none has a mask."""
-    profiles = [s.profile for s in supports if len(s.profile)]
+    profiles = [s.profile for s in templates if len(s.profile)]
     if not profiles:
         return None
     t = (np.arange(rows) + 0.5) / rows

@@ -46,7 +46,7 @@ _ARRAYS = (
 
 
 @dataclass(frozen=True, eq=False)
-class OrganSupport:
+class StructureTemplate:
     """One structure in one template.
 
     The points are the six extreme points (x-, x+, y-, y+, z-, z+), then landmarks in and around the structure
@@ -54,7 +54,7 @@ class OrganSupport:
     them are used.
 
     Attributes:
-        support: name of the template scan.
+        template: name of the template scan.
         points: (P, 3) LPS mm.
         latents: (P, 3) latent positions there (RDR).
         features: (P, F) stacked unit features there (MSS).
@@ -62,13 +62,13 @@ class OrganSupport:
         slab_latents: (S, 6, 3).
         slab_features: (S, 6, F).
         shape: (D, H, W) uint8, the mask in its box, 255 for inside; size 0 where only points were given.
-        profile: (T, 5) rows t, x0, y0, x1, y1 (see ``LocatedOrgan.profile``); size 0 likewise.
+        profile: (T, 5) rows t, x0, y0, x1, y1 (see ``LocatedStructure.profile``); size 0 likewise.
         probe_gram: upper triangle of the probe's Gram matrix (see ``probe``); size 0 likewise.
         probe_target: (F + 7,) the probe's sums; size 0 likewise.
         inside: (9,) quantiles of the intensities inside (see ``inside``); size 0 likewise.
     """
 
-    support: str
+    template: str
     points: NDArray[np.float32]
     latents: NDArray[np.float32]
     features: NDArray[np.float32]
@@ -88,7 +88,7 @@ class OrganSupport:
 
 
 @dataclass(frozen=True)
-class OrganCalibration:
+class StructureCalibration:
     """Figures of leave-one-out: each template located with the others, so with one template fewer than in use.
 
     Attributes:
@@ -116,7 +116,7 @@ class TemplateSet:
 
     Attributes:
         values: structure name to label value.
-        supports: structure name to its templates (a template may lack a structure).
+        by_structure: structure name to its templates (a template may lack a structure).
         signature: of the localizer that made it; another localizer cannot read it.
         calibration: structure name to its leave-one-out result; empty where nothing was tried.
         source: where it came from, for reports.
@@ -126,22 +126,22 @@ class TemplateSet:
     """
 
     values: dict[str, int]
-    supports: dict[str, tuple[OrganSupport, ...]]
+    by_structure: dict[str, tuple[StructureTemplate, ...]]
     signature: str
-    calibration: dict[str, OrganCalibration] = field(default_factory=dict)
+    calibration: dict[str, StructureCalibration] = field(default_factory=dict)
     source: str = ""
     issues: tuple[TemplateIssue, ...] = ()
     outlier_scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
-    def organs(self) -> tuple[str, ...]:
+    def structures(self) -> tuple[str, ...]:
         """The structures, in the order of their label values."""
-        return tuple(sorted(self.supports, key=lambda name: self.values[name]))
+        return tuple(sorted(self.by_structure, key=lambda name: self.values[name]))
 
     @property
-    def support_names(self) -> tuple[str, ...]:
+    def template_names(self) -> tuple[str, ...]:
         """The templates that hold at least one structure."""
-        return tuple(sorted({s.support for group in self.supports.values() for s in group}))
+        return tuple(sorted({s.template for group in self.by_structure.values() for s in group}))
 
     def select(self, organs: Iterable[str]) -> TemplateSet:
         """Only these structures.
@@ -150,38 +150,44 @@ class TemplateSet:
             TemplateError: one of them is not in the set.
         """
         organs = list(organs)
-        unknown = [name for name in organs if name not in self.supports]
+        unknown = [name for name in organs if name not in self.by_structure]
         if unknown:
-            raise TemplateError(f"no template has {', '.join(unknown)}; there are: {', '.join(self.organs)}")
+            raise TemplateError(
+                f"no template has {', '.join(unknown)}; there are: {', '.join(self.structures)}"
+            )
         return replace(
             self,
             values={name: self.values[name] for name in organs},
-            supports={name: self.supports[name] for name in organs},
+            by_structure={name: self.by_structure[name] for name in organs},
             calibration={name: c for name, c in self.calibration.items() if name in organs},
-            issues=tuple(f for f in self.issues if set(f.organs) & set(organs)),
+            issues=tuple(f for f in self.issues if set(f.structures) & set(organs)),
             outlier_scores={
                 s: {o: v for o, v in own.items() if o in organs} for s, own in self.outlier_scores.items()
             },
         )
 
-    def without(self, support: str) -> TemplateSet:
+    def without(self, template: str) -> TemplateSet:
         """All but one template (for leave-one-out); structures that only it has are left out."""
         rest = {
-            name: tuple(s for s in group if s.support != support) for name, group in self.supports.items()
+            name: tuple(s for s in group if s.template != template)
+            for name, group in self.by_structure.items()
         }
         rest = {name: group for name, group in rest.items() if group}
         values = {name: self.values[name] for name in rest}
-        return replace(self, supports=rest, values=values, calibration={}, issues=(), outlier_scores={})
+        return replace(self, by_structure=rest, values=values, calibration={}, issues=(), outlier_scores={})
 
     def save(self, path: str | Path) -> None:
         """Write one ``.medlsam`` file (safetensors with its description inside; float16, no image)."""
         tensors: dict[str, NDArray[Any]] = {}
-        organs = {}
-        for number, name in enumerate(self.organs):
-            organs[name] = {"value": self.values[name], "supports": [s.support for s in self.supports[name]]}
+        structures = {}
+        for number, name in enumerate(self.structures):
+            structures[name] = {
+                "value": self.values[name],
+                "supports": [s.template for s in self.by_structure[name]],
+            }
             if name in self.calibration:
-                organs[name]["calibration"] = _entry(self.calibration[name])
-            for index, item in enumerate(self.supports[name]):
+                structures[name]["calibration"] = _entry(self.calibration[name])
+            for index, item in enumerate(self.by_structure[name]):
                 for key in _ARRAYS:
                     array = np.ascontiguousarray(getattr(item, key))
                     if key.endswith("features"):
@@ -190,11 +196,11 @@ class TemplateSet:
         about = {
             "format": FORMAT,
             "kind": "templates",
-            "organs": organs,
+            "organs": structures,
             "signature": self.signature,
             "source": self.source,
             "findings": [issue.to_dict() for issue in self.issues],
-            "misfit": {support: dict(own) for support, own in self.outlier_scores.items()},
+            "misfit": {template: dict(own) for template, own in self.outlier_scores.items()},
         }
         with atomic_path(Path(path)) as temporary:
             Path(temporary).write_bytes(save(tensors, {"medlsam": json.dumps(about)}))
@@ -212,21 +218,21 @@ class TemplateSet:
             tensors = load_file(path)
         except (SafetensorError, OSError) as error:
             raise TemplateError(f"{path}: the template file is damaged ({error}); build it again") from error
-        values, supports, calibration = {}, {}, {}
+        values, templates, calibration = {}, {}, {}
         for number, (name, entry) in enumerate(about["organs"].items()):
             values[name] = int(entry["value"])
             group = []
-            for index, support in enumerate(entry["supports"]):
+            for index, template in enumerate(entry["supports"]):
                 arrays = {key: tensors[f"{number}.{index}.{key}"] for key in _ARRAYS}
                 for key in ("features", "slab_features"):
                     arrays[key] = arrays[key].astype(np.float32)
-                group.append(OrganSupport(support=support, **arrays))
-            supports[name] = tuple(group)
+                group.append(StructureTemplate(template=template, **arrays))
+            templates[name] = tuple(group)
             if "calibration" in entry:
                 calibration[name] = _calibration(entry["calibration"])
         return cls(
             values,
-            supports,
+            templates,
             about["signature"],
             calibration,
             about["source"],
@@ -235,15 +241,15 @@ class TemplateSet:
         )
 
 
-def _entry(calibration: OrganCalibration) -> dict[str, Any]:
+def _entry(calibration: StructureCalibration) -> dict[str, Any]:
     """A calibration as the file's description holds it (where the probe's trust is called ``reach``)."""
     entry = {**vars(calibration), "usual": dict(calibration.usual)}
     entry["reach"] = entry.pop("probe_trust")
     return entry
 
 
-def _calibration(entry: Mapping[str, Any]) -> OrganCalibration:
-    return OrganCalibration(
+def _calibration(entry: Mapping[str, Any]) -> StructureCalibration:
+    return StructureCalibration(
         n=int(entry["n"]),
         face_error_mm=tuple(entry["face_error_mm"]),
         margin_mm=tuple(entry["margin_mm"]),

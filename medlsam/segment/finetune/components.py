@@ -191,11 +191,11 @@ def find_labelled(
     for name, own in sorted(found.items()):
         names = {v: n for v, n in own.table.items() if organs is None or n in organs}
         kept.append(LabelledCase(own.case, owners.get(name, name), names, own.table))
-    every = {organ: None for own in found.values() for organ in own.table.values()}
-    for organ in organs or ():
-        if organ not in every:
+    every = {structure: None for own in found.values() for structure in own.table.values()}
+    for structure in organs or ():
+        if structure not in every:
             raise UsageError(
-                f"organs: no scan has {organ!r}{near(organ, every)}; the structures are {', '.join(every)}"
+                f"organs: no scan has {structure!r}{near(structure, every)}; the structures are {', '.join(every)}"
             )
     return kept
 

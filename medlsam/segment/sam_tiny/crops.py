@@ -213,14 +213,14 @@ class CropItem:
     """One prompt and its crop.
 
     Attributes:
-        organ: name of the structure.
+        structure: name of the structure.
         prompt: slice and box.
         frame: position of the crop in the slice.
         low_xy: first column and row of the slice that the crop covers.
         high_xy: after-last column and row.
     """
 
-    organ: str
+    structure: str
     prompt: SlicePrompt
     frame: CropFrame
     low_xy: tuple[int, int]

@@ -156,22 +156,22 @@ class TinySegmenter:
             with stopwatch("decode"):
                 logits = self._decode(embedding, batch, masks)
                 for item, answer in zip(batch, logits, strict=True):
-                    write(blocks[item.organ], item, answer)
+                    write(blocks[item.structure], item, answer)
         return blocks
 
-    def _item(self, organ: str, prompt: SlicePrompt, volume: Image) -> CropItem:
+    def _item(self, structure: str, prompt: SlicePrompt, volume: Image) -> CropItem:
         depth, rows, columns = volume.array.shape
         x0, y0, x1, y1 = prompt.box_xyxy
         if not 0 <= prompt.z < depth or x1 <= -0.5 or y1 <= -0.5 or x0 >= columns - 0.5 or y0 >= rows - 0.5:
             raise GeometryError(
-                f"{organ}: the prompt {prompt} leaves the scan of {depth} x {rows} x {columns} voxels"
+                f"{structure}: the prompt {prompt} leaves the scan of {depth} x {rows} x {columns} voxels"
             )
         spacing = (volume.grid.spacing_xyz[0], volume.grid.spacing_xyz[1])
         frame = frame_around(prompt.box_xyxy, spacing, self.config.zoom, self.config.min_side_mm)
         corners = frame.to_pixels([[0, 0], [1, 1]])
         low = np.clip(np.ceil(corners[0]), 0, [columns - 1, rows - 1]).astype(int)
         high = np.clip(np.floor(corners[1]) + 1, low + 1, [columns, rows]).astype(int)
-        return CropItem(organ, prompt, frame, (int(low[0]), int(low[1])), (int(high[0]), int(high[1])))
+        return CropItem(structure, prompt, frame, (int(low[0]), int(low[1])), (int(high[0]), int(high[1])))
 
     @torch.inference_mode()
     def _encode(self, volume: Image, batch: Sequence[CropItem]) -> Embedding:
@@ -216,7 +216,7 @@ class TinySegmenter:
         rough = None
         if masks:
             side = self.config.size // 2
-            rough = torch.stack([sample_mask(masks.get(item.organ), item, side) for item in batch])
+            rough = torch.stack([sample_mask(masks.get(item.structure), item, side) for item in batch])
             rough = rough.to(self.device)
         with autocast(self.device, self.precision):
             logits, _ = self.quick.decode(embedding, self._boxes(batch), rough, self._points(batch))

@@ -14,7 +14,7 @@ from medlsam.geometry import Box
 from medlsam.localize.confidence.intensity import core_places, intensity_distance, spread_inside
 from medlsam.localize.network.embedding import embed
 from medlsam.localize.network.encoder import Encoder, EncoderConfig, normalise_hu
-from medlsam.localize.templates.template_set import OrganSupport
+from medlsam.localize.templates.template_set import StructureTemplate
 from medlsam.phantoms import phantom
 
 BOX = Box((-20, -30, -40), (20, 30, 40))
@@ -42,11 +42,11 @@ class Blind:
         return None
 
 
-def organ(scan: object) -> OrganSupport:
+def structure(scan: object) -> StructureTemplate:
     none = np.zeros(0, np.float32)
     mask = (SHAPE * 255).astype(np.uint8)
     inside = spread_inside(scan, SHAPE, BOX)  # type: ignore[arg-type]
-    return OrganSupport("s", none, none, none, none, none, none, mask, none, none, none, inside)  # type: ignore[arg-type]
+    return StructureTemplate("s", none, none, none, none, none, none, mask, none, none, none, inside)  # type: ignore[arg-type]
 
 
 def test_core_places_lie_well_inside() -> None:
@@ -57,14 +57,14 @@ def test_core_places_lie_well_inside() -> None:
 
 
 def test_a_scan_that_holds_something_else_is_unlike() -> None:
-    supports = [organ(Flat(0.5)), organ(Flat(0.6))]
-    assert intensity_distance(Flat(0.6), supports, BOX) == pytest.approx(0, abs=1e-6)  # type: ignore[arg-type]
-    assert intensity_distance(Flat(0.3), supports, BOX) == pytest.approx(0.2, abs=1e-6)  # type: ignore[arg-type]
+    templates = [structure(Flat(0.5)), structure(Flat(0.6))]
+    assert intensity_distance(Flat(0.6), templates, BOX) == pytest.approx(0, abs=1e-6)  # type: ignore[arg-type]
+    assert intensity_distance(Flat(0.3), templates, BOX) == pytest.approx(0.2, abs=1e-6)  # type: ignore[arg-type]
 
 
 def test_nothing_is_said_where_nothing_is_known() -> None:
-    assert intensity_distance(Flat(0.5), [organ(Blind())], BOX) is None  # type: ignore[arg-type]
-    assert intensity_distance(Blind(), [organ(Flat(0.5))], BOX) is None  # type: ignore[arg-type]
+    assert intensity_distance(Flat(0.5), [structure(Blind())], BOX) is None  # type: ignore[arg-type]
+    assert intensity_distance(Blind(), [structure(Flat(0.5))], BOX) is None  # type: ignore[arg-type]
 
 
 def test_an_embedding_keeps_what_the_encoder_was_given() -> None:

@@ -1,4 +1,4 @@
-"""What locating supports with each other gives: errors, margins that hold, and defaults where nothing can be tried."""
+"""What locating templates with each other gives: errors, margins that hold, and defaults where nothing can be tried."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from medlsam.localize.network.embedding import Embedding
 from medlsam.localize.search.options import SearchOptions
 from medlsam.localize.templates.issues import TemplateIssue
 from medlsam.localize.templates.template_set import TemplateSet
-from medlsam.pipeline.templates import find_supports, read_supports
+from medlsam.pipeline.templates import choose_templates, read_templates
 from medlsam.volume import LabelMap
-from tests.localize.test_locate import ORGANS, support
+from tests.localize.test_locate import STRUCTURES, template
 from tests.support.fake_embedding import fake_embedding
 
 SHIFTS = {"a": (0.0, 0.0, 0.0), "b": (12.0, 4.0, -8.0), "c": (-8.0, 16.0, 4.0)}
@@ -40,8 +40,8 @@ def scans() -> dict[str, Embedding]:
 @pytest.fixture(scope="module")
 def templates(scans: dict[str, Embedding]) -> TemplateSet:
     groups = {
-        organ: tuple(support(name, box, scans[name], SHIFTS[name]) for name in SHIFTS)
-        for organ, box in ORGANS.items()
+        structure: tuple(template(name, box, scans[name], SHIFTS[name]) for name in SHIFTS)
+        for structure, box in STRUCTURES.items()
     }
     return TemplateSet({"left": 1, "right": 2}, groups, "signature")
 
@@ -54,14 +54,14 @@ def known(templates: TemplateSet, scans: dict[str, Embedding]) -> TemplateSet:
 def test_good_templates_are_calibrated_and_fit(known: TemplateSet) -> None:
     assert known.issues == ()
     assert set(known.outlier_scores) == set(SHIFTS)
-    for organ in ORGANS:
-        found = known.calibration[organ]
+    for structure in STRUCTURES:
+        found = known.calibration[structure]
         assert found.n == 3
         assert found.iou > 0.75
         assert max(found.face_error_mm) < 5
         assert all(m >= e for m, e in zip(found.margin_mm, found.face_error_mm, strict=True))
         assert found.usual["likeness"] > 0.9
-        assert known.outlier_scores["a"][organ] < 0.5
+        assert known.outlier_scores["a"][structure] < 0.5
 
 
 def test_the_left_out_answer_is_what_locating_with_the_others_gives(
@@ -71,27 +71,28 @@ def test_the_left_out_answer_is_what_locating_with_the_others_gives(
     trials = leave_one_out(templates, scans, answers, SearchOptions())
     assert len(trials) == 6
     for trial in trials:
-        rest = templates.without(trial.support)
-        box = locate(scans[trial.support], rest)[trial.organ].box
-        own = next(s for s in templates.supports[trial.organ] if s.support == trial.support).box
+        rest = templates.without(trial.template)
+        box = locate(scans[trial.template], rest)[trial.structure].box
+        own = next(s for s in templates.by_structure[trial.structure] if s.template == trial.template).box
         assert box is not None
         assert np.abs(trial.error_mm - (box.faces - own.faces)).max() < 1.5
         assert trial.iou == pytest.approx(box.iou(own), abs=0.06)
 
 
 def test_a_planted_swap_is_found_and_named(templates: TemplateSet, scans: dict[str, Embedding]) -> None:
-    left, right = list(templates.supports["left"]), list(templates.supports["right"])
+    left, right = list(templates.by_structure["left"]), list(templates.by_structure["right"])
     left[1], right[1] = right[1], left[1]
-    bad = replace(templates, supports={"left": tuple(left), "right": tuple(right)})
+    bad = replace(templates, by_structure={"left": tuple(left), "right": tuple(right)})
     issues = calibrated(bad, scans).issues
-    assert [(f.supports, f.kind) for f in issues] == [(("b",), "left_right")]
+    assert [(f.templates, f.kind) for f in issues] == [(("b",), "left_right")]
 
 
 def test_a_structure_of_one_support_is_expected_to_do_as_the_others(
     templates: TemplateSet, scans: dict[str, Embedding]
 ) -> None:
     lone = replace(
-        templates, supports={"left": templates.supports["left"], "right": templates.supports["right"][:1]}
+        templates,
+        by_structure={"left": templates.by_structure["left"], "right": templates.by_structure["right"][:1]},
     )
     known = calibrated(lone, scans)
     assert (known.calibration["left"].n, known.calibration["right"].n) == (3, 0)
@@ -103,7 +104,7 @@ def test_a_structure_of_one_support_is_expected_to_do_as_the_others(
 
 
 def test_one_support_gets_the_stated_defaults(templates: TemplateSet, scans: dict[str, Embedding]) -> None:
-    lone = replace(templates, supports={"left": templates.supports["left"][:1]}, values={"left": 1})
+    lone = replace(templates, by_structure={"left": templates.by_structure["left"][:1]}, values={"left": 1})
     known = calibrated(lone, scans)
     assert known.issues == ()
     assert known.outlier_scores == {}
@@ -156,7 +157,7 @@ def test_margins_grow_with_the_share_to_cover_and_need_no_trial_of_a_structure()
     rng = np.random.default_rng(1)
     errors = {"a": rng.normal(0, 4, (5, 6)), "b": rng.normal(0, 4, (5, 6)), "alone": np.zeros((0, 6))}
     narrow, wide = margins(errors, 0.5), margins(errors, 0.95)
-    assert all((narrow[organ] < wide[organ]).all() for organ in errors)
+    assert all((narrow[structure] < wide[structure]).all() for structure in errors)
     assert np.ptp(wide["alone"]) == pytest.approx(0)
     assert wide["alone"][0] > 0
 
@@ -179,17 +180,15 @@ def test_calibration_is_kept_in_the_file(known: TemplateSet, tmp_path: Path) -> 
 
 @pytest.mark.realdata
 def test_swapped_parotids_of_a_real_scan_are_named(real_ct: Path) -> None:
-    found, names = find_supports(real_ct / "openkbp" / "templates")
-    supports = list(read_supports(found[:3], names))
+    found, names = choose_templates(real_ct / "openkbp" / "templates")
+    scans = list(read_templates(found[:3], names))
     right, left = (value for value, name in sorted(names.items()) if name.endswith("Parotid"))
-    labels = supports[1].labels
+    labels = scans[1].labels
     assert labels is not None
     swapped = labels.array.copy()
     swapped[labels.array == right], swapped[labels.array == left] = left, right
-    supports[1] = replace(supports[1], labels=LabelMap(swapped, labels.grid))
+    scans[1] = replace(scans[1], labels=LabelMap(swapped, labels.grid))
     localizer = load_localizer(device="cpu")
-    templates = build_templates(
-        localizer, supports, names, organs=["RightParotid", "LeftParotid", "Brainstem"]
-    )
-    assert [(f.supports, f.kind) for f in templates.issues] == [((supports[1].name,), "left_right")]
+    templates = build_templates(localizer, scans, names, organs=["RightParotid", "LeftParotid", "Brainstem"])
+    assert [(f.templates, f.kind) for f in templates.issues] == [((scans[1].name,), "left_right")]
     assert templates.calibration["Brainstem"].n == 3

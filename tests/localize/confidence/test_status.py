@@ -16,14 +16,14 @@ from medlsam.localize.confidence.status import (
     status_model,
     uncalibrated,
 )
-from medlsam.localize.templates.template_set import OrganCalibration
+from medlsam.localize.templates.template_set import StructureCalibration
 
 BOX = Box((-20, -20, -20), (20, 20, 20))
 USUAL = {
     "similarity": 0.7, "likeness": 0.8, "surface": 0.75, "contrast": 3.0, "match_mm": 4.0, "position_mm": 12.0,
     "fit_mm": 6.0, "disagreement_mm": 3.0,
 }  # fmt: skip
-CALIBRATION = OrganCalibration(4, (3.0,) * 6, (5.0, 6, 7, 8, 9, 10), 0.7, 0.6, USUAL)
+CALIBRATION = StructureCalibration(4, (3.0,) * 6, (5.0, 6, 7, 8, 9, 10), 0.7, 0.6, USUAL)
 GOOD = Evidence(
     similarity=0.7,
     likeness=0.8,
@@ -155,11 +155,11 @@ def test_share_in_view() -> None:
 def test_evidence_of_an_answer_in_a_scan_and_beside_it() -> None:
     """At the true place everything fits; at another place of the same scan nothing does."""
     from medlsam.localize.search.candidate import Candidate
-    from tests.localize.test_locate import ORGANS, support
+    from tests.localize.test_locate import STRUCTURES, template
     from tests.support.fake_embedding import fake_embedding
 
     scan = fake_embedding()
-    one = support("a", ORGANS["left"], scan)
+    one = template("a", STRUCTURES["left"], scan)
     points = one.points[None].astype(float)
     there = Candidate(points, points[:, :33], 0.99, 5.0, 1.0)
     right = collect_evidence(scan, [one], there, there.box)

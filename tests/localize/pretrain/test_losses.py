@@ -19,9 +19,9 @@ RANGE = torch.tensor([600.0, 600.0, 1500.0])
 
 
 def test_predicted_offset_is_equation_2() -> None:
-    query, support = torch.tensor([0.0, 0.1, 0.0]), torch.tensor([0.5, 0.1, -2.0])
+    query, template = torch.tensor([0.0, 0.1, 0.0]), torch.tensor([0.5, 0.1, -2.0])
     expected = [600 * math.tanh(0.5), 0.0, 1500 * math.tanh(-2.0)]
-    assert predicted_offset(query, support, RANGE).tolist() == pytest.approx(expected, rel=1e-6)
+    assert predicted_offset(query, template, RANGE).tolist() == pytest.approx(expected, rel=1e-6)
 
 
 def test_rdr_loss_by_hand() -> None:

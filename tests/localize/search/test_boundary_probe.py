@@ -20,7 +20,7 @@ from medlsam.localize.search.boundary_probe import (
     fit_probe,
     probe_sums,
 )
-from medlsam.localize.templates.template_set import OrganSupport
+from medlsam.localize.templates.template_set import StructureTemplate
 
 GRID = Grid((60, 60, 60), (3.0, 3.0, 3.0), (-88.5, -88.5, -88.5))
 
@@ -53,37 +53,37 @@ class Ball:
         return Box(tuple(center - self.radius), tuple(center + self.radius))
 
 
-def support(ball: Ball) -> OrganSupport:
+def template(ball: Ball) -> StructureTemplate:
     index = np.moveaxis(np.indices(GRID.shape_zyx), 0, -1)[..., ::-1]
     mask = ball.inside(index * np.asarray(GRID.spacing_xyz) + np.asarray(GRID.origin_xyz))
     gram, target = probe_sums(ball, mask, GRID, ball.box, 2)  # type: ignore[arg-type]
     none = np.zeros(0, np.float32)
-    return OrganSupport("s", none, none, none, none, none, none, none, none, gram, target, none)  # type: ignore[arg-type]
+    return StructureTemplate("s", none, none, none, none, none, none, none, none, gram, target, none)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def supports() -> list[OrganSupport]:
-    return [support(Ball((0, 0, 0), 30.0)), support(Ball((6, -6, 3), 36.0))]
+def templates() -> list[StructureTemplate]:
+    return [template(Ball((0, 0, 0), 30.0)), template(Ball((6, -6, 3), 36.0))]
 
 
-def test_the_probe_sees_a_larger_structure_than_the_box(supports: list[OrganSupport]) -> None:
+def test_the_probe_sees_a_larger_structure_than_the_box(templates: list[StructureTemplate]) -> None:
     query = Ball((3, 3, 3), 38.0)
-    probe = fit_probe(supports)
+    probe = fit_probe(templates)
     assert probe is not None
     found = probe.apply(query, query.box.expand(-6.0)).faces  # type: ignore[arg-type]
     assert np.abs(found - query.box.faces).max() < 4.0  # a step of the lattice
 
 
-def test_it_sees_farther_where_it_is_asked_to(supports: list[OrganSupport]) -> None:
+def test_it_sees_farther_where_it_is_asked_to(templates: list[StructureTemplate]) -> None:
     query = Ball((0, 0, 0), 60.0)
-    probe = fit_probe(supports)
+    probe = fit_probe(templates)
     assert probe is not None
     near, far = (probe.apply(query, query.box.expand(-30.0), growth) for growth in (20.0, 40.0))  # type: ignore[arg-type]
     assert (np.abs(far.faces - query.box.faces) < np.abs(near.faces - query.box.faces)).all()
 
 
-def test_contrast_tells_a_structure_from_none(supports: list[OrganSupport]) -> None:
-    probe = fit_probe(supports)
+def test_contrast_tells_a_structure_from_none(templates: list[StructureTemplate]) -> None:
+    probe = fit_probe(templates)
     assert probe is not None
     box, shape = Ball((0, 0, 0), 30.0).box, np.zeros((32, 32, 32), np.float32)
     shape[8:24, 8:24, 8:24] = 1
@@ -92,8 +92,8 @@ def test_contrast_tells_a_structure_from_none(supports: list[OrganSupport]) -> N
     assert there > 1.5 * absent  # the place in the box alone tells something, too
 
 
-def test_sums_add_up(supports: list[OrganSupport]) -> None:
-    alone, both, again = (fit_probe(some) for some in (supports[:1], supports, supports[::-1]))
+def test_sums_add_up(templates: list[StructureTemplate]) -> None:
+    alone, both, again = (fit_probe(some) for some in (templates[:1], templates, templates[::-1]))
     assert alone is not None
     assert both is not None
     assert again is not None
@@ -101,10 +101,10 @@ def test_sums_add_up(supports: list[OrganSupport]) -> None:
     assert np.allclose(both.weights, again.weights)
 
 
-def test_where_nothing_looks_like_the_structure_the_box_stays(supports: list[OrganSupport]) -> None:
+def test_where_nothing_looks_like_the_structure_the_box_stays(templates: list[StructureTemplate]) -> None:
     query = Ball((500, 500, 500), 10.0)  # features say "outside" everywhere around the box
     box = Ball((0, 0, 0), 30.0).box
-    probe = fit_probe(supports)
+    probe = fit_probe(templates)
     assert probe is not None
     assert np.array_equal(probe.apply(query, box).faces, box.faces)  # type: ignore[arg-type]
 
@@ -114,7 +114,7 @@ def test_supports_without_masks_or_with_long_features_have_no_probe() -> None:
     gram, target = probe_sums(ball, np.ones((60, 60, 60), bool), GRID, ball.box, MOST_FEATURES + 1)  # type: ignore[arg-type]
     assert gram.size == target.size == 0
     none = np.zeros(0, np.float32)
-    empty = OrganSupport("s", none, none, none, none, none, none, none, none, none, none, none)  # type: ignore[arg-type]
+    empty = StructureTemplate("s", none, none, none, none, none, none, none, none, none, none, none)  # type: ignore[arg-type]
     assert fit_probe([empty]) is None
 
 

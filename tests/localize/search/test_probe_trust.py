@@ -1,4 +1,4 @@
-"""How far faces follow the probe: by a bounded step, and by as much as left-out supports recommend."""
+"""How far faces follow the probe: by a bounded step, and by as much as left-out templates recommend."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from medlsam.localize.search.probe_trust import (
     recommend_trust,
 )
 from medlsam.localize.templates.template_set import DEFAULT_TRUST
-from tests.localize.search.test_boundary_probe import Ball, support
+from tests.localize.search.test_boundary_probe import Ball, template
 
 
 @pytest.fixture(scope="module")
 def probe() -> Probe:
-    found = fit_probe([support(Ball((0, 0, 0), 30.0)), support(Ball((6, -6, 3), 36.0))])
+    found = fit_probe([template(Ball((0, 0, 0), 30.0)), template(Ball((6, -6, 3), 36.0))])
     assert found is not None
     return found
 
@@ -48,7 +48,7 @@ def test_a_strong_reach_goes_farther_and_none_stays(probe: Probe) -> None:
 
 def test_faces_stay_where_no_support_has_a_mask() -> None:
     query, none = Ball((0, 0, 0), 44.0), np.zeros(0, np.float32)
-    bare = replace(support(query), probe_gram=none, probe_target=none)
+    bare = replace(template(query), probe_gram=none, probe_target=none)
     faces, contrast = apply_probe(query, [bare], query.box, TRUSTS)  # type: ignore[arg-type]
     assert contrast is None
     assert all(np.array_equal(faces[trust], query.box.faces) for trust in TRUSTS)
@@ -57,7 +57,7 @@ def test_faces_stay_where_no_support_has_a_mask() -> None:
 def test_each_reach_that_is_asked_is_followed(probe: Probe) -> None:
     query, shape = Ball((0, 0, 0), 44.0), np.zeros((32, 32, 32), np.uint8)
     shape[8:24, 8:24, 8:24] = 255
-    marked = [replace(support(Ball((0, 0, 0), 30.0)), shape=shape), support(Ball((6, -6, 3), 36.0))]
+    marked = [replace(template(Ball((0, 0, 0), 30.0)), shape=shape), template(Ball((6, -6, 3), 36.0))]
     box = query.box.expand(-19.0)
     faces, contrast = apply_probe(query, marked, box, ("gentle", "none", "gentle"))  # type: ignore[arg-type]
     assert set(faces) == {"gentle", "none"}

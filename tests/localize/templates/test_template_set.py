@@ -18,14 +18,14 @@ from medlsam.localize.templates.shape import (
     shape_in_box,
     slice_profile,
 )
-from medlsam.localize.templates.template_set import OrganCalibration, OrganSupport, TemplateSet
+from medlsam.localize.templates.template_set import StructureCalibration, StructureTemplate, TemplateSet
 
 
-def organ_support(name: str, seed: int) -> OrganSupport:
+def structure_template(name: str, seed: int) -> StructureTemplate:
     rng = np.random.default_rng(seed)
     points = rng.normal(size=(33, 3)).astype(np.float32) * 50
-    return OrganSupport(
-        support=name,
+    return StructureTemplate(
+        template=name,
         points=points,
         latents=rng.normal(size=(33, 3)).astype(np.float32),
         features=rng.normal(size=(33, 96)).astype(np.float32),
@@ -43,23 +43,23 @@ def organ_support(name: str, seed: int) -> OrganSupport:
 @pytest.fixture
 def templates() -> TemplateSet:
     groups = {
-        "liver": (organ_support("p1", 1), organ_support("p2", 2)),
-        "Leber Segment «IV» / ü": (organ_support("p1", 3),),
+        "liver": (structure_template("p1", 1), structure_template("p2", 2)),
+        "Leber Segment «IV» / ü": (structure_template("p1", 3),),
     }
     values = {"liver": 5, "Leber Segment «IV» / ü": 300}
-    calibration = {"liver": OrganCalibration(2, (1.0, 2, 3, 4, 5, 6), (2.0,) * 6, 0.7, 0.5)}
+    calibration = {"liver": StructureCalibration(2, (1.0, 2, 3, 4, 5, 6), (2.0,) * 6, 0.7, 0.5)}
     return TemplateSet(values, groups, "abc", calibration, "somewhere")
 
 
 def test_round_trip(templates: TemplateSet, tmp_path: Path) -> None:
     templates.save(tmp_path / "t.medlsam")
     again = TemplateSet.load(tmp_path / "t.medlsam")
-    assert again.organs == templates.organs
+    assert again.structures == templates.structures
     assert (again.values, again.signature, again.source) == (templates.values, "abc", "somewhere")
     assert again.calibration["liver"].face_error_mm == (1, 2, 3, 4, 5, 6)
-    for organ in templates.organs:
-        for one, other in zip(templates.supports[organ], again.supports[organ], strict=True):
-            assert one.support == other.support
+    for structure in templates.structures:
+        for one, other in zip(templates.by_structure[structure], again.by_structure[structure], strict=True):
+            assert one.template == other.template
             assert np.array_equal(one.points, other.points)
             assert np.array_equal(one.shape, other.shape)
             assert np.allclose(one.features, other.features, atol=2e-3)  # stored in half precision
@@ -72,11 +72,11 @@ def test_saving_twice_gives_the_same_bytes(templates: TemplateSet, tmp_path: Pat
 
 
 def test_select_and_without(templates: TemplateSet) -> None:
-    assert templates.select(["liver"]).organs == ("liver",)
-    assert templates.support_names == ("p1", "p2")
+    assert templates.select(["liver"]).structures == ("liver",)
+    assert templates.template_names == ("p1", "p2")
     rest = templates.without("p1")
-    assert rest.organs == ("liver",)
-    assert [s.support for s in rest.supports["liver"]] == ["p2"]
+    assert rest.structures == ("liver",)
+    assert [s.template for s in rest.by_structure["liver"]] == ["p2"]
     with pytest.raises(TemplateError, match=r"spleen.*liver"):
         templates.select(["spleen"])
 
@@ -125,7 +125,7 @@ def test_profile_of_a_step() -> None:
 
 
 def test_means_over_supports() -> None:
-    group = [organ_support("a", 1), organ_support("b", 2)]
+    group = [structure_template("a", 1), structure_template("b", 2)]
     shape = mean_shape(group)
     assert shape is not None
     assert shape == pytest.approx((group[0].shape / 255.0 + group[1].shape / 255.0) / 2, abs=1e-5)

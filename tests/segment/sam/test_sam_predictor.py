@@ -91,9 +91,9 @@ def slice_hu() -> NDArray[np.int16]:
     """(100, 128): something like a body with organs, from -1000 to 400 HU."""
     y, x = np.mgrid[:100, :128]
     body = ((x - 64) / 55) ** 2 + ((y - 50) / 40) ** 2 < 1
-    organs = 60 * np.sin(x / 9) * np.cos(y / 7) + np.where((x - 45) ** 2 + (y - 45) ** 2 < 200, 120, 20)
+    structures = 60 * np.sin(x / 9) * np.cos(y / 7) + np.where((x - 45) ** 2 + (y - 45) ** 2 < 200, 120, 20)
     noise = np.random.default_rng(0).normal(0, 15, body.shape)
-    return np.where(body, organs + noise, -1000).astype(np.int16)
+    return np.where(body, structures + noise, -1000).astype(np.int16)
 
 
 def compare(name: str, predictor_class: Callable[[nn.Module], Any], monkeypatch: pytest.MonkeyPatch) -> None:
