@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Many raw scans as one pool for pretraining.", no_args_is_help=True)
 
 PoolFolder = Annotated[Path, typer.Argument(help="A pool.", metavar="DIR", show_default=False)]
-#: More processes read faster than disks, and each holds a scan.
-_MOST_JOBS = 8
 
 
 @app.command()
@@ -46,13 +43,13 @@ def build(
         ),
     ] = None,
     jobs: Annotated[
-        int | None,
+        int,
         typer.Option(
-            help="Processes of this machine; 0 or 1: only this one. \\[default: the cores, at most 8]",
+            help="Processes that work at the same time on this machine; 0 or 1: only this one.",
             metavar="N",
             min=0,
         ),
-    ] = None,
+    ] = 1,
     collection: Annotated[
         str | None,
         typer.Option(help="Of all scans of this call; else files beside the scans say.", metavar="NAME"),
@@ -93,7 +90,7 @@ def build(
             paths,
             output,
             spacing_mm=spacing,
-            jobs=_usual_jobs(scheduler) if jobs is None else jobs,
+            jobs=jobs,
             collection=collection,
             licence=licence,
             keep_doubles=keep_doubles,
@@ -168,13 +165,6 @@ def verify(folder: PoolFolder, as_json: AsJson = False) -> None:
         messages().print(f"[red]damaged:[/] {escape(line)}", soft_wrap=True)
     messages().print(f"{len(pool) - len(bad)} of {len(pool)} scans are whole")
     raise typer.Exit(SOME_FAILED if bad else 0)
-
-
-def _usual_jobs(scheduler: str | None) -> int:
-    """Processes of this machine where none are given: a cluster elsewhere has its own."""
-    from medlsam.parallel.engine import LOCAL
-
-    return min(os.cpu_count() or 1, _MOST_JOBS) if scheduler in (None, LOCAL) else 1
 
 
 def _tell(console: Console, result: BuildResult) -> None:
