@@ -394,17 +394,17 @@ def built(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_templates_of_a_folder(model: MedLSAM, templates_folder: Path, built: dict[str, Any]) -> None:
     model.templates(templates_folder, organs=["block"], cases=["cleo", "anna"])
-    assert [template.name for template in built["supports"]] == ["cleo", "anna"]
+    assert [template.name for template in built["templates"]] == ["cleo", "anna"]
     assert built["names"] == {1: "block"}
     assert built["organs"] == ["block"]
-    template = built["supports"][0]
+    template = built["templates"][0]
     np.testing.assert_array_equal(template.labels.array == 1, true_mask(template.image, "block"))
 
 
 def test_templates_by_a_list_in_a_file(model: MedLSAM, templates_folder: Path, built: dict[str, Any]) -> None:
     (templates_folder.parent / "splits.json").write_text('{"few": ["bert"]}')
     model.templates(templates_folder, cases=f"{templates_folder.parent / 'splits.json'}:few")
-    assert [template.name for template in built["supports"]] == ["bert"]
+    assert [template.name for template in built["templates"]] == ["bert"]
 
 
 def test_an_unknown_template_is_named(model: MedLSAM, templates_folder: Path) -> None:

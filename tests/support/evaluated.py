@@ -134,7 +134,7 @@ class StubModel:
         return segment_located(lambda: segmenter, image, located, values, options, stopwatch)
 
 
-TEMPLATES: Any = SimpleNamespace(organs=("cube", "bar", "cut"))
+TEMPLATES: Any = SimpleNamespace(structures=("cube", "bar", "cut"))
 Dataset = Callable[..., list[Case]]
 
 
