@@ -12,7 +12,7 @@ from benchmarks.common import SeenOnce, cut_structures, evenly, held, in_view, l
 from medlsam.errors import UsageError
 from medlsam.geometry import Box
 from medlsam.io.write import write_volume
-from tests.support.fake_localizer import NAMES, FakeLocalizer, labelled
+from tests.support.fakes.fake_localizer import NAMES, FakeLocalizer, labelled
 
 HERE = Path(__file__).parent
 SCRIPTS = [

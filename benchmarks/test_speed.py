@@ -14,7 +14,7 @@ from medlsam.localize.localizer import Localizer
 from medlsam.localize.medlam.network import PublishedNetwork
 from medlsam.localize.network.encoder import Encoder, EncoderConfig
 from medlsam.segment.prompts import SlicePrompt
-from tests.support.fake_localizer import NAMES, FakeLocalizer, labelled
+from tests.support.fakes.fake_localizer import NAMES, FakeLocalizer, labelled
 
 
 class TestSearchTime:

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.common import SeenOnce
 from tests.conftest import real_ct
-from tests.support.fake_localizer import FakeLocalizer
+from tests.support.fakes.fake_localizer import FakeLocalizer
 
 __all__ = ["localizer", "real_ct"]
 

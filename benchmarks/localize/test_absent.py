@@ -11,7 +11,7 @@ import pytest
 from benchmarks.common import SeenOnce
 from benchmarks.localize import absent, answers, crops, lungs
 from medlsam.geometry import Box
-from tests.support.fake_localizer import labelled
+from tests.support.fakes.fake_localizer import labelled
 
 
 class TestAbsent:

@@ -11,7 +11,7 @@ from benchmarks.localize import abdomen, lungs
 from medlsam.geometry import Box
 from medlsam.localize.build_templates import build_templates
 from medlsam.results import LocatedStructure
-from tests.support.fake_localizer import NAMES, PLACES, labelled
+from tests.support.fakes.fake_localizer import NAMES, PLACES, labelled
 
 
 class TestLungs:

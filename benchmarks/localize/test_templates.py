@@ -11,7 +11,7 @@ from medlsam.geometry import Box
 from medlsam.io.cases import find_cases
 from medlsam.io.write import write_volume
 from medlsam.localize.build_templates import build_templates
-from tests.support.fake_localizer import NAMES, PLACES, FakeLocalizer, labelled
+from tests.support.fakes.fake_localizer import NAMES, PLACES, FakeLocalizer, labelled
 
 
 class TestTemplateCount:

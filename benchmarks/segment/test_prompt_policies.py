@@ -22,7 +22,7 @@ from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.volume import LabelMap
-from tests.support.stub_model import StubSegmenter, draw_ct, stub_model, template_set, true_mask
+from tests.support.fakes.stub_model import StubSegmenter, draw_ct, stub_model, template_set, true_mask
 
 GRID = Grid((16, 24, 28), (1.5, 2.0, 2.5), (10.0, -20.0, 5.0))
 

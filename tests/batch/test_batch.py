@@ -29,8 +29,7 @@ from medlsam.io.write import write_volume
 from medlsam.options import InferenceOptions, option_fields
 from medlsam.pipeline.model import MedLSAM
 from medlsam.results import Localization
-from tests.support.paths import ROOT
-from tests.support.stub_model import (
+from tests.support.fakes.stub_model import (
     SIGNATURE,
     VALUES,
     draw_ct,
@@ -38,6 +37,7 @@ from tests.support.stub_model import (
     template_set,
     true_mask,
 )
+from tests.support.paths import ROOT
 from tests.test_options import OF_LOCALIZATION, OTHER, WITHOUT_EFFECT
 
 GRID = Grid((16, 24, 28), (1.5, 2.0, 2.5), (10.0, -20.0, 5.0), (-1, 0, 0, 0, -1, 0, 0, 0, 1))
@@ -303,7 +303,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 import medlsam.batch.api as api
-from tests.support.stub_model import stub_model, template_set
+from tests.support.fakes.stub_model import stub_model, template_set
 
 write = api.write_json
 def hang(path, data):

@@ -27,10 +27,10 @@ from medlsam.io.cases import Case
 from medlsam.io.write import write_volume
 from medlsam.options import InferenceOptions
 from medlsam.pipeline.model import MedLSAM, load
-from tests.support.fake_model import FakeModel, fake_model
+from tests.support.fakes.fake_model import FakeModel, fake_model
+from tests.support.fakes.stub_model import draw_ct, template_set
 from tests.support.paths import ROOT
 from tests.support.processes import of_session, until
-from tests.support.stub_model import draw_ct, template_set
 
 GRID = Grid((16, 24, 28), (1.5, 2.0, 2.5), (10.0, -20.0, 5.0), (-1, 0, 0, 0, -1, 0, 0, 0, 1))
 GOOD = ("a", "b", "broken", "c", "d")
@@ -129,10 +129,10 @@ import sys
 from pathlib import Path
 from medlsam.batch import segment_folder
 from medlsam.io.cases import Case
-from tests.support.fake_model import fake_model
+from tests.support.fakes.fake_model import fake_model
 from tests.support.paths import ROOT
 from tests.support.processes import of_session, until
-from tests.support.stub_model import template_set
+from tests.support.fakes.stub_model import template_set
 
 def tell(progress):
     print(progress.status, progress.case, flush=True)

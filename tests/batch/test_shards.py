@@ -17,7 +17,7 @@ from medlsam.errors import UsageError
 from medlsam.geometry import Grid
 from medlsam.io.cases import Case, find_cases, take_shard
 from medlsam.io.write import write_volume
-from tests.support.stub_model import draw_ct, stub_model, template_set
+from tests.support.fakes.stub_model import draw_ct, stub_model, template_set
 
 CASES = [Case(name, Path(name)) for name in "abcdefg"]
 

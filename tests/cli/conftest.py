@@ -15,7 +15,7 @@ from medlsam.pipeline.model import MedLSAM
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.volume import LabelMap
 from tests.support.command_line import GRID
-from tests.support.stub_model import VALUES, draw_ct, stub_model, template_set, true_mask
+from tests.support.fakes.stub_model import VALUES, draw_ct, stub_model, template_set, true_mask
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from medlsam.localize.templates.template_set import StructureCalibration, TemplateSet
 from medlsam.pipeline.model import MedLSAM
 from tests.support.command_line import call, document
-from tests.support.stub_model import template_set
+from tests.support.fakes.stub_model import template_set
 
 
 def test_template_show(tmp_path: Path) -> None:

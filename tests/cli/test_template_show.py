@@ -14,7 +14,7 @@ from medlsam.cli import app
 from medlsam.localize.confidence.status import uncalibrated
 from medlsam.localize.templates.issues import TemplateIssue
 from medlsam.localize.templates.template_set import StructureCalibration, TemplateSet
-from tests.support.stub_model import template_set
+from tests.support.fakes.stub_model import template_set
 
 FINDING = TemplateIssue(("patient [7]",), ("plate",), "shifted", 2.5, shift_mm=(0.0, 0.0, 31.0))
 

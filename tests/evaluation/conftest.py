@@ -14,7 +14,7 @@ from medlsam.geometry import Grid
 from medlsam.io.cases import Case, find_cases
 from medlsam.io.write import write_volume
 from medlsam.volume import Image, LabelMap
-from tests.support.evaluated import NAMES, PLACES, SHAPE, SPACING, Dataset
+from tests.support.fakes.evaluated import NAMES, PLACES, SHAPE, SPACING, Dataset
 
 
 @pytest.fixture

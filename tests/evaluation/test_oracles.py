@@ -13,7 +13,7 @@ from medlsam.segment.planes import (
 from medlsam.segment.prompts import oracle_slices, wpl
 from medlsam.segment.propagate import Propagation
 from medlsam.segment.request import SegmentationRequest
-from tests.support.inside_segmenter import slanting
+from tests.support.fakes.inside_segmenter import slanting
 
 
 def test_boxes_and_slabs_move_with_their_frame() -> None:

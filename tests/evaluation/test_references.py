@@ -14,7 +14,7 @@ from medlsam.evaluation.references import find_references
 from medlsam.geometry import Grid
 from medlsam.io.write import write_volume
 from medlsam.volume import LabelMap
-from tests.support.evaluated import SPACING, Dataset, StubModel, run
+from tests.support.fakes.evaluated import SPACING, Dataset, StubModel, run
 
 
 def test_cases_json_says_what_is_complete_and_what_is_absent(dataset: Dataset, tmp_path: Path) -> None:

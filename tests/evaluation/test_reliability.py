@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.evaluated import Dataset, StubModel, run
+from tests.support.fakes.evaluated import Dataset, StubModel, run
 
 
 def test_margins_are_held_against_the_true_faces(dataset: Dataset, tmp_path: Path) -> None:

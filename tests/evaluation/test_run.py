@@ -17,7 +17,7 @@ from medlsam.io.cases import Case
 from medlsam.io.labels import read_label_map
 from medlsam.io.write import write_volume
 from medlsam.volume import LabelMap
-from tests.support.evaluated import SPACING, Dataset, StubModel, run
+from tests.support.fakes.evaluated import SPACING, Dataset, StubModel, run
 
 
 @pytest.mark.parametrize("flipped", [False, True])

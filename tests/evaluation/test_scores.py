@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.evaluated import Dataset, StubModel, run
+from tests.support.fakes.evaluated import Dataset, StubModel, run
 
 
 def test_a_missed_structure_counts_zero_and_has_no_distance(dataset: Dataset, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.evaluated import Dataset, StubModel, run
+from tests.support.fakes.evaluated import Dataset, StubModel, run
 
 
 def test_the_papers_mode_stands_beside_and_its_box_always_counts(dataset: Dataset, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from medlsam.evaluation.tables import format_tables
-from tests.support.evaluated import Dataset, StubModel, run
+from tests.support.fakes.evaluated import Dataset, StubModel, run
 
 
 def test_the_table_shows_every_structure_and_the_verdict(dataset: Dataset, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from medlsam.errors import UsageError
 from medlsam.export.report import write_report
 from medlsam.geometry import Grid
 from medlsam.io.write import write_volume
-from tests.support.stub_model import draw_ct, stub_model, template_set
+from tests.support.fakes.stub_model import draw_ct, stub_model, template_set
 
 GRID = Grid((16, 24, 28), (1.5, 2.0, 2.5), (10.0, -20.0, 5.0))
 NASTY = "<script>alert(1)</script>"

@@ -15,7 +15,7 @@ from medlsam.volume import (
     LabelMap,
     Source,
 )
-from tests.support.orientations import oblique
+from tests.support.data.orientations import oblique
 
 
 def test_empty_and_unnamed_labels_are_refused(tmp_path):

@@ -16,7 +16,7 @@ from medlsam.geometry import Grid
 from medlsam.io.read import read_dicom_slices, read_image
 from medlsam.io.write import write_volume
 from medlsam.volume import Image, Source
-from tests.support.dicom_files import write_ct
+from tests.support.data.dicom_files import write_ct
 
 # Turned about all three axes.
 OBLIQUE = (

@@ -9,7 +9,7 @@ import SimpleITK as sitk  # noqa: N813
 from medlsam.errors import VolumeError
 from medlsam.io.labels import read_label_map
 from medlsam.volume import LabelMap, Source, to_canonical
-from tests.support.orientations import oblique
+from tests.support.data.orientations import oblique
 
 
 def test_label_maps_are_small_unsigned_numbers(tmp_path):

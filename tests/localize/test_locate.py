@@ -15,7 +15,7 @@ from medlsam.localize.search.consensus import fit_axes
 from medlsam.localize.templates.landmarks import places
 from medlsam.localize.templates.template_set import StructureTemplate, TemplateSet
 from medlsam.options import LocateOptions
-from tests.support.fake_embedding import fake_embedding
+from tests.support.fakes.fake_embedding import fake_embedding
 
 STRUCTURES = {"left": Box((20, -30, -40), (70, 20, 10)), "right": Box((-70, -30, -40), (-20, 20, 10))}
 

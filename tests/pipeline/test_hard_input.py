@@ -18,7 +18,7 @@ from medlsam.geometry import Grid
 from medlsam.localize.network import tiling
 from medlsam.localize.network.embedding import Embedding, embed, encoder_grid
 from medlsam.volume import Image, resample
-from tests.support.ramp_encoder import (
+from tests.support.fakes.ramp_encoder import (
     RampEncoder,
     hu_of,
     ramp,

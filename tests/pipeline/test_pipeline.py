@@ -31,7 +31,7 @@ from medlsam.pipeline.scan import case_generator
 from medlsam.results import Localization, LocatedStructure
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.volume import LabelMap, Source
-from tests.support.stub_model import (
+from tests.support.fakes.stub_model import (
     SIGNATURE,
     VALUES,
     draw_ct,

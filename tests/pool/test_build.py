@@ -21,7 +21,7 @@ from medlsam.pool.body_region import regions
 from medlsam.pool.packed_scan import LEVELS_HU, to_codes
 from medlsam.pool.preprocess import prepare
 from medlsam.volume import Image, resample
-from tests.support.pool_data import (
+from tests.support.data.pool_data import (
     GRID,
     bytes_of,
     left_out,

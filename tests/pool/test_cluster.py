@@ -17,7 +17,7 @@ from medlsam.errors import UsageError, WorkerError
 from medlsam.pool import BuildResult, Reason, build_pool
 from medlsam.pool.find import find_scans
 from medlsam.pool.ingest import IngestJob, ingest
-from tests.support.pool_data import (
+from tests.support.data.pool_data import (
     GRID,
     KillingJob,
     bytes_of,

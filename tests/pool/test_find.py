@@ -14,7 +14,7 @@ from medlsam.io.write import write_volume
 from medlsam.pool.find import find_scans
 from medlsam.pool.manifest import Reason
 from medlsam.volume import Image
-from tests.support.dicom_files import (
+from tests.support.data.dicom_files import (
     CAPTURE,
     REPORT,
     STRUCTURES,

@@ -9,7 +9,7 @@ from torch import nn
 from medlsam.localize.network.encoder import Encoder
 from medlsam.runtime.fold_batchnorm import folded
 from medlsam.segment.sam_tiny.network import TinySam
-from tests.support.tiny_data import SMALL
+from tests.support.data.tiny_data import SMALL
 
 
 def lived_in(network: nn.Module) -> nn.Module:

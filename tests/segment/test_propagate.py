@@ -10,7 +10,7 @@ import numpy as np
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.propagate import Propagation, most_confident, propagate
 from medlsam.volume import Image
-from tests.support.inside_segmenter import Inside, mask_of, slanting
+from tests.support.fakes.inside_segmenter import Inside, mask_of, slanting
 
 
 def located(volume: Image, slices: Sequence[int], box: tuple[float, float, float, float]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from medlsam.segment.planes import (
 from medlsam.segment.prompts import wpl
 from medlsam.segment.propagate import Propagation
 from medlsam.segment.request import SegmentationRequest, segment_requests
-from tests.support.inside_segmenter import Inside, mask_of, slanting
+from tests.support.fakes.inside_segmenter import Inside, mask_of, slanting
 
 
 def test_three_axes_find_what_the_scan_holds() -> None:

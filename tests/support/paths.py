@@ -3,4 +3,4 @@
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TEMPLATE = Path(__file__).parent
+DATA = Path(__file__).parent / "data"

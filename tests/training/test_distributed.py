@@ -18,8 +18,8 @@ from medlsam.localize.pretrain.module import cli
 from medlsam.training import losses
 from medlsam.weights.store import load_weights
 from tests.support import sync_batchnorm
+from tests.support.data.pretrain_data import write_config, write_scans
 from tests.support.paths import ROOT
-from tests.support.pretrain_data import write_config, write_scans
 from tests.support.sync_batchnorm import SharedBatchNorm, SharedStatistics
 
 

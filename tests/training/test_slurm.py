@@ -11,7 +11,7 @@ import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from medlsam.localize.pretrain.module import MedLAMPretraining, cli
-from tests.support.pretrain_data import assert_same_end, checkpointed, write_config, write_scans
+from tests.support.data.pretrain_data import assert_same_end, checkpointed, write_config, write_scans
 
 SLURM = {
     "SLURM_JOB_ID": "4711",

@@ -16,7 +16,7 @@ from medlsam.volume import (
     lps_grid,
     to_canonical,
 )
-from tests.support.orientations import ORIENTATIONS, direction_of, oblique
+from tests.support.data.orientations import ORIENTATIONS, direction_of, oblique
 
 KINDS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 

@@ -15,7 +15,7 @@ from medlsam.volume import (
     resample,
     to_canonical,
 )
-from tests.support.orientations import ORIENTATIONS, direction_of, oblique
+from tests.support.data.orientations import ORIENTATIONS, direction_of, oblique
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])

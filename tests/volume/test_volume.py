@@ -19,7 +19,7 @@ from medlsam.volume import (
     resample,
     to_canonical,
 )
-from tests.support.orientations import direction_of, oblique
+from tests.support.data.orientations import direction_of, oblique
 
 
 def test_volume_needs_an_array_of_its_grid():

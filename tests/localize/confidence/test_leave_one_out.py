@@ -27,7 +27,7 @@ from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.pipeline.templates import choose_templates, read_templates
 from medlsam.volume import LabelMap
 from tests.localize.test_locate import STRUCTURES, template
-from tests.support.fake_embedding import fake_embedding
+from tests.support.fakes.fake_embedding import fake_embedding
 
 SHIFTS = {"a": (0.0, 0.0, 0.0), "b": (12.0, 4.0, -8.0), "c": (-8.0, 16.0, 4.0)}
 

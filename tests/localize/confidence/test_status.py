@@ -156,7 +156,7 @@ def test_evidence_of_an_answer_in_a_scan_and_beside_it() -> None:
     """At the true place everything fits; at another place of the same scan nothing does."""
     from medlsam.localize.search.candidate import Candidate
     from tests.localize.test_locate import STRUCTURES, template
-    from tests.support.fake_embedding import fake_embedding
+    from tests.support.fakes.fake_embedding import fake_embedding
 
     scan = fake_embedding()
     one = template("a", STRUCTURES["left"], scan)

@@ -26,7 +26,7 @@ from medlsam.localize.medlam.kernels import (
 )
 from medlsam.localize.network.encoder import predicted_offset
 from medlsam.volume import Image, LabelMap
-from tests.support.published_file import write_checkpoint
+from tests.support.data.published_file import write_checkpoint
 
 CHANNELS = 6
 

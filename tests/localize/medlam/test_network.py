@@ -19,8 +19,8 @@ from medlsam.localize.medlam.network import PublishedNetwork, load_published, no
 from medlsam.localize.network.encoder import Encoder, EncoderConfig
 from medlsam.weights.registry import ENTRIES
 from medlsam.weights.store import save_weights
-from tests.support.paths import TEMPLATE
-from tests.support.published_file import small_network, write_checkpoint
+from tests.support.data.published_file import small_network, write_checkpoint
+from tests.support.paths import DATA
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def patches() -> Tensor:
 
 def test_names_and_shapes_are_those_of_the_released_checkpoint() -> None:
     # Typed from the original's source, layer by layer; in its order.
-    rows = (TEMPLATE / "published_state.txt").read_text().split("\n")[:-1]
+    rows = (DATA / "published_state.txt").read_text().split("\n")[:-1]
     released = {name: tuple(map(int, shape)) for name, *shape in (row.split() for row in rows)}
     with torch.device("meta"):
         state = torch.nn.DataParallel(PublishedNetwork()).state_dict()

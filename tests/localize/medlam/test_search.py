@@ -12,7 +12,7 @@ from medlsam.localize.locate import locate
 from medlsam.localize.templates.template_set import StructureTemplate, TemplateSet
 from medlsam.options import LocateOptions
 from tests.localize.test_locate import STRUCTURES, template
-from tests.support.fake_embedding import fake_embedding
+from tests.support.fakes.fake_embedding import fake_embedding
 
 SHIFTS = {"a": (0.0, 0.0, 0.0), "b": (12.0, 4.0, -8.0)}
 #: The structure cut into two slabs along z, in the reference anatomy.

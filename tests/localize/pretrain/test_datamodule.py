@@ -13,7 +13,7 @@ from medlsam.localize.pretrain.datamodule import PoolSource, PretrainDataModule
 from medlsam.localize.pretrain.module import cli
 from medlsam.pool import build_pool
 from medlsam.pool.packed_scan import PackedScan
-from tests.support.pretrain_data import write_config, write_scans
+from tests.support.data.pretrain_data import write_config, write_scans
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from medlsam.localize.pretrain.view_pairs import ViewOptions, plan_pair
 from medlsam.pool.packed_scan import SUFFIX, PackedScan, write_packed_scan
 from medlsam.volume import Image
 from medlsam.volume.hounsfield import AIR_HU
-from tests.support.array_scan import ArrayScan
+from tests.support.data.array_scan import ArrayScan
 
 OPTIONS = ViewOptions(shape_zyx=(16, 16, 16), points=8, negatives=8, elastic_mm=2.0)
 

@@ -12,8 +12,8 @@ from medlsam.localize.network.encoder import EncoderConfig
 from medlsam.localize.pretrain.datamodule import PoolSource, PretrainDataModule
 from medlsam.localize.pretrain.module import MedLAMPretraining, cli
 from medlsam.weights.store import load_weights
+from tests.support.data.pretrain_data import assert_same_end, checkpointed, write_config, write_scans
 from tests.support.paths import ROOT
-from tests.support.pretrain_data import assert_same_end, checkpointed, write_config, write_scans
 
 
 @pytest.fixture(scope="module")

@@ -31,8 +31,8 @@ from medlsam.localize.pretrain.torchio import change_values, check_transforms
 from medlsam.localize.pretrain.view_pairs import ViewOptions
 from medlsam.pool.packed_scan import SUFFIX, write_packed_scan
 from medlsam.volume import Image
+from tests.support.data.pretrain_data import write_config, write_scans
 from tests.support.paths import ROOT
-from tests.support.pretrain_data import write_config, write_scans
 
 OPTIONS = ViewOptions(shape_zyx=(16, 16, 16), points=8, negatives=8, shift_mm=16.0)
 NAMES = ("points", "places", "valid", "negatives", "negative_places")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from medlsam.localize.network.sampling import sample_map
 from medlsam.localize.pretrain.view_pairs import ViewOptions
 from medlsam.volume.hounsfield import AIR_HU
-from tests.support.array_scan import draw_pair
+from tests.support.data.array_scan import draw_pair
 
 OPTIONS = ViewOptions(shape_zyx=(32, 32, 32), points=64, negatives=32, shift_mm=40.0)
 

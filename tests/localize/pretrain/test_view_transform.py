@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from medlsam.localize.network.sampling import sample_map
 from medlsam.localize.pretrain.view_transform import plan_view, random_frame
 from medlsam.volume.hounsfield import AIR_HU
-from tests.support.array_scan import ArrayScan
+from tests.support.data.array_scan import ArrayScan
 
 
 def smooth_scan() -> torch.Tensor:

@@ -7,7 +7,7 @@ import torch
 
 from medlsam.localize.network.similarity import search_window
 from medlsam.localize.search.votes import coarse_consensus, random_starts
-from tests.support.fake_embedding import fake_embedding
+from tests.support.fakes.fake_embedding import fake_embedding
 
 PLACES = torch.tensor([[10.0, -20.0, 30.0], [-60.0, 50.0, -40.0], [0.0, 0.0, 0.0]])
 

@@ -6,7 +6,7 @@ import pytest
 
 from medlsam.segment.finetune.crop_tuner import CropTuner
 from medlsam.segment.finetune.slice_tuner import SliceTuner
-from tests.support.tuning_data import crop_tuner, slice_tuner
+from tests.support.data.tuning_data import crop_tuner, slice_tuner
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from medlsam.geometry import Grid
 from medlsam.segment.finetune.components import LabelledScan, components, find_labelled
 from medlsam.segment.finetune.protocol import jittered
 from medlsam.volume import Image, LabelMap
-from tests.support.tuning_data import scan, write_cases
+from tests.support.data.tuning_data import scan, write_cases
 
 RNG = np.random.default_rng
 

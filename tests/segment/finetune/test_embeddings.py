@@ -26,7 +26,7 @@ from medlsam.segment.registry import SEGMENTERS
 from medlsam.segment.sam.model import SamSlices
 from medlsam.segment.sam.preprocess import restore
 from medlsam.segment.sam_tiny.crops import frame_around, paste
-from tests.support.tuning_data import (
+from tests.support.data.tuning_data import (
     SMALL,
     quiet,
     scan,

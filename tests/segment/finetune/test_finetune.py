@@ -25,7 +25,7 @@ from medlsam.segment.sam.model import SamSlices
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 from medlsam.weights.checkpoint import read_state_dict
-from tests.support.tuning_data import (
+from tests.support.data.tuning_data import (
     SMALL,
     small_sam,
     write_case,

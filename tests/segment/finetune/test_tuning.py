@@ -26,7 +26,7 @@ from medlsam.segment.registry import SEGMENTERS
 from medlsam.segment.sam.model import SamSlices, build_network
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.volume import Image
-from tests.support.tuning_data import (
+from tests.support.data.tuning_data import (
     quiet,
     scan,
     small_sam,

@@ -20,7 +20,7 @@ from medlsam.segment.sam.model import build_network, load_sam
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.weights.checkpoint import Checkpoint
 from tests.segment.sam.test_tiny_vit import published
-from tests.support.published_file import write_checkpoint
+from tests.support.data.published_file import write_checkpoint
 
 CPU = torch.device("cpu")
 DECODING = {"prompt_encoder.no_mask_embed.weight": (1, 256), "mask_decoder.iou_token.weight": (1, 256)}

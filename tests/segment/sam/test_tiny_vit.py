@@ -13,7 +13,7 @@ from torch import Tensor
 from medlsam.segment.sam.checkpoint import without_classifier
 from medlsam.segment.sam.model import build_network
 from medlsam.segment.sam.tiny_vit import TinyVit
-from tests.support.paths import TEMPLATE
+from tests.support.paths import DATA
 
 CLASSIFIER = {
     "image_encoder.norm_head.weight": (320,),
@@ -29,7 +29,7 @@ def published(size: int) -> dict[str, tuple[int, ...]]:
     The list is that of MobileSAM's own source (mobile_sam/modeling/tiny_vit_sam.py and build_sam.py). The source of
     LiteMedSAM (tiny_vit_sam.py) differs from it in the stem's two kernels and has no classifier.
     """
-    rows = (TEMPLATE / "tiny_vit_state.txt").read_text().splitlines()
+    rows = (DATA / "tiny_vit_state.txt").read_text().splitlines()
     shapes = {name: tuple(map(int, shape)) for name, *shape in (row.split() for row in rows)}
     assert {name: shapes[name] for name in CLASSIFIER} == CLASSIFIER
     if size == 256:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from medlsam.segment.sam_tiny.network import TinySam
-from tests.support.tiny_data import SMALL
+from tests.support.data.tiny_data import SMALL
 
 
 def test_shapes_and_batch_invariance() -> None:

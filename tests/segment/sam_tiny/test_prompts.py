@@ -19,8 +19,8 @@ from medlsam.segment.sam_tiny.train import start_weights
 from medlsam.segment.sam_tiny.train_boxes import SamplingConfig, located_errors, move_box
 from medlsam.volume import Image
 from medlsam.weights.store import save_weights
+from tests.support.data.tiny_data import SMALL
 from tests.support.paths import ROOT
-from tests.support.tiny_data import SMALL
 
 SURE = torch.zeros(1)
 

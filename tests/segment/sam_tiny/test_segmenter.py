@@ -16,7 +16,7 @@ from medlsam.segment.sam_tiny.segmenter import TinySegmenter, refit
 from medlsam.volume import Image, LabelMap
 from medlsam.weights.registry import ENTRIES
 from medlsam.weights.store import load_weights
-from tests.support.tiny_data import SMALL, ellipsoid
+from tests.support.data.tiny_data import SMALL, ellipsoid
 
 SHIPPED = ENTRIES["sam-tiny"].path
 needs_weights = pytest.mark.skipif(not SHIPPED.exists(), reason="sam-tiny has not been trained yet")

@@ -22,7 +22,7 @@ from medlsam.segment.sam_tiny.train_arrays import INDEX, load_arrays
 from medlsam.segment.sam_tiny.train_augment import flood
 from medlsam.segment.sam_tiny.train_boxes import SamplingConfig, move_box
 from medlsam.segment.sam_tiny.train_samples import SampleSource
-from tests.support.tiny_data import SMALL, ellipsoid
+from tests.support.data.tiny_data import SMALL, ellipsoid
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from medlsam.pool.find import Candidate
 from medlsam.pool.ingest import IngestJob
 from medlsam.pool.record import Record
 from medlsam.volume import Image
-from tests.support.dicom_files import write_ct
+from tests.support.data.dicom_files import write_ct
 
 GRID = Grid((20, 24, 28), (7.0, 7.0, 6.0), (-90.0, -80.0, 100.0))
 

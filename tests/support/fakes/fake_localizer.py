@@ -12,7 +12,7 @@ from medlsam.geometry import Grid
 from medlsam.localize.build_templates import Template
 from medlsam.localize.network.embedding import Embedding
 from medlsam.volume import Image, LabelMap, Source
-from tests.support.fake_embedding import fake_embedding
+from tests.support.fakes.fake_embedding import fake_embedding
 
 NAMES = {1: "lung_left", 2: "lung_right"}
 

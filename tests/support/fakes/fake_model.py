@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from medlsam.pipeline.model import MedLSAM
-from tests.support.stub_model import stub_model
+from tests.support.fakes.stub_model import stub_model
 
 
 class FakeModel(MedLSAM):

@@ -45,7 +45,9 @@ def template_set(
     names: Iterable[str] = VALUES, signature: str = SIGNATURE, shift: float = 0.0
 ) -> TemplateSet:
     """Templates without content, but with everything that saving and selecting needs."""
-    arrays = {f.name: np.full(1, shift, np.float32) for f in fields(StructureTemplate) if f.name != "template"}
+    arrays = {
+        f.name: np.full(1, shift, np.float32) for f in fields(StructureTemplate) if f.name != "template"
+    }
     template = StructureTemplate(template="template", **arrays)  # type: ignore[arg-type]
     names = list(names)
     return TemplateSet({n: VALUES[n] for n in names}, dict.fromkeys(names, (template,)), signature)
