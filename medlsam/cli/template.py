@@ -22,7 +22,6 @@ from medlsam.cli.common import (
 )
 from medlsam.cli.progress import case_bar
 from medlsam.errors import TemplateError, UsageError
-from medlsam.geometry import FACES
 from medlsam.option_fields import choice
 from medlsam.options import InferenceOptions
 
@@ -121,6 +120,8 @@ def to_dict(templates: TemplateSet) -> dict[str, Any]:
 
 
 def _leave_one_out(found: StructureCalibration) -> dict[str, Any]:
+    from medlsam.geometry import FACES
+
     return {
         "n": found.n,
         "iou": round(found.iou, 4),
@@ -132,6 +133,8 @@ def _leave_one_out(found: StructureCalibration) -> dict[str, Any]:
 
 def leave_one_out_table(templates: TemplateSet) -> Table:
     """One line per structure: how well each support was located with the others."""
+    from medlsam.geometry import FACES
+
     count = len(templates.template_names)
     table = Table(title=f"{templates.source or 'templates'}: {count} templates, leave-one-out")
     table.add_column("structure", no_wrap=True)
