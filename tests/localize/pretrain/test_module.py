@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
+import torch.distributed as dist
 import yaml
 
 from medlsam.localize.network.encoder import EncoderConfig
@@ -108,6 +112,16 @@ def test_three_steps_and_three_more_are_six(transforms: str, scans: Path, tmp_pa
     assert_same_end(tmp_path / "whole" / last, tmp_path / "resumed" / last)
 
 
+@pytest.fixture
+def _process_group_of_its_own() -> Iterator[None]:
+    """Takes back what training by DDP leaves in this process: its group, and its port among the variables."""
+    with mock.patch.dict(os.environ):
+        yield
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("_process_group_of_its_own")
 def test_the_configuration_for_eight_gpus(tmp_path: Path) -> None:
     """Its network, losses, averaging and logs run as configured, on phantoms and one CPU, in smaller views."""
     folder = str(tmp_path)
