@@ -34,8 +34,11 @@ export NO_MKDOCS_2_WARNING := 1
 demo: $(VENV)/.ready
 	$(BIN)/medlsam demo --output $(OUTPUT)
 
+# Two processes of one thread each are nearly twice as fast as one of two threads; a file's tests stay together.
+TEST_PROCESSES ?= 2
+test: export OMP_NUM_THREADS := 1
 test: lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

@@ -113,13 +113,13 @@ def test_parts_are_checked_where_they_are_made() -> None:
 
 def test_options_are_changed_by_flat_names() -> None:
     options = InferenceOptions.of(prompts="wpl", seed=3, device="cpu")
-    changed = options.replace(margin_mm=2, structures=["liver"], cache=Path("kept"))
+    changed = options.replace(margin_mm=2, organs=["liver"], cache=Path("kept"))
     assert (changed.prompt.prompts, changed.prompt.margin_mm) == ("wpl", 2)
     assert (changed.locate.seed, changed.locate.organs) == (3, ("liver",))
     assert (changed.device, changed.cache) == ("cpu", "kept")
     assert changed.replace() == changed != options
     assert InferenceOptions.of(**changed.to_dict()) == changed
-    assert changed.replace(structures=None).locate.organs is None
+    assert changed.replace(organs=None).locate.organs is None
     with pytest.raises(UsageError, match=r"unknown option 'margin' \(did you mean 'margin_mm'"):
         options.replace(margin=2)
 
