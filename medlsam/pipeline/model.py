@@ -273,11 +273,13 @@ def load(options: InferenceOptions | None = None, **overrides: Any) -> MedLSAM:
         WeightsError: an unknown name, or a file that is absent, damaged or of another kind.
         UsageError: a wrong option, or no such device here.
     """
-    options = (options or InferenceOptions()).replace(**overrides)
+    given: object = options or InferenceOptions()
+    if not isinstance(given, InferenceOptions):
+        raise UsageError(f"load takes options by name: medlsam.load(localizer={given!r})")
+    options = given.replace(**overrides)
+    # A wrong name is an error now, not after the first localization.
     if options.segmenter not in weight_names("segmenter"):
-        resolve(
-            options.segmenter, "segmenter"
-        )  # a wrong name is an error now, not after the first localization
+        resolve(options.segmenter, "segmenter")
     localizer = load_localizer(
         options.localizer, options.device, options.weights, precision=options.precision
     )

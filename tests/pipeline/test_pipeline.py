@@ -364,6 +364,11 @@ def test_templates_by_a_list_in_a_file(model: MedLSAM, templates_folder: Path, b
     assert [template.name for template in built["templates"]] == ["bert"]
 
 
+def test_a_network_is_named_by_its_option() -> None:
+    with pytest.raises(UsageError, match=r"medlsam.load\(localizer='medlam-tiny'\)"):
+        load("medlam-tiny")  # type: ignore[arg-type]
+
+
 def test_an_unknown_template_is_named(model: MedLSAM, templates_folder: Path) -> None:
     with pytest.raises(TemplateError, match=r"no template 'ana' \(did you mean 'anna'"):
         model.templates(templates_folder, cases=["ana"])
