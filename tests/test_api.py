@@ -4,12 +4,15 @@ A change is fine if it is meant: ``python -m tests.test_api`` writes the snapsho
 """
 
 import dataclasses
+import importlib
 import inspect
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import medlsam
+from tests.support.paths import ROOT
 
 SNAPSHOT = Path(__file__).with_name("api_snapshot.json")
 
@@ -50,9 +53,26 @@ def describe(value: Any) -> Any:
     return signature(value) if callable(value) else type(value).__name__
 
 
+def documented() -> list[str]:
+    """The modules that the reference pages document."""
+    pages = sorted((ROOT / "docs" / "reference").glob("*.md"))
+    found = {
+        name for page in pages for name in re.findall(r"^::: (\S+)", page.read_text(encoding="utf-8"), re.M)
+    }
+    return sorted(found)
+
+
+def of_module(name: str) -> dict[str, Any]:
+    """The public functions and classes that a module defines."""
+    module = importlib.import_module(name)
+    own = {key: value for key, value in vars(module).items() if getattr(value, "__module__", None) == name}
+    return {key: describe(value) for key, value in sorted(own.items()) if not key.startswith("_")}
+
+
 def interface() -> dict[str, Any]:
-    """Every public name of medlsam."""
-    return {name: describe(getattr(medlsam, name)) for name in sorted(medlsam.__all__)}
+    """Every public name of medlsam, and of the modules that the reference documents."""
+    names = {name: describe(getattr(medlsam, name)) for name in sorted(medlsam.__all__)}
+    return names | {name: of_module(name) for name in documented()}
 
 
 def test_interface_is_that_of_the_snapshot() -> None:
