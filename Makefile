@@ -38,7 +38,7 @@ demo: $(VENV)/.ready
 TEST_PROCESSES ?= 2
 test: export OMP_NUM_THREADS := 1
 test: lint
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
