@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from rich.progress import Progress, TaskID
 
     from medlsam.batch import BatchResult
     from medlsam.batch import Progress as CaseProgress
@@ -46,6 +47,9 @@ class CaseBar:
 @contextmanager
 def case_bar(console: Console) -> Iterator[CaseBar]:
     """Show a bar while the block runs."""
+    # Here, so that help does not wait for it.
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         yield CaseBar(progress, progress.add_task("loading", total=None))
