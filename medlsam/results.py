@@ -52,7 +52,7 @@ class LocatedStructure:
         return self.status in ("found", "uncertain") and self.box is not None
 
     def to_dict(self) -> dict[str, Any]:
-        """The organ's entry in ``localization.json``."""
+        """The structure's entry in ``localization.json``."""
         points = self.points
         return {
             "status": self.status,

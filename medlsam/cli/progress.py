@@ -29,14 +29,15 @@ class CaseBar:
         """What is going on before the first scan."""
         self._progress.update(self._task, description=escape(text))
 
-    def scan(self, told: CaseProgress) -> None:
+    def scan(self, progress: CaseProgress) -> None:
         """Where ``segment_folder`` and ``localize_folder`` are."""
         self._progress.update(
-            self._task, completed=told.finished, total=told.total, description=escape(told.case)
+            self._task, completed=progress.finished, total=progress.total, description=escape(progress.case)
         )
-        if told.status == "failed":
+        if progress.status == "failed":
             self._progress.console.print(
-                f"[bold red]failed:[/] {escape(told.case)}: {escape(told.error or '')}", soft_wrap=True
+                f"[bold red]failed:[/] {escape(progress.case)}: {escape(progress.error or '')}",
+                soft_wrap=True,
             )
 
     def count(self, done: int, total: int, case: str) -> None:

@@ -57,7 +57,7 @@ def download(
 def verify(
     file: Annotated[
         str | None,
-        typer.Argument(help="A name or a file; all that are here unless told.", show_default=False),
+        typer.Argument(help="A name or a file; by default all that are here.", show_default=False),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -55,7 +55,7 @@ class StructureScore:
 
 
 def score_box(case: str, name: str, structure: LocatedStructure | None, truth: Box) -> StructureScore:
-    """Score the box of a structure; ``organ`` is None where the case failed or the structure was not looked for.
+    """Score the box of a structure; ``structure`` is None where the case failed or the structure was not looked for.
 
     Args:
         case: the scan.

@@ -1,4 +1,4 @@
-"""Small tables: organ names by value, and lists of cases."""
+"""Small tables: structure names by value, and lists of cases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from medlsam.errors import MedlsamError, TemplateError, UsageError
 
 
 def read_label_names(path: Path | str) -> dict[int, str]:
-    """Value to organ from ``labels.json`` or an nnU-Net ``dataset.json``, written in either direction.
+    """Value to structure from ``labels.json`` or an nnU-Net ``dataset.json``, written in either direction.
 
     Returns:
         Without the background (value 0).
@@ -28,7 +28,7 @@ def read_label_names(path: Path | str) -> dict[int, str]:
         name, value = (key, entry) if isinstance(entry, int) else (entry, key)
         if not isinstance(name, str) or not str(value).isdecimal() or isinstance(value, bool):
             raise TemplateError(
-                f'{path}: entry "{key}": {json.dumps(entry)} is neither organ and value nor value and organ; '
+                f'{path}: entry "{key}": {json.dumps(entry)} is neither structure and value nor value and structure; '
                 "regions of several values are not supported"
             )
         value = int(value)
@@ -38,11 +38,11 @@ def read_label_names(path: Path | str) -> dict[int, str]:
             raise TemplateError(f"{path}: {name} has value {value}; values go from 1 to 65535")
         if value in names or name in names.values():
             raise TemplateError(
-                f"{path}: {name} or value {value} is there twice; give each organ its own value"
+                f"{path}: {name} or value {value} is there twice; give each structure its own value"
             )
         names[value] = name
     if not names:
-        raise TemplateError(f'{path}: no organ is named; write {{"liver": 1, ...}}')
+        raise TemplateError(f'{path}: no structure is named; write {{"liver": 1, ...}}')
     return names
 
 

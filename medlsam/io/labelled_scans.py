@@ -32,7 +32,7 @@ POINTS_FILE = "extreme_points.mrk.json"
 
 @dataclass(frozen=True)
 class TemplateCase:
-    """One template scan with what is known of it: a label map, six extreme points per organ, or both.
+    """One template scan with what is known of it: a label map, six extreme points per structure, or both.
 
     ``names`` are (value, organ) pairs of this case's own label map; ``read_template_labels`` turns them into
     the values that all cases share.

@@ -19,16 +19,16 @@ _TO_LPS = {"LPS": (1, 1, 1), "1": (1, 1, 1), "RAS": (-1, -1, 1), "0": (-1, -1, 1
 
 
 def read_markups(path: Path | str) -> dict[str, ExtremePoints]:
-    """Six extreme points per organ from a 3D Slicer markups file.
+    """Six extreme points per structure from a 3D Slicer markups file.
 
-    A markups node belongs to the organ of its ``name``; without one, the points are grouped by their labels
+    A markups node belongs to the structure of its ``name``; without one, the points are grouped by their labels
     without the number at the end (``Mandible-1``). The six points may come in any order; RAS becomes LPS.
 
     Returns:
         Organ to its extreme points, LPS mm.
 
     Raises:
-        TemplateError: naming the organ and what is wrong with its points.
+        TemplateError: naming the structure and what is wrong with its points.
     """
     path = Path(path)
     try:
@@ -46,7 +46,7 @@ def read_markups(path: Path | str) -> dict[str, ExtremePoints]:
             f"{path}: not a 3D Slicer markups file ({type(error).__name__}: {error})"
         ) from error
     if not points:
-        raise TemplateError(f"{path}: no points in this file; place six extreme points per organ")
+        raise TemplateError(f"{path}: no points in this file; place six extreme points per structure")
     return {structure: _extreme(structure, np.stack(placed), path) for structure, placed in points.items()}
 
 

@@ -27,7 +27,7 @@ def slice_prompts(
 ) -> list[SlicePrompt]:
     """One box for each slice of a located structure.
 
-    The boxes come from ``organ.box``, the structure as located: segmenters are trained on boxes that fit,
+    The boxes come from ``structure.box``, the structure as located: segmenters are trained on boxes that fit,
     and ``profile`` and ``slabs`` are relative to it. ``prompt_box`` is wider, for a reader who wants to be
     sure to see the whole structure.
 

@@ -32,7 +32,7 @@ def test_label_names_either_way(tmp_path, table, expected):
         ({"liver": -1}, '"liver": -1'),
         ({"liver": True}, '"liver": true'),
         ({"liver": 70000}, "has value 70000"),
-        ({"background": 0}, "no organ"),
+        ({"background": 0}, "no structure"),
         ([1, 2], "got list"),
     ],
 )

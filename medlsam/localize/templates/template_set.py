@@ -63,9 +63,9 @@ class StructureTemplate:
         slab_features: (S, 6, F).
         shape: (D, H, W) uint8, the mask in its box, 255 for inside; size 0 where only points were given.
         profile: (T, 5) rows t, x0, y0, x1, y1 (see ``LocatedStructure.profile``); size 0 likewise.
-        probe_gram: upper triangle of the probe's Gram matrix (see ``probe``); size 0 likewise.
+        probe_gram: upper triangle of the probe's Gram matrix (see ``search.boundary_probe``); size 0 likewise.
         probe_target: (F + 7,) the probe's sums; size 0 likewise.
-        inside: (9,) quantiles of the intensities inside (see ``inside``); size 0 likewise.
+        inside: (9,) quantiles of the intensities inside (see ``confidence.intensity``); size 0 likewise.
     """
 
     template: str
