@@ -36,6 +36,10 @@ SHARED = "../shared/ct/openkbp"
 WAYS: dict[str, tuple[str, SearchOptions]] = {
     "default": ("consensus", SearchOptions()),
     "coarse": ("consensus", SearchOptions(windows_mm=())),
+    "votes": ("consensus", SearchOptions(alignment=False)),
+    "votes-coarse": ("consensus", SearchOptions(alignment=False, windows_mm=())),
+    "wide24": ("consensus", SearchOptions(windows_mm=(24.0, 16.0))),
+    "same": ("consensus", SearchOptions(windows_mm=(16.0, 16.0))),
     "paper": ("random-start", SearchOptions()),
     "coarse-paper": ("random-start", SearchOptions(paper_window_mm=0.0)),
     "one-window": ("consensus", SearchOptions(windows_mm=(32.0,))),

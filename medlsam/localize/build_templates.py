@@ -16,6 +16,7 @@ from medlsam.localize.confidence.leave_one_out import calibrated
 from medlsam.localize.localizer import Localizer
 from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.search.boundary_probe import probe_sums
+from medlsam.localize.templates.anchors import Anchors, read_anchors
 from medlsam.localize.templates.landmarks import places
 from medlsam.localize.templates.shape import shape_in_box, slice_profile
 from medlsam.localize.templates.template_set import StructureTemplate, TemplateSet
@@ -163,13 +164,21 @@ def build_templates(
     wanted = None if organs is None else set(organs)
     marks: dict[str, list[_Mark]] = {}
     embeddings: dict[str, ScanEmbedding] = {}
+    anchors: dict[str, Anchors] = {}
     for template in scans:
         if template.name in embeddings:
             raise TemplateError(f"two templates are called {template.name!r}; names must differ")
-        for structure, mark in _marks(template, names).items():
-            if wanted is None or structure in wanted:
-                marks.setdefault(structure, []).append(mark)
-        embeddings[template.name] = localizer.embed(template.image)
+        own = {
+            structure: mark
+            for structure, mark in _marks(template, names).items()
+            if wanted is None or structure in wanted
+        }
+        for structure, mark in own.items():
+            marks.setdefault(structure, []).append(mark)
+        embedding = embeddings[template.name] = localizer.embed(template.image)
+        read = read_anchors(embedding, [mark.points.box for mark in own.values()]) if own else None
+        if read is not None:
+            anchors[template.name] = read
         if on_progress:
             on_progress(f"embedded template {template.name}")
     groups = {}
@@ -186,7 +195,7 @@ def build_templates(
             f"labels.json names {', '.join(names.values())}"
         )
     values = {name: value for value, name in names.items() if name in groups}
-    templates = TemplateSet(values, groups, localizer.signature, {}, source)
+    templates = TemplateSet(values, groups, localizer.signature, {}, source, anchors=anchors)
     if not calibrate:
         return templates
     return calibrated(templates, embeddings)

@@ -65,7 +65,7 @@ def locate(
         raise TemplateError("the template set holds no structure")
     groups = [chosen.by_structure[name] for name in chosen.structures]
     if options.search == "consensus":
-        candidates = consensus(embedding, groups, constants)
+        candidates = consensus(embedding, groups, chosen.anchors, constants)
     else:
         generator = generator or torch.Generator().manual_seed(options.seed)
         starts = random_starts(embedding, generator)

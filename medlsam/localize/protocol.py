@@ -68,6 +68,12 @@ class ScanEmbedding(Protocol):
     def project_lattice(self, axes: Sequence[NDArray[np.float64]], direction: Tensor) -> Tensor:
         """(X * Y * Z,) products of the features of ``read_lattice`` with a direction (F,)."""
 
+    def body_lattice(self, step_mm: float) -> tuple[Tensor, Tensor] | None:
+        """Places (N, 3) of a lattice over the scan that lie in the body, and features (N, 2 * C) of the two coarser scales.
+
+        By them whole scans are compared. None where every place would cost a pass of the network.
+        """
+
     def intensities(self, points: ArrayLike | Tensor) -> NDArray[np.float32] | None:
         """(N,) normalised HU at (N, 3) places; None where they are not kept."""
 

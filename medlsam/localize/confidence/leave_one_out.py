@@ -122,7 +122,9 @@ def locate_each_other(
         ]
         wanted = [(structure, template) for structure, template in wanted if template.template != target]
         if wanted:
-            found = consensus(embeddings[target], [(template,) for _, template in wanted], options)
+            found = consensus(
+                embeddings[target], [(template,) for _, template in wanted], templates.anchors, options
+            )
             for (structure, template), candidate in zip(wanted, found, strict=True):
                 candidates[structure, template.template, target] = candidate
     return candidates

@@ -113,6 +113,9 @@ class PatchedScan:
         """Products of ``read_lattice`` with a direction."""
         return self.read_lattice(axes) @ direction
 
+    def body_lattice(self, step_mm: float) -> None:
+        """None: every place would cost a cube."""
+
     def intensities(self, points: ArrayLike | Tensor) -> NDArray[np.float32] | None:
         """(N,) normalised HU at the voxels nearest to (N, 3) LPS mm."""
         z, y, x = (self._index(points) + PATCH // 2).unbind(-1)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 import torch
@@ -32,6 +33,8 @@ from medlsam.volume.hounsfield import AIR_HU, BODY_HU
 
 #: A scan gets at least this margin of air, in voxels, so that border cells see what they saw in training.
 _MARGIN = 4
+#: A place counts as body where the cells around it do by more than this share.
+_LEAST_BODY = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +150,19 @@ class Embedding:
         for level, stride in zip(self.features, self.strides, strict=True):
             sampled = sample_lattice(level, voxels, stride)
             yield sampled, sampled.norm(dim=-1).clamp_(min=1e-12)
+
+    def body_lattice(self, step_mm: float) -> tuple[Tensor, Tensor]:
+        """Places (N, 3) LPS mm of a lattice in the body, and features (N, 2 * C) of the two coarser scales there."""
+        axes = [np.arange(a + step_mm / 2, b, step_mm) for a, b in zip(*self.view, strict=True)]
+        axes = [axis if len(axis) else np.array([(a + b) / 2]) for axis, a, b in zip(axes, *self.view, strict=True)]
+        voxels = [(axis - low) / self.spacing for axis, low in zip(axes, self.grid.origin_xyz, strict=True)]
+        body = sample_lattice(self.body8[None].float(), voxels, POSITION_STRIDE)[..., 0] > _LEAST_BODY
+        z, y, x = (torch.from_numpy(axis).float() for axis in axes[::-1])
+        places = torch.stack(torch.meshgrid(z, y, x, indexing="ij")[::-1], dim=-1)
+        levels = [
+            sampled[body] / length[body][:, None] for sampled, length in islice(self._along(axes), 2)
+        ]
+        return places[body], torch.cat(levels, dim=-1)
 
     def intensities(self, points: ArrayLike | Tensor) -> NDArray[np.float32] | None:
         """(N,) normalised HU at (N, 3) LPS mm; None where they are not kept."""

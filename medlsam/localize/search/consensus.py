@@ -1,11 +1,14 @@
-"""Locate each template's landmarks of each structure: coarse votes, then similarity windows around them.
+"""Locate each template's landmarks of each structure: a first answer, then similarity windows around it.
 
-A template is tried by itself: its landmarks are matched, and a scale and shift per axis that fits all of them holds
+The first answer comes from the alignment of the template's whole scan with this one, where the network gives features to
+align scans by; else from coarse votes. A template is tried by itself: its landmarks are matched, and a scale and shift per axis that fits all of them holds
 them together. All structures with the same number of templates are computed at once, as arrays (structure G, template
 S, landmark P, xyz) in LPS mm.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +17,7 @@ from torch import Tensor
 
 from medlsam.geometry import Box
 from medlsam.localize.protocol import ScanEmbedding
+from medlsam.localize.search.alignment import STEP_MM, Alignment, align
 from medlsam.localize.search.candidate import Candidate
 from medlsam.localize.search.options import (
     FIT_OUTLIER_MM,
@@ -26,6 +30,7 @@ from medlsam.localize.search.options import (
     SearchOptions,
 )
 from medlsam.localize.search.votes import coarse_consensus
+from medlsam.localize.templates.anchors import Anchors
 from medlsam.localize.templates.landmarks import FACE_POINTS, FACES
 from medlsam.localize.templates.template_set import StructureTemplate
 
@@ -75,31 +80,82 @@ def fit_axes(
 
 
 def consensus(
-    embedding: ScanEmbedding, groups: list[tuple[StructureTemplate, ...]], options: SearchOptions
+    embedding: ScanEmbedding,
+    groups: list[tuple[StructureTemplate, ...]],
+    anchors: Mapping[str, Anchors],
+    options: SearchOptions,
 ) -> list[Candidate]:
-    """Search for all structures: coarse votes for all landmarks at once, then window by window.
+    """Search for all structures: a first answer for all landmarks, then window by window.
 
     Args:
         embedding: the scan.
         groups: each structure's templates.
+        anchors: of the templates' scans, by template.
         options: of the search.
 
     Returns:
         One candidate per structure, in the order of ``groups``.
     """
-    # The places beside a face say where the face is, not where the structure is: they come last.
-    frame = slice(0, FACES.start)
-    latents = torch.from_numpy(np.concatenate([s.latents[frame] for group in groups for s in group]))
-    votes, spread = coarse_consensus(embedding, latents)
-    sizes = [sum(len(s.latents[frame]) for s in group) for group in groups]
-    own = list(zip(votes.split(sizes), spread.split(sizes), strict=True))
+    first = _first_answers(embedding, groups, anchors if options.alignment else {})
     candidates: dict[int, Candidate] = {}
     for together in _batches(embedding, groups):
         chosen = [groups[i] for i in together]
-        spreads = [float(own[i][1].mean()) for i in together]
-        voted = torch.stack([own[i][0].unflatten(0, (len(groups[i]), -1)) for i in together]).double().numpy()
+        voted = np.stack([first[i][0] for i in together])
+        spreads = [first[i][1] for i in together]
         candidates.update(zip(together, _refined(embedding, chosen, voted, spreads, options), strict=True))
     return [candidates[i] for i in range(len(groups))]
+
+
+def _first_answers(
+    embedding: ScanEmbedding, groups: list[tuple[StructureTemplate, ...]], anchors: Mapping[str, Anchors]
+) -> list[tuple[NDArray[np.float64], float]]:
+    """Place each structure's landmarks before any window is searched.
+
+    Returns:
+        For each structure (S, Q, 3) LPS mm, and the spread in mm of what these places come from.
+    """
+    alignments = _aligned(embedding, {s.template for group in groups for s in group}, anchors)
+    # The places beside a face say where the face is, not where the structure is: they come last.
+    frame = slice(0, FACES.start)
+    alone = [s for group in groups for s in group if s.template not in alignments]
+    by_votes = _voted(embedding, [s.latents[frame] for s in alone])
+    answers = []
+    for group in groups:
+        placed, spread = [], []
+        for template in group:
+            if template.template in alignments:
+                fit = alignments[template.template].around(np.asarray(template.box.center))
+                placed.append(fit.apply(template.points[frame].astype(np.float64)))
+                spread.append(fit.off_mm)
+            else:
+                points, off = next(by_votes)
+                placed.append(points)
+                spread.append(off)
+        answers.append((np.stack(placed), float(np.mean(spread))))
+    return answers
+
+
+def _aligned(
+    embedding: ScanEmbedding, templates: Iterable[str], anchors: Mapping[str, Anchors]
+) -> dict[str, Alignment]:
+    """Align the scan with those templates' scans that have anchors."""
+    wanted = sorted(set(templates) & set(anchors))
+    lattice = embedding.body_lattice(STEP_MM) if wanted else None
+    if lattice is None:
+        return {}
+    found = {template: align(anchors[template], lattice) for template in wanted}
+    return {template: alignment for template, alignment in found.items() if alignment is not None}
+
+
+def _voted(
+    embedding: ScanEmbedding, latents: Sequence[NDArray[np.float32]]
+) -> Iterator[tuple[NDArray[np.float64], float]]:
+    """Yield the coarse votes' places (Q, 3) LPS mm, and their spread in mm, of each of some (Q, 3) latent positions."""
+    if latents:
+        sizes = [len(own) for own in latents]
+        votes, spread = coarse_consensus(embedding, torch.from_numpy(np.concatenate(latents)))
+        for points, off in zip(votes.split(sizes), spread.split(sizes), strict=True):
+            yield points.double().numpy(), float(off.mean())
 
 
 def _batches(embedding: ScanEmbedding, groups: list[tuple[StructureTemplate, ...]]) -> list[list[int]]:

@@ -15,10 +15,11 @@ from safetensors.numpy import load_file, save
 
 from medlsam.errors import TemplateError
 from medlsam.geometry import Box, ExtremePoints
+from medlsam.localize.templates.anchors import Anchors
 from medlsam.localize.templates.issues import TemplateIssue
 from medlsam.runtime.atomic_files import atomic_path
 
-FORMAT = 3
+FORMAT = 4
 #: How far the faces of a box follow the probe (see ``probe_trust``); one for each axis (x, y, z).
 Trust = Literal["none", "gentle", "strong"]
 AxisTrust = tuple[Trust, Trust, Trust]
@@ -123,6 +124,8 @@ class TemplateSet:
         issues: the templates that do not fit the others, the worst first (``findings`` in the file).
         outlier_scores: template to structure to its distance from the others, in units of an alarm (1; ``misfit`` in
             the file).
+        anchors: template to the places by which another scan is aligned with its scan; empty for networks that compare
+            no whole scans.
     """
 
     values: dict[str, int]
@@ -132,6 +135,7 @@ class TemplateSet:
     source: str = ""
     issues: tuple[TemplateIssue, ...] = ()
     outlier_scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    anchors: Mapping[str, Anchors] = field(default_factory=dict)
 
     @property
     def structures(self) -> tuple[str, ...]:
@@ -193,6 +197,9 @@ class TemplateSet:
                     if key.endswith("features"):
                         array = array.astype(np.float16)
                     tensors[f"{number}.{index}.{key}"] = array
+        for number, own in enumerate(self.anchors.values()):
+            tensors[f"anchors.{number}.points"] = own.points
+            tensors[f"anchors.{number}.features"] = own.features.astype(np.float16)
         about = {
             "format": FORMAT,
             "kind": "templates",
@@ -201,6 +208,7 @@ class TemplateSet:
             "source": self.source,
             "findings": [issue.to_dict() for issue in self.issues],
             "misfit": {template: dict(own) for template, own in self.outlier_scores.items()},
+            "anchors": list(self.anchors),
         }
         with atomic_path(Path(path)) as temporary:
             Path(temporary).write_bytes(save(tensors, {"medlsam": json.dumps(about)}))
@@ -230,6 +238,12 @@ class TemplateSet:
             templates[name] = tuple(group)
             if "calibration" in entry:
                 calibration[name] = _calibration(entry["calibration"])
+        anchors = {
+            template: Anchors(
+                tensors[f"anchors.{number}.points"], tensors[f"anchors.{number}.features"].astype(np.float32)
+            )
+            for number, template in enumerate(about["anchors"])
+        }
         return cls(
             values,
             templates,
@@ -238,6 +252,7 @@ class TemplateSet:
             about["source"],
             tuple(TemplateIssue.from_dict(entry) for entry in about["findings"]),
             about["misfit"],
+            anchors,
         )
 
 
