@@ -17,6 +17,7 @@ from medlsam.io.label_names import read_case_list
 from medlsam.io.read import read_image
 from medlsam.localize.network.encoder import Encoder
 from medlsam.localize.pretrain.dataset import PairBatch, PairDataset, PairLoader, StepSampler
+from medlsam.localize.pretrain.intensity import IntensityOptions
 from medlsam.localize.pretrain.sampling_weights import Group, balanced_weights
 from medlsam.localize.pretrain.torchio import ValueTransform, check_transforms
 from medlsam.localize.pretrain.view_pairs import ViewOptions
@@ -103,6 +104,7 @@ class PretrainDataModule(LightningDataModule):
             often, as far as the pool knows them; between them a compromise.
         transforms: torchio transforms of the values of every training view, in HU, one after the other, before the
             usual changes of intensity; none by default. Transforms that move voxels are refused.
+        intensity: changes of values of training views beyond gamma, blur and noise.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class PretrainDataModule(LightningDataModule):
         num_workers: int = 1,
         balance: float = 0.5,
         transforms: list[ValueTransform] | None = None,
+        intensity: IntensityOptions | None = None,
     ) -> None:
         super().__init__()
         self.sources = sources or []
@@ -134,6 +137,7 @@ class PretrainDataModule(LightningDataModule):
         if not 0 <= balance <= 1:
             raise UsageError(f"data.balance must lie between 0 and 1, got {balance}")
         self.balance, self.transforms = balance, transforms or []
+        self.intensity = intensity or IntensityOptions()
         check_transforms(self.transforms)
 
     def _members(self) -> list[Member]:
@@ -225,6 +229,7 @@ class PretrainDataModule(LightningDataModule):
             self.spacing_mm,
             (self.seed, 2),
             transforms=self.transforms,
+            intensity=self.intensity,
         )
         return self._loader(pairs, self._batches_done(), self.steps_per_epoch)
 

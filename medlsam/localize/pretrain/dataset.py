@@ -18,7 +18,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from medlsam.localize.network.encoder import EncoderConfig, normalise_hu
-from medlsam.localize.pretrain.intensity import Intensity, change_intensity, draw_intensity
+from medlsam.localize.pretrain.intensity import (
+    Intensity,
+    IntensityOptions,
+    change_intensity,
+    draw_intensity,
+)
 from medlsam.localize.pretrain.torchio import ValueTransform, change_values
 from medlsam.localize.pretrain.view_pairs import (
     PairPlan,
@@ -56,6 +61,7 @@ class PairDataset(Dataset[PairSample]):
         seed: of all draws.
         augmented: whether values change as well.
         transforms: a user's own, before those changes (see ``change_values``).
+        intensity: which changes beyond the usual ones; none by default.
     """
 
     def __init__(
@@ -67,9 +73,10 @@ class PairDataset(Dataset[PairSample]):
         seed: tuple[int, ...],
         augmented: bool = True,
         transforms: Sequence[ValueTransform] = (),
+        intensity: IntensityOptions | None = None,
     ) -> None:
         self.scans, self.options, self.spacing_mm, self.seed = scans, options, spacing_mm, seed
-        self.augmented, self.transforms = augmented, transforms
+        self.augmented, self.transforms, self.intensity = augmented, transforms, intensity
         self._opened = OpenScans()
         self._cumulated = np.cumsum(weights) / np.sum(weights)
 
@@ -77,8 +84,9 @@ class PairDataset(Dataset[PairSample]):
         rng = np.random.default_rng([*self.seed, index])
         which = int(np.searchsorted(self._cumulated, rng.random(), side="right"))
         pair = plan_pair(self._opened[self.scans[which]], self.spacing_mm, self.options, rng)
-        plain = Intensity()
-        changes = (draw_intensity(rng), draw_intensity(rng)) if self.augmented else (plain, plain)
+        changes = (Intensity(), Intensity())
+        if self.augmented:
+            changes = (draw_intensity(rng, self.intensity), draw_intensity(rng, self.intensity))
         chance = torch.as_tensor(rng.random((2, self.options.points, 3)), dtype=torch.float32)
         if self.transforms:
             # Last, so that everything else is drawn as without them.

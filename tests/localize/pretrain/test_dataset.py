@@ -20,6 +20,7 @@ from medlsam.localize.pretrain.dataset import (
     StepSampler,
     collate,
 )
+from medlsam.localize.pretrain.intensity import IntensityOptions
 from medlsam.localize.pretrain.view_pairs import ViewOptions, plan_pair
 from medlsam.pool.packed_scan import SUFFIX, PackedScan, write_packed_scan
 from medlsam.volume import Image
@@ -120,3 +121,14 @@ def test_processes_share_a_step_and_resume_where_it_ended() -> None:
     assert whole == [list(chain(*shares)) for shares in zip(*parts, strict=True)]
     assert list(StepSampler(2, 2, 6)) == whole[2:]
     assert sorted(chain(*whole)) == list(range(24))
+
+
+def test_each_view_of_a_pair_has_a_curve_of_its_own(draws: PairDataset) -> None:
+    options = IntensityOptions(remap_probability=1.0)
+    changed = PairDataset(draws.scans, np.ones(2), OPTIONS, 4.0, (7,), intensity=options)
+    one, other = changed[3].intensity
+    assert one.remap is not None
+    assert other.remap is not None
+    assert one.remap != other.remap
+    held_out = PairDataset(draws.scans, np.ones(2), OPTIONS, 4.0, (7,), augmented=False, intensity=options)
+    assert held_out[3].intensity[0].remap is None

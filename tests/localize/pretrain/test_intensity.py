@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from medlsam.localize.pretrain.intensity import Intensity, change_intensity, draw_intensity
+from medlsam.localize.network.encoder import EncoderConfig, normalise_hu
+from medlsam.localize.pretrain.intensity import (
+    REMAP_KNOTS,
+    Intensity,
+    IntensityOptions,
+    change_intensity,
+    draw_intensity,
+)
 
 
 def test_intensity_is_drawn_by_seed_on_the_device() -> None:
@@ -42,3 +49,45 @@ def test_changes_come_as_often_as_said() -> None:
     assert np.mean([how.gamma != 1 for how in drawn]) == pytest.approx(0.5, abs=0.05)
     assert np.mean([how.blur is not None for how in drawn]) == pytest.approx(0.25, abs=0.05)
     assert np.mean([how.noise > 0 for how in drawn]) == pytest.approx(0.5, abs=0.05)
+
+
+def curves(count: int) -> list[tuple[float, ...]]:
+    rng = np.random.default_rng(0)
+    drawn = [draw_intensity(rng, IntensityOptions(remap_probability=1.0)).remap for _ in range(count)]
+    return [curve for curve in drawn if curve is not None]
+
+
+def test_a_curve_moves_soft_tissue_and_nothing_else() -> None:
+    """Air, lung, fat below -150 HU and bone above 400 HU stay bit for bit; the curve goes through its knots."""
+    config = EncoderConfig()
+    outside = normalise_hu(torch.tensor([-1100.0, -1000, -600, -200, -151, 401, 700, 1500, 3000]), config)
+    knots = torch.as_tensor(REMAP_KNOTS, dtype=torch.float32)
+    between = (knots[1:] + knots[:-1]) / 2
+    for curve in curves(20):
+        how = Intensity(remap=curve)
+        assert torch.equal(change_intensity(outside, how), outside.clamp(min=0))
+        values = torch.as_tensor(curve, dtype=torch.float32)
+        assert torch.allclose(change_intensity(knots[None, None], how)[0, 0], values, atol=1e-6)
+        middles = change_intensity(between[None, None], how)[0, 0]
+        assert torch.allclose(middles, (values[1:] + values[:-1]) / 2, atol=1e-6)
+        assert float((values - knots).abs().max()) > 0.01
+
+
+def test_two_thirds_of_the_curves_keep_the_order_of_tissues() -> None:
+    drawn = np.array(curves(600))
+    assert len(drawn) == 600
+    assert drawn.min() >= REMAP_KNOTS[0]
+    assert drawn.max() <= REMAP_KNOTS[-1]
+    rising = (np.diff(drawn, axis=1) > 0).all(axis=1)
+    assert rising.mean() == pytest.approx(2 / 3, abs=0.06)
+    moved_hu = (drawn - REMAP_KNOTS) / 0.6 * 400
+    assert 20 < moved_hu[:, 6].std() < 90  # moderate: the middle of the range
+
+
+def test_curves_come_as_often_as_said_and_draw_nothing_where_they_are_off() -> None:
+    rng, plain = np.random.default_rng(0), np.random.default_rng(0)
+    drawn = [draw_intensity(rng, IntensityOptions(remap_probability=0.3)) for _ in range(1000)]
+    assert np.mean([how.remap is not None for how in drawn]) == pytest.approx(0.3, abs=0.05)
+    rng = np.random.default_rng(0)
+    assert draw_intensity(rng, IntensityOptions()) == draw_intensity(plain)
+    assert rng.random() == plain.random()
