@@ -23,6 +23,7 @@ from medlsam.localize.pretrain.intensity import (
     IntensityOptions,
     change_intensity,
     draw_intensity,
+    thick_slices,
 )
 from medlsam.localize.pretrain.torchio import ValueTransform, change_values
 from medlsam.localize.pretrain.view_pairs import (
@@ -152,7 +153,11 @@ class PairBatch:
         blocks = hu.split([shape.numel() for shape in self.shapes])
         views = []
         for block, shape, plan, how in zip(blocks, self.shapes, self.plans, self.changes, strict=True):
-            drawn = normalise_hu(replace(plan, block=block.view(shape)).draw(AIR_HU), config)
+            scan = block.view(shape)
+            if how.slab_mm is not None:
+                # Before the view is turned: slices lie as a scanner makes them.
+                scan = thick_slices(scan, how.slab_mm, config.spacing_mm)
+            drawn = normalise_hu(replace(plan, block=scan).draw(AIR_HU), config)
             views.append(change_intensity(drawn, how) if how != Intensity() else drawn)
         return {"views": torch.stack(views).unflatten(0, (-1, 2)), **self.fields}
 

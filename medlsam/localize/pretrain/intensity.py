@@ -27,6 +27,8 @@ _MONOTONE_SHARE, _INCREMENT_LOG = 2 / 3, 0.7
 #: The other curves leave the straight line by waves: how many, and the standard deviation of each, relative to the
 #: range. With these the order of tissues turns somewhere on nearly every curve.
 _WAVES, _WAVE = 5, 0.1
+#: Thickness of simulated slices, mm.
+THICK_MM = (5.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,11 @@ class IntensityOptions:
     Attributes:
         remap_probability: chance that the soft-tissue values of a view go through a random curve, as another contrast
             phase changes them.
+        thick_probability: chance that a view is drawn from thick slices, 5 to 10 mm along the scan's z axis.
     """
 
     remap_probability: float = 0.0
+    thick_probability: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Intensity:
         noise: standard deviation; 0 for none.
         seed: of the noise.
         remap: the values at ``REMAP_KNOTS``, the first and the last as they are there; None for none.
+        slab_mm: thickness of the slices that the view is drawn from, and how far below the block's first voxel one
+            begins, at most that thickness; None for the scan's own slices.
     """
 
     gamma: float = 1.0
@@ -58,6 +64,7 @@ class Intensity:
     noise: float = 0.0
     seed: int = 0
     remap: tuple[float, ...] | None = None
+    slab_mm: tuple[float, float] | None = None
 
 
 def draw_intensity(rng: np.random.Generator, options: IntensityOptions | None = None) -> Intensity:
@@ -79,7 +86,45 @@ def draw_intensity(rng: np.random.Generator, options: IntensityOptions | None = 
     if options.remap_probability > 0:
         chance, curve = rng.random(), _draw_curve(rng)
         how = replace(how, remap=curve if chance < options.remap_probability else None)
+    if options.thick_probability > 0:
+        chance, thickness, share = rng.random(), rng.uniform(*THICK_MM), rng.random()
+        slab_mm = (float(thickness), float(share * thickness))
+        how = replace(how, slab_mm=slab_mm if chance < options.thick_probability else None)
     return how
+
+
+def thick_slices(block: Tensor, slab_mm: tuple[float, float], spacing_mm: float) -> Tensor:
+    """Average a block of a scan over slabs along z, and interpolate the slabs back to its grid.
+
+    Places stay: a slab's mean counts as the value at its centre, so what rises evenly along z stays as it is, but for
+    the half slab at either end of the block.
+
+    Args:
+        block: (Z, Y, X) HU, on any device.
+        slab_mm: see ``Intensity``.
+        spacing_mm: of the block, along z.
+
+    Returns:
+        (Z, Y, X) float32.
+    """
+    count = block.shape[0]
+    thickness, before = slab_mm[0] / spacing_mm, slab_mm[1] / spacing_mm
+    voxels = np.arange(count)
+    # Voxel 0 begins at -0.5; slabs go on to the end of the last voxel.
+    edges = np.arange(-0.5 - before, count - 0.5 + thickness, thickness)
+    # Between voxels the scan is linear: voxel i weighs as a triangle of half width 1, whose integral is taken.
+    reach = (edges[:, None] - voxels).clip(-1, 1)
+    integral = np.where(reach < 0, (1 + reach) ** 2 / 2, 1 - (1 - reach) ** 2 / 2)
+    weights = np.diff(integral, axis=0)
+    # Slabs that only touch the block would be means of next to nothing.
+    weights = weights[weights.sum(axis=1) > 1e-3]
+    weights /= weights.sum(axis=1, keepdims=True)
+    # At the ends of the block a slab is cut off, and its centre is that of what is left.
+    centres = weights @ voxels
+    # Averaging and interpolation are both linear: one small matrix (Z, Z) does both.
+    back = np.stack([np.interp(voxels, centres, one) for one in np.eye(len(centres))], axis=1)
+    matrix = torch.as_tensor(back @ weights, dtype=torch.float32).to(block.device)
+    return (matrix @ block.float().reshape(count, -1)).view(block.shape)
 
 
 def _draw_curve(rng: np.random.Generator) -> tuple[float, ...]:
@@ -100,7 +145,7 @@ def _draw_curve(rng: np.random.Generator) -> tuple[float, ...]:
 
 
 def change_intensity(view: Tensor, how: Intensity) -> Tensor:
-    """Apply the random curve, then gamma, blur and noise.
+    """Apply the random curve, then gamma, blur and noise; slices were made thick before (``thick_slices``).
 
     Args:
         view: (Z, Y, X) normalised HU, on any device.

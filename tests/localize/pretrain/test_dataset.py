@@ -20,7 +20,7 @@ from medlsam.localize.pretrain.dataset import (
     StepSampler,
     collate,
 )
-from medlsam.localize.pretrain.intensity import IntensityOptions
+from medlsam.localize.pretrain.intensity import Intensity, IntensityOptions
 from medlsam.localize.pretrain.view_pairs import ViewOptions, plan_pair
 from medlsam.pool.packed_scan import SUFFIX, PackedScan, write_packed_scan
 from medlsam.volume import Image
@@ -132,3 +132,27 @@ def test_each_view_of_a_pair_has_a_curve_of_its_own(draws: PairDataset) -> None:
     assert one.remap != other.remap
     held_out = PairDataset(draws.scans, np.ones(2), OPTIONS, 4.0, (7,), augmented=False, intensity=options)
     assert held_out[3].intensity[0].remap is None
+
+
+def test_slices_are_thick_along_the_axis_of_the_scan(tmp_path: Path) -> None:
+    """A scan of thin layers loses them in every view, however it is turned; one that varies in its slices does not."""
+    layers = np.zeros((48, 48, 48), np.float32)
+    layers[::2] = 200
+    options = replace(OPTIONS, cut_probability=0.0, shift_mm=8.0, elastic_mm=0.0, scale=0.0)
+
+    def contrast(array: NDArray[np.float32], thick: float) -> float:
+        path = tmp_path / f"{thick}-{array.strides}{SUFFIX}"
+        write_packed_scan(path, Image(np.ascontiguousarray(array), Grid(array.shape, (4.0, 4.0, 4.0))))
+        one = PairDataset(
+            [path], np.ones(1), options, 4.0, (7,), intensity=IntensityOptions(thick_probability=thick)
+        )
+        pairs = [
+            replace(pair, intensity=tuple(Intensity(slab_mm=how.slab_mm) for how in pair.intensity))
+            for pair in (one[i] for i in range(3))
+        ]
+        inner = collate(pairs).render(EncoderConfig())["views"][..., 5:11, 5:11, 5:11]
+        return float(inner.std())
+
+    assert contrast(layers, 1.0) < 0.6 * contrast(layers, 0.0)
+    aside = layers.transpose(2, 1, 0)
+    assert contrast(aside, 1.0) > 0.9 * contrast(aside, 0.0)

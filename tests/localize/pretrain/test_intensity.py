@@ -15,6 +15,7 @@ from medlsam.localize.pretrain.intensity import (
     IntensityOptions,
     change_intensity,
     draw_intensity,
+    thick_slices,
 )
 
 
@@ -91,3 +92,41 @@ def test_curves_come_as_often_as_said_and_draw_nothing_where_they_are_off() -> N
     rng = np.random.default_rng(0)
     assert draw_intensity(rng, IntensityOptions()) == draw_intensity(plain)
     assert rng.random() == plain.random()
+
+
+@pytest.mark.parametrize("spacing_mm", [2.0, 4.0])
+def test_thick_slices_leave_places(spacing_mm: float) -> None:
+    """A ramp along z stays where it is but for the half slab at the ends, and nothing moves within slices."""
+    rng = np.random.default_rng(0)
+    z = torch.arange(40.0)[:, None, None]
+    within = torch.as_tensor(rng.normal(0, 100, (1, 5, 6)), dtype=torch.float32)
+    for _ in range(10):
+        slab_mm = draw_intensity(rng, IntensityOptions(thick_probability=1.0)).slab_mm
+        assert slab_mm is not None
+        assert 5 <= slab_mm[0] <= 10
+        assert 0 <= slab_mm[1] <= slab_mm[0]
+        thick = thick_slices(10 * z + within, slab_mm, spacing_mm)
+        ends = int(np.ceil(slab_mm[0] / spacing_mm))
+        assert torch.allclose(thick[ends:-ends], (10 * z + within)[ends:-ends], atol=1e-3)
+        assert float((thick - 10 * z - within).abs().max()) <= 5 * slab_mm[0] / spacing_mm
+
+
+def test_thick_slices_blur_what_is_thin() -> None:
+    """A bright slice of 2 mm in slices of 8 mm: a quarter as bright, no matter where they begin; its sum stays."""
+    thin = torch.zeros(40, 3, 3)
+    thin[20] = 100
+    for before in (0.0, 2.0, 5.0):
+        thick = thick_slices(thin, (8.0, before), 2.0)[:, 1, 1]
+        assert 15 < float(thick.max()) < 26
+        assert float(thick.sum()) == pytest.approx(100, rel=0.05)
+        centre = float((thick * torch.arange(40.0)).sum() / thick.sum())
+        assert abs(centre - 20) < 2  # in the slab that holds it
+    codes = torch.full((3, 4, 5), 7, dtype=torch.int16)
+    few = thick_slices(codes, (10.0, 9.9), 2.0)  # a block of less than a slab
+    assert torch.allclose(few, codes.float())
+
+
+def test_thick_slices_come_as_often_as_said() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [draw_intensity(rng, IntensityOptions(thick_probability=0.4)) for _ in range(1000)]
+    assert np.mean([how.slab_mm is not None for how in drawn]) == pytest.approx(0.4, abs=0.05)
