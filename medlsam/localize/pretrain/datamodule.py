@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from medlsam.io.read import read_image
 from medlsam.localize.network.encoder import Encoder
 from medlsam.localize.pretrain.dataset import PairBatch, PairDataset, PairLoader, StepSampler
 from medlsam.localize.pretrain.intensity import IntensityOptions
+from medlsam.localize.pretrain.pool_source import PoolSource
 from medlsam.localize.pretrain.sampling_weights import Group, balanced_weights
 from medlsam.localize.pretrain.torchio import ValueTransform, check_transforms
 from medlsam.localize.pretrain.view_pairs import ViewOptions
@@ -34,26 +37,6 @@ VALIDATION_PAIRS = 4
 _REGIONS = ("body", "head-neck", "thorax", "abdomen", "pelvis")
 
 
-@dataclass
-class PoolSource:
-    """A pool of ``medlsam pool build``, or a folder of raw scans as ``--images`` takes it.
-
-    Labels are never read.
-
-    Attributes:
-        path: the folder.
-        weight: share of the draws, relative to the other sources'.
-        cases: ``FILE.json`` or ``FILE.json:key``, a list of case names to keep; all where None. Scans of a pool go by
-            their case or their name.
-        exclude: case names to leave out.
-    """
-
-    path: str
-    weight: float = 1.0
-    cases: str | None = None
-    exclude: list[str] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
 class Member:
     """A scan to draw from.
@@ -63,12 +46,14 @@ class Member:
         weight: its share of the draws, relative.
         origin: the raw scan, or the seed of the phantom, that the shard is made from; None where a pool holds it.
         group: the collection and the region of the body, where the pool says them.
+        phase: the number of its source and of its group of phases there; None for none.
     """
 
     shard: Path
     weight: float
     origin: Path | int | None = None
     group: Group | None = None
+    phase: tuple[int, int] | None = None
 
 
 #: A scan's names, its shard, the origin of that, and its group.
@@ -78,6 +63,18 @@ _Entry = tuple[set[str], Path, Path | int | None, Group | None]
 def _tag(path: Path) -> str:
     """Tell scans of the same name in different folders apart, by eight characters."""
     return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+
+
+def _partners(members: Sequence[Member]) -> list[list[int]]:
+    """List the other scans of each one's group of phases, by index."""
+    groups = defaultdict(list)
+    for i, member in enumerate(members):
+        if member.phase is not None:
+            groups[member.phase].append(i)
+    return [
+        [] if member.phase is None else [other for other in groups[member.phase] if other != i]
+        for i, member in enumerate(members)
+    ]
 
 
 class PretrainDataModule(LightningDataModule):
@@ -105,6 +102,8 @@ class PretrainDataModule(LightningDataModule):
         transforms: torchio transforms of the values of every training view, in HU, one after the other, before the
             usual changes of intensity; none by default. Transforms that move voxels are refused.
         intensity: changes of values of training views beyond gamma, blur and noise.
+        phase_probability: chance that the second view of a training scan in a source's ``phases`` shows another scan
+            of its group.
     """
 
     def __init__(
@@ -123,6 +122,7 @@ class PretrainDataModule(LightningDataModule):
         balance: float = 0.5,
         transforms: list[ValueTransform] | None = None,
         intensity: IntensityOptions | None = None,
+        phase_probability: float = 0.5,
     ) -> None:
         super().__init__()
         self.sources = sources or []
@@ -137,25 +137,28 @@ class PretrainDataModule(LightningDataModule):
         if not 0 <= balance <= 1:
             raise UsageError(f"data.balance must lie between 0 and 1, got {balance}")
         self.balance, self.transforms = balance, transforms or []
-        self.intensity = intensity or IntensityOptions()
+        self.intensity, self.phase_probability = intensity or IntensityOptions(), phase_probability
         check_transforms(self.transforms)
 
     def _members(self) -> list[Member]:
         members: list[Member] = []
-        for source in self.sources:
+        for number, source in enumerate(self.sources):
             keep = set(read_case_list(source.cases)) if source.cases else None
             entries = self._from_pool(source) if is_pool(source.path) else self._from_folder(source)
+            phases = source.phase_of(names for names, *_ in entries)
             chosen = [
-                (shard, origin, group)
-                for names, shard, origin, group in entries
-                if not names & set(source.exclude) and (keep is None or names & keep)
+                entry
+                for entry in entries
+                if not entry[0] & set(source.exclude) and (keep is None or entry[0] & keep)
             ]
             if not chosen:
                 raise UsageError(
                     f"{source.path}: no scan is left after cases={source.cases}, exclude={source.exclude}"
                 )
             share = source.weight / len(chosen)
-            members += [Member(shard, share, origin, group) for shard, origin, group in chosen]
+            for names, shard, origin, group in chosen:
+                groups = [(number, phases[name]) for name in names if name in phases]
+                members.append(Member(shard, share, origin, group, min(groups, default=None)))
         for i in range(self.phantoms):
             seed = POOL_PHANTOM_SEED + i
             members.append(Member(self._cached(f"phantom-{seed}"), self.phantom_weight / self.phantoms, seed))
@@ -213,6 +216,7 @@ class PretrainDataModule(LightningDataModule):
         self.training = [member.shard for member in train]
         self.weights = np.array([member.weight for member in train])
         self.groups = [member.group for member in train]
+        self.partners = _partners(train)
         self.held_out = [members[i].shard for i in sorted(held)] or self.training[:1]
 
     @property
@@ -230,6 +234,8 @@ class PretrainDataModule(LightningDataModule):
             (self.seed, 2),
             transforms=self.transforms,
             intensity=self.intensity,
+            partners=self.partners,
+            phase_probability=self.phase_probability,
         )
         return self._loader(pairs, self._batches_done(), self.steps_per_epoch)
 

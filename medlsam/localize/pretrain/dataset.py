@@ -28,10 +28,12 @@ from medlsam.localize.pretrain.intensity import (
 from medlsam.localize.pretrain.torchio import ValueTransform, change_values
 from medlsam.localize.pretrain.view_pairs import (
     PairPlan,
+    PlacedScan,
     ViewOptions,
     plan_pair,
 )
 from medlsam.localize.pretrain.view_transform import ViewPlan, hu_of
+from medlsam.pool.packed_scan import PackedScan
 from medlsam.pool.reader import OpenScans
 from medlsam.volume.hounsfield import AIR_HU
 
@@ -63,6 +65,8 @@ class PairDataset(Dataset[PairSample]):
         augmented: whether values change as well.
         transforms: a user's own, before those changes (see ``change_values``).
         intensity: which changes beyond the usual ones; none by default.
+        partners: for each scan the indices of others of the same patient and time, such as other contrast phases.
+        phase_probability: chance that the second view of a scan with partners shows one of them.
     """
 
     def __init__(
@@ -75,16 +79,20 @@ class PairDataset(Dataset[PairSample]):
         augmented: bool = True,
         transforms: Sequence[ValueTransform] = (),
         intensity: IntensityOptions | None = None,
+        partners: Sequence[Sequence[int]] = (),
+        phase_probability: float = 0.5,
     ) -> None:
         self.scans, self.options, self.spacing_mm, self.seed = scans, options, spacing_mm, seed
         self.augmented, self.transforms, self.intensity = augmented, transforms, intensity
+        self.partners, self.phase_probability = partners, phase_probability
         self._opened = OpenScans()
         self._cumulated = np.cumsum(weights) / np.sum(weights)
 
     def __getitem__(self, index: int) -> PairSample:
         rng = np.random.default_rng([*self.seed, index])
         which = int(np.searchsorted(self._cumulated, rng.random(), side="right"))
-        pair = plan_pair(self._opened[self.scans[which]], self.spacing_mm, self.options, rng)
+        scan = self._opened[self.scans[which]]
+        pair = plan_pair(scan, self.spacing_mm, self.options, rng, self._partner(which, scan, rng))
         changes = (Intensity(), Intensity())
         if self.augmented:
             changes = (draw_intensity(rng, self.intensity), draw_intensity(rng, self.intensity))
@@ -99,6 +107,15 @@ class PairDataset(Dataset[PairSample]):
             )
             pair = replace(pair, views=(one, other))
         return PairSample(pair, changes, chance)
+
+    def _partner(self, which: int, scan: PackedScan, rng: np.random.Generator) -> PlacedScan | None:
+        """Draw the scan that the second view shows; None for the same. Scans without partners draw nothing."""
+        partners = self.partners[which] if self.partners else ()
+        if not partners or rng.random() >= self.phase_probability:
+            return None
+        other = self._opened[self.scans[partners[int(rng.integers(len(partners)))]]]
+        start = np.subtract(other.grid.origin_xyz, scan.grid.origin_xyz) / self.spacing_mm
+        return PlacedScan(other, start)
 
 
 class PairBatch:
