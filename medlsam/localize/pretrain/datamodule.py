@@ -21,7 +21,7 @@ from medlsam.localize.network.encoder import Encoder
 from medlsam.localize.pretrain.dataset import PairBatch, PairDataset, PairLoader, StepSampler
 from medlsam.localize.pretrain.intensity import IntensityOptions
 from medlsam.localize.pretrain.pool_source import PoolSource
-from medlsam.localize.pretrain.sampling_weights import Group, balanced_weights
+from medlsam.localize.pretrain.sampling_weights import Group, Patient, balanced_weights, patient_weights
 from medlsam.localize.pretrain.torchio import ValueTransform, check_transforms
 from medlsam.localize.pretrain.view_pairs import ViewOptions
 from medlsam.phantoms import phantom
@@ -47,6 +47,7 @@ class Member:
         origin: the raw scan, or the seed of the phantom, that the shard is made from; None where a pool holds it.
         group: the collection and the region of the body, where the pool says them.
         phase: the number of its source and of its group of phases there; None for none.
+        patient: where its source tells patients.
     """
 
     shard: Path
@@ -54,10 +55,11 @@ class Member:
     origin: Path | int | None = None
     group: Group | None = None
     phase: tuple[int, int] | None = None
+    patient: Patient | None = None
 
 
-#: A scan's names, its shard, the origin of that, and its group.
-_Entry = tuple[set[str], Path, Path | int | None, Group | None]
+#: A scan's names (that of its case first), its shard, the origin of that, and its group.
+_Entry = tuple[tuple[str, ...], Path, Path | int | None, Group | None]
 
 
 def _tag(path: Path) -> str:
@@ -149,16 +151,19 @@ class PretrainDataModule(LightningDataModule):
             chosen = [
                 entry
                 for entry in entries
-                if not entry[0] & set(source.exclude) and (keep is None or entry[0] & keep)
+                if not set(source.exclude).intersection(entry[0])
+                and (keep is None or keep.intersection(entry[0]))
             ]
             if not chosen:
                 raise UsageError(
                     f"{source.path}: no scan is left after cases={source.cases}, exclude={source.exclude}"
                 )
             share = source.weight / len(chosen)
-            for names, shard, origin, group in chosen:
-                groups = [(number, phases[name]) for name in names if name in phases]
-                members.append(Member(shard, share, origin, group, min(groups, default=None)))
+            patients = source.patient_of([names[0] for names, *_ in chosen])
+            for (names, shard, origin, group), name in zip(chosen, patients, strict=True):
+                phase = min(((number, phases[one]) for one in names if one in phases), default=None)
+                patient = None if name is None else (number, name)
+                members.append(Member(shard, share, origin, group, phase, patient))
         for i in range(self.phantoms):
             seed = POOL_PHANTOM_SEED + i
             members.append(Member(self._cached(f"phantom-{seed}"), self.phantom_weight / self.phantoms, seed))
@@ -173,14 +178,14 @@ class PretrainDataModule(LightningDataModule):
                 f"build one with --spacing {self.spacing_mm:g}"
             )
         return [
-            ({row.case, row.name}, pool.path(n), None, (row.collection, ", ".join(row.regions)))
+            ((row.case, row.name), pool.path(n), None, (row.collection, ", ".join(row.regions)))
             for n, row in enumerate(pool.rows)
         ]
 
     def _from_folder(self, source: PoolSource) -> list[_Entry]:
         """List the scans of a folder; their regions are not known."""
         return [
-            ({case.name}, self._cached(f"{_tag(case.path)}-{case.name}"), case.path, None)
+            ((case.name,), self._cached(f"{_tag(case.path)}-{case.name}"), case.path, None)
             for case in find_cases(Path(source.path))
         ]
 
@@ -214,7 +219,10 @@ class PretrainDataModule(LightningDataModule):
         )
         train = [member for i, member in enumerate(members) if i not in held]
         self.training = [member.shard for member in train]
-        self.weights = np.array([member.weight for member in train])
+        # After the split: a patient of whom a scan is held out counts as much as the others.
+        self.weights = patient_weights(
+            np.array([member.weight for member in train]), [member.patient for member in train]
+        )
         self.groups = [member.group for member in train]
         self.partners = _partners(train)
         self.held_out = [members[i].shard for i in sorted(held)] or self.training[:1]

@@ -125,3 +125,21 @@ def test_phases_are_partners_and_unknown_names_are_told(scans: Path, tmp_path: P
         data([["scan1", "scan3"]]).setup()
     with pytest.raises(UsageError, match="names scan1 twice"):
         data([["scan1"], ["scan2", "scan1"]]).setup()
+
+
+def test_patients_are_drawn_equally_often(scans: Path, tmp_path: Path) -> None:
+    """Two scans of one patient and one of another, beside a phantom with a share of its own."""
+    folder = tmp_path / "scans"
+    shutil.copytree(scans, folder)
+    shutil.copy(folder / "scan1.nii.gz", folder / "scan1b.nii.gz")
+
+    def shares(path: Path, patient: str | None) -> list[float]:
+        source = PoolSource(str(path), weight=0.8, patient=patient)
+        pool = PretrainDataModule(
+            [source], str(tmp_path / "cache"), phantoms=1, validation_scans=0, spacing_mm=8.0, balance=0.0
+        )
+        pool.setup()
+        return sorted(pool.sampling_weights.tolist())
+
+    assert shares(folder, r"scan\d") == pytest.approx([0.2, 0.2, 0.2, 0.4])  # 0.2 are phantoms
+    assert shares(folder, None) == pytest.approx([0.2, 0.8 / 3, 0.8 / 3, 0.8 / 3])
