@@ -25,6 +25,7 @@ from medlsam.localize.pretrain.sampling_weights import Group, Patient, balanced_
 from medlsam.localize.pretrain.torchio import ValueTransform, check_transforms
 from medlsam.localize.pretrain.view_pairs import ViewOptions
 from medlsam.phantoms import phantom
+from medlsam.phantoms.person import Enhancement
 from medlsam.pool.packed_scan import SUFFIX, write_packed_scan
 from medlsam.pool.preprocess import prepare
 from medlsam.pool.reader import Pool, is_pool
@@ -106,6 +107,8 @@ class PretrainDataModule(LightningDataModule):
         intensity: changes of values of training views beyond gamma, blur and noise.
         phase_probability: chance that the second view of a training scan in a source's ``phases`` shows another scan
             of its group.
+        phantom_enhancement: how phantoms take up contrast, see ``phantom``: "one" share for all structures, or "each"
+            its own.
     """
 
     def __init__(
@@ -125,6 +128,7 @@ class PretrainDataModule(LightningDataModule):
         transforms: list[ValueTransform] | None = None,
         intensity: IntensityOptions | None = None,
         phase_probability: float = 0.5,
+        phantom_enhancement: Enhancement = "one",
     ) -> None:
         super().__init__()
         self.sources = sources or []
@@ -140,6 +144,7 @@ class PretrainDataModule(LightningDataModule):
             raise UsageError(f"data.balance must lie between 0 and 1, got {balance}")
         self.balance, self.transforms = balance, transforms or []
         self.intensity, self.phase_probability = intensity or IntensityOptions(), phase_probability
+        self.phantom_enhancement = phantom_enhancement
         check_transforms(self.transforms)
 
     def _members(self) -> list[Member]:
@@ -164,9 +169,11 @@ class PretrainDataModule(LightningDataModule):
                 phase = min(((number, phases[one]) for one in names if one in phases), default=None)
                 patient = None if name is None else (number, name)
                 members.append(Member(shard, share, origin, group, phase, patient))
+        kind = "" if self.phantom_enhancement == "one" else "-each"
         for i in range(self.phantoms):
             seed = POOL_PHANTOM_SEED + i
-            members.append(Member(self._cached(f"phantom-{seed}"), self.phantom_weight / self.phantoms, seed))
+            shard = self._cached(f"phantom-{seed}{kind}")
+            members.append(Member(shard, self.phantom_weight / self.phantoms, seed))
         return members
 
     def _from_pool(self, source: PoolSource) -> list[_Entry]:
@@ -201,7 +208,9 @@ class PretrainDataModule(LightningDataModule):
                 volume = read_image(member.origin)
             else:
                 region = _REGIONS[member.origin % len(_REGIONS)]
-                volume = phantom(member.origin, (self.spacing_mm,) * 3, region).image
+                volume = phantom(
+                    member.origin, (self.spacing_mm,) * 3, region, enhancement=self.phantom_enhancement
+                ).image
             scan = prepare(volume, self.spacing_mm)
             if scan is None:
                 raise VolumeError(f"{volume.path}: holds nothing but air; leave it out with exclude")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -143,3 +144,16 @@ def test_patients_are_drawn_equally_often(scans: Path, tmp_path: Path) -> None:
 
     assert shares(folder, r"scan\d") == pytest.approx([0.2, 0.2, 0.2, 0.4])  # 0.2 are phantoms
     assert shares(folder, None) == pytest.approx([0.2, 0.8 / 3, 0.8 / 3, 0.8 / 3])
+
+
+def test_phantoms_of_both_kinds_lie_side_by_side_in_the_cache(tmp_path: Path) -> None:
+    def shard(**options: Any) -> Path:
+        pool = PretrainDataModule(cache=str(tmp_path), phantoms=1, spacing_mm=16.0, **options)
+        pool.prepare_data()
+        pool.setup()
+        return pool.training[0]
+
+    one, each = shard(), shard(phantom_enhancement="each")
+    assert one.name == "phantom-100000-16mm.ctshard"  # the name that caches have had
+    assert each.name != one.name
+    assert each.read_bytes() != one.read_bytes()
