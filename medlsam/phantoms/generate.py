@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,7 +22,7 @@ from medlsam.phantoms import (
 )
 from medlsam.phantoms.canvas import Block, Canvas
 from medlsam.phantoms.layout import NAMES, REGIONS, VALUES
-from medlsam.phantoms.person import Person
+from medlsam.phantoms.person import Enhancement, Person
 from medlsam.phantoms.scanner import metal_artefact, physical_axis, table_hu
 from medlsam.volume import Image, LabelMap
 from medlsam.volume.hounsfield import HIGHEST_HU, LOWEST_HU
@@ -84,6 +85,7 @@ def phantom(
     table: bool = True,
     arms: bool = False,
     padding_hu: float = -1024,
+    enhancement: Enhancement = "one",
 ) -> Phantom:
     """Make a labelled CT-like volume of one body.
 
@@ -103,12 +105,14 @@ def phantom(
         table: whether the couch is in the picture.
         arms: whether the arms lie beside the body (else raised out of the picture).
         padding_hu: value outside the circle that the scanner reconstructs.
+        enhancement: "one": all structures take up the same share of the contrast agent, in people who got any;
+            "each": every structure takes up a share of its own or none, so that any may be brighter than any other.
 
     Returns:
         int16 image (HU), uint8 labels, and the names of the label values.
 
     Raises:
-        UsageError: unknown region or name.
+        UsageError: unknown region, name or enhancement.
         GeometryError: a spacing or orientation that makes no grid.
     """
     unknown = sorted(set(absent) - set(NAMES))
@@ -116,8 +120,10 @@ def phantom(
         raise UsageError(
             f"the phantom has no structure called {', '.join(unknown)}; it has {', '.join(NAMES)}"
         )
+    if enhancement not in get_args(Enhancement):
+        raise UsageError(f"enhancement is one of {', '.join(get_args(Enhancement))}, got {enhancement!r}")
     number = int(seed.integers(2**31)) if isinstance(seed, np.random.Generator) else int(seed)
-    person = Person(number)
+    person = Person(number, enhancement)
     grid, center = _scan_grid(person, spacing_xyz, region, fov_mm, _direction(orientation), arms)
     hu = np.empty(grid.shape_zyx, np.float32)
     labels = np.empty(grid.shape_zyx, np.uint8)

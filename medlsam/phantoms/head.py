@@ -177,9 +177,9 @@ def glands(block: Block) -> None:
     for nodes, hu in _MUSCLES:
         muscle = tube(mirrored, nodes, (1.5, 1, 1)) + np.float32(1.2) * block.mid
         block.paint(muscle < 0, hu + np.float32(6) * block.fine)
-    vessel = 40 + 130 * block.person.contrast
-    block.paint(tube(mirrored, _JUGULAR) < np.where(x < 0, np.float32(1.2), np.float32(0)), vessel - 5)
-    block.paint(tube(mirrored, _CAROTID) < 0, vessel)
+    vein, artery = (40 + 130 * block.person.share(name) for name in ("jugular", "carotid"))
+    block.paint(tube(mirrored, _JUGULAR) < np.where(x < 0, np.float32(1.2), np.float32(0)), vein - 5)
+    block.paint(tube(mirrored, _CAROTID) < 0, artery)
     sub = ellipsoid(mirrored, (34, -38, 706), (9, 15, 12)) + np.float32(1.5) * block.mid
     block.paint(sub < 0, block.person.density("submandibular", 38, 30))
     for side, name in ((1.0, "parotid_left"), (-1.0, "parotid_right")):

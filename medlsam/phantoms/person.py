@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,10 @@ from numpy.typing import NDArray
 from medlsam.geometry import Grid
 
 _WAVES = 20
+#: How structures take up the contrast agent: all with one share, or each with its own.
+Enhancement = Literal["one", "each"]
+#: Where each has its own: chance that a structure takes up none, and the largest share.
+_PLAIN, _LARGEST_SHARE = 0.25, 1.2
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,14 @@ class Person:
     """Everything that is random about one body, drawn from one integer.
 
     Each organ draws from a generator of its own, so that leaving one out changes nothing else.
+
+    Attributes:
+        seed: of all draws.
+        enhancement: whether all structures take up the same share of the contrast agent, or each one its own.
     """
 
     seed: int
+    enhancement: Enhancement = "one"
 
     def __post_init__(self) -> None:
         rng = self.generator("body")
@@ -109,8 +119,22 @@ class Person:
         return float(self.generator("value:" + name).uniform(low, high))
 
     def density(self, name: str, hu: float, enhancement: float = 0.0) -> float:
-        """The HU of a tissue in this person, with its share of the contrast agent."""
-        return hu + float(self.generator("hu:" + name).normal(0, 4.0)) + enhancement * self.contrast
+        """The HU of a tissue in this person, with its share of the contrast agent.
+
+        Args:
+            name: of the tissue; the same name has the same HU.
+            hu: without contrast.
+            enhancement: HU that a full share adds.
+        """
+        return hu + float(self.generator("hu:" + name).normal(0, 4.0)) + enhancement * self.share(name)
+
+    def share(self, name: str) -> float:
+        """The share of the contrast agent that a tissue takes up; 0 for none, about 1 for much."""
+        if self.enhancement == "one":
+            return self.contrast
+        rng = self.generator("contrast:" + name)
+        plain, share = rng.random() < _PLAIN, rng.uniform(0, _LARGEST_SHARE)
+        return 0.0 if plain else float(share)
 
     @property
     def rotation(self) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ import pytest
 from medlsam.errors import GeometryError, UsageError
 from medlsam.geometry import mask_box
 from medlsam.phantoms import NAMES, Phantom, phantom
+from medlsam.phantoms.person import Person
 
 SOFT_HU = {
     "brain": (15, 55), "liver": (20, 140), "spleen": (30, 140), "kidney_left": (10, 220), "heart": (25, 190),
@@ -226,3 +227,33 @@ def test_bad_requests_say_what_to_do() -> None:
         phantom(1, orientation="LLS")
     with pytest.raises(GeometryError):
         phantom(1, (0, 3, 3))
+
+
+def test_each_structure_may_take_up_contrast_of_its_own() -> None:
+    """Everything but contrast stays; over people, any of two organs is the brighter one."""
+    one = phantom(3, (8.0, 8.0, 8.0), "abdomen", noise_hu=0)
+    same = phantom(3, (8.0, 8.0, 8.0), "abdomen", noise_hu=0, enhancement="one")
+    each = phantom(3, (8.0, 8.0, 8.0), "abdomen", noise_hu=0, enhancement="each")
+    np.testing.assert_array_equal(one.image.array, same.image.array)
+    np.testing.assert_array_equal(one.labels.array, each.labels.array)
+    changed = one.image.array != each.image.array
+    assert changed[mask(one, "liver")].mean() > 0.9
+    assert changed[mask(one, "lung_left")].mean() < 0.2  # the scanner's blur reaches in a little
+    assert not changed[(one.labels.array == 0) & (one.image.array < -950)].any()
+
+    people = [Person(seed, "each") for seed in range(200)]
+    hu = {
+        name: np.array([person.density(name, base, rise) for person in people])
+        for name, base, rise in (
+            ("liver", 58, 48),
+            ("spleen", 48, 62),
+            ("kidney", 32, 130),
+            ("aorta", 42, 150),
+        )
+    }
+    for first, second in itertools.permutations(hu, 2):
+        assert (hu[first] > hu[second] + 5).mean() > 0.1, (first, second)
+    assert abs(np.corrcoef(hu["liver"], hu["aorta"])[0, 1]) < 0.2
+    assert np.mean([person.share("liver") == 0 for person in people]) == pytest.approx(0.25, abs=0.1)
+    with pytest.raises(UsageError, match="enhancement is one of one, each, got 'all'"):
+        phantom(3, enhancement="all")  # type: ignore[arg-type]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +19,13 @@ from medlsam.io.label_names import read_case_list
 from medlsam.io.read import read_image
 from medlsam.localize.network.encoder import Encoder
 from medlsam.localize.pretrain.dataset import PairBatch, PairDataset, PairLoader, StepSampler
-from medlsam.localize.pretrain.sampling_weights import Group, balanced_weights
+from medlsam.localize.pretrain.intensity import IntensityOptions
+from medlsam.localize.pretrain.pool_source import PoolSource
+from medlsam.localize.pretrain.sampling_weights import Group, Patient, balanced_weights, patient_weights
 from medlsam.localize.pretrain.torchio import ValueTransform, check_transforms
 from medlsam.localize.pretrain.view_pairs import ViewOptions
 from medlsam.phantoms import phantom
+from medlsam.phantoms.person import Enhancement
 from medlsam.pool.packed_scan import SUFFIX, write_packed_scan
 from medlsam.pool.preprocess import prepare
 from medlsam.pool.reader import Pool, is_pool
@@ -33,26 +38,6 @@ VALIDATION_PAIRS = 4
 _REGIONS = ("body", "head-neck", "thorax", "abdomen", "pelvis")
 
 
-@dataclass
-class PoolSource:
-    """A pool of ``medlsam pool build``, or a folder of raw scans as ``--images`` takes it.
-
-    Labels are never read.
-
-    Attributes:
-        path: the folder.
-        weight: share of the draws, relative to the other sources'.
-        cases: ``FILE.json`` or ``FILE.json:key``, a list of case names to keep; all where None. Scans of a pool go by
-            their case or their name.
-        exclude: case names to leave out.
-    """
-
-    path: str
-    weight: float = 1.0
-    cases: str | None = None
-    exclude: list[str] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
 class Member:
     """A scan to draw from.
@@ -62,21 +47,37 @@ class Member:
         weight: its share of the draws, relative.
         origin: the raw scan, or the seed of the phantom, that the shard is made from; None where a pool holds it.
         group: the collection and the region of the body, where the pool says them.
+        phase: the number of its source and of its group of phases there; None for none.
+        patient: where its source tells patients.
     """
 
     shard: Path
     weight: float
     origin: Path | int | None = None
     group: Group | None = None
+    phase: tuple[int, int] | None = None
+    patient: Patient | None = None
 
 
-#: A scan's names, its shard, the origin of that, and its group.
-_Entry = tuple[set[str], Path, Path | int | None, Group | None]
+#: A scan's names (that of its case first), its shard, the origin of that, and its group.
+_Entry = tuple[tuple[str, ...], Path, Path | int | None, Group | None]
 
 
 def _tag(path: Path) -> str:
     """Tell scans of the same name in different folders apart, by eight characters."""
     return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+
+
+def _partners(members: Sequence[Member]) -> list[list[int]]:
+    """List the other scans of each one's group of phases, by index."""
+    groups = defaultdict(list)
+    for i, member in enumerate(members):
+        if member.phase is not None:
+            groups[member.phase].append(i)
+    return [
+        [] if member.phase is None else [other for other in groups[member.phase] if other != i]
+        for i, member in enumerate(members)
+    ]
 
 
 class PretrainDataModule(LightningDataModule):
@@ -103,6 +104,11 @@ class PretrainDataModule(LightningDataModule):
             often, as far as the pool knows them; between them a compromise.
         transforms: torchio transforms of the values of every training view, in HU, one after the other, before the
             usual changes of intensity; none by default. Transforms that move voxels are refused.
+        intensity: changes of values of training views beyond gamma, blur and noise.
+        phase_probability: chance that the second view of a training scan in a source's ``phases`` shows another scan
+            of its group.
+        phantom_enhancement: how phantoms take up contrast, see ``phantom``: "one" share for all structures, or "each"
+            its own.
     """
 
     def __init__(
@@ -120,6 +126,9 @@ class PretrainDataModule(LightningDataModule):
         num_workers: int = 1,
         balance: float = 0.5,
         transforms: list[ValueTransform] | None = None,
+        intensity: IntensityOptions | None = None,
+        phase_probability: float = 0.5,
+        phantom_enhancement: Enhancement = "one",
     ) -> None:
         super().__init__()
         self.sources = sources or []
@@ -134,27 +143,37 @@ class PretrainDataModule(LightningDataModule):
         if not 0 <= balance <= 1:
             raise UsageError(f"data.balance must lie between 0 and 1, got {balance}")
         self.balance, self.transforms = balance, transforms or []
+        self.intensity, self.phase_probability = intensity or IntensityOptions(), phase_probability
+        self.phantom_enhancement = phantom_enhancement
         check_transforms(self.transforms)
 
     def _members(self) -> list[Member]:
         members: list[Member] = []
-        for source in self.sources:
+        for number, source in enumerate(self.sources):
             keep = set(read_case_list(source.cases)) if source.cases else None
             entries = self._from_pool(source) if is_pool(source.path) else self._from_folder(source)
+            phases = source.phase_of(names for names, *_ in entries)
             chosen = [
-                (shard, origin, group)
-                for names, shard, origin, group in entries
-                if not names & set(source.exclude) and (keep is None or names & keep)
+                entry
+                for entry in entries
+                if not set(source.exclude).intersection(entry[0])
+                and (keep is None or keep.intersection(entry[0]))
             ]
             if not chosen:
                 raise UsageError(
                     f"{source.path}: no scan is left after cases={source.cases}, exclude={source.exclude}"
                 )
             share = source.weight / len(chosen)
-            members += [Member(shard, share, origin, group) for shard, origin, group in chosen]
+            patients = source.patient_of([names[0] for names, *_ in chosen])
+            for (names, shard, origin, group), name in zip(chosen, patients, strict=True):
+                phase = min(((number, phases[one]) for one in names if one in phases), default=None)
+                patient = None if name is None else (number, name)
+                members.append(Member(shard, share, origin, group, phase, patient))
+        kind = "" if self.phantom_enhancement == "one" else "-each"
         for i in range(self.phantoms):
             seed = POOL_PHANTOM_SEED + i
-            members.append(Member(self._cached(f"phantom-{seed}"), self.phantom_weight / self.phantoms, seed))
+            shard = self._cached(f"phantom-{seed}{kind}")
+            members.append(Member(shard, self.phantom_weight / self.phantoms, seed))
         return members
 
     def _from_pool(self, source: PoolSource) -> list[_Entry]:
@@ -166,14 +185,14 @@ class PretrainDataModule(LightningDataModule):
                 f"build one with --spacing {self.spacing_mm:g}"
             )
         return [
-            ({row.case, row.name}, pool.path(n), None, (row.collection, ", ".join(row.regions)))
+            ((row.case, row.name), pool.path(n), None, (row.collection, ", ".join(row.regions)))
             for n, row in enumerate(pool.rows)
         ]
 
     def _from_folder(self, source: PoolSource) -> list[_Entry]:
         """List the scans of a folder; their regions are not known."""
         return [
-            ({case.name}, self._cached(f"{_tag(case.path)}-{case.name}"), case.path, None)
+            ((case.name,), self._cached(f"{_tag(case.path)}-{case.name}"), case.path, None)
             for case in find_cases(Path(source.path))
         ]
 
@@ -189,7 +208,9 @@ class PretrainDataModule(LightningDataModule):
                 volume = read_image(member.origin)
             else:
                 region = _REGIONS[member.origin % len(_REGIONS)]
-                volume = phantom(member.origin, (self.spacing_mm,) * 3, region).image
+                volume = phantom(
+                    member.origin, (self.spacing_mm,) * 3, region, enhancement=self.phantom_enhancement
+                ).image
             scan = prepare(volume, self.spacing_mm)
             if scan is None:
                 raise VolumeError(f"{volume.path}: holds nothing but air; leave it out with exclude")
@@ -207,8 +228,12 @@ class PretrainDataModule(LightningDataModule):
         )
         train = [member for i, member in enumerate(members) if i not in held]
         self.training = [member.shard for member in train]
-        self.weights = np.array([member.weight for member in train])
+        # After the split: a patient of whom a scan is held out counts as much as the others.
+        self.weights = patient_weights(
+            np.array([member.weight for member in train]), [member.patient for member in train]
+        )
         self.groups = [member.group for member in train]
+        self.partners = _partners(train)
         self.held_out = [members[i].shard for i in sorted(held)] or self.training[:1]
 
     @property
@@ -225,6 +250,9 @@ class PretrainDataModule(LightningDataModule):
             self.spacing_mm,
             (self.seed, 2),
             transforms=self.transforms,
+            intensity=self.intensity,
+            partners=self.partners,
+            phase_probability=self.phase_probability,
         )
         return self._loader(pairs, self._batches_done(), self.steps_per_epoch)
 

@@ -18,14 +18,22 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from medlsam.localize.network.encoder import EncoderConfig, normalise_hu
-from medlsam.localize.pretrain.intensity import Intensity, change_intensity, draw_intensity
+from medlsam.localize.pretrain.intensity import (
+    Intensity,
+    IntensityOptions,
+    change_intensity,
+    draw_intensity,
+    thick_slices,
+)
 from medlsam.localize.pretrain.torchio import ValueTransform, change_values
 from medlsam.localize.pretrain.view_pairs import (
     PairPlan,
+    PlacedScan,
     ViewOptions,
     plan_pair,
 )
 from medlsam.localize.pretrain.view_transform import ViewPlan, hu_of
+from medlsam.pool.packed_scan import PackedScan
 from medlsam.pool.reader import OpenScans
 from medlsam.volume.hounsfield import AIR_HU
 
@@ -56,6 +64,9 @@ class PairDataset(Dataset[PairSample]):
         seed: of all draws.
         augmented: whether values change as well.
         transforms: a user's own, before those changes (see ``change_values``).
+        intensity: which changes beyond the usual ones; none by default.
+        partners: for each scan the indices of others of the same patient and time, such as other contrast phases.
+        phase_probability: chance that the second view of a scan with partners shows one of them.
     """
 
     def __init__(
@@ -67,18 +78,24 @@ class PairDataset(Dataset[PairSample]):
         seed: tuple[int, ...],
         augmented: bool = True,
         transforms: Sequence[ValueTransform] = (),
+        intensity: IntensityOptions | None = None,
+        partners: Sequence[Sequence[int]] = (),
+        phase_probability: float = 0.5,
     ) -> None:
         self.scans, self.options, self.spacing_mm, self.seed = scans, options, spacing_mm, seed
-        self.augmented, self.transforms = augmented, transforms
+        self.augmented, self.transforms, self.intensity = augmented, transforms, intensity
+        self.partners, self.phase_probability = partners, phase_probability
         self._opened = OpenScans()
         self._cumulated = np.cumsum(weights) / np.sum(weights)
 
     def __getitem__(self, index: int) -> PairSample:
         rng = np.random.default_rng([*self.seed, index])
         which = int(np.searchsorted(self._cumulated, rng.random(), side="right"))
-        pair = plan_pair(self._opened[self.scans[which]], self.spacing_mm, self.options, rng)
-        plain = Intensity()
-        changes = (draw_intensity(rng), draw_intensity(rng)) if self.augmented else (plain, plain)
+        scan = self._opened[self.scans[which]]
+        pair = plan_pair(scan, self.spacing_mm, self.options, rng, self._partner(which, scan, rng))
+        changes = (Intensity(), Intensity())
+        if self.augmented:
+            changes = (draw_intensity(rng, self.intensity), draw_intensity(rng, self.intensity))
         chance = torch.as_tensor(rng.random((2, self.options.points, 3)), dtype=torch.float32)
         if self.transforms:
             # Last, so that everything else is drawn as without them.
@@ -90,6 +107,15 @@ class PairDataset(Dataset[PairSample]):
             )
             pair = replace(pair, views=(one, other))
         return PairSample(pair, changes, chance)
+
+    def _partner(self, which: int, scan: PackedScan, rng: np.random.Generator) -> PlacedScan | None:
+        """Draw the scan that the second view shows; None for the same. Scans without partners draw nothing."""
+        partners = self.partners[which] if self.partners else ()
+        if not partners or rng.random() >= self.phase_probability:
+            return None
+        other = self._opened[self.scans[partners[int(rng.integers(len(partners)))]]]
+        start = np.subtract(other.grid.origin_xyz, scan.grid.origin_xyz) / self.spacing_mm
+        return PlacedScan(other, start)
 
 
 class PairBatch:
@@ -144,7 +170,11 @@ class PairBatch:
         blocks = hu.split([shape.numel() for shape in self.shapes])
         views = []
         for block, shape, plan, how in zip(blocks, self.shapes, self.plans, self.changes, strict=True):
-            drawn = normalise_hu(replace(plan, block=block.view(shape)).draw(AIR_HU), config)
+            scan = block.view(shape)
+            if how.slab_mm is not None:
+                # Before the view is turned: slices lie as a scanner makes them.
+                scan = thick_slices(scan, how.slab_mm, config.spacing_mm)
+            drawn = normalise_hu(replace(plan, block=scan).draw(AIR_HU), config)
             views.append(change_intensity(drawn, how) if how != Intensity() else drawn)
         return {"views": torch.stack(views).unflatten(0, (-1, 2)), **self.fields}
 

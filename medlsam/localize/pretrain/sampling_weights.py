@@ -1,7 +1,11 @@
-"""How often each scan of a pool is drawn, so that the largest collection does not decide what is learnt."""
+"""How often each scan of a pool is drawn, so that the largest collection does not decide what is learnt.
+
+Nor does the patient with most scans, where names tell patients.
+"""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +13,8 @@ from numpy.typing import NDArray
 
 #: Collection of a scan, and the region of the body that it shows.
 Group = tuple[str, str]
+#: The number of the source, and the patient there.
+Patient = tuple[int, str]
 
 
 def balanced_weights(
@@ -39,3 +45,28 @@ def balanced_weights(
     balanced = weights.astype(np.float64)
     balanced[known] *= factors[which]
     return balanced
+
+
+def patient_weights(weights: NDArray[np.float64], patients: Sequence[Patient | None]) -> NDArray[np.float64]:
+    """Make the patients of a source equal, and the scans of a patient.
+
+    Args:
+        weights: (N,) of the scans.
+        patients: N patients; scans without one keep their weights.
+
+    Returns:
+        (N,); those of a source have the same sum.
+    """
+    scans = Counter(patient for patient in patients if patient is not None)
+    people = Counter(source for source, _ in scans)
+    shares: dict[int, float] = defaultdict(float)
+    for weight, patient in zip(weights, patients, strict=True):
+        if patient is not None:
+            shares[patient[0]] += float(weight)
+    return np.array(
+        [
+            weight if patient is None else shares[patient[0]] / people[patient[0]] / scans[patient]
+            for weight, patient in zip(weights, patients, strict=True)
+        ],
+        dtype=np.float64,
+    )

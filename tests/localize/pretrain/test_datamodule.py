@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from medlsam.errors import UsageError
-from medlsam.localize.pretrain.datamodule import PoolSource, PretrainDataModule
+from medlsam.localize.pretrain.datamodule import PretrainDataModule
+from medlsam.localize.pretrain.dataset import PairDataset
 from medlsam.localize.pretrain.module import cli
+from medlsam.localize.pretrain.pool_source import PoolSource
 from medlsam.pool import build_pool
 from medlsam.pool.packed_scan import PackedScan
 from tests.support.data.pretrain_data import write_config, write_scans
@@ -95,3 +98,62 @@ def test_a_step_that_cannot_be_shared_is_told() -> None:
     data = PretrainDataModule(phantoms=1, scans_per_step=3)
     with pytest.raises(UsageError, match="multiple of 2"):
         data.check_share(2)
+
+
+def test_phases_are_partners_and_unknown_names_are_told(scans: Path, tmp_path: Path) -> None:
+    def data(phases: list[list[str]], exclude: list[str] | None = None) -> PretrainDataModule:
+        source = PoolSource(str(scans), exclude=exclude or [], phases=phases)
+        return PretrainDataModule(
+            [source], str(tmp_path), phantoms=1, validation_scans=0, spacing_mm=8.0, phase_probability=0.9
+        )
+
+    pool = data([["scan2", "scan1"]])
+    pool.prepare_data()
+    pool.setup()
+    assert pool.partners == [[1], [0], []]
+    loaded = pool.train_dataloader().dataset
+    assert isinstance(loaded, PairDataset)
+    assert loaded.phase_probability == 0.9
+    assert loaded.partners == pool.partners
+    loaded[0]
+    alone = data([["scan2", "scan1"]], exclude=["scan2"])
+    alone.setup()
+    assert alone.partners == [[], []]
+    plain = data([])
+    plain.setup()
+    assert plain.partners == [[], [], []]
+    with pytest.raises(UsageError, match="phases names scan3, but no scan"):
+        data([["scan1", "scan3"]]).setup()
+    with pytest.raises(UsageError, match="names scan1 twice"):
+        data([["scan1"], ["scan2", "scan1"]]).setup()
+
+
+def test_patients_are_drawn_equally_often(scans: Path, tmp_path: Path) -> None:
+    """Two scans of one patient and one of another, beside a phantom with a share of its own."""
+    folder = tmp_path / "scans"
+    shutil.copytree(scans, folder)
+    shutil.copy(folder / "scan1.nii.gz", folder / "scan1b.nii.gz")
+
+    def shares(path: Path, patient: str | None) -> list[float]:
+        source = PoolSource(str(path), weight=0.8, patient=patient)
+        pool = PretrainDataModule(
+            [source], str(tmp_path / "cache"), phantoms=1, validation_scans=0, spacing_mm=8.0, balance=0.0
+        )
+        pool.setup()
+        return sorted(pool.sampling_weights.tolist())
+
+    assert shares(folder, r"scan\d") == pytest.approx([0.2, 0.2, 0.2, 0.4])  # 0.2 are phantoms
+    assert shares(folder, None) == pytest.approx([0.2, 0.8 / 3, 0.8 / 3, 0.8 / 3])
+
+
+def test_phantoms_of_both_kinds_lie_side_by_side_in_the_cache(tmp_path: Path) -> None:
+    def shard(**options: Any) -> Path:
+        pool = PretrainDataModule(cache=str(tmp_path), phantoms=1, spacing_mm=16.0, **options)
+        pool.prepare_data()
+        pool.setup()
+        return pool.training[0]
+
+    one, each = shard(), shard(phantom_enhancement="each")
+    assert one.name == "phantom-100000-16mm.ctshard"  # the name that caches have had
+    assert each.name != one.name
+    assert each.read_bytes() != one.read_bytes()

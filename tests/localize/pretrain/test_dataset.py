@@ -20,7 +20,8 @@ from medlsam.localize.pretrain.dataset import (
     StepSampler,
     collate,
 )
-from medlsam.localize.pretrain.view_pairs import ViewOptions, plan_pair
+from medlsam.localize.pretrain.intensity import Intensity, IntensityOptions
+from medlsam.localize.pretrain.view_pairs import PairPlan, ViewOptions, plan_pair
 from medlsam.pool.packed_scan import SUFFIX, PackedScan, write_packed_scan
 from medlsam.volume import Image
 from medlsam.volume.hounsfield import AIR_HU
@@ -120,3 +121,68 @@ def test_processes_share_a_step_and_resume_where_it_ended() -> None:
     assert whole == [list(chain(*shares)) for shares in zip(*parts, strict=True)]
     assert list(StepSampler(2, 2, 6)) == whole[2:]
     assert sorted(chain(*whole)) == list(range(24))
+
+
+def test_each_view_of_a_pair_has_a_curve_of_its_own(draws: PairDataset) -> None:
+    options = IntensityOptions(remap_probability=1.0)
+    changed = PairDataset(draws.scans, np.ones(2), OPTIONS, 4.0, (7,), intensity=options)
+    one, other = changed[3].intensity
+    assert one.remap is not None
+    assert other.remap is not None
+    assert one.remap != other.remap
+    held_out = PairDataset(draws.scans, np.ones(2), OPTIONS, 4.0, (7,), augmented=False, intensity=options)
+    assert held_out[3].intensity[0].remap is None
+
+
+def test_slices_are_thick_along_the_axis_of_the_scan(tmp_path: Path) -> None:
+    """A scan of thin layers loses them in every view, however it is turned; one that varies in its slices does not."""
+    layers = np.zeros((48, 48, 48), np.float32)
+    layers[::2] = 200
+    options = replace(OPTIONS, cut_probability=0.0, shift_mm=8.0, elastic_mm=0.0, scale=0.0)
+
+    def contrast(array: NDArray[np.float32], thick: float) -> float:
+        path = tmp_path / f"{thick}-{array.strides}{SUFFIX}"
+        write_packed_scan(path, Image(np.ascontiguousarray(array), Grid(array.shape, (4.0, 4.0, 4.0))))
+        one = PairDataset(
+            [path], np.ones(1), options, 4.0, (7,), intensity=IntensityOptions(thick_probability=thick)
+        )
+        pairs = [
+            replace(pair, intensity=tuple(Intensity(slab_mm=how.slab_mm) for how in pair.intensity))
+            for pair in (one[i] for i in range(3))
+        ]
+        inner = collate(pairs).render(EncoderConfig())["views"][..., 5:11, 5:11, 5:11]
+        return float(inner.std())
+
+    assert contrast(layers, 1.0) < 0.6 * contrast(layers, 0.0)
+    aside = layers.transpose(2, 1, 0)
+    assert contrast(aside, 1.0) > 0.9 * contrast(aside, 0.0)
+
+
+def test_partners_are_drawn_as_often_as_said_at_their_own_origin(tmp_path: Path) -> None:
+    """Two flat phases, the second 100 HU brighter and on a grid that begins 8 mm further."""
+    paths = [tmp_path / f"{name}{SUFFIX}" for name in "abc"]
+    for path, level, origin in zip(paths, (0, 100, 0), ((0, 0, 0), (8.0, 0, -4.0), (0, 0, 0)), strict=True):
+        array = np.full((30, 32, 34), level, np.float32)
+        write_packed_scan(path, Image(array, Grid(array.shape, (4.0, 4.0, 4.0), origin)))
+
+    def pairs(probability: float) -> list[PairPlan]:
+        draws = PairDataset(
+            paths,
+            np.array([1.0, 1.0, 1.0]),
+            replace(OPTIONS, cut_probability=0.0, shift_mm=8.0),
+            4.0,
+            (7,),
+            partners=[[1], [0], []],
+            phase_probability=probability,
+        )
+        return [draws[i].pair for i in range(200)]
+
+    mixed = sum(float(a.hu.max()) != float(b.hu.max()) for a, b in (pair.views for pair in pairs(0.5)))
+    assert mixed / 200 == pytest.approx(2 / 3 / 2, abs=0.09)
+    assert all(float(a.hu.max()) == float(b.hu.max()) for a, b in (pair.views for pair in pairs(0.0)))
+    always = pairs(1.0)
+    assert all(bool(pair.valid.any()) for pair in always)
+    others = [pair for pair in always if float(pair.views[0].hu.max()) < 50 < float(pair.views[1].hu.max())]
+    # Places count from the first view's scan: the second one's begin at 8 mm, up to the margin of nearest voxels.
+    places = torch.cat([pair.places[pair.valid] for pair in others])
+    assert 6.0 - 1e-3 <= float(places[:, 0].min()) < 16

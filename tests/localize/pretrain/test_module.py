@@ -13,8 +13,9 @@ import torch.distributed as dist
 import yaml
 
 from medlsam.localize.network.encoder import EncoderConfig
-from medlsam.localize.pretrain.datamodule import PoolSource, PretrainDataModule
+from medlsam.localize.pretrain.datamodule import PretrainDataModule
 from medlsam.localize.pretrain.module import MedLAMPretraining, cli
+from medlsam.localize.pretrain.pool_source import PoolSource
 from medlsam.weights.store import load_weights
 from tests.support.data.pretrain_data import assert_same_end, checkpointed, write_config, write_scans
 from tests.support.paths import ROOT

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medlsam.localize.pretrain.sampling_weights import balanced_weights
+from medlsam.localize.pretrain.sampling_weights import balanced_weights, patient_weights
 
 
 def test_balance_makes_groups_equal_and_leaves_the_rest() -> None:
@@ -42,3 +42,11 @@ def test_balance_never_turns_the_order_of_groups(share: float, balance: float) -
     weights = np.array([share, 1 - share])
     balanced = balanced_weights(weights, [("a", ""), ("b", "")], balance)
     assert (balanced[0] - balanced[1]) * (weights[0] - weights[1]) >= -1e-9
+
+
+def test_patients_of_a_source_are_equal_and_sources_keep_their_share() -> None:
+    patients = [(0, "a")] * 4 + [(0, "b")] + [(1, "a")] * 2 + [None]
+    weights = np.array([0.1, 0.1, 0.1, 0.1, 0.1, 0.3, 0.3, 0.7])
+    equal = patient_weights(weights, patients)
+    assert equal == pytest.approx([0.0625] * 4 + [0.25] + [0.3] * 2 + [0.7])
+    assert patient_weights(weights, [None] * 8) == pytest.approx(weights, abs=0)

@@ -190,8 +190,11 @@ def test_transforms_come_from_the_configuration(tmp_path: Path) -> None:
     """A run with those of the document works, and what it prints and keeps gives the same again."""
     path = write_config(write_scans(tmp_path / "scans"), tmp_path, max_steps=1)
     content = yaml.safe_load(path.read_text())
-    (example,) = re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
-    content["data"]["transforms"] = yaml.safe_load(example)["data"]["transforms"]
+    examples = re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    for example in examples:
+        values = yaml.safe_load(example)["data"]
+        values.pop("sources", None)  # of other scans
+        content["data"].update(values)
     path.write_text(yaml.safe_dump(content))
     printed = CliRunner().invoke(app, ["pretrain", "fit", "--config", str(path), "--print_config"])
     assert printed.exit_code == 0
@@ -205,6 +208,7 @@ def test_transforms_come_from_the_configuration(tmp_path: Path) -> None:
     assert (anisotropy.axes, anisotropy.downsampling_range, anisotropy.probability) == ((2,), (1.5, 3), 0.5)
     assert noise.std_range == (0, 30)
     assert done.datamodule.train_dataloader().dataset.transforms == [anisotropy, noise]
+    assert done.datamodule.train_dataloader().dataset.intensity.remap_probability == 0.5
     assert done.datamodule.val_dataloader().dataset.transforms == ()  # validation sees scans as they are
 
 

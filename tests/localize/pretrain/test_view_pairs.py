@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medlsam.localize.network.sampling import sample_map
-from medlsam.localize.pretrain.view_pairs import ViewOptions
+from medlsam.localize.pretrain.view_pairs import PlacedScan, ViewOptions, plan_pair
 from medlsam.volume.hounsfield import AIR_HU
-from tests.support.data.array_scan import draw_pair
+from tests.support.data.array_scan import ArrayScan, draw_pair
 
 OPTIONS = ViewOptions(shape_zyx=(32, 32, 32), points=64, negatives=32, shift_mm=40.0)
 
@@ -85,3 +85,38 @@ def test_a_scan_smaller_than_a_view() -> None:
     assert views.shape == (2, 32, 32, 32)
     assert pair.valid.any()
     assert views.min() == pytest.approx(AIR_HU)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000), far=st.sampled_from([0.0, 1.0]))
+def test_places_of_another_phase_are_exact(seed: int, far: float) -> None:
+    """The second scan begins elsewhere, by no whole voxels, and is darker: both views say the same places."""
+    start = np.array([5.25, -3.5, 2.0])
+    origin = 10 * start[0] + 3 * start[1] - 5 * start[2]
+    options = ViewOptions(**{**vars(OPTIONS), "cut_probability": 0.0, "far_probability": far})
+    one, other = smooth_scan(), smooth_scan()[:50] + float(origin) - 70  # both say their place in the first
+    second = PlacedScan(ArrayScan(other.numpy()), start)
+    pair = plan_pair(ArrayScan(one.numpy()), 4.0, options, np.random.default_rng(seed), second)
+    views = [view.draw(AIR_HU) for view in pair.views]
+    places = pair.places[pair.valid] / 4.0
+    negatives = pair.negative_places / 4.0
+    for i, (darker, low, high) in enumerate(
+        [(0, [0, 0, 0], [79, 69, 59]), (70, start, start + np.array([79, 69, 49]))]
+    ):
+        for points, at in ((pair.points[i][pair.valid], places), (pair.negatives[i], negatives[i])):
+            low_t, high_t = (torch.as_tensor(np.asarray(v), dtype=torch.float32) for v in (low, high))
+            inside = ((at > low_t + 3) & (at < high_t - 3)).all(dim=1)
+            expected = 10 * at[:, 0] + 3 * at[:, 1] - 5 * at[:, 2] - darker
+            seen = sample_map(views[i][None, None], points[None], 1)[0, :, 0]
+            assert torch.allclose(seen[inside], expected[inside], atol=0.5)
+    last = torch.as_tensor(start + np.array([79, 69, 49]), dtype=torch.float32)
+    assert (places <= last + 0.5).all()  # no common place where the second scan has ended
+
+
+def test_another_phase_that_is_the_same_scan_changes_nothing() -> None:
+    scan = ArrayScan(smooth_scan().numpy())
+    plain = plan_pair(scan, 4.0, OPTIONS, np.random.default_rng(3))
+    same = plan_pair(scan, 4.0, OPTIONS, np.random.default_rng(3), PlacedScan(scan, np.zeros(3)))
+    assert torch.equal(plain.points, same.points)
+    assert torch.equal(plain.negative_places, same.negative_places)
+    assert torch.equal(plain.views[1].draw(AIR_HU), same.views[1].draw(AIR_HU))
