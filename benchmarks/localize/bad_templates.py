@@ -33,6 +33,7 @@ from medlsam.localize.localizer import load_localizer
 from medlsam.localize.search.candidate import Candidate
 from medlsam.localize.search.consensus import consensus
 from medlsam.localize.search.options import SearchOptions
+from medlsam.localize.templates.anchors import Anchors
 from medlsam.localize.templates.template_set import StructureTemplate, TemplateSet
 from medlsam.pipeline.templates import choose_templates, read_templates
 from medlsam.volume import Image, LabelMap, to_canonical
@@ -148,6 +149,7 @@ class Bench:
     def __init__(self, localizer: SeenOnce, names: Mapping[int, str]) -> None:
         self.localizer, self.names = localizer, dict(names)
         self._marks: dict[LabelMap, dict[str, StructureTemplate]] = {}
+        self._anchors: dict[Image, Anchors] = {}
         self._answers: dict[tuple[StructureTemplate, Image], Candidate] = {}
 
     def marks(self, template: Template) -> dict[str, StructureTemplate]:
@@ -155,6 +157,7 @@ class Bench:
         assert template.labels is not None
         if template.labels not in self._marks:
             alone = build_templates(self.localizer, [template], self.names, calibrate=False)  # type: ignore[arg-type]
+            self._anchors[template.image] = alone.anchors[template.name]
             self._marks[template.labels] = {
                 structure: group[0] for structure, group in alone.by_structure.items()
             }
@@ -166,6 +169,7 @@ class Bench:
         for template in scans:
             for structure, mark in self.marks(template).items():
                 groups.setdefault(structure, []).append(mark)
+        anchors = {template.name: self._anchors[template.image] for template in scans}
         values = {name: value for value, name in self.names.items() if name in groups}
         templates = TemplateSet(values, {o: tuple(g) for o, g in groups.items()}, self.localizer.signature)
         answers: CrossCandidates = {}
@@ -174,7 +178,10 @@ class Bench:
             new = [s for _, s in asked if (s, target.image) not in self._answers]
             if new:
                 found = consensus(
-                    self.localizer.embed(target.image), [(template,) for template in new], SearchOptions()
+                    self.localizer.embed(target.image),
+                    [(template,) for template in new],
+                    anchors,
+                    SearchOptions(),
                 )
                 self._answers |= {(s, target.image): a for s, a in zip(new, found, strict=True)}
             answers |= {(o, s.template, target.name): self._answers[s, target.image] for o, s in asked}

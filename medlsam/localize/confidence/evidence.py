@@ -39,6 +39,10 @@ class Evidence:
         likeness: the same at the median of the templates' places, where every template must fit.
         surface: the same on the structure's surface, as each template places it; None where only points were marked.
         contrast: how clearly the probe separates the structure from its surroundings; None where there is no probe.
+        support: share of the places around the structure that agree with the alignment of the templates' scans with this
+            one, 0 to 1; None where scans are not aligned.
+        relative: ``likeness`` minus the cosine that is usual between these scans around the structure (another scanner or
+            contrast phase lowers both); None likewise.
         inside: distance of the intensities inside the box from those of the most similar template (see ``intensity``),
             0 to 1; None where they are not known.
         match_mm: cycle consistency: mean distance, in the templates, between each landmark and the one that the
@@ -46,12 +50,12 @@ class Evidence:
         position_mm: RDR offset between a landmark's latent position in the templates and the one read at its place in
             the scan.
         fit_mm: see ``Candidate``.
-        moved_mm: distance of the refined places from the coarse votes.
-        vote_spread_mm: spread of the coarse votes.
+        moved_mm: distance of the refined places from the first answer.
+        vote_spread_mm: spread of the first answer, see ``Candidate.spread_mm``.
         disagreement_mm: mean absolute distance of the templates' faces from those they agree on; None with one
             template.
         in_view: share of the located box that was scanned, 0 to 1.
-        votes_in_view: share of the landmarks that the coarse votes place inside the scan, 0 to 1.
+        votes_in_view: share of the landmarks that the first answer places inside the scan, 0 to 1.
         edge_mm: distance of the located box from the edge of the scan nearest to it; negative where it reaches beyond.
     """
 
@@ -59,6 +63,8 @@ class Evidence:
     likeness: float
     surface: float | None
     contrast: float | None
+    support: float | None
+    relative: float | None
     inside: float | None
     match_mm: float
     position_mm: float
@@ -118,6 +124,8 @@ def collect_evidence(
         likeness=likeness,
         surface=_surface(features[1], [templates[i] for i in masked]),
         contrast=contrast,
+        support=candidate.support,
+        relative=None if candidate.common is None else likeness - candidate.common,
         inside=intensity_distance(embedding, templates, box),
         match_mm=match,
         position_mm=float(off.median(dim=0).values.mean()),

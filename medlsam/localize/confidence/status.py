@@ -25,7 +25,7 @@ VIEW_SHARE = 0.5
 #: A box of which less than this was scanned is out of view whatever else speaks for it.
 LEAST_VIEW_SHARE = 0.25
 #: Numbers compared with their usual value by difference, and those compared by ratio, with a floor in their unit.
-BY_DIFFERENCE = ("similarity", "likeness", "surface", "contrast")
+BY_DIFFERENCE = ("similarity", "likeness", "surface", "contrast", "support", "relative")
 BY_RATIO = {"inside": 0.03, "match_mm": 10.0, "position_mm": 10.0, "fit_mm": 4.0, "disagreement_mm": 2.0}
 
 

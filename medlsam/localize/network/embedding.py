@@ -154,14 +154,15 @@ class Embedding:
     def body_lattice(self, step_mm: float) -> tuple[Tensor, Tensor]:
         """Places (N, 3) LPS mm of a lattice in the body, and features (N, 2 * C) of the two coarser scales there."""
         axes = [np.arange(a + step_mm / 2, b, step_mm) for a, b in zip(*self.view, strict=True)]
-        axes = [axis if len(axis) else np.array([(a + b) / 2]) for axis, a, b in zip(axes, *self.view, strict=True)]
+        axes = [
+            axis if len(axis) else np.array([(a + b) / 2])
+            for axis, a, b in zip(axes, *self.view, strict=True)
+        ]
         voxels = [(axis - low) / self.spacing for axis, low in zip(axes, self.grid.origin_xyz, strict=True)]
         body = sample_lattice(self.body8[None].float(), voxels, POSITION_STRIDE)[..., 0] > _LEAST_BODY
         z, y, x = (torch.from_numpy(axis).float() for axis in axes[::-1])
         places = torch.stack(torch.meshgrid(z, y, x, indexing="ij")[::-1], dim=-1)
-        levels = [
-            sampled[body] / length[body][:, None] for sampled, length in islice(self._along(axes), 2)
-        ]
+        levels = [sampled[body] / length[body][:, None] for sampled, length in islice(self._along(axes), 2)]
         return places[body], torch.cat(levels, dim=-1)
 
     def intensities(self, points: ArrayLike | Tensor) -> NDArray[np.float32] | None:

@@ -41,6 +41,8 @@ LOCAL_MM = 40.0
 PRIOR_MM2, LOCAL_PRIOR_SHARE = 400.0, 0.5
 #: Limits of the scales.
 SCALE_LIMITS = (0.75, 1.35)
+#: Where fewer of the pairs than this share lie in the scan, nothing is left to fit.
+_LEAST_SHARE = 1e-3
 #: Products held at a time.
 _BUDGET = 4_000_000
 
@@ -56,12 +58,14 @@ class Fit:
         shift: (3,) mm.
         off_mm: mean distance of the pairs from the fit, under their weights and cut off at the outlier distance.
         support: share of the pairs' weight that agrees with the fit, 0 to 1.
+        similarity: mean cosine of the pairs that agree: what is usual between these two scans, -1 to 1.
     """
 
     scale: Array
     shift: Array
-    off_mm: float
-    support: float
+    off_mm: float = 0.0
+    support: float = 0.0
+    similarity: float = 0.0
 
     def apply(self, points: Array) -> Array:
         """Map (..., 3) places of the template into the scan, LPS mm."""
@@ -76,13 +80,17 @@ class Alignment:
         source: (K, 3) in the template, LPS mm.
         target: (K, 3) in the scan, LPS mm.
         weight: (K,) how much each pair counts.
+        similarity: (K,) cosine of each.
         whole: the fit of all pairs.
+        view: (2, 3) LPS mm: the corners of the scan's lattice.
     """
 
     source: Array
     target: Array
     weight: Array
+    similarity: Array
     whole: Fit
+    view: Array
 
     def around(self, centre: Array) -> Fit:
         """Fit the pairs near a place (3,) of the template, drawn towards the whole scan's fit."""
@@ -91,9 +99,8 @@ class Alignment:
         weight = self.weight[near] * np.exp(-0.5 * squared[near] / LOCAL_MM**2)
         if np.count_nonzero(near) < FEWEST or weight.sum() <= 0:
             return self.whole
-        return _fit(
-            self.source[near], self.target[near], weight, self.whole, LOCAL_OUTLIER_MM, LOCAL_PRIOR_SHARE
-        )
+        pairs = (self.source[near], self.target[near], weight, self.similarity[near])
+        return _fit(*pairs, self.whole, self.view, LOCAL_OUTLIER_MM, LOCAL_PRIOR_SHARE)
 
 
 def align(anchors: Anchors, lattice: tuple[Tensor, Tensor]) -> Alignment | None:
@@ -109,20 +116,23 @@ def align(anchors: Anchors, lattice: tuple[Tensor, Tensor]) -> Alignment | None:
     places, features = lattice
     if len(anchors.points) < FEWEST or len(places) < FEWEST:
         return None
-    weight, index = _matches(torch.from_numpy(anchors.features), features)
-    source = np.repeat(anchors.points.astype(np.float64), weight.shape[1], axis=0)
-    target = places.double().numpy()[index.flatten().numpy()]
-    flat = weight.double().flatten().numpy()
-    shift = _common_shift(target - source, flat)
-    start = Fit(np.ones(3), shift, 0.0, 0.0)
-    return Alignment(source, target, flat, _fit(source, target, flat, start, OUTLIER_MM, 0.0))
+    found = _matches(torch.from_numpy(anchors.features), features)
+    weight, similarity = (part.double().flatten().numpy() for part in found[:2])
+    index = found[2].numpy()
+    source = np.repeat(anchors.points.astype(np.float64), index.shape[1], axis=0)
+    target = places.double().numpy()[index.ravel()]
+    start = Fit(np.ones(3), _common_shift(target - source, weight))
+    view = np.stack([part.double().numpy() for part in (places.amin(dim=0), places.amax(dim=0))])
+    whole = _fit(source, target, weight, similarity, start, view, OUTLIER_MM, 0.0)
+    return Alignment(source, target, weight, similarity, whole, view)
 
 
-def _matches(wanted: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+def _matches(wanted: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Match N anchors' features (N, F) with those of M places (M, F).
 
     Returns:
-        (N, K) weights, the geometric mean of the softmax over places and that over anchors, and (N, K) places.
+        (N, K) weights, the geometric mean of the softmax over places and that over anchors; (N, K) cosines; (N, K)
+        places.
     """
     rows = wanted.split(max(1, _BUDGET // len(features)))
     # Half: the features are two stacked unit vectors.
@@ -135,8 +145,10 @@ def _matches(wanted: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
     for part in rows:
         score = part @ others
         log = score - 0.5 * (torch.logsumexp(score, dim=1, keepdim=True) + claimed)
-        found.append(log.topk(min(MATCHES, len(features)), dim=1))
-    return torch.cat([top.values for top in found]).exp(), torch.cat([top.indices for top in found])
+        best, index = log.topk(min(MATCHES, len(features)), dim=1)
+        found.append((best.exp(), score.gather(1, index) * TEMPERATURE, index))
+    weight, cosine, place = (torch.cat(part) for part in zip(*found, strict=True))
+    return weight, cosine, place
 
 
 def _common_shift(shift: Array, weight: Array) -> Array:
@@ -150,7 +162,14 @@ def _common_shift(shift: Array, weight: Array) -> Array:
 
 
 def _fit(
-    source: Array, target: Array, weight: Array, start: Fit, outliers_mm: tuple[float, ...], share: float
+    source: Array,
+    target: Array,
+    weight: Array,
+    similarity: Array,
+    start: Fit,
+    view: Array,
+    outliers_mm: tuple[float, ...],
+    share: float,
 ) -> Fit:
     """Fit pairs by iteratively reweighted least squares; scales are drawn towards those of ``start``.
 
@@ -158,15 +177,22 @@ def _fit(
         source: (K, 3) mm.
         target: (K, 3) mm.
         weight: (K,).
+        similarity: (K,) cosines.
         start: the first fit.
+        view: (2, 3) corners of what was scanned, mm. Anchors beyond have no place there; their matches gather at the
+            scan's edge and would draw the fit together.
         outliers_mm: of each round.
         share: of the pairs' variance with which the prior counts, beside ``PRIOR_MM2``.
     """
     scale, shift = start.scale, start.shift
     for outlier in outliers_mm:
-        squared = np.square(target - (scale * source + shift)).sum(axis=-1)
-        own = (weight / (1 + squared / outlier**2) ** 2)[:, None]
-        total = own.sum() + 1e-12
+        expected = scale * source + shift
+        seen = ((expected >= view[0] - STEP_MM / 2) & (expected <= view[1] + STEP_MM / 2)).all(axis=-1)
+        squared = np.square(target - expected).sum(axis=-1)
+        own = (weight * seen / (1 + squared / outlier**2) ** 2)[:, None]
+        total = own.sum()
+        if total <= _LEAST_SHARE * weight.sum():
+            break
         mean_s, mean_t = (own * source).sum(axis=0) / total, (own * target).sum(axis=0) / total
         ds, dt = source - mean_s, target - mean_t
         variance = (own * ds * ds).sum(axis=0) / total
@@ -175,7 +201,13 @@ def _fit(
         scale = np.clip((covariance + prior * start.scale) / (variance + prior), *SCALE_LIMITS)
         shift = mean_t - scale * mean_s
     squared = np.square(target - (scale * source + shift)).sum(axis=-1)
-    agrees = 1 / (1 + squared / outliers_mm[-1] ** 2) ** 2
+    agrees = weight / (1 + squared / outliers_mm[-1] ** 2) ** 2
     off = np.minimum(np.sqrt(squared), outliers_mm[0])
-    total = weight.sum() + 1e-12
-    return Fit(scale, shift, float((weight * off).sum() / total), float((weight * agrees).sum() / total))
+    total, agreeing = weight.sum() + 1e-12, agrees.sum() + 1e-12
+    return Fit(
+        scale,
+        shift,
+        off_mm=float((weight * off).sum() / total),
+        support=float(agreeing / total),
+        similarity=float((agrees * similarity).sum() / agreeing),
+    )

@@ -39,10 +39,12 @@ class Candidate:
     Attributes:
         points: (S, P, 3) LPS mm, in the order of ``landmarks.places``; S is 1 where the templates were averaged
             before the search, as the paper does.
-        coarse: (S, Q, 3) LPS mm: the first Q of them as the coarse votes place them.
+        coarse: (S, Q, 3) LPS mm: the first Q of them as the first answer (alignment or coarse votes) places them.
         similarity: mean cosine at the best match of each place, -1 to 1.
-        spread_mm: mean distance of the coarse votes from their centre.
+        spread_mm: mean distance of the first answer's pairs from its fit, or of the coarse votes from their centre.
         fit_mm: mean distance of the refined places from the fit of scale and shift; None where nothing was fitted.
+        support: share of the pairs around the structure that agree with the alignment, 0 to 1; None without alignment.
+        common: mean cosine of those pairs, -1 to 1; None likewise.
     """
 
     points: Array
@@ -50,6 +52,8 @@ class Candidate:
     similarity: float
     spread_mm: float
     fit_mm: float | None = None
+    support: float | None = None
+    common: float | None = None
 
     @property
     def faces(self) -> Array:
@@ -65,11 +69,17 @@ class Candidate:
 
 def merge_candidates(candidates: Sequence[Candidate]) -> Candidate:
     """Merge the candidates of templates that were searched one by one into one candidate."""
-    fits = [a.fit_mm for a in candidates if a.fit_mm is not None]
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return float(np.mean(known)) if known else None
+
     return Candidate(
         points=np.concatenate([a.points for a in candidates]),
         coarse=np.concatenate([a.coarse for a in candidates]),
         similarity=float(np.mean([a.similarity for a in candidates])),
         spread_mm=float(np.mean([a.spread_mm for a in candidates])),
-        fit_mm=float(np.mean(fits)) if fits else None,
+        fit_mm=mean([a.fit_mm for a in candidates]),
+        support=mean([a.support for a in candidates]),
+        common=mean([a.common for a in candidates]),
     )

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -100,20 +102,29 @@ def consensus(
     candidates: dict[int, Candidate] = {}
     for together in _batches(embedding, groups):
         chosen = [groups[i] for i in together]
-        voted = np.stack([first[i][0] for i in together])
-        spreads = [first[i][1] for i in together]
-        candidates.update(zip(together, _refined(embedding, chosen, voted, spreads, options), strict=True))
+        refined = _refined(embedding, chosen, [first[i] for i in together], options)
+        candidates.update(zip(together, refined, strict=True))
     return [candidates[i] for i in range(len(groups))]
+
+
+@dataclass(frozen=True, eq=False)
+class _FirstAnswer:
+    """Where one structure's landmarks are before any window is searched; see ``Candidate``.
+
+    Attributes:
+        places: (S, Q, 3) LPS mm.
+    """
+
+    places: NDArray[np.float64]
+    spread_mm: float
+    support: float | None
+    common: float | None
 
 
 def _first_answers(
     embedding: ScanEmbedding, groups: list[tuple[StructureTemplate, ...]], anchors: Mapping[str, Anchors]
-) -> list[tuple[NDArray[np.float64], float]]:
-    """Place each structure's landmarks before any window is searched.
-
-    Returns:
-        For each structure (S, Q, 3) LPS mm, and the spread in mm of what these places come from.
-    """
+) -> list[_FirstAnswer]:
+    """Place each structure's landmarks by the alignment of its templates' scans, or by votes where there is none."""
     alignments = _aligned(embedding, {s.template for group in groups for s in group}, anchors)
     # The places beside a face say where the face is, not where the structure is: they come last.
     frame = slice(0, FACES.start)
@@ -121,17 +132,25 @@ def _first_answers(
     by_votes = _voted(embedding, [s.latents[frame] for s in alone])
     answers = []
     for group in groups:
-        placed, spread = [], []
+        placed, spread, fits = [], [], []
         for template in group:
             if template.template in alignments:
                 fit = alignments[template.template].around(np.asarray(template.box.center))
+                fits.append(fit)
                 placed.append(fit.apply(template.points[frame].astype(np.float64)))
                 spread.append(fit.off_mm)
             else:
                 points, off = next(by_votes)
                 placed.append(points)
                 spread.append(off)
-        answers.append((np.stack(placed), float(np.mean(spread))))
+        answers.append(
+            _FirstAnswer(
+                places=np.stack(placed),
+                spread_mm=float(np.mean(spread)),
+                support=float(np.mean([fit.support for fit in fits])) if fits else None,
+                common=float(np.mean([fit.similarity for fit in fits])) if fits else None,
+            )
+        )
     return answers
 
 
@@ -171,15 +190,14 @@ def _batches(embedding: ScanEmbedding, groups: list[tuple[StructureTemplate, ...
 def _refined(
     embedding: ScanEmbedding,
     groups: list[tuple[StructureTemplate, ...]],
-    voted: NDArray[np.float64],
-    spreads: list[float],
+    first: list[_FirstAnswer],
     options: SearchOptions,
 ) -> list[Candidate]:
-    """Refine G structures with S templates each, from the coarse votes (G, S, Q, 3) on."""
+    """Refine G structures with S templates each, from their first answers on."""
     frame = slice(0, FACES.start)
     source = np.stack([[s.points for s in group] for group in groups]).astype(float)
     features = torch.from_numpy(np.stack([[s.features for s in group] for group in groups]))
-    found = voted
+    found = np.stack([answer.places for answer in first])
     weight = np.ones(found.shape[:-1])
     fitted = _fit(source, found, weight)
     for window in options.windows_mm[:-1]:
@@ -196,10 +214,12 @@ def _refined(
     return [
         Candidate(
             points=points[g],
-            coarse=voted[g],
+            coarse=first[g].places,
             similarity=float(weight[g, :, frame].mean()),
-            spread_mm=spreads[g],
+            spread_mm=first[g].spread_mm,
             fit_mm=float(apart[g].mean()),
+            support=first[g].support,
+            common=first[g].common,
         )
         for g in range(len(groups))
     ]

@@ -20,7 +20,8 @@ from medlsam.localize.templates.template_set import StructureCalibration
 
 BOX = Box((-20, -20, -20), (20, 20, 20))
 USUAL = {
-    "similarity": 0.7, "likeness": 0.8, "surface": 0.75, "contrast": 3.0, "match_mm": 4.0, "position_mm": 12.0,
+    "similarity": 0.7, "likeness": 0.8, "surface": 0.75, "contrast": 3.0, "support": 0.4, "relative": 0.1,
+    "match_mm": 4.0, "position_mm": 12.0,
     "fit_mm": 6.0, "disagreement_mm": 3.0,
 }  # fmt: skip
 CALIBRATION = StructureCalibration(4, (3.0,) * 6, (5.0, 6, 7, 8, 9, 10), 0.7, 0.6, USUAL)
@@ -30,6 +31,8 @@ GOOD = Evidence(
     surface=0.75,
     inside=0.02,
     contrast=3.0,
+    support=0.4,
+    relative=0.1,
     match_mm=4.0,
     position_mm=12.0,
     fit_mm=6.0,
