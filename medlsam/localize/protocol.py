@@ -69,7 +69,7 @@ class ScanEmbedding(Protocol):
         """(X * Y * Z,) products of the features of ``read_lattice`` with a direction (F,)."""
 
     def body_lattice(self, step_mm: float) -> tuple[Tensor, Tensor] | None:
-        """Places (N, 3) of a lattice over the scan that lie in the body, and features (N, 2 * C) of the two coarser scales.
+        """Places (N, 3) of a lattice in the scan's body, and features (N, 2 * C) of the two coarser scales there.
 
         By them whole scans are compared. None where every place would cost a pass of the network.
         """

@@ -39,10 +39,10 @@ class Evidence:
         likeness: the same at the median of the templates' places, where every template must fit.
         surface: the same on the structure's surface, as each template places it; None where only points were marked.
         contrast: how clearly the probe separates the structure from its surroundings; None where there is no probe.
-        support: share of the places around the structure that agree with the alignment of the templates' scans with this
-            one, 0 to 1; None where scans are not aligned.
-        relative: ``likeness`` minus the cosine that is usual between these scans around the structure (another scanner or
-            contrast phase lowers both); None likewise.
+        support: share of the places around the structure that agree with the alignment of the templates' scans with
+            this one, 0 to 1; None where scans are not aligned.
+        relative: ``likeness`` minus the cosine that is usual between these scans around the structure (another scanner
+            or contrast phase lowers both); None likewise.
         inside: distance of the intensities inside the box from those of the most similar template (see ``intensity``),
             0 to 1; None where they are not known.
         match_mm: cycle consistency: mean distance, in the templates, between each landmark and the one that the

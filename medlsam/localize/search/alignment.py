@@ -1,12 +1,12 @@
 """Alignment of a scan with a template's scan: anchors all over the body, matched in the whole scan, and a robust fit.
 
-The first answer of every search. Each anchor of the template is compared with a lattice over the scan's body; pairs that
-are each other's best match count most. The shift on which most pairs agree starts a robust fit of scale and shift along
-each axis: the same person in another scan, or another person, differs by little more on the scale of the body. Around a
-structure the fit is repeated with the pairs near it, since organs move against each other.
+The first answer of every search. Each anchor of the template is compared with a lattice over the scan's body; pairs
+that are each other's best match count most. The shift on which most pairs agree starts a robust fit of scale and shift
+along each axis: one person differs from another by little more on the scale of the body. Around a structure the fit is
+repeated with the pairs near it, since organs move against each other.
 
-Votes of relative distances (``votes.py``) are precise over a few centimetres and unsure over a body; hundreds of matched
-places hold together what no single one knows.
+Votes of relative distances (``votes.py``) are precise over a few centimetres and unsure over a body; hundreds of
+matched places hold together what no single one knows.
 """
 
 from __future__ import annotations

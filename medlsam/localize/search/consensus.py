@@ -1,15 +1,14 @@
 """Locate each template's landmarks of each structure: a first answer, then similarity windows around it.
 
-The first answer comes from the alignment of the template's whole scan with this one, where the network gives features to
-align scans by; else from coarse votes. A template is tried by itself: its landmarks are matched, and a scale and shift per axis that fits all of them holds
-them together. All structures with the same number of templates are computed at once, as arrays (structure G, template
-S, landmark P, xyz) in LPS mm.
+The first answer comes from the alignment of the template's whole scan with this one, where the network gives features
+to align scans by; else from coarse votes. A template is tried by itself: its landmarks are matched, and a scale and
+shift per axis that fits all of them holds them together. All structures with the same number of templates are computed
+at once, as arrays (structure G, template S, landmark P, xyz) in LPS mm.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,8 +1,8 @@
 """Anchors: places all over a template's body, by which another scan is aligned with it.
 
-A structure's own landmarks are few and lie close together, so that a search by them alone may settle a vertebra too high.
-Anchors lie on a lattice over the whole body in the template's scan; hundreds of them say together where the two scans
-correspond (``search.alignment``).
+A structure's own landmarks are few and lie close together, so that a search by them alone may settle a vertebra too
+high. Anchors lie on a lattice over the whole body in the template's scan; hundreds of them say together where the two
+scans correspond (``search.alignment``).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from medlsam.localize.protocol import ScanEmbedding
 
 #: Step of the lattice, mm.
 STEP_MM = 32.0
-#: Further than this from all structures every second place along each axis is enough: the fit of the whole scan needs no
-#: more, and the files of whole bodies stay small.
+#: Further than this from all structures every second place along each axis is enough: the fit of the whole scan needs
+#: no more, and the files of whole bodies stay small.
 NEAR_MM = 160.0
 
 

@@ -55,7 +55,7 @@ def test_a_part_of_the_scan_is_enough() -> None:
     query = fake_embedding((30.0, 0.0, 120.0))
     low, high = query.view
     # Only what lies above: the view of the scan ends there, as if less had been scanned.
-    part = replace(query, view=(low + [0, 0, 120], high))
+    part = replace(query, view=(low + np.array([0, 0, 120]), high))
     found = aligned(fake_embedding(), part)
     assert np.abs(found.whole.apply(PLACES) - PLACES - [30, 0, 120]).max() < 10
 
