@@ -3,11 +3,13 @@
     python benchmarks/localize/fit_status.py [--cases FILE.json:key] [--limit N] [--phantoms N] [--write] [--again]
 
 Presence: a logistic model of how far an answer is from the usual, on structures that are there and that are not, in
-real scans and in phantoms; its weights are non-negative, since more evidence cannot speak against a structure. Overlap:
-the same for the IoU of the boxes of structures that are there. The printed shares and correlations are cross-validated:
-the scan asked about is left out of the fit. Below them how often a face lies within its margin, by number of templates.
+real scans and in phantoms of all regions; an answer that is centimetres off counts as one that is not. Its weights are
+non-negative, since more evidence cannot speak against a structure. Overlap: the same for the IoU of the boxes of
+structures that are there. The printed shares and correlations are cross-validated: the scan asked about is left out of
+the fit. Below them how often a face lies within its margin, by number of templates.
 
-The default cases are of the `pretrain` split. The answers are kept in `.pool/status/` by localizer and options, and
+The default heads are of the `pretrain` split, the bodies of `body/`, `body2/` and the template patients of `bodyval/`
+(``status_bodies``). The answers are kept in `.pool/status/` by localizer and options, and
 asked again with `--again`; `--write` stores the constants. Asking takes some minutes on two free cores, fitting
 seconds.
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +30,7 @@ from scipy.optimize import minimize
 from scipy.stats import spearmanr
 
 from benchmarks.common import SeenOnce, answer, command, listed_cases, options, progress
+from benchmarks.localize import status_bodies
 from benchmarks.localize.status_rows import Collected, Row, Trial, collect
 from medlsam.io.label_names import read_case_list
 from medlsam.localize.confidence import leave_one_out as calibrate
@@ -36,10 +40,15 @@ from medlsam.runtime.atomic_files import write_json
 
 TARGET = Path(status.__file__).with_suffix(".json")
 CACHE = Path(".pool/status")
-PRESENCE = ("similarity", "likeness", "surface", "contrast", "inside", "match", "position", "fit")
+PRESENCE = (
+    "similarity", "likeness", "surface", "contrast", "support", "relative", "inside", "match", "position", "fit",
+)  # fmt: skip
 OVERLAP = ("overlap", "size", *PRESENCE, "disagreement")
-#: Present structures that may be called missing, and at least uncertain, in cross-validation.
+#: Present structures that may be called missing, and at least uncertain, in cross-validation; every group counts the
+#: same.
 MISSING_SHARE, UNCERTAIN_SHARE = 0.015, 0.08
+#: Answers that are centimetres off which may be called found.
+MISPLACED_SHARE = 0.1
 FOLDS = 8
 #: Phantoms from this seed on: others than those of other benchmarks.
 FIRST_PERSON = 301
@@ -100,29 +109,42 @@ def left_out(
 
 
 def group_weights(rows: Sequence[Row]) -> Array:
-    """(rows,) weights: absent and present count the same, and so do the groups within each."""
-    keys = [(row.truth, row.group) for row in rows]
-    groups = {truth: len({k for k in keys if k[0] == truth}) for truth in ("absent", "present")}
-    return np.array([1 / (keys.count(key) * groups[key[0]]) for key in keys])
+    """(rows,) weights: present counts the same as absent or misplaced, and so do the groups within each."""
+    keys = [(row.truth == "present", f"{row.truth}: {row.group}") for row in rows]
+    counts, groups = Counter(keys), Counter(there for there, _ in set(keys))
+    return np.array([1 / (counts[key] * groups[key[0]]) for key in keys])
+
+
+def quantile(values: Array, weight: Array, share: float) -> float:
+    """The value below which a share of the weight lies."""
+    order = np.argsort(values)
+    below = np.cumsum(weight[order]) / weight.sum()
+    return float(values[order][np.searchsorted(below, share)])
 
 
 def fit_presence(
     rows: Sequence[Row], usual: dict[str, float]
 ) -> tuple[dict[str, float], float, float, Table]:
     """Weights, the two thresholds, and the table of what is called absent by group."""
-    used = [row for row in rows if row.truth in ("absent", "present")]
+    used = [row for row in rows if row.truth in ("absent", "present", "misplaced")]
     signs, weight = matrix(used, PRESENCE, usual), group_weights(used)
     there = np.array([row.truth == "present" for row in used])
     held = left_out(used, signs, there.astype(float), weight, 0.003, signed=False)
-    missing, uncertain = (float(np.quantile(held[there], q)) for q in (MISSING_SHARE, UNCERTAIN_SHARE))
+    missing, uncertain = (quantile(held[there], weight[there], q) for q in (MISSING_SHARE, UNCERTAIN_SHARE))
+    off = np.array([row.truth == "misplaced" for row in used])
+    if off.any():
+        uncertain = max(uncertain, float(np.quantile(held[off], 1 - MISPLACED_SHARE)))
     table = Table(
         title=f"presence, cross-validated; missing below {missing:.3f}, uncertain below {uncertain:.3f}",
         box=SIMPLE_HEAD,
     )
     for head in ("truth: group", "n", "scans", "missing %", "uncertain %"):
         table.add_column(head, justify="left" if head == "truth: group" else "right")
-    for key in sorted({(row.truth, row.group) for row in used} | {("absent", ""), ("present", "")}):
+    in_all = {("absent", ""), ("misplaced", ""), ("present", "")}
+    for key in sorted({(row.truth, row.group) for row in used} | in_all):
         own = np.array([row.truth == key[0] and key[1] in ("", row.group) for row in used])
+        if not own.any():
+            continue
         scans = {row.scan for row, chosen in zip(used, own, strict=True) if chosen}
         shares = (held[own] < missing).mean(), ((held[own] >= missing) & (held[own] < uncertain)).mean()
         table.add_row(
@@ -208,6 +230,11 @@ def answers(arguments: object, localizer: SeenOnce, spec: str) -> Collected:
     cases = listed_cases(ct / "openkbp" / "imagesTr", spec, limit)
     people = range(FIRST_PERSON, FIRST_PERSON + phantoms)
     collected = collect(localizer, ct, cases, read_case_list(spec), people, seed=0)
+    located, trials = status_bodies.located(localizer, ct, seed=0)
+    answers = status_bodies.elsewhere(localizer, ct, [case.path for case in cases])
+    answers += status_bodies.phantoms(localizer, people)
+    rows = [Row(a.group, a.scan, a.structure, a.truth, dict(a.details)) for a in answers]
+    collected = Collected(collected.rows + located + rows, collected.trials + trials)
     path.parent.mkdir(parents=True, exist_ok=True)
     collected.save(path)
     return collected

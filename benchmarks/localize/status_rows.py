@@ -1,7 +1,7 @@
 """Answers whose truth is known, for fitting the constants of status and confidence (see ``fit_status``).
 
-Only scans that may be learnt from: head-neck cases of a list, train scans of `body/`, phantoms. All answers keep their
-numbers (``LocatedStructure.details``), so fitting needs no scan.
+Only scans that may be learnt from: head-neck cases of a list, train scans of `body/`, phantoms; bodies are in
+``status_bodies``. All answers keep their numbers (``LocatedStructure.details``), so fitting needs no scan.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ from medlsam.volume import to_canonical
 #: So many template sets of each size, drawn from so many cases that have all structures.
 SETS = {5: 3, 3: 2, 2: 2, 1: 3}
 MOST_TEMPLATES = 9
+#: Scans of `body/` that figures are reported on: never asked here.
+REPORTED = (lungs.UNSEEN, "crlm_1006")
+#: A box whose middle is this far off does not show the structure, mm: such an answer counts against presence.
+MISPLACED_MM = 25.0
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def _absent_in_body(localizer: SeenOnce, ct: Path) -> list[Answer]:
     pelvis = absent.built(localizer, ct / "body", [absent.ABDOMEN_TEMPLATE], absent.PELVIC)
     answers: list[Answer] = []
     for scan, structures in absent.WITHOUT_HEAD_NECK.items():
-        if scan == lungs.UNSEEN:
+        if scan in REPORTED:
             continue
         volume = read_image(ct / "body" / scan / "image.nii.gz")
         for templates, wanted in ((head_neck, structures), (pelvis, absent.PELVIC)):
@@ -163,14 +167,18 @@ def _present(
         chosen = [str(name) for name in generator.choice(whole, size, replace=False)]
         templates = build_templates(localizer, [scans[name] for name in chosen], names)  # type: ignore[arg-type]
         trial = Trial(size, {}, {})
-        if size > 1:
-            seen = {name: localizer.embed(scans[name].image) for name in chosen}
-            answers = locate_each_other(templates, seen, SearchOptions())
-            for one in leave_one_out(templates, seen, answers, SearchOptions()):
-                trial.left_out.setdefault(one.structure, []).append(one.error_mm.tolist())
+        trial.left_out.update(left_out_errors(localizer, templates, [scans[name] for name in chosen]))
         for name in cases:
             if name not in chosen:
-                own = _located(localizer, templates, scans[name], complete[name], size, references)
+                own = located_rows(
+                    localizer,
+                    templates,
+                    scans[name],
+                    complete[name],
+                    size,
+                    references,
+                    "head-neck scan, located",
+                )
                 rows += own
                 for row in own:
                     trial.error_mm.setdefault(row.structure, []).append(row.error_mm)
@@ -180,14 +188,40 @@ def _present(
     return rows, trials
 
 
-def _located(
+def left_out_errors(
+    localizer: SeenOnce, templates: TemplateSet, scans: Sequence[Template]
+) -> dict[str, list[list[float]]]:
+    """Structure to the six errors, mm, of each template located with the others; empty with one template."""
+    if len(scans) < 2:
+        return {}
+    seen = {scan.name: localizer.embed(scan.image) for scan in scans}
+    answers = locate_each_other(templates, seen, SearchOptions())
+    errors: dict[str, list[list[float]]] = {}
+    for one in leave_one_out(templates, seen, answers, SearchOptions()):
+        errors.setdefault(one.structure, []).append(one.error_mm.tolist())
+    return errors
+
+
+def located_rows(
     localizer: SeenOnce,
     templates: TemplateSet,
     template: Template,
     complete: set[str],
     size: int,
     references: References,
+    group: str,
 ) -> list[Row]:
+    """Locate a labelled scan's complete structures.
+
+    Args:
+        localizer: finds them.
+        templates: of other patients.
+        template: the scan.
+        complete: its complete structures.
+        size: number of templates.
+        references: where its labels are.
+        group: of the rows.
+    """
     reference = references.read(template.name, template.image)
     found = locate(localizer.embed(template.image), templates)
     rows = []
@@ -195,14 +229,14 @@ def _located(
         if structure in complete and structure in reference.values:
             box, truth = found[structure].box, reference.box(structure)
             error = (box.faces - truth.faces).tolist() if box is not None else []
-            details = dict(found[structure].details)
+            off = np.linalg.norm(np.asarray(box.center) - truth.center) if box is not None else np.inf
             rows.append(
                 Row(
-                    "head-neck scan, located",
+                    group,
                     template.name,
                     structure,
-                    "present",
-                    details,
+                    "present" if off <= MISPLACED_MM else "misplaced",
+                    dict(found[structure].details),
                     size,
                     box_iou(box, truth),
                     error,

@@ -6,6 +6,7 @@ it needs are those that a phantom is drawn with.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +14,9 @@ from medlsam.geometry import ExtremePoints
 from medlsam.localize.network.embedding import Embedding, embed
 from medlsam.localize.network.encoder import Encoder
 from medlsam.localize.pretrain.datamodule import VALIDATION_PHANTOM_SEED
+from medlsam.localize.search.alignment import STEP_MM, align
 from medlsam.localize.search.votes import coarse_consensus
+from medlsam.localize.templates.anchors import read_anchors
 from medlsam.phantoms import phantom
 from medlsam.volume import Image
 
@@ -44,12 +47,15 @@ def marked_phantoms(count: int, spacing_mm: float) -> list[MarkedPhantom]:
 def landmark_errors(
     marked: list[MarkedPhantom], encoder: Encoder, device: torch.device
 ) -> tuple[float, float]:
-    """Measure the mean distance in mm of located extreme points (coarse, refined), over ordered pairs of phantoms.
+    """Measure the mean distance in mm of located extreme points, over ordered pairs of phantoms.
 
     Args:
         marked: two or more, with structures in common.
         encoder: its mode (training or not) stays.
         device: of the encoder.
+
+    Returns:
+        By the coarse votes alone (RDR), and as a search finds them: whole scans aligned, then one window.
     """
     seen: list[tuple[Embedding, dict[str, Tensor]]] = []
     training = encoder.training
@@ -63,10 +69,28 @@ def landmark_errors(
             names = [name for name in marks if name in truth]
             if i == j or not names:
                 continue
-            latents, features = template.read(torch.cat([marks[name] for name in names]))
+            points = [marks[name] for name in names]
+            latents, features = template.read(torch.cat(points))
             wanted = torch.cat([truth[name] for name in names])
-            first, _ = coarse_consensus(query, latents)
-            coarse.append((first - wanted).norm(dim=-1).mean())
-            found = query.refine(features[:, None], first, 32.0, 0.03).points[:, 0]
+            votes, _ = coarse_consensus(query, latents)
+            coarse.append((votes - wanted).norm(dim=-1).mean())
+            first = _aligned(template, query, points)
+            found = query.refine(features[:, None], votes if first is None else first, 32.0, 0.03).points[
+                :, 0
+            ]
             fine.append((found - wanted).norm(dim=-1).mean())
     return float(torch.stack(coarse).mean()), float(torch.stack(fine).mean())
+
+
+def _aligned(template: Embedding, query: Embedding, points: list[Tensor]) -> Tensor | None:
+    """Map each structure's points of the template (six each) into the query: (N, 3) LPS mm."""
+    boxes = [ExtremePoints(tuple(tuple(p) for p in own.tolist())).box for own in points]
+    anchors = read_anchors(template, boxes)
+    alignment = None if anchors is None else align(anchors, query.body_lattice(STEP_MM))
+    if alignment is None:
+        return None
+    mapped = [
+        alignment.around(np.asarray(box.center)).apply(own.double().numpy())
+        for own, box in zip(points, boxes, strict=True)
+    ]
+    return torch.from_numpy(np.concatenate(mapped)).float()
