@@ -112,7 +112,7 @@ def main() -> None:
     result: dict[str, dict[str, tuple[float, float]]] = {}
     for name in arguments.localizer:
         model = medlsam.load(localizer=name)
-        templates = model.templates(arguments.template)
+        templates = model.templates(arguments.support)
         with torch.inference_mode():
             seen = {case.name: model.localizer.embed(read_image(case.path)) for case in cases}
         scores = {way: score(seen, templates, truth, way) for way in ways}
@@ -127,7 +127,7 @@ def main() -> None:
         )
     console = Console(width=200)
     console.print(table)
-    if arguments.by_structure:
+    if arguments.by_organ:
         console.print(structures)
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1))

@@ -149,7 +149,7 @@ def main() -> None:
         arguments.limit,
     )
     localizer = SeenOnce(load_localizer(arguments.localizer, arguments.device))
-    found, names = choose_templates(arguments.template or folder / "templates")
+    found, names = choose_templates(arguments.support or folder / "templates")
     templates = list(read_templates(found, names))
     counts = sorted({min(int(count), len(templates)) for count in arguments.counts.split(",")})
     sets = build_sets(localizer, templates, names, counts)

@@ -200,7 +200,7 @@ def main() -> None:
     if unknown := [name for name in chosen if name not in WAYS]:
         parser.error(f"unknown policy {unknown[0]!r}; there are: {', '.join(WAYS)}")
     ways = {name: WAYS[name] for name in chosen if not (crop and name in WHOLE_SLICES_ONLY)}
-    templates = model.templates(arguments.template or root / "templates")
+    templates = model.templates(arguments.support or root / "templates")
     references = find_references(root / "labelsTr")
     scores: Scores = {}
     seconds: dict[str, dict[str, float]] = {}
