@@ -173,15 +173,16 @@ def phase_tables(pairs: Sequence[tuple[Finding, Finding]], places: Sequence[Matc
         ("n", "median", "90th percentile"),
     )
     for same in (False, True):
-        own = [m for m in places if (m.source == m.target) == same]
+        directions = [m for m in places if (m.source == m.target) == same]
         # A scan that is in two pairs is searched in itself twice, at nearly the same places.
-        own = list({(m.source, m.target): m for m in own}.values())
-        levels = [np.percentile(m.distances_mm, (50, 90)) for m in own]
-        for m, (middle, high) in zip(own, levels, strict=True):
+        directions = list({(m.source, m.target): m for m in directions}.values())
+        levels = [np.percentile(m.distances_mm, (50, 90)) for m in directions]
+        for m, (middle, high) in zip(directions, levels, strict=True):
             found.add_row(m.source, m.target, str(len(m.distances_mm)), f"{middle:.1f}", f"{high:.1f}")
         found.add_section()
         found.add_row(
-            f"mean of {len(own)}", "itself" if same else "the other phase", str(sum(len(m.distances_mm) for m in own)),
+            f"mean of {len(directions)}", "itself" if same else "the other phase",
+            str(sum(len(m.distances_mm) for m in directions)),
             *(_spread([float(level[i]) for level in levels], 1) for i in range(2)), style="bold",
         )  # fmt: skip
         found.add_section()
