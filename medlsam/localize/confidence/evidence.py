@@ -124,7 +124,7 @@ def collect_evidence(
         likeness=likeness,
         surface=_surface(features[1], [templates[i] for i in masked]),
         contrast=contrast,
-        support=candidate.support,
+        support=None if candidate.supports is None else float(candidate.supports.mean()),
         relative=None if candidate.common is None else likeness - candidate.common,
         inside=intensity_distance(embedding, templates, box),
         match_mm=match,

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.geometry import Box
-from medlsam.localize.search.options import AGREEMENT_MM
+from medlsam.localize.search.options import AGREEMENT_MM, SUPPORT_STEP
 
 Array = NDArray[np.float64]
+_ROUNDING = 1e-9
 
 
-def agreed(values: Array) -> Array:
+def agreed(values: Array, weight: Array | None = None) -> Array:
     """Compute where several templates agree: Huber's location estimate, started at the median.
 
     The mean of five is nearer the truth than their median where templates differ as people do; one that is far off
@@ -22,14 +23,36 @@ def agreed(values: Array) -> Array:
 
     Args:
         values: (S, ...) mm.
+        weight: (S,) how much each template counts; all the same where None.
 
     Returns:
         (...) mm.
     """
-    middle: Array = np.median(values, axis=0)
+    if weight is None:
+        weight = np.ones(len(values))
+    share = (weight / weight.sum()).reshape(-1, *[1] * (values.ndim - 1))
+    middle = weighted_median(values, weight)
     for _ in range(3):
-        middle = middle + np.clip(values - middle, -AGREEMENT_MM, AGREEMENT_MM).mean(axis=0)
+        middle = middle + (share * np.clip(values - middle, -AGREEMENT_MM, AGREEMENT_MM)).sum(axis=0)
     return middle
+
+
+def weighted_median(values: Array, weight: Array) -> Array:
+    """Compute the median along the first axis; with equal weights the usual one, halfway between the middle two.
+
+    Args:
+        values: (S, ...).
+        weight: (S,) positive.
+    """
+    order = np.argsort(values, axis=0, kind="stable")
+    ordered, own = np.take_along_axis(values, order, axis=0), weight[order]
+    below = np.cumsum(own, axis=0) / weight.sum()
+    # The first value that reaches half of the weight, and the first that passes it.
+    reached, passed = (below < 0.5 - _ROUNDING).sum(axis=0), (below <= 0.5 + _ROUNDING).sum(axis=0)
+    found: Array = np.mean(
+        [np.take_along_axis(ordered, place[None], axis=0)[0] for place in (reached, passed)], axis=0
+    )
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +66,8 @@ class Candidate:
         similarity: mean cosine at the best match of each place, -1 to 1.
         spread_mm: mean distance of the first answer's pairs from its fit, or of the coarse votes from their centre.
         fit_mm: mean distance of the refined places from the fit of scale and shift; None where nothing was fitted.
-        support: share of the pairs around the structure that agree with the alignment, 0 to 1; None without alignment.
+        supports: (S,) share of the pairs around the structure that agree with the alignment of each template's scan, 0
+            to 1; None where not all of them were aligned.
         common: mean cosine of those pairs, -1 to 1; None likewise.
     """
 
@@ -52,7 +76,7 @@ class Candidate:
     similarity: float
     spread_mm: float
     fit_mm: float | None = None
-    support: float | None = None
+    supports: Array | None = None
     common: float | None = None
 
     @property
@@ -64,7 +88,15 @@ class Candidate:
     @property
     def box(self) -> Box:
         """The box on which the templates agree (see ``agreed``), LPS mm."""
-        return Box.from_faces(agreed(self.faces))
+        return Box.from_faces(agreed(self.faces, self.weight))
+
+    @property
+    def weight(self) -> Array:
+        """(S,) how much each template counts: the better its scan is aligned around the structure, the more."""
+        if self.supports is None:
+            return np.ones(len(self.points))
+        found: Array = np.exp((self.supports - self.supports.max()) / SUPPORT_STEP)
+        return found
 
 
 def merge_candidates(candidates: Sequence[Candidate]) -> Candidate:
@@ -80,6 +112,11 @@ def merge_candidates(candidates: Sequence[Candidate]) -> Candidate:
         similarity=float(np.mean([a.similarity for a in candidates])),
         spread_mm=float(np.mean([a.spread_mm for a in candidates])),
         fit_mm=mean([a.fit_mm for a in candidates]),
-        support=mean([a.support for a in candidates]),
+        supports=_joined([a.supports for a in candidates]),
         common=mean([a.common for a in candidates]),
     )
+
+
+def _joined(parts: Sequence[Array | None]) -> Array | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if known and len(known) == len(parts) else None

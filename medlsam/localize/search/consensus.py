@@ -116,7 +116,7 @@ class _FirstAnswer:
 
     places: NDArray[np.float64]
     spread_mm: float
-    support: float | None
+    supports: NDArray[np.float64] | None
     common: float | None
 
 
@@ -142,12 +142,13 @@ def _first_answers(
                 points, off = next(by_votes)
                 placed.append(points)
                 spread.append(off)
+        whole = len(fits) == len(group)
         answers.append(
             _FirstAnswer(
                 places=np.stack(placed),
                 spread_mm=float(np.mean(spread)),
-                support=float(np.mean([fit.support for fit in fits])) if fits else None,
-                common=float(np.mean([fit.similarity for fit in fits])) if fits else None,
+                supports=np.array([fit.support for fit in fits]) if whole else None,
+                common=float(np.mean([fit.similarity for fit in fits])) if whole else None,
             )
         )
     return answers
@@ -217,7 +218,7 @@ def _refined(
             similarity=float(weight[g, :, frame].mean()),
             spread_mm=first[g].spread_mm,
             fit_mm=float(apart[g].mean()),
-            support=first[g].support,
+            supports=first[g].supports,
             common=first[g].common,
         )
         for g in range(len(groups))

@@ -34,6 +34,8 @@ WEIGHT_LIMITS = (0.05, 1.0)
 WEIGHT_POWER = 4
 #: Templates count fully up to this distance from where they agree, and pull no harder beyond it, mm.
 AGREEMENT_MM = 12.0
+#: A template whose scan is aligned less well around the structure counts less: by e for each such step of support.
+SUPPORT_STEP = 0.1
 
 
 @dataclass(frozen=True)
