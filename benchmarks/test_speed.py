@@ -8,7 +8,7 @@ import torch
 
 from benchmarks import meter, published_schedule, search_time, timing
 from benchmarks.common import SeenOnce
-from benchmarks.localize import crops
+from benchmarks.localize.status import crops
 from medlsam.localize.build_templates import build_templates
 from medlsam.localize.localizer import Localizer
 from medlsam.localize.medlam.network import PublishedNetwork

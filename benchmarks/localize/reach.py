@@ -20,7 +20,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks.common import SeenOnce, answer, command, listed_cases, options, progress
-from benchmarks.localize import lungs
+from benchmarks.localize.body import lungs
 from medlsam.evaluation.references import find_references
 from medlsam.geometry import Box, mask_box
 from medlsam.io.label_names import read_case_list

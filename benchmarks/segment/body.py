@@ -25,9 +25,9 @@ from rich.table import Table
 
 import medlsam
 from benchmarks.common import answer, command, held, options, progress, spread
-from benchmarks.localize.abdomen import SLAB
-from benchmarks.localize.absent import ABDOMEN_TEMPLATE
-from benchmarks.localize.lungs import CHEST, LUNGS, whole_structures
+from benchmarks.localize.body.abdomen import SLAB
+from benchmarks.localize.body.lungs import CHEST, LUNGS, whole_structures
+from benchmarks.localize.status.absent import ABDOMEN_TEMPLATE
 from medlsam.evaluation.run import evaluate
 from medlsam.evaluation.scores import ROWS
 from medlsam.io.cases import Case

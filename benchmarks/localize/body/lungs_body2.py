@@ -17,8 +17,8 @@ from typing import Any
 from benchmarks.common import SeenOnce, answer, command, options, progress
 from benchmarks.localize.body.cases import Finding, Patient, ask
 from benchmarks.localize.body.lung_masks import lungs, whole
+from benchmarks.localize.body.lungs import CHEST, LUNGS, whole_structures
 from benchmarks.localize.body.tables import answers_table, box_figures, boxes_table, reliability, status_table
-from benchmarks.localize.lungs import CHEST, LUNGS, whole_structures
 from medlsam.geometry import mask_box
 from medlsam.io.read import read_image
 from medlsam.localize.build_templates import Template, build_templates

@@ -10,9 +10,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from scipy.stats import spearmanr
 
-from benchmarks.localize.answers import STATUSES
 from benchmarks.localize.body.cases import FAR_MM, Finding
 from benchmarks.localize.body.phases import Matched
+from benchmarks.localize.status.answers import STATUSES
 from medlsam.evaluation.scores import ROWS, summarize
 from medlsam.geometry import FACES
 

@@ -34,7 +34,7 @@ from medlsam.localize.templates.template_set import (
 #: The share of faces that lie within their margin.
 MARGIN_LEVEL = 0.9
 #: How many templates the usual error of the structure is worth against that of one face, and that of all structures
-#: of the file against that of the structure (benchmarks/localize/fit_status.py prints what other values give).
+#: of the file against that of the structure (benchmarks/localize/status/fit_status.py prints what other values give).
 STRUCTURE_WORTH = 8.0
 FILE_WORTH = 4.0
 #: How many templates the default margin is worth: three patients may all be easy ones.

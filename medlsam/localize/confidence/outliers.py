@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 USUAL_MM = (3.0, 4.0, 6.0)
 USUAL_SHARE = 0.05
 USUAL_PAIRS = 8
-#: Displacements of this many times the usual raise an alarm (chosen by benchmarks/localize/bad_templates.py).
+#: Displacements of this many times the usual raise an alarm (chosen by benchmarks/localize/status/bad_templates.py).
 ALARM = 3.6
 #: A box that overlaps what the others find by less than this share of the usual overlap raises an alarm, too.
 ALARM_OVERLAP = 0.2

@@ -1,6 +1,6 @@
 """A bad template planted among good ones: how often `template build` names it, and how often it accuses a good one.
 
-    python benchmarks/localize/bad_templates.py [--cases FILE.json:key] [--scans N] [--trials N] [--templates N]
+    python benchmarks/localize/status/bad_templates.py [--cases FILE.json:key] [--scans N] [--trials N] [--templates N]
         [--json FILE]
 
 Each trial draws template scans at random from the listed head-neck cases that have all seven structures, spoils one of

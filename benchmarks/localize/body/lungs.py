@@ -1,6 +1,6 @@
 """Lungs, leave-one-out over the labelled chest scans: box IoU with two templates.
 
-    python benchmarks/localize/lungs.py [--templates 2] [--sets N] [--json FILE]
+    python benchmarks/localize/body/lungs.py [--templates 2] [--sets N] [--json FILE]
 
 Every labelled chest scan of `body/` is located with every pair of the others (with `--sets N` a seeded sample of N
 pairs per scan and lung); pairs and scans are of different patients. Where a scan ends inside of a lung, its label has

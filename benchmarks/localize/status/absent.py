@@ -1,6 +1,6 @@
 """Structures that are not there: how often status says so, and how often it says so of structures that are.
 
-    python benchmarks/localize/absent.py [--cases FILE.json:key] [--limit N] [--phantoms N] [--json FILE]
+    python benchmarks/localize/status/absent.py [--cases FILE.json:key] [--limit N] [--phantoms N] [--json FILE]
 
 Real scans that lack the structure: head-neck templates on scans of chest and abdomen; lungs and abdominal organs looked
 for in head-neck scans, pelvic organs in chest scans; head-neck scans cropped along z so that a structure is cut out.
@@ -19,9 +19,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.common import SeenOnce, answer, command, cut_structures, held, listed_cases, options, progress
-from benchmarks.localize import lungs
-from benchmarks.localize.answers import Answer, ask, summary, tables
-from benchmarks.localize.crops import crops, keep_heights
+from benchmarks.localize.body import lungs
+from benchmarks.localize.status.answers import Answer, ask, summary, tables
+from benchmarks.localize.status.crops import crops, keep_heights
 from medlsam.evaluation.references import CaseReference, References, find_references
 from medlsam.io.cases import Case
 from medlsam.io.read import read_image

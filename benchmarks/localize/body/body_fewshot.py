@@ -1,6 +1,6 @@
 """Abdominal organs with few templates: boxes, faces, statuses and margins on patients with reference labels.
 
-    python benchmarks/localize/body_fewshot.py [--draws 4] [--choose] [--dice] [--json FILE]
+    python benchmarks/localize/body/body_fewshot.py [--draws 4] [--choose] [--dice] [--json FILE]
 
 On `bodyval/` (kidneys, spleen, liver; labelled only where they lie whole in the scan). Queries: three patients that
 were in no training, with all six template patients. Leave-one-patient-out over all nine: each scan with all others, and

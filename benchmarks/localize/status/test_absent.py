@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks.common import SeenOnce
-from benchmarks.localize import absent, answers, crops, lungs
+from benchmarks.localize.body import lungs
+from benchmarks.localize.status import absent, answers, crops
 from medlsam.geometry import Box
 from tests.support.fakes.fake_localizer import labelled
 

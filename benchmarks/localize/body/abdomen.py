@@ -1,6 +1,6 @@
 """One abdomen as the only template, located in a slab of another and in abdomens that nobody labelled.
 
-    python benchmarks/localize/abdomen.py [--output DIR] [--json FILE]
+    python benchmarks/localize/body/abdomen.py [--output DIR] [--json FILE]
 
 `ts_example_ct` (a model's labels of 61 structures) is the template. In `ts_example_dicom`, a slab of 40 mm that cuts
 every structure, the located boxes are cut to what was scanned and compared with the labels; printed are IoU, wall
@@ -22,8 +22,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks.common import SeenOnce, answer, command, held, in_view, options, progress, spread
-from benchmarks.localize.absent import ABDOMEN_TEMPLATE, PELVIC
-from benchmarks.localize.answers import STATUSES
+from benchmarks.localize.status.absent import ABDOMEN_TEMPLATE, PELVIC
+from benchmarks.localize.status.answers import STATUSES
 from medlsam.export.figures import draw_localization, draw_segmentation, png
 from medlsam.geometry import mask_box
 from medlsam.io.read import read_image

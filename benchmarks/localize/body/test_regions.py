@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.common import SeenOnce
-from benchmarks.localize import abdomen, lungs
+from benchmarks.localize.body import abdomen, lungs
 from medlsam.geometry import Box
 from medlsam.localize.build_templates import build_templates
 from medlsam.results import LocatedStructure

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import SeenOnce, cut_structures, held, progress
-from benchmarks.localize.absent import BOUNDED, built, phantom_answers
-from benchmarks.localize.answers import Answer, ask
-from benchmarks.localize.status_rows import Row, Trial, left_out_errors, located_rows
+from benchmarks.localize.status.absent import BOUNDED, built, phantom_answers
+from benchmarks.localize.status.answers import Answer, ask
+from benchmarks.localize.status.rows import Row, Trial, left_out_errors, located_rows
 from medlsam.evaluation.references import find_references
 from medlsam.io.read import read_image
 from medlsam.localize.build_templates import Template, build_templates

@@ -1,6 +1,6 @@
 """Fit the constants of status and confidence (`medlsam/localize/confidence/status.json`) and print what they are worth.
 
-    python benchmarks/localize/fit_status.py [--cases FILE.json:key] [--limit N] [--phantoms N] [--write] [--again]
+    python benchmarks/localize/status/fit_status.py [--cases FILE.json:key] [--limit N] [--phantoms N] [--write]
 
 Presence: a logistic model of how far an answer is from the usual, on structures that are there and that are not, in
 real scans and in phantoms of all regions; an answer that is centimetres off counts as one that is not. Its weights are
@@ -9,7 +9,7 @@ structures that are there. The printed shares and correlations are cross-validat
 the fit. Below them how often a face lies within its margin, by number of templates.
 
 The default heads are of the `pretrain` split, the bodies of `body/`, `body2/` and the template patients of `bodyval/`
-(``status_bodies``). The answers are kept in `.pool/status/` by localizer and options, and
+(``bodies``). The answers are kept in `.pool/status/` by localizer and options, and
 asked again with `--again`; `--write` stores the constants. Asking takes some minutes on two free cores, fitting
 seconds.
 """
@@ -30,8 +30,8 @@ from scipy.optimize import minimize
 from scipy.stats import spearmanr
 
 from benchmarks.common import SeenOnce, answer, command, listed_cases, options, progress
-from benchmarks.localize import status_bodies
-from benchmarks.localize.status_rows import Collected, Row, Trial, collect
+from benchmarks.localize.status import bodies
+from benchmarks.localize.status.rows import Collected, Row, Trial, collect
 from medlsam.io.label_names import read_case_list
 from medlsam.localize.confidence import leave_one_out as calibrate
 from medlsam.localize.confidence import status
@@ -230,9 +230,9 @@ def answers(arguments: object, localizer: SeenOnce, spec: str) -> Collected:
     cases = listed_cases(ct / "openkbp" / "imagesTr", spec, limit)
     people = range(FIRST_PERSON, FIRST_PERSON + phantoms)
     collected = collect(localizer, ct, cases, read_case_list(spec), people, seed=0)
-    located, trials = status_bodies.located(localizer, ct, seed=0)
-    answers = status_bodies.elsewhere(localizer, ct, [case.path for case in cases])
-    answers += status_bodies.phantoms(localizer, people)
+    located, trials = bodies.located(localizer, ct, seed=0)
+    answers = bodies.elsewhere(localizer, ct, [case.path for case in cases])
+    answers += bodies.phantoms(localizer, people)
     rows = [Row(a.group, a.scan, a.structure, a.truth, dict(a.details)) for a in answers]
     collected = Collected(collected.rows + located + rows, collected.trials + trials)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -263,7 +263,7 @@ def main() -> None:
         **known,
     }
     about = {
-        "fitted_by": "benchmarks/localize/fit_status.py",
+        "fitted_by": "benchmarks/localize/status/fit_status.py",
         "localizer": localizer.signature,
         "answers": len(collected.rows),
         "cases": spec.rsplit("/", 1)[-1],

@@ -1,7 +1,7 @@
 """Answers whose truth is known, for fitting the constants of status and confidence (see ``fit_status``).
 
 Only scans that may be learnt from: head-neck cases of a list, train scans of `body/`, phantoms; bodies are in
-``status_bodies``. All answers keep their numbers (``LocatedStructure.details``), so fitting needs no scan.
+``bodies``. All answers keep their numbers (``LocatedStructure.details``), so fitting needs no scan.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import SeenOnce, evenly, progress
-from benchmarks.localize import absent, lungs
-from benchmarks.localize.answers import Answer
+from benchmarks.localize.body import lungs
+from benchmarks.localize.status import absent
+from benchmarks.localize.status.answers import Answer
 from medlsam.evaluation.references import References, find_references
 from medlsam.io.cases import Case
 from medlsam.io.read import read_image

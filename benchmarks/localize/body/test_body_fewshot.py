@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from benchmarks.common import SeenOnce
 from benchmarks.localize.body import lung_masks, tables
+from benchmarks.localize.body.body_fewshot import by_way
 from benchmarks.localize.body.cases import Finding, Patient, draws, leave_one_out, only
 from benchmarks.localize.body.phases import lattice, phase_places
-from benchmarks.localize.body_fewshot import by_way
 from medlsam.geometry import Box, Grid, mask_box
 from medlsam.volume import Image
 from tests.support.fakes.fake_localizer import NAMES, labelled
