@@ -30,6 +30,7 @@ from medlsam.localize.locate import locate
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.options import LocateOptions
 from medlsam.pipeline.templates import choose_templates, read_templates
+from medlsam.volume import Image
 
 FACES = Path("configs/trials/body/faces.json")
 STRUCTURES = ("kidney_left", "kidney_right", "spleen", "liver")
@@ -78,7 +79,7 @@ def errors(localizer: SeenOnce, ct: Path, way: str) -> Errors:
 
 
 #: Read once for all localizers, so that each embeds a scan once.
-SCANS: dict = {}
+SCANS: dict[str, Image] = {}
 
 
 def row(found: Errors, structure: str | None = None) -> list[str]:
@@ -93,7 +94,11 @@ def row(found: Errors, structure: str | None = None) -> list[str]:
         all_axes = np.array([np.nanmean(np.array(rows)) for rows in by_scan.values()])
     cells = [str(np.isfinite(every).sum()), f"{np.nanmean(all_axes):.1f} ±{np.nanstd(all_axes):.1f}"]
     cells += [f"{np.nanmean(means[:, axis]):.1f}" for axis in range(3)]
-    return [*cells, f"{np.nanmedian(every):.1f}", f"{100 * np.nanmean(every[np.isfinite(every)] > FAR_MM):.0f} %"]
+    return [
+        *cells,
+        f"{np.nanmedian(every):.1f}",
+        f"{100 * np.nanmean(every[np.isfinite(every)] > FAR_MM):.0f} %",
+    ]
 
 
 def table(by_name: Mapping[str, Errors], structures: Sequence[str]) -> Table:
@@ -111,7 +116,9 @@ def table(by_name: Mapping[str, Errors], structures: Sequence[str]) -> Table:
 def main() -> None:
     parser = options(__doc__)
     parser.set_defaults(localizer=["medlam-tiny"])
-    parser.add_argument("--localizers", nargs="+", default=["medlam-tiny"], help="known names or weights files")
+    parser.add_argument(
+        "--localizers", nargs="+", default=["medlam-tiny"], help="known names or weights files"
+    )
     parser.add_argument("--ways", default="default", help=f"of {', '.join(WAYS)}")
     parser.add_argument("--by-organ", action="store_true")
     arguments = parser.parse_args()

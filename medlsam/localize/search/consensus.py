@@ -111,9 +111,12 @@ class _FirstAnswer:
     """Where one structure's landmarks are before any window is searched; see ``Candidate``.
 
     Attributes:
-        places: (S, Q, 3) LPS mm.
+        source: (S, P, 3) mm: what the fits of scale and shift start from, one for each template: its landmarks as the
+            alignment maps them, or as they lie in the template where only votes place them.
+        places: (S, Q, 3) LPS mm, of the first Q of them.
     """
 
+    source: NDArray[np.float64]
     places: NDArray[np.float64]
     spread_mm: float
     supports: NDArray[np.float64] | None
@@ -131,20 +134,23 @@ def _first_answers(
     by_votes = _voted(embedding, [s.latents[frame] for s in alone])
     answers = []
     for group in groups:
-        placed, spread, fits = [], [], []
+        source, placed, spread, fits = [], [], [], []
         for template in group:
+            points = template.points.astype(np.float64)
             if template.template in alignments:
                 fit = alignments[template.template].around(np.asarray(template.box.center))
                 fits.append(fit)
-                placed.append(fit.apply(template.points[frame].astype(np.float64)))
-                spread.append(fit.off_mm)
+                points = fit.apply(points)
+                found, off = points[frame], fit.off_mm
             else:
-                points, off = next(by_votes)
-                placed.append(points)
-                spread.append(off)
+                found, off = next(by_votes)
+            source.append(points)
+            placed.append(found)
+            spread.append(off)
         whole = len(fits) == len(group)
         answers.append(
             _FirstAnswer(
+                source=np.stack(source),
                 places=np.stack(placed),
                 spread_mm=float(np.mean(spread)),
                 supports=np.array([fit.support for fit in fits]) if whole else None,
@@ -195,7 +201,7 @@ def _refined(
 ) -> list[Candidate]:
     """Refine G structures with S templates each, from their first answers on."""
     frame = slice(0, FACES.start)
-    source = np.stack([[s.points for s in group] for group in groups]).astype(float)
+    source = np.stack([answer.source for answer in first])
     features = torch.from_numpy(np.stack([[s.features for s in group] for group in groups]))
     found = np.stack([answer.places for answer in first])
     weight = np.ones(found.shape[:-1])

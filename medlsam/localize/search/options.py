@@ -54,7 +54,7 @@ class SearchOptions:
             coarse result.
     """
 
-    windows_mm: tuple[float, ...] = (32.0, 16.0)
+    windows_mm: tuple[float, ...] = (24.0,)
     temperature: float = 0.03
     own_weight: float = 0.75
     face_weight: float = 0.5
