@@ -1,7 +1,7 @@
 """Status, confidence and margin of a candidate, from its evidence.
 
-Two small models, fitted by ``benchmarks/localize/status/fit_status.py`` and stored in ``status.json``: one says whether the
-structure is there, the other how well its box will overlap the true one if it is. Their inputs are differences from
+Two small models, fitted by ``benchmarks/localize/status/fit_status.py`` and stored in ``status.json``: one says whether
+the structure is there, the other how well its box will overlap the true one if it is. Their inputs are differences from
 the values usual in leave-one-out among the templates, so one pair of models serves all structures.
 """
 
