@@ -64,7 +64,7 @@ def test_what_makes_results_multiplies_on_one_thread(
 
     monkeypatch.setattr("medlsam.localize.locate.consensus", look)
     monkeypatch.setattr("medlsam.pipeline.segment.to_canonical", look)
-    nothing: Any = SimpleNamespace(structures=("a",), by_structure={"a": ()})
+    nothing: Any = SimpleNamespace(structures=("a",), by_structure={"a": ()}, anchors={})
     calls: list[Callable[[], object]] = [
         lambda: locate(nothing, nothing),
         lambda: segment_located(nothing, nothing, nothing, {}, InferenceOptions()),

@@ -29,9 +29,10 @@ HANDICAP_MM: dict[Trust, tuple[float, float, float]] = {
     "gentle": (0.0, 0.0, 1.0),
     "strong": (1.0, 1.0, 1.5),
 }
-#: A probe that separates the structure from its surroundings less clearly than this in the scan at hand is not followed
-#: (standard deviations, see ``ProbeResult.contrast``): its region leaks, as from another contrast phase.
-LEAST_CONTRAST = 3.0
+#: A probe that separates the structure from its surroundings by less than the first is not followed in this scan, by
+#: more than the second fully (standard deviations, see ``ProbeResult.contrast``): where it hardly does, as in another
+#: contrast phase, its region leaks.
+CONTRASTS = (2.5, 3.5)
 #: How many trials the mean over all axes is worth against those of one axis.
 STRUCTURE_WORTH = 4.0
 
@@ -99,18 +100,20 @@ def apply_probe(
         trusts: those wanted.
 
     Returns:
-        Trust to (6,) faces, LPS mm, and the probe's contrast; the box's own faces where that is too small, and with
-        None where no template has a mask.
+        Trust to (6,) faces, LPS mm, and the probe's contrast, on which also depends how far faces move; the box's own
+        faces and None where no template has a mask.
     """
     wanted = tuple(dict.fromkeys(trusts))
     probe, shape = fit_probe(templates), mean_shape(templates)
     if probe is None or shape is None or min(box.size) <= 0:
         return dict.fromkeys(wanted, np.asarray(box.faces)), None
     first = probe.apply(embedding, box)
-    contrast = first.contrast(shape)
-    if contrast < LEAST_CONTRAST:
-        return dict.fromkeys(wanted, np.asarray(box.faces)), contrast
-    return {trust: moved_faces(embedding, probe, first, trust) for trust in wanted}, contrast
+    contrast, faces = first.contrast(shape), np.asarray(box.faces)
+    share = float(np.interp(contrast, CONTRASTS, (0.0, 1.0)))
+    if not share:
+        return dict.fromkeys(wanted, faces), contrast
+    moved = {trust: moved_faces(embedding, probe, first, trust) for trust in wanted}
+    return {trust: faces + share * (own - faces) for trust, own in moved.items()}, contrast
 
 
 def along_axes(faces: Mapping[Trust, Array], trusts: Sequence[Trust]) -> Array:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from medlsam.localize.search import probe_trust
 from medlsam.localize.search.boundary_probe import Probe, fit_probe
 from medlsam.localize.search.probe_trust import (
     TRUSTS,
@@ -54,7 +55,8 @@ def test_faces_stay_where_no_support_has_a_mask() -> None:
     assert all(np.array_equal(faces[trust], query.box.faces) for trust in TRUSTS)
 
 
-def test_each_reach_that_is_asked_is_followed(probe: Probe) -> None:
+def test_each_reach_that_is_asked_is_followed(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe_trust, "CONTRASTS", (0.0, 0.01))
     query, shape = Ball((0, 0, 0), 44.0), np.zeros((32, 32, 32), np.uint8)
     shape[8:24, 8:24, 8:24] = 255
     marked = [replace(template(Ball((0, 0, 0), 30.0)), shape=shape), template(Ball((6, -6, 3), 36.0))]
@@ -65,6 +67,11 @@ def test_each_reach_that_is_asked_is_followed(probe: Probe) -> None:
     assert np.allclose(faces["gentle"], moved_faces(query, probe, first, "gentle"))  # type: ignore[arg-type]
     assert contrast is not None
     assert contrast > 0
+    # Half of the way where the contrast lies in the middle, none where it is lower.
+    for contrasts, share in (((contrast - 1, contrast + 1), 0.5), ((contrast + 1, contrast + 2), 0.0)):
+        monkeypatch.setattr(probe_trust, "CONTRASTS", contrasts)
+        part, _ = apply_probe(query, marked, box, ("gentle",))  # type: ignore[arg-type]
+        assert np.allclose(part["gentle"] - box.faces, share * (faces["gentle"] - box.faces))
 
 
 def test_every_axis_has_its_own_reach() -> None:
