@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from medlsam.training import schedule as schedules
 from medlsam.training.schedule import warmup_cosine
 
 
@@ -43,5 +44,6 @@ def test_the_floor_of_sam_tiny() -> None:
 def test_a_cosine_on_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps count in the warm-up only; a minute later the cosine of two minutes is half done."""
     clock = iter([100.0, 160.0, 220.0, 300.0, 400.0])
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    # The module's own clock: the event loop of another test's cluster may read the process's.
+    monkeypatch.setattr(schedules, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     assert rates(4, 1, 1000, minutes=2.0) == pytest.approx([2e-3, 1e-3, 0.0, 0.0])
