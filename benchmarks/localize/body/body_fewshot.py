@@ -3,7 +3,7 @@
     python benchmarks/localize/body/body_fewshot.py [--draws 4] [--choose] [--dice] [--json FILE]
 
 On `bodyval/` (kidneys, spleen, liver; labelled only where they lie whole in the scan). Queries: three patients that
-were in no training, with all six template patients. Leave-one-patient-out over all nine: each scan with all others, and
+no training may see, with all six template patients. Leave-one-patient-out over all nine: each scan with all others, and
 each structure with draws of 1, 2 and 4 of the others that have it; a set of one template is not calibrated. Of
 structures that a scan cuts off only the status counts. Phases: patients of `body2/` with several contrast phases, boxes
 by the labels of one phase, and places of one phase looked for in the other. With `--dice` masks as well, as `medlsam

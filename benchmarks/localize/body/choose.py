@@ -1,6 +1,6 @@
 """Faces of organs in training scans: the table that choices for the body are made on.
 
-    python benchmarks/localize/body/choose.py [--localizer medlam-tiny [FILE ...]] [--ways default,votes,...]
+    python benchmarks/localize/body/choose.py [--localizer FILE] [--ways default,votes,...] [--by-organ]
 
 The template patients of `bodyval` are located in 18 scans of `body/` and `body2/` of which somebody marked single faces
 (`configs/trials/body/faces.json`: organs that a scan cuts off have faces, too), with the templates of other patients.
@@ -54,20 +54,32 @@ def others(templates: TemplateSet, scan: str) -> TemplateSet:
     return templates
 
 
-def errors(localizer: SeenOnce, ct: Path, way: str) -> Errors:
+def marked_faces() -> dict[str, dict[str, list[float | None]]]:
+    """Scan to structure to its six faces, LPS mm; None where a face was not marked."""
+    faces: dict[str, dict[str, list[float | None]]] = json.loads(FACES.read_text(encoding="utf-8"))["faces"]
+    return faces
+
+
+def read_marked(ct: Path) -> dict[str, Image]:
+    """The scans that have marked faces, by name."""
+    folders = {
+        scan: next(ct / room / scan for room in ("body", "body2") if (ct / room / scan).is_dir())
+        for scan in marked_faces()
+    }
+    return {scan: read_image(folder / "image.nii.gz") for scan, folder in folders.items()}
+
+
+def errors(localizer: SeenOnce, ct: Path, images: Mapping[str, Image], way: str) -> Errors:
     """Locate the structures in all scans that have marked faces, by one way of searching."""
     cases, names = choose_templates(ct / "bodyval" / "templates")
     templates = build_templates(localizer, read_templates(cases, names), names, calibrate=False)  # type: ignore[arg-type]
     search, constants = WAYS[way]
-    marked = json.loads(FACES.read_text(encoding="utf-8"))["faces"]
     found = {}
-    for scan, faces in marked.items():
-        folder = next(ct / room / scan for room in ("body", "body2") if (ct / room / scan).is_dir())
-        image = SCANS.setdefault(scan, read_image(folder / "image.nii.gz"))
+    for scan, faces in marked_faces().items():
         known = others(templates, scan)
         wanted = [name for name in STRUCTURES if name in faces and name in known.structures]
         located = locate(
-            localizer.embed(image),
+            localizer.embed(images[scan]),
             known.select(wanted),
             LocateOptions(search=search),
             search_options=constants,
@@ -76,10 +88,6 @@ def errors(localizer: SeenOnce, ct: Path, way: str) -> Errors:
             truth = np.array([np.nan if face is None else face for face in faces[name]])
             found[scan, name] = np.abs(located[name].box.faces - truth)
     return found
-
-
-#: Read once for all localizers, so that each embeds a scan once.
-SCANS: dict[str, Image] = {}
 
 
 def row(found: Errors, structure: str | None = None) -> list[str]:
@@ -116,17 +124,15 @@ def table(by_name: Mapping[str, Errors], structures: Sequence[str]) -> Table:
 def main() -> None:
     parser = options(__doc__)
     parser.set_defaults(localizer=["medlam-tiny"])
-    parser.add_argument(
-        "--localizers", nargs="+", default=["medlam-tiny"], help="known names or weights files"
-    )
     parser.add_argument("--ways", default="default", help=f"of {', '.join(WAYS)}")
     parser.add_argument("--by-organ", action="store_true")
     arguments = parser.parse_args()
-    found = {}
-    for name in arguments.localizers:
-        localizer = SeenOnce(load_localizer(name, arguments.device))
-        for way in arguments.ways.split(","):
-            found[f"{name}, {way}"] = errors(localizer, arguments.ct, way)
+    localizer = SeenOnce(load_localizer(arguments.localizer, arguments.device))
+    images = read_marked(arguments.ct)
+    found = {
+        f"{localizer.name}, {way}": errors(localizer, arguments.ct, images, way)
+        for way in arguments.ways.split(",")
+    }
     document = {
         name: {f"{scan}, {structure}": own.round(2).tolist() for (scan, structure), own in by.items()}
         for name, by in found.items()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +17,9 @@ from medlsam.io.read import read_image
 from medlsam.localize.network.encoder import Encoder
 from medlsam.localize.pretrain.dataset import PairBatch, PairDataset, PairLoader, StepSampler
 from medlsam.localize.pretrain.intensity import IntensityOptions
+from medlsam.localize.pretrain.member import Member, partners
 from medlsam.localize.pretrain.pool_source import PoolSource
-from medlsam.localize.pretrain.sampling_weights import Group, Patient, balanced_weights, patient_weights
+from medlsam.localize.pretrain.sampling_weights import Group, balanced_weights, patient_weights
 from medlsam.localize.pretrain.torchio import ValueTransform, check_transforms
 from medlsam.localize.pretrain.view_pairs import ViewOptions
 from medlsam.phantoms import phantom
@@ -38,27 +36,6 @@ VALIDATION_PAIRS = 4
 _REGIONS = ("body", "head-neck", "thorax", "abdomen", "pelvis")
 
 
-@dataclass(frozen=True)
-class Member:
-    """A scan to draw from.
-
-    Attributes:
-        shard: its file.
-        weight: its share of the draws, relative.
-        origin: the raw scan, or the seed of the phantom, that the shard is made from; None where a pool holds it.
-        group: the collection and the region of the body, where the pool says them.
-        phase: the number of its source and of its group of phases there; None for none.
-        patient: where its source tells patients.
-    """
-
-    shard: Path
-    weight: float
-    origin: Path | int | None = None
-    group: Group | None = None
-    phase: tuple[int, int] | None = None
-    patient: Patient | None = None
-
-
 #: A scan's names (that of its case first), its shard, the origin of that, and its group.
 _Entry = tuple[tuple[str, ...], Path, Path | int | None, Group | None]
 
@@ -66,18 +43,6 @@ _Entry = tuple[tuple[str, ...], Path, Path | int | None, Group | None]
 def _tag(path: Path) -> str:
     """Tell scans of the same name in different folders apart, by eight characters."""
     return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
-
-
-def _partners(members: Sequence[Member]) -> list[list[int]]:
-    """List the other scans of each one's group of phases, by index."""
-    groups = defaultdict(list)
-    for i, member in enumerate(members):
-        if member.phase is not None:
-            groups[member.phase].append(i)
-    return [
-        [] if member.phase is None else [other for other in groups[member.phase] if other != i]
-        for i, member in enumerate(members)
-    ]
 
 
 class PretrainDataModule(LightningDataModule):
@@ -233,7 +198,7 @@ class PretrainDataModule(LightningDataModule):
             np.array([member.weight for member in train]), [member.patient for member in train]
         )
         self.groups = [member.group for member in train]
-        self.partners = _partners(train)
+        self.partners = partners(train)
         self.held_out = [members[i].shard for i in sorted(held)] or self.training[:1]
 
     @property

@@ -43,7 +43,7 @@ class SearchOptions:
     """How structures are searched for.
 
     Attributes:
-        windows_mm: half widths of the successive refinement windows; empty to stop after the coarse votes.
+        windows_mm: half widths of the successive refinement windows; empty to stop after the first answer.
         temperature: of the soft arg-max in a window, on the mean cosine.
         own_weight: how much a face follows its own refined point (1) or the fit of all landmarks (0).
         face_weight: share of a face's own result that comes from the places beside its extreme point, 0 to 1.

@@ -178,7 +178,16 @@ class TemplateSet:
         }
         rest = {name: group for name, group in rest.items() if group}
         values = {name: self.values[name] for name in rest}
-        return replace(self, by_structure=rest, values=values, calibration={}, issues=(), outlier_scores={})
+        anchors = {name: own for name, own in self.anchors.items() if name != template}
+        return replace(
+            self,
+            by_structure=rest,
+            values=values,
+            calibration={},
+            issues=(),
+            outlier_scores={},
+            anchors=anchors,
+        )
 
     def save(self, path: str | Path) -> None:
         """Write one ``.medlsam`` file (safetensors with its description inside; float16, no image)."""

@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 from medlsam.errors import TemplateError
 from medlsam.geometry import Box, Grid
 from medlsam.localize.build_templates import slab_count, slab_points
+from medlsam.localize.templates.anchors import Anchors
 from medlsam.localize.templates.shape import (
     mean_profile,
     mean_shape,
@@ -48,7 +49,15 @@ def templates() -> TemplateSet:
     }
     values = {"liver": 5, "Leber Segment «IV» / ü": 300}
     calibration = {"liver": StructureCalibration(2, (1.0, 2, 3, 4, 5, 6), (2.0,) * 6, 0.7, 0.5)}
-    return TemplateSet(values, groups, "abc", calibration, "somewhere")
+    rng = np.random.default_rng(9)
+    anchors = {
+        name: Anchors(
+            (rng.normal(size=(count, 3)) * 200).astype(np.float32),
+            rng.normal(size=(count, 64)).astype(np.float32),
+        )
+        for name, count in (("p2", 20), ("p1", 30))
+    }
+    return TemplateSet(values, groups, "abc", calibration, "somewhere", anchors=anchors)
 
 
 def test_round_trip(templates: TemplateSet, tmp_path: Path) -> None:
@@ -63,6 +72,15 @@ def test_round_trip(templates: TemplateSet, tmp_path: Path) -> None:
             assert np.array_equal(one.points, other.points)
             assert np.array_equal(one.shape, other.shape)
             assert np.allclose(one.features, other.features, atol=2e-3)  # stored in half precision
+    assert again.anchors.keys() == templates.anchors.keys()
+    for name, own in templates.anchors.items():
+        assert np.array_equal(own.points, again.anchors[name].points), name
+        assert np.allclose(own.features, again.anchors[name].features, atol=2e-3), name
+
+
+def test_a_template_that_is_left_out_takes_its_anchors_along(templates: TemplateSet) -> None:
+    assert set(templates.without("p1").anchors) == {"p2"}
+    assert set(templates.select(["liver"]).anchors) == {"p1", "p2"}
 
 
 def test_saving_twice_gives_the_same_bytes(templates: TemplateSet, tmp_path: Path) -> None:
