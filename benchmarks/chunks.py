@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from unittest.mock import patch
 
 import numpy as np
@@ -65,15 +66,15 @@ def main() -> None:
         progress(f"{size} at a time")
         asked = boxes_of(max(size, 8), SIDE)
         with patch.object(sam, "_CPU_BOXES", size):
-            seconds = least(lambda b=asked: model.decode(embedding, b, (SIDE, SIDE)), arguments.repeats)  # type: ignore[misc]
+            seconds = least(partial(model.decode, embedding, asked, (SIDE, SIDE)), arguments.repeats)
         rows["vit_b_decode"][str(size)] = 1e3 * seconds / len(asked)
         boxes = torch.from_numpy(boxes_of(size, config.size)).float()
         errors = torch.full((size,), 6.0)
         with torch.inference_mode(), autocast(tiny.device, tiny.precision):
-            encode = lambda n=size, b=boxes, e=errors: tiny.quick.encode(crops[:n], b, e)  # noqa: E731
+            encode = partial(tiny.quick.encode, crops[:size], boxes, errors)
             seen = encode()
             rows["tiny_encode"][str(size)] = 1e3 * least(encode, arguments.repeats) / size
-            decode = lambda s=seen, b=boxes: tiny.quick.decode(s, b)  # noqa: E731
+            decode = partial(tiny.quick.decode, seen, boxes)
             rows["tiny_decode"][str(size)] = 1e3 * least(decode, arguments.repeats) / size
         table.add_row(str(size), *(f"{row[str(size)]:.2f}" for row in rows.values()))
     answer([table], {"threads": torch.get_num_threads(), **rows}, arguments.json)

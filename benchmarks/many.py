@@ -251,7 +251,7 @@ def killed(segmenter: str, templates: Path, cases: tuple[Case, ...], folder: Pat
     rows: dict[str, Any] = {}
     for name, jobs, scheduler in (TWO, ("this process, all threads", 1, None)):
         progress(f"killed: {name}")
-        more = {"kill_after": 3} if jobs > 1 else {"threads": os.cpu_count() or 1}
+        more: dict[str, Any] = {"kill_after": 3} if jobs > 1 else {"threads": os.cpu_count() or 1}
         found = run(Job(segmenter, templates, cases, output, jobs, scheduler, **more))
         same, voxels, files = compare(serial, output, cases)
         rows[name] = {"killed": found["killed"], "done": found["done"], "failed": found["failed"]}

@@ -83,7 +83,9 @@ def measure(job: tuple[str, str, str, str, bool]) -> tuple[float, float, float, 
     localizer = load(name)
     if tiled:
         # Whether or not ``embed`` itself goes through tiles.
-        localizer.network.forward = partial(tiling.encode, localizer.network, dtype=torch.float16)
+        assert isinstance(localizer.network, Encoder), "tiles are of a dense encoder"
+        tiled_pass = partial(tiling.encode, localizer.network, dtype=torch.float16)
+        localizer.network.forward = tiled_pass  # type: ignore[method-assign]
     else:
         tiling.BUDGET = sys.maxsize
     seconds, structures = 0.0, 0

@@ -36,7 +36,7 @@ def flops_of(work: Callable[[], Any]) -> float:
     kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     with FlopCounterMode(display=False, custom_mapping={kernel: attention}) as counter:
         work()
-    return counter.get_total_flops() / 1e9
+    return float(counter.get_total_flops() / 1e9)
 
 
 def _float32(value: Any) -> Any:

@@ -5,7 +5,7 @@
 The scan and the five templates are phantoms of the trunk, so it runs anywhere; templates are built beforehand and not
 counted. Every row looks for 7, 10 and 30 structures. The first three are the same encoder:
 
-- consensus: one pass over the scan, all cells vote;
+- consensus: one pass over the scan, which is aligned with every template's;
 - random-start: the paper's mode, read off the same one pass;
 - random-start, cube by cube: the paper's schedule, 10 cubes of 64 voxels at random places, then 6 around the extreme
   points of every structure (the passes alone, without the search in them: its least time).
@@ -59,7 +59,7 @@ def searched(localizer: Localizer, scan: Image, templates: TemplateSet, search: 
         with counted(localizer.network) as count:
             seconds, embedding = timed(lambda: localizer.embed(scan))
             times.embed.append(seconds)
-            times.locate.append(timed(partial(locate, embedding, templates, search=search))[0])
+            times.locate.append(timed(partial(locate, embedding, templates, LocateOptions(search=search)))[0])
         times.passes = count[0]
     return times
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def tiny_ours(job: dict[str, Any]) -> Column:
     for count in (1, MANY):
         chosen = templates.select(templates.structures[:count])
         column.passes[f"locate {count}, s"] = float(
-            np.median([seconds_of(lambda asked=chosen: locate(seen, asked))[0] for _ in range(5)])
+            np.median([seconds_of(partial(locate, seen, chosen))[0] for _ in range(5)])
         )
     with (folder / "found.pkl").open("wb") as file:
         pickle.dump((found.localization, found.labels.array), file)
@@ -169,12 +170,12 @@ def vit_b(job: dict[str, Any]) -> Column:
     shape = scan.array.shape[1:]
     with Meter(model.network.image_encoder, "forward") as encoder:
         for z, here in chosen:
-            seconds, embedded = seconds_of(lambda z=z: model.encode(scan.array[z]))
+            seconds, embedded = seconds_of(partial(model.encode, scan.array[z]))
             encode += seconds
             own = np.array([p.box_xyxy for group in here.values() for p in group])
             boxes += len(own)
             for part in np.split(own, len(own)) if old else [own]:
-                seconds, logits = seconds_of(lambda e=embedded, b=part: model.decode(e, b, shape))
+                seconds, logits = seconds_of(partial(model.decode, embedded, part, shape))
                 decode += seconds
                 masks.append(logits.numpy() > 0)
     passes = boxes_in_all if old else distinct

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from benchmarks.pretrain import pretrain_rate
+from benchmarks.pretrain.pretrain_tables import Assumed, Rates, projected
 
 
 def test_a_pretraining_run_is_worked_out_from_its_rates() -> None:
     second = (1.0, 1.0, 1.0)
-    rates = pretrain_rate.Rates(
-        (0.005, 0.004, 0.006), 4.0, second, second, 1e12, (5.0, 1.0), 60, second, 100.0
-    )
-    assumed = pretrain_rate.Assumed(draws=100, peak=1e15, fractions=[0.1, 0.2], price=3.0, gpus=8)
-    table = pretrain_rate.projected(rates, assumed, batch=50)
+    rates = Rates((0.005, 0.004, 0.006), 4.0, second, second, 1e12, (5.0, 1.0), 60, second, 100.0)
+    assumed = Assumed(draws=100, peak=1e15, fractions=[0.1, 0.2], price=3.0, gpus=8)
+    table = projected(rates, assumed, batch=50)
     columns = [list(column.cells) for column in table.columns]
     rows = dict(zip(columns[0], columns[2], strict=True))  # of 100,000 scans
     assert rows["stored pool, GB"] == "500"

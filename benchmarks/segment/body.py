@@ -57,8 +57,8 @@ def fold(
     (labels.parent / "cases.json").write_text(json.dumps({"cases": {query: {"complete": list(complete)}}}))
     template = model.templates(body, organs=complete, cases=list(templates))
     evaluate(model, template, [Case(query, body / query / "image.nii.gz")], labels.parent, work / "out")
-    with (work / "out" / "cases.csv").open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    with (work / "out" / "cases.csv").open(encoding="utf-8") as table:
+        return list(csv.DictReader(table))
 
 
 def values(rows: Sequence[Row], column: str) -> list[float]:

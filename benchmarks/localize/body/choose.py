@@ -86,7 +86,9 @@ def errors(localizer: SeenOnce, ct: Path, images: Mapping[str, Image], way: str)
         )
         for name in wanted:
             truth = np.array([np.nan if face is None else face for face in faces[name]])
-            found[scan, name] = np.abs(located[name].box.faces - truth)
+            box = located[name].box
+            assert box is not None, "every structure that is searched for has a box"
+            found[scan, name] = np.abs(box.faces - truth)
     return found
 
 

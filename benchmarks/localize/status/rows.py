@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.common import SeenOnce, evenly, progress
 from benchmarks.localize.body import lungs
 from benchmarks.localize.status import absent
-from benchmarks.localize.status.answers import Answer
+from benchmarks.localize.status.answers import Answer, ask
 from medlsam.evaluation.references import References, find_references
 from medlsam.io.cases import Case
 from medlsam.io.read import read_image
@@ -117,9 +117,7 @@ def _absent_in_body(localizer: SeenOnce, ct: Path) -> list[Answer]:
         for templates, wanted in ((head_neck, structures), (pelvis, absent.PELVIC)):
             if templates is head_neck or scan in absent.WITHOUT_PELVIS:
                 group = "head-neck templates, body" if templates is head_neck else "pelvic template, above"
-                answers += absent.ask(
-                    localizer, templates, volume, group, scan, dict.fromkeys(wanted, "absent")
-                )
+                answers += ask(localizer, templates, volume, group, scan, dict.fromkeys(wanted, "absent"))
         localizer.forget()
         progress(scan)
     return answers
@@ -138,7 +136,7 @@ def _cropped(localizer: SeenOnce, ct: Path, cases: Sequence[Case], references: R
         volume = to_canonical(image)
         answers += absent.head_neck_answers(localizer, head_neck, case.name, volume, reference, cut)
         truth = dict.fromkeys(structures, "absent")
-        answers += absent.ask(localizer, abdomen, volume, "abdominal template, head-neck", case.name, truth)
+        answers += ask(localizer, abdomen, volume, "abdominal template, head-neck", case.name, truth)
         localizer.forget()
         progress(f"{number}/{len(cases)} {case.name}, cropped")
     return answers
