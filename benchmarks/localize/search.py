@@ -47,6 +47,7 @@ WAYS: dict[str, tuple[str, SearchOptions]] = {
     "half-own": ("consensus", SearchOptions(own_weight=0.5)),
     "own": ("consensus", SearchOptions(own_weight=1.0)),
     "no-probe": ("consensus", SearchOptions(probe=False)),
+    "no-deformation": ("consensus", SearchOptions(deformation=False)),
     "face0": ("consensus", SearchOptions(face_weight=0.0)),
     "face1": ("consensus", SearchOptions(face_weight=1.0)),
     "face1-own": ("consensus", SearchOptions(face_weight=1.0, own_weight=1.0)),

@@ -18,6 +18,7 @@ from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.search.boundary_probe import probe_sums
 from medlsam.localize.templates.anchors import Anchors, read_anchors
 from medlsam.localize.templates.landmarks import places
+from medlsam.localize.templates.nodes import node_places
 from medlsam.localize.templates.shape import shape_in_box, slice_profile
 from medlsam.localize.templates.template_set import StructureTemplate, TemplateSet
 from medlsam.runtime.blas_threads import one_blas_thread
@@ -79,6 +80,8 @@ def _structure_template(
     latents, features = embedding.read(marked)
     cut = slab_points(mark.mask, mark.grid, slabs) if mark.mask is not None else np.zeros((0, 6, 3))
     slab_latents, slab_features = embedding.read(cut.reshape(-1, 3))
+    # A patch network needs a pass for each place.
+    nodes = node_places(box, mark.mask, mark.grid) if embedding.independent else np.zeros((0, 3))
     gram = target = inside = np.zeros(0, np.float32)
     shape = np.zeros(0, np.uint8)
     if mark.mask is not None:
@@ -100,6 +103,8 @@ def _structure_template(
         probe_gram=gram,
         probe_target=target,
         inside=inside,
+        node_points=nodes.astype(np.float32),
+        node_features=embedding.read(nodes)[1].numpy(),
     )
 
 

@@ -13,14 +13,15 @@ from medlsam.io.checks import check_finite
 from medlsam.localize.medlam.embedding import BATCH, see
 from medlsam.localize.medlam.network import PublishedNetwork, load_published
 from medlsam.localize.network.embedding import embed
-from medlsam.localize.network.encoder import Encoder, EncoderConfig, fast_layout
+from medlsam.localize.network.encoder import Encoder, fast_layout
+from medlsam.localize.network.read_encoder import read_encoder
 from medlsam.localize.protocol import ScanEmbedding
 from medlsam.runtime.atomic_files import sha256_of
 from medlsam.runtime.device import resolve_device
 from medlsam.runtime.fold_batchnorm import folded
 from medlsam.volume import Image
 from medlsam.weights.registry import resolve
-from medlsam.weights.store import is_ours, load_weights
+from medlsam.weights.store import is_ours
 
 #: The name under which the network of the paper runs, with weights that the user brings.
 PUBLISHED = "published"
@@ -63,24 +64,6 @@ class Localizer:
         return see(volume, self.network, self.device, self.batch)
 
 
-def _config(raw: dict[str, object]) -> EncoderConfig:
-    fields = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in raw.items()
-        if key in EncoderConfig.__dataclass_fields__
-    }
-    return EncoderConfig(**fields)  # type: ignore[arg-type]
-
-
-def _load_dense(path: Path) -> Encoder:
-    state, config = load_weights(path, "localizer")
-    encoder = Encoder(_config(config))
-    encoder.load_state_dict(
-        {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    )
-    return fast_layout(folded(encoder.eval()))
-
-
 def load_localizer(
     name_or_path: str | Path = "medlam-tiny",
     device: str = "auto",
@@ -116,6 +99,6 @@ def load_localizer(
             f"{path} was written by medlsam; give it as the localizer itself: --localizer {path}"
         )
     else:
-        network = _load_dense(path)
+        network = fast_layout(folded(read_encoder(path).eval()))
     where = resolve_device(device)
     return Localizer(Path(name_or_path).stem, network.to(where), sha256_of(path), where, batch, precision)

@@ -136,7 +136,11 @@ def main() -> None:
         for way in arguments.ways.split(",")
     }
     document = {
-        name: {f"{scan}, {structure}": own.round(2).tolist() for (scan, structure), own in by.items()}
+        # JSON knows no nan: faces that nobody marked are null.
+        name: {
+            f"{scan}, {structure}": [None if np.isnan(face) else round(float(face), 2) for face in own]
+            for (scan, structure), own in by.items()
+        }
         for name, by in found.items()
     }
     answer([table(found, STRUCTURES if arguments.by_organ else ())], document, arguments.json)

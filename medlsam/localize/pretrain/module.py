@@ -13,6 +13,7 @@ from lightning import LightningModule
 from lightning.pytorch.cli import ArgsType
 from torch import Tensor
 
+from medlsam.errors import UsageError
 from medlsam.localize.network.encoder import (
     POSITION_STRIDE,
     Encoder,
@@ -21,6 +22,7 @@ from medlsam.localize.network.encoder import (
     fast_layout,
     predicted_offset,
 )
+from medlsam.localize.network.read_encoder import read_encoder
 from medlsam.localize.network.sampling import sample_map
 from medlsam.localize.pretrain.datamodule import PretrainDataModule
 from medlsam.localize.pretrain.losses import (
@@ -34,7 +36,8 @@ from medlsam.training.cli import TrainingCLI
 from medlsam.training.distributed import mean_over_processes
 from medlsam.training.losses import valid_mean
 from medlsam.training.schedule import warmup_cosine
-from medlsam.weights.store import load_weights, save_weights
+from medlsam.weights.registry import resolve
+from medlsam.weights.store import save_weights
 
 
 class MedLAMPretraining(LightningModule):
@@ -55,7 +58,8 @@ class MedLAMPretraining(LightningModule):
         rdr_points: further places of each view that take part in the RDR loss beside the common ones.
         vote_error_weight: weight of the vote error's loss, where the encoder predicts it.
         validation_phantoms: phantoms between which the landmark error is measured (0: none).
-        initial_weights: weights file to start from; a new network where None.
+        initial_weights: name or file of the weights to start from, which also say how the network is built; a new
+            network where None.
     """
 
     def __init__(
@@ -77,10 +81,7 @@ class MedLAMPretraining(LightningModule):
         initial_weights: str | None = None,
     ) -> None:
         super().__init__()
-        self.encoder = fast_layout(Encoder(encoder))
-        if initial_weights:
-            state, _ = load_weights(Path(initial_weights), "localizer")
-            self.encoder.load_state_dict(state)
+        self.encoder = fast_layout(_beginning(encoder, initial_weights))
         self.learning_rate, self.weight_decay, self.warmup_steps = learning_rate, weight_decay, warmup_steps
         self.mss_weight, self.temperatures, self.radii_mm = mss_weight, temperatures, radii_mm
         self.window_weight, self.window_reach = window_weight, window_reach
@@ -223,6 +224,26 @@ class MedLAMPretraining(LightningModule):
     def export(self, path: Path) -> None:
         """Save the encoder with its configuration inside (float16), as ``--localizer`` takes it."""
         save_weights(path, self.encoder.state_dict(), asdict(self.encoder.config), "localizer", half=True)
+
+
+def _beginning(config: EncoderConfig | None, initial_weights: str | None) -> Encoder:
+    """Make the network that training begins with.
+
+    Raises:
+        UsageError: the configuration describes another network than the weights.
+        WeightsError: the weights cannot be read.
+    """
+    if not initial_weights:
+        return Encoder(config)
+    encoder = read_encoder(resolve(initial_weights, "localizer"))
+    own, wanted = asdict(encoder.config), asdict(config or encoder.config)
+    for name, value in wanted.items():
+        if own[name] != value:
+            raise UsageError(
+                f"model.encoder.{name} is {value}, but {initial_weights} was trained with {own[name]}; leave "
+                "model.encoder out, then the weights say it"
+            )
+    return encoder
 
 
 def cli(args: ArgsType = None, *, run: bool = True) -> TrainingCLI:

@@ -17,64 +17,16 @@ from torch import Tensor
 from medlsam.geometry import Box
 from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.search.candidate import Candidate
+from medlsam.localize.search.deformation import follow_shape
 from medlsam.localize.search.first_answer import FirstAnswer, first_answers
-from medlsam.localize.search.options import (
-    FIT_OUTLIER_MM,
-    FIT_ROUNDS,
-    SCALE_LIMITS,
-    SCALE_PRIOR_MM2,
-    SCALE_PRIOR_SHARE,
-    WEIGHT_LIMITS,
-    WEIGHT_POWER,
-    SearchOptions,
-)
+from medlsam.localize.search.fit_axes import fit_axes
+from medlsam.localize.search.options import WEIGHT_LIMITS, WEIGHT_POWER, SearchOptions
 from medlsam.localize.templates.anchors import Anchors
 from medlsam.localize.templates.landmarks import FACE_POINTS, FACES
 from medlsam.localize.templates.template_set import StructureTemplate
 
 #: The six faces, and the axis of each.
 _FACE, _AXIS = np.arange(6), np.arange(6) // 2
-
-
-def fit_axes(
-    source: NDArray[np.float64],
-    target: NDArray[np.float64],
-    weight: NDArray[np.float64],
-    rounds: int = FIT_ROUNDS,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Fit a robust scale and shift per axis: target = scale * source + shift.
-
-    Iteratively reweighted least squares with Cauchy weights; a prior draws the scale towards 1, and ``SCALE_LIMITS``
-    bound it (see ``options``).
-
-    Args:
-        source: (..., P, 3) mm: any number of fits at once.
-        target: (..., P, 3) mm.
-        weight: (..., P) non-negative.
-        rounds: of reweighting.
-
-    Returns:
-        scale (..., 3), shift (..., 3).
-    """
-
-    def total_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(values.sum(axis=-2, keepdims=True))
-
-    scale, shift = np.ones(3), np.zeros(3)
-    residual = np.zeros_like(source)
-    for round_ in range(rounds):
-        w = np.repeat(weight[..., None], 3, axis=-1)
-        if round_:
-            w = w / (1 + (residual / FIT_OUTLIER_MM) ** 2)
-        total = total_of(w) + 1e-9
-        mean_s, mean_t = total_of(w * source) / total, total_of(w * target) / total
-        ds, dt = source - mean_s, target - mean_t
-        variance = total_of(w * ds * ds) / total
-        prior = SCALE_PRIOR_SHARE * variance + SCALE_PRIOR_MM2
-        scale = np.clip((total_of(w * ds * dt) / total + prior) / (variance + prior), *SCALE_LIMITS)
-        shift = mean_t - scale * mean_s
-        residual = target - (scale * source + shift)
-    return scale[..., 0, :], shift[..., 0, :]
 
 
 def consensus(
@@ -100,7 +52,10 @@ def consensus(
         chosen = [groups[i] for i in together]
         refined = _refined(embedding, chosen, [first[i] for i in together], options)
         candidates.update(zip(together, refined, strict=True))
-    return [candidates[i] for i in range(len(groups))]
+    found = [candidates[i] for i in range(len(groups))]
+    if not options.deformation or not options.windows_mm:
+        return found
+    return [follow_shape(embedding, group, own) for group, own in zip(groups, found, strict=True)]
 
 
 def _batches(embedding: ScanEmbedding, groups: list[tuple[StructureTemplate, ...]]) -> list[list[int]]:

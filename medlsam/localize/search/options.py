@@ -48,6 +48,7 @@ class SearchOptions:
         own_weight: how much a face follows its own refined point (1) or the fit of all landmarks (0).
         face_weight: share of a face's own result that comes from the places beside its extreme point, 0 to 1.
         probe: whether the faces follow a probe trained on the templates' masks (consensus search only).
+        deformation: whether the faces of large structures follow nodes that move on their own (consensus search only).
         alignment: whether the first answer comes from the alignment of whole scans, where the network gives features
             for it, or from coarse votes alone.
         paper_window_mm: half width of the single window of the paper's mode (64 voxels of 3 mm); 0 to stop after the
@@ -59,5 +60,6 @@ class SearchOptions:
     own_weight: float = 0.75
     face_weight: float = 0.5
     probe: bool = True
+    deformation: bool = True
     alignment: bool = True
     paper_window_mm: float = 96.0

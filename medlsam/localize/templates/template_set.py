@@ -19,7 +19,7 @@ from medlsam.localize.templates.anchors import Anchors
 from medlsam.localize.templates.issues import TemplateIssue
 from medlsam.runtime.atomic_files import atomic_path
 
-FORMAT = 4
+FORMAT = 5
 #: How far the faces of a box follow the probe (see ``probe_trust``); one for each axis (x, y, z).
 Trust = Literal["none", "gentle", "strong"]
 AxisTrust = tuple[Trust, Trust, Trust]
@@ -43,6 +43,8 @@ _ARRAYS = (
     "probe_gram",
     "probe_target",
     "inside",
+    "node_points",
+    "node_features",
 )
 
 
@@ -67,6 +69,9 @@ class StructureTemplate:
         probe_gram: upper triangle of the probe's Gram matrix (see ``search.boundary_probe``); size 0 likewise.
         probe_target: (F + 7,) the probe's sums; size 0 likewise.
         inside: (9,) quantiles of the intensities inside (see ``confidence.intensity``); size 0 likewise.
+        node_points: (N, 3) LPS mm, places in and around the structure (see ``templates.nodes``); N is 0 for networks in
+            which each would cost a pass.
+        node_features: (N, F) stacked unit features there.
     """
 
     template: str
@@ -81,6 +86,8 @@ class StructureTemplate:
     probe_gram: NDArray[np.float32]
     probe_target: NDArray[np.float32]
     inside: NDArray[np.float32]
+    node_points: NDArray[np.float32]
+    node_features: NDArray[np.float32]
 
     @property
     def box(self) -> Box:
@@ -241,7 +248,7 @@ class TemplateSet:
             group = []
             for index, template in enumerate(entry["supports"]):
                 arrays = {key: tensors[f"{number}.{index}.{key}"] for key in _ARRAYS}
-                for key in ("features", "slab_features"):
+                for key in ("features", "slab_features", "node_features"):
                     arrays[key] = arrays[key].astype(np.float32)
                 group.append(StructureTemplate(template=template, **arrays))
             templates[name] = tuple(group)

@@ -46,7 +46,9 @@ def structure(scan: object) -> StructureTemplate:
     none = np.zeros(0, np.float32)
     mask = (SHAPE * 255).astype(np.uint8)
     inside = spread_inside(scan, SHAPE, BOX)  # type: ignore[arg-type]
-    return StructureTemplate("s", none, none, none, none, none, none, mask, none, none, none, inside)  # type: ignore[arg-type]
+    return StructureTemplate(
+        "s", none, none, none, none, none, none, mask, none, none, none, inside, none, none
+    )  # type: ignore[arg-type]
 
 
 def test_core_places_lie_well_inside() -> None:

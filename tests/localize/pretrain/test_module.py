@@ -12,10 +12,13 @@ import torch
 import torch.distributed as dist
 import yaml
 
+from medlsam.errors import UsageError, WeightsError
 from medlsam.localize.network.encoder import EncoderConfig
+from medlsam.localize.network.read_encoder import read_encoder
 from medlsam.localize.pretrain.datamodule import PretrainDataModule
 from medlsam.localize.pretrain.module import MedLAMPretraining, cli
 from medlsam.localize.pretrain.pool_source import PoolSource
+from medlsam.weights.registry import resolve
 from medlsam.weights.store import load_weights
 from tests.support.data.pretrain_data import assert_same_end, checkpointed, write_config, write_scans
 from tests.support.paths import ROOT
@@ -151,3 +154,47 @@ def test_the_configuration_for_eight_gpus(tmp_path: Path) -> None:
     assert content["data"]["spacing_mm"] == content["model"]["encoder"]["spacing_mm"]
     assert content["data"]["scans_per_step"] % content["trainer"]["devices"] == 0
     assert {"train/window", "train/vote_error", "val/loss"} <= set(done.trainer.callback_metrics)
+
+
+def test_training_goes_on_from_known_weights(tmp_path: Path) -> None:
+    """The weights say how the network is built; none of them is changed before the first step."""
+    module = MedLAMPretraining(initial_weights="medlam-tiny")
+    shipped = read_encoder(resolve("medlam-tiny", "localizer"))
+    assert module.encoder.config == shipped.config
+    for (name, own), other in zip(
+        module.encoder.state_dict().items(), shipped.state_dict().values(), strict=True
+    ):
+        assert torch.equal(own, other), name
+    file = tmp_path / "mine.safetensors"
+    module.export(file)
+    assert MedLAMPretraining(shipped.config, initial_weights=str(file)).encoder.config == shipped.config
+
+
+def test_another_network_than_that_of_the_weights_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"model\.encoder\.feature_dim is 16, but medlam-tiny was trained with 32"
+    ):
+        MedLAMPretraining(EncoderConfig(vote_error=True, feature_dim=16), initial_weights="medlam-tiny")
+    with pytest.raises(WeightsError, match="nowhere"):
+        MedLAMPretraining(initial_weights="nowhere")
+
+
+def test_the_configuration_that_adapts_reads_and_runs(scans: Path, tmp_path: Path) -> None:
+    """One step of it on two small scans: nothing in it needs what is not in the repository."""
+    cli(
+        [
+            "fit",
+            f"--config={ROOT / 'configs' / 'pretrain_adapt.yaml'}",
+            f"--data.sources=[{{path: {scans}}}]",
+            f"--data.cache={tmp_path / 'cache'}",
+            "--data.phantoms=1",
+            "--data.num_workers=0",
+            "--data.scans_per_step=1",
+            "--data.views.shape_zyx=[32, 32, 32]",
+            "--trainer.max_steps=1",
+            "--trainer.accelerator=cpu",
+            f"--trainer.default_root_dir={tmp_path}",
+            f"--trainer.logger.save_dir={tmp_path}",
+        ]
+    )
+    assert list(tmp_path.rglob("encoder.safetensors"))

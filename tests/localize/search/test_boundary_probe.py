@@ -58,7 +58,9 @@ def template(ball: Ball) -> StructureTemplate:
     mask = ball.inside(index * np.asarray(GRID.spacing_xyz) + np.asarray(GRID.origin_xyz))
     gram, target = probe_sums(ball, mask, GRID, ball.box, 2)  # type: ignore[arg-type]
     none = np.zeros(0, np.float32)
-    return StructureTemplate("s", none, none, none, none, none, none, none, none, gram, target, none)  # type: ignore[arg-type]
+    return StructureTemplate(
+        "s", none, none, none, none, none, none, none, none, gram, target, none, none, none
+    )  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +116,9 @@ def test_supports_without_masks_or_with_long_features_have_no_probe() -> None:
     gram, target = probe_sums(ball, np.ones((60, 60, 60), bool), GRID, ball.box, MOST_FEATURES + 1)  # type: ignore[arg-type]
     assert gram.size == target.size == 0
     none = np.zeros(0, np.float32)
-    empty = StructureTemplate("s", none, none, none, none, none, none, none, none, none, none, none)  # type: ignore[arg-type]
+    empty = StructureTemplate(
+        "s", none, none, none, none, none, none, none, none, none, none, none, none, none
+    )  # type: ignore[arg-type]
     assert fit_probe([empty]) is None
 
 

@@ -38,6 +38,8 @@ def structure_template(name: str, seed: int) -> StructureTemplate:
         probe_gram=rng.random(55).astype(np.float32),
         probe_target=rng.random(10).astype(np.float32),
         inside=rng.random(9).astype(np.float32),
+        node_points=rng.normal(size=(40, 3)).astype(np.float32),
+        node_features=rng.normal(size=(40, 96)).astype(np.float32),
     )
 
 
@@ -72,6 +74,9 @@ def test_round_trip(templates: TemplateSet, tmp_path: Path) -> None:
             assert np.array_equal(one.points, other.points)
             assert np.array_equal(one.shape, other.shape)
             assert np.allclose(one.features, other.features, atol=2e-3)  # stored in half precision
+            assert np.array_equal(one.node_points, other.node_points)
+            assert np.allclose(one.node_features, other.node_features, atol=2e-3)
+            assert other.node_features.dtype == np.float32
     assert again.anchors.keys() == templates.anchors.keys()
     for name, own in templates.anchors.items():
         assert np.array_equal(own.points, again.anchors[name].points), name

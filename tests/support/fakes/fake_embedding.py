@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -23,10 +25,15 @@ def anatomy(points: torch.Tensor) -> torch.Tensor:
     return torch.cat(parts, dim=-1)
 
 
-def fake_embedding(shift: tuple[float, float, float] = (0.0, 0.0, 0.0), scale: float = 1.0) -> Embedding:
+def fake_embedding(
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    scale: float = 1.0,
+    unbend: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> Embedding:
     """A scan whose anatomy is that of the reference, scaled about the origin and then shifted (mm).
 
-    A reference place ``p`` lies at ``scale * p + shift`` in this scan.
+    A reference place ``p`` lies at ``scale * p + shift`` in this scan; or, where ``unbend`` is given, ``unbend(q)`` at
+    ``scale * q + shift``.
     """
     origin = np.asarray(shift) - 128.0 * scale
     grid = Grid((64, 64, 64), (4.0 * scale,) * 3, (origin[0], origin[1], origin[2]))
@@ -34,7 +41,8 @@ def fake_embedding(shift: tuple[float, float, float] = (0.0, 0.0, 0.0), scale: f
     def reference(stride: int) -> torch.Tensor:
         cells = cell_centres((64 // stride,) * 3, stride) * 4.0 * scale
         places = cells + torch.tensor(origin, dtype=torch.float32)
-        return (places - torch.tensor(shift)) / scale
+        straight = (places - torch.tensor(shift)) / scale
+        return straight if unbend is None else unbend(straight)
 
     # In scan millimetres the offset between cells a and b is r * tanh(p_b - p_a) only approximately when p is
     # place / r; within 250 mm the error stays below 1 %.
