@@ -1,6 +1,6 @@
 """Faces of organs in training scans: the table that choices for the body are made on.
 
-    python benchmarks/localize/body/choose.py [--localizer FILE] [--ways default,votes,...] [--by-organ]
+    python benchmarks/localize/body/choose.py [--localizer FILE] [--ways default,votes,...] [--by-organ] [--by-scan]
 
 The template patients of `bodyval` are located in 18 scans of `body/` and `body2/` of which somebody marked single faces
 (`configs/trials/body/faces.json`: organs that a scan cuts off have faces, too), with the templates of other patients.
@@ -92,11 +92,11 @@ def errors(localizer: SeenOnce, ct: Path, images: Mapping[str, Image], way: str)
     return found
 
 
-def row(found: Errors, structure: str | None = None) -> list[str]:
+def row(found: Errors, structure: str | None = None, of_scan: str | None = None) -> list[str]:
     """Cells: faces, mean over scans ± standard deviation, along x, y and z, and the share that is far off."""
     by_scan = defaultdict(list)
     for (scan, name), own in found.items():
-        if structure in (None, name):
+        if structure in (None, name) and of_scan in (None, scan):
             by_scan[patient(scan)].append(own)
     every = np.concatenate([np.concatenate(rows) for rows in by_scan.values()])
     means = np.array([np.nanmean(np.array(rows).reshape(-1, 3, 2), axis=(0, 2)) for rows in by_scan.values()])
@@ -111,8 +111,8 @@ def row(found: Errors, structure: str | None = None) -> list[str]:
     ]
 
 
-def table(by_name: Mapping[str, Errors], structures: Sequence[str]) -> Table:
-    """One line for each localizer and way, then one for each structure."""
+def table(by_name: Mapping[str, Errors], structures: Sequence[str], scans: Mapping[str, str]) -> Table:
+    """One line for each localizer and way, then one for each structure, and for each scan under its title."""
     made = Table(title="located against marked faces, mm; mean over patients", box=SIMPLE_HEAD)
     for head in ("", "faces", "mean", "x", "y", "z", "median", f"over {FAR_MM:g} mm"):
         made.add_column(head, justify="right" if head else "left")
@@ -120,6 +120,8 @@ def table(by_name: Mapping[str, Errors], structures: Sequence[str]) -> Table:
         made.add_row(name, *row(found))
         for structure in structures:
             made.add_row(f"  {structure}", *row(found, structure))
+        for scan, title in scans.items():
+            made.add_row(f"  {title}", *row(found, of_scan=scan))
     return made
 
 
@@ -128,6 +130,7 @@ def main() -> None:
     parser.set_defaults(localizer=["medlam-tiny"])
     parser.add_argument("--ways", default="default", help=f"of {', '.join(WAYS)}")
     parser.add_argument("--by-organ", action="store_true")
+    parser.add_argument("--by-scan", action="store_true", help="each scan with its length along z")
     arguments = parser.parse_args()
     localizer = SeenOnce(load_localizer(arguments.localizer, arguments.device))
     images = read_marked(arguments.ct)
@@ -143,7 +146,9 @@ def main() -> None:
         }
         for name, by in found.items()
     }
-    answer([table(found, STRUCTURES if arguments.by_organ else ())], document, arguments.json)
+    lengths = {scan: f"{scan}, {image.grid.box.size[2]:.0f} mm long" for scan, image in images.items()}
+    shown = table(found, STRUCTURES if arguments.by_organ else (), lengths if arguments.by_scan else {})
+    answer([shown], document, arguments.json)
 
 
 if __name__ == "__main__":

@@ -70,35 +70,27 @@ def follow_shape(
     Returns:
         The candidate with other extreme points, each moved along the axis of its face.
     """
-    shares = [
-        float(np.interp(min(s.box.size), EDGES_MM, (0.0, 1.0))) if len(s.node_points) else 0.0
-        for s in templates
-    ]
-    following = [i for i, share in enumerate(shares) if share]
-    if not following:
-        return candidate
-    nodes, extremes = {}, {}
-    for i in following:
-        template = templates[i]
-        source = template.points.astype(float)
-        scale, shift = fit_axes(source, candidate.points[i], np.ones(len(source)))
-        nodes[i] = template.node_points.astype(float) * scale + shift
-        extremes[i] = source[EXTREMES] * scale + shift
-    edge = float(np.mean([edge_of(templates[i].box) for i in following]))
-    reach = float(np.clip(edge, *REACH_MM))
-    around = _surroundings(embedding, np.concatenate(list(nodes.values())), edge, reach)
     points = candidate.points.copy()
-    for i in following:
-        moved = _displacements(nodes[i], templates[i].node_features, extremes[i], around, edge, reach)
-        found = (extremes[i] + moved)[_FACE, _AXIS]
-        points[i, _FACE, _AXIS] += shares[i] * (found - points[i, _FACE, _AXIS])
+    for own, template in zip(points, templates, strict=True):
+        share = float(np.interp(min(template.box.size), EDGES_MM, (0.0, 1.0)))
+        if not share or not len(template.node_points):
+            continue
+        source = template.points.astype(float)
+        scale, shift = fit_axes(source, own, np.ones(len(source)))
+        nodes, extremes = (
+            part * scale + shift for part in (template.node_points.astype(float), source[EXTREMES])
+        )
+        moved = extremes + _displacements(
+            embedding, nodes, template.node_features, extremes, edge_of(template.box)
+        )
+        own[_FACE, _AXIS] += share * (moved[_FACE, _AXIS] - own[_FACE, _AXIS])
     return replace(candidate, points=points)
 
 
 def _surroundings(
     embedding: ScanEmbedding, nodes: NDArray[np.float64], edge: float, reach: float
 ) -> _Surroundings:
-    """Read the features around nodes (N, 3) LPS mm of all templates."""
+    """Read the features around nodes (N, 3) LPS mm."""
     low, high = nodes.min(axis=0) - _BEYOND * reach, nodes.max(axis=0) + _BEYOND * reach
     step = max(
         float(np.clip(STEP_SHARE * edge, *STEP_MM)), float(np.prod(high - low) / MOST_PLACES) ** (1 / 3)
@@ -113,23 +105,23 @@ def _surroundings(
 
 
 def _displacements(
+    embedding: ScanEmbedding,
     nodes: NDArray[np.float64],
     features: NDArray[np.float32],
     wanted: NDArray[np.float64],
-    around: _Surroundings,
     edge: float,
-    reach: float,
 ) -> NDArray[np.float64]:
     """Compute how far places (P, 3) of a structure move with the nodes around them, (P, 3) mm.
 
     Args:
+        embedding: the scan.
         nodes: (N, 3) LPS mm where scale and shift take them.
         features: (N, F) of the nodes in their template: three stacked unit vectors.
         wanted: (P, 3) LPS mm, likewise.
-        around: the scan.
         edge: of the structure, mm.
-        reach: how far nodes are looked for, mm.
     """
+    reach = float(np.clip(edge, *REACH_MM))
+    around = _surroundings(embedding, nodes, edge, reach)
     start = torch.from_numpy(nodes - around.middle).float()
     squares = around.places.square().sum(dim=1)
     score = torch.from_numpy(features).float() @ around.features.T / (3 * TEMPERATURE)
