@@ -92,6 +92,14 @@ def errors(localizer: SeenOnce, ct: Path, images: Mapping[str, Image], way: str)
     return found
 
 
+def to_json(found: Errors) -> dict[str, list[float | None]]:
+    """The distances as JSON can hold them, which knows no nan: faces that nobody marked are null."""
+    return {
+        f"{scan}, {structure}": [None if np.isnan(face) else round(float(face), 2) for face in own]
+        for (scan, structure), own in found.items()
+    }
+
+
 def row(found: Errors, structure: str | None = None, of_scan: str | None = None) -> list[str]:
     """Cells: faces, mean over scans ± standard deviation, along x, y and z, and the share that is far off."""
     by_scan = defaultdict(list)
@@ -127,7 +135,6 @@ def table(by_name: Mapping[str, Errors], structures: Sequence[str], scans: Mappi
 
 def main() -> None:
     parser = options(__doc__)
-    parser.set_defaults(localizer=["medlam-tiny"])
     parser.add_argument("--ways", default="default", help=f"of {', '.join(WAYS)}")
     parser.add_argument("--by-organ", action="store_true")
     parser.add_argument("--by-scan", action="store_true", help="each scan with its length along z")
@@ -138,14 +145,7 @@ def main() -> None:
         f"{localizer.name}, {way}": errors(localizer, arguments.ct, images, way)
         for way in arguments.ways.split(",")
     }
-    document = {
-        # JSON knows no nan: faces that nobody marked are null.
-        name: {
-            f"{scan}, {structure}": [None if np.isnan(face) else round(float(face), 2) for face in own]
-            for (scan, structure), own in by.items()
-        }
-        for name, by in found.items()
-    }
+    document = {name: to_json(by) for name, by in found.items()}
     lengths = {scan: f"{scan}, {image.grid.box.size[2]:.0f} mm long" for scan, image in images.items()}
     shown = table(found, STRUCTURES if arguments.by_organ else (), lengths if arguments.by_scan else {})
     answer([shown], document, arguments.json)

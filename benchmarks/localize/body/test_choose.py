@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 
-from benchmarks.localize.body.choose import marked_faces, patient, row
+from benchmarks.localize.body.choose import marked_faces, patient, row, to_json
 
 
 def test_scans_of_one_patient_are_known_as_such() -> None:
@@ -34,3 +36,16 @@ def test_cells_by_hand() -> None:
     # hcc_005: 42 mm over 5 faces; crlm_1004: 16 over 2.
     assert row(found) == ["7", "8.2 ±0.2", "3.0", "6.0", "20.0", "4.0", "14 %"]
     assert row(found, "liver") == row(found)
+
+
+def test_faces_that_nobody_marked_are_null() -> None:
+    document = to_json({("crlm_1004", "liver"): np.array([np.nan, 1.234, 2, 3, 4, 5])})
+    assert json.loads(json.dumps(document, allow_nan=False)) == {"crlm_1004, liver": [None, 1.23, 2, 3, 4, 5]}
+
+
+def test_a_row_of_one_scan() -> None:
+    found = {
+        ("crlm_1004", "liver"): np.array([1.0, 2, 3, 4, 5, 6]),
+        ("lidc_0001", "liver"): np.array([30.0, 30, 30, 30, 30, 30]),
+    }
+    assert row(found, of_scan="crlm_1004")[:2] == ["6", "3.5 ±0.0"]
