@@ -119,7 +119,8 @@ def test_metal_in_the_spine(located: Locate, reference: Boxes, plain: Phantom) -
     metal = Image(np.rint(hu).clip(-1024, 3071).astype(np.int16), grid)
     assert (metal.array != plain.image.array).mean() > 0.02
     found = distances(located(metal), reference)
-    assert found.mean() < 3.0
+    # One voxel of the encoder's grid.
+    assert found.mean() < 4.0
     assert found.max() < 5.0
 
 

@@ -53,7 +53,8 @@ def consensus(
         refined = _refined(embedding, chosen, [first[i] for i in together], options)
         candidates.update(zip(together, refined, strict=True))
     found = [candidates[i] for i in range(len(groups))]
-    if not options.deformation or not options.windows_mm:
+    # A patch network would need a pass for every place of the lattices.
+    if not (options.deformation and options.windows_mm and embedding.independent):
         return found
     return [follow_shape(embedding, group, own) for group, own in zip(groups, found, strict=True)]
 
