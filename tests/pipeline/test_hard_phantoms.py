@@ -119,7 +119,7 @@ def test_metal_in_the_spine(located: Locate, reference: Boxes, plain: Phantom) -
     metal = Image(np.rint(hu).clip(-1024, 3071).astype(np.int16), grid)
     assert (metal.array != plain.image.array).mean() > 0.02
     found = distances(located(metal), reference)
-    # One voxel of the encoder's grid.
+    # One voxel of the encoder's grid; 3.2 mm were measured, under 3 with the encoder before.
     assert found.mean() < 4.0
     assert found.max() < 5.0
 

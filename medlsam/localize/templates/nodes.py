@@ -24,7 +24,7 @@ _FILLED = 2 / 3
 
 def edge_of(box: Box) -> float:
     """Compute the edge of the cube that is as large as a box, mm."""
-    return float(np.prod(box.size) ** (1 / 3))
+    return float(box.volume ** (1 / 3))
 
 
 def node_places(box: Box, mask: NDArray[np.bool_] | None, grid: Grid) -> NDArray[np.float64]:

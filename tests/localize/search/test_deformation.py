@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from medlsam.geometry import Box, Grid
+from medlsam.geometry import Box, ExtremePoints, Grid
+from medlsam.localize.build_templates import Template, build_templates
+from medlsam.localize.network.embedding import Embedding
 from medlsam.localize.search.candidate import Candidate
 from medlsam.localize.search.consensus import consensus
 from medlsam.localize.search.deformation import EDGES_MM, follow_shape
@@ -16,6 +19,7 @@ from medlsam.localize.search.options import SearchOptions
 from medlsam.localize.templates.anchors import read_anchors
 from medlsam.localize.templates.nodes import node_places
 from medlsam.localize.templates.template_set import StructureTemplate
+from medlsam.volume import Image
 from tests.localize.test_locate import template
 from tests.support.fakes.fake_embedding import fake_embedding
 
@@ -88,6 +92,25 @@ def test_the_search_follows_shapes_unless_told_not_to() -> None:
     assert np.abs(free.faces - stiff.faces).max() > 1
 
 
+class Patched(Embedding):
+    """A scan of a network that needs a pass for every place."""
+
+    @property
+    def independent(self) -> bool:
+        return False
+
+    def read_lattice(self, axes: Sequence[np.ndarray]) -> torch.Tensor:
+        raise AssertionError("a pass for every place of a lattice")
+
+
+def test_a_patch_network_is_not_read_all_over() -> None:
+    organ, scan = with_nodes(ORGAN), Patched(**vars(fake_embedding()))
+    found, stiff = (
+        consensus(scan, [(organ,)], {}, SearchOptions(deformation=own))[0] for own in (True, False)
+    )
+    assert np.array_equal(found.faces, stiff.faces)
+
+
 def test_nothing_moves_in_the_templates_own_scan() -> None:
     organ = with_nodes(ORGAN)
     faces = follow_shape(fake_embedding(), (organ,), placed(organ)).faces[0]
@@ -125,3 +148,28 @@ def test_only_faces_move() -> None:
     moved = after.points[0, :6] - before.points[0, :6]
     across = moved[~np.eye(3, dtype=bool)[np.arange(6) // 2]]
     assert np.abs(across).max() == 0
+
+
+class Model:
+    """A localizer that gives one embedding to every scan."""
+
+    signature = "1" * 64
+
+    def __init__(self, embedding: Embedding) -> None:
+        self._embedding = embedding
+
+    def embed(self, volume: Image) -> Embedding:
+        return self._embedding
+
+
+@pytest.mark.parametrize(("embedding", "expected"), [(Embedding, True), (Patched, False)])
+def test_templates_hold_nodes_where_they_cost_no_pass(embedding: type[Embedding], expected: bool) -> None:
+    points = np.tile(ORGAN.center, (6, 1))
+    points[np.arange(6), np.arange(6) // 2] = ORGAN.faces
+    marked = {"organ": ExtremePoints(tuple(tuple(p) for p in points))}
+    scan = Template("a", Image(np.zeros(GRID.shape_zyx, np.int16), GRID), points=marked)
+    model = Model(embedding(**vars(fake_embedding())))
+    built = build_templates(model, [scan], {1: "organ"}, calibrate=False)  # type: ignore[arg-type]
+    (organ,) = built.by_structure["organ"]
+    assert bool(len(organ.node_points)) == expected
+    assert organ.node_features.shape == (len(organ.node_points), 24)
