@@ -66,7 +66,7 @@ def segment_located(
             array = np.zeros(image.array.shape, kind)
     return Segmentation(
         case=localization.case,
-        labels=LabelMap(array, image.grid),
+        labels=LabelMap(array, image.grid, image.source),
         names={values[name]: name for name in localization.structures},
         localization=localization,
         seconds=dict(stopwatch.seconds),

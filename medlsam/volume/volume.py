@@ -25,6 +25,7 @@ class Source:
         series_uid: DICOM Series Instance UID.
         files: the DICOM files; where there are several, one for each slice of the array, in its order. Empty where
             they were read from a zip.
+        frames: of one file that holds many slices, the number of the frame (from 0) for each slice of the array.
         grid_is_scanners: whether voxel and slice n of the array are those of the DICOM files. False where a tilted
             gantry was straightened, after resampling or turning, and for other files, which do not say it.
     """
@@ -34,6 +35,7 @@ class Source:
     study_uid: str = ""
     series_uid: str = ""
     files: tuple[Path, ...] = ()
+    frames: tuple[int, ...] = ()
     grid_is_scanners: bool = False
 
 
