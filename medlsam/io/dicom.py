@@ -118,7 +118,9 @@ def dicom_source(files: Sequence[str | Path], path: Path, grid_is_scanners: bool
     header = read_dicom_header(paths[0])
     if header is None:
         return Source(path, files=paths, grid_is_scanners=grid_is_scanners)
-    return Source(path, header.modality, header.study, header.series, paths, grid_is_scanners)
+    return Source(
+        path, header.modality, header.study, header.series, paths, grid_is_scanners=grid_is_scanners
+    )
 
 
 def _read_single(file: str, folder: Path) -> sitk.Image:
