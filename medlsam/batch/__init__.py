@@ -6,7 +6,7 @@ and gives the others to ``medlsam.parallel``, which works on them here, in sever
 ``worker`` is the job that travels there: it loads the networks once in a process and reads one scan while another one
 is computed. ``one_scan`` reads, segments and writes one; what fails is a record, not an exception. ``output`` moves a
 scan's files to their place when all are complete, the marker ``.done.json`` last. ``summary`` reports progress and
-writes ``run.json`` and ``statistics.csv``, also after Ctrl-C.
+writes ``run.json``, ``statistics.csv`` and ``statistics.json``, also after Ctrl-C.
 """
 
 from medlsam.batch.api import localize_folder, segment_folder

@@ -35,7 +35,7 @@ def segment_folder(
     """Segment many scans into a folder.
 
     Writes ``<case>/segmentation.nii.gz`` and ``<case>/localization.json``, ``labels.json``,
-    ``statistics.csv``, ``run.json`` and ``report.html``. A scan is skipped where it was done before and
+    ``statistics.csv`` and ``.json``, ``run.json`` and ``report.html``. A scan is skipped where it was done before and
     neither its files, the options, the templates, the weights nor the version have changed.
 
     Args:

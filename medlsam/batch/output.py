@@ -26,7 +26,7 @@ MARKER = ".done.json"
 #: All that a run may put into a case's folder; other files there belong to somebody else and stay.
 CASE_FILES = ("segmentation.nii.gz", "localization.json")
 #: What only a run of ``segment`` puts into the output folder.
-SUMMARY_FILES = ("labels.json", "statistics.csv", "report.html")
+SUMMARY_FILES = ("labels.json", "statistics.csv", "statistics.json", "report.html")
 
 # A hidden folder: the case's name and, where several processes work, the writer's.
 _PARTIAL = re.compile(r"\.(.+?)(@[^@]+-\d+)?\.partial")

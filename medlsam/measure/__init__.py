@@ -5,6 +5,7 @@ of labels is known here.
 
 - ``metrics`` compares a prediction with a reference: Dice, IoU, HD95 and normalised surface Dice of masks, IoU and wall
   distance of boxes. Its docstring is the one place that says what an empty mask counts.
-- ``statistics`` measures each structure of a segmentation for ``statistics.csv``: volume, mean HU, axial diameters,
-  height, centre, and whether the scan cuts it off.
+- ``statistics`` measures each structure of a segmentation for ``statistics.csv`` and ``statistics.json``: ``shape``
+  gives axial diameters, surface and sphericity, ``intensity`` mean and percentiles of HU, ``place`` the centre, the
+  distance to the scan's edge, and slice numbers as the scanner counts them.
 """

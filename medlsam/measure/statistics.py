@@ -1,9 +1,10 @@
-"""Numbers about each segmented structure, one row a structure, for ``statistics.csv``."""
+"""Numbers about each segmented structure, one row a structure, for ``statistics.csv`` and ``statistics.json``."""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,33 +12,50 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import ConvexHull
-from scipy.spatial.distance import cdist
 
 from medlsam.errors import GeometryError, UsageError
-from medlsam.geometry import Grid, filled
+from medlsam.geometry import Grid
+from medlsam.measure.intensity import intensity_figures
+from medlsam.measure.place import Slices, axial_axis, edge_distance, mask_center
+from medlsam.measure.shape import LEAST_VOXELS, axial_diameters, sphericity, surface_area
 from medlsam.results import Segmentation
-from medlsam.runtime.atomic_files import write_text
+from medlsam.runtime.atomic_files import write_json, write_text
 from medlsam.volume import Image
 
-COLUMNS = (
-    "case",
-    "organ",
-    "label",
-    "status",
-    "confidence",
-    "expected_error_mm",
-    "volume_ml",
-    "mean_hu",
-    "std_hu",
-    "long_axial_mm",
-    "short_axial_mm",
-    "height_mm",
-    "center_x_mm",
-    "center_y_mm",
-    "center_z_mm",
-    "cut_off",
-)
+#: Each column: its unit ("" where it has none) and what it holds.
+DESCRIBED = {
+    "case": ("", "name of the scan"),
+    "organ": ("", "name of the structure"),
+    "label": ("", "its value in the label map"),
+    "status": ("", "found, uncertain, missing or out_of_view"),
+    "confidence": ("", "0 to 1; ranks answers, no probability"),
+    "expected_error_mm": ("mm", "mean distance of a face of the box from the truth that the templates lead to expect"),
+    "volume_ml": ("ml", "volume of the mask; 0 where there is none"),
+    "mean_hu": ("HU", "mean of the voxels in the mask"),
+    "std_hu": ("HU", "standard deviation of these voxels"),
+    "long_axial_mm": ("mm", "longest diameter in any axial slice"),
+    "short_axial_mm": ("mm", "width across that diameter in the same slice"),
+    "height_mm": ("mm", "extent along the patient's long axis"),
+    "center_x_mm": ("mm", "centre of the mask, LPS: grows to the patient's left"),
+    "center_y_mm": ("mm", "centre of the mask, LPS: grows to the back"),
+    "center_z_mm": ("mm", "centre of the mask, LPS: grows to the head"),
+    "cut_off": ("", "yes: the mask touches the first or last axial slice, so its size is a lower bound"),
+    "p5_hu": ("HU", "5 % of the voxels in the mask lie below"),
+    "median_hu": ("HU", "half of the voxels lie below"),
+    "p95_hu": ("HU", "95 % of the voxels lie below"),
+    "surface_mm2": ("mm2", f"surface of the mask; empty where it is thinner than {LEAST_VOXELS} voxels"),
+    "sphericity": ("", "surface of a ball of the same volume over the surface: 1 for a ball"),
+    "edge_distance_mm": ("mm", "from the mask to the nearest face of the scan; 0 where it touches it"),
+    "edge_face": ("", "which face: x- right, x+ left, y- front, y+ back, z- feet, z+ head"),
+    "first_slice": ("", "lowest number of the slices that hold the mask"),
+    "last_slice": ("", "highest number of these slices"),
+    "slice_numbers": (
+        "",
+        "instance: Instance Number of the DICOM slices, as the scanner counts them; index: axial slices from the feet "
+        "up, from 1",
+    ),
+}  # fmt: skip
+COLUMNS = tuple(DESCRIBED)
 
 
 def structure_statistics(segmentation: Segmentation, image: Image | None = None) -> list[dict[str, Any]]:
@@ -63,6 +81,7 @@ def structure_statistics(segmentation: Segmentation, image: Image | None = None)
             f"{segmentation.case}: the scan has shape {scan.array.shape}, its label map {labels.array.shape}"
         )
     places = ndimage.find_objects(labels.array)
+    slices = Slices(labels.grid, scan.source)
     rows = []
     for value, name in sorted(segmentation.names.items()):
         structure = segmentation.localization.structures.get(name)
@@ -76,95 +95,66 @@ def structure_statistics(segmentation: Segmentation, image: Image | None = None)
             }
         place = places[value - 1] if value <= len(places) else None
         if place is not None:
-            row |= _measured(labels.array[place] == value, place, scan.array[place], labels.grid)
+            mask = labels.array[place] == value
+            row |= _measured(mask, place, labels.grid)
+            row |= intensity_figures(scan.array[place][mask])
+            row |= zip(("first_slice", "last_slice", "slice_numbers"), slices.of(place), strict=True)
         rows.append(row)
     return rows
 
 
-def axial_diameters(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) -> tuple[float, float]:
-    """The longest diameter in any slice along the first axis, and the width across it in the same slice.
+def write_statistics(rows: Iterable[Mapping[str, Any]], path: str | Path) -> None:
+    """Write rows of ``structure_statistics`` as CSV, and beside it as JSON, each atomically.
 
-    Both run from edge to edge, so that a single voxel is as wide as it is. The width is that of the slice's
-    convex hull perpendicular to the long diameter.
+    In the CSV None becomes an empty cell. The JSON holds ``columns`` (what each is), ``units`` (of those that have
+    one) and ``rows``.
 
     Args:
-        mask: (slice, row, column), not empty.
-        spacing: mm along these axes.
-
-    Returns:
-        Long and short diameter, mm.
+        rows: a key that is absent counts as None, one that is no column is left out.
+        path: of the CSV; the JSON gets the same name with ``.json``.
     """
-    diagonals: dict[int, float] = {}
-    for index in filled(mask, 0).tolist():
-        rows, columns = filled(mask[index], 0), filled(mask[index], 1)
-        diagonals[index] = float(
-            np.hypot((np.ptp(rows) + 1) * spacing[1], (np.ptp(columns) + 1) * spacing[2])
-        )
-    longest, width = 0.0, 0.0
-    # No diameter passes its bounding box's diagonal, so most slices need not be looked at.
-    for index in sorted(diagonals, key=diagonals.__getitem__, reverse=True):
-        if diagonals[index] <= longest:
-            break
-        outline = _hull(mask[index], spacing[1:])
-        distances = cdist(outline, outline)
-        if distances.max() > longest:
-            longest = float(distances.max())
-            a, b = np.unravel_index(distances.argmax(), distances.shape)
-            along = (outline[b] - outline[a]) / longest
-            width = float(np.ptp(outline @ np.array([-along[1], along[0]])))
-    return longest, width
-
-
-def write_statistics(rows: Iterable[Mapping[str, Any]], path: str | Path) -> None:
-    """Write rows of ``structure_statistics`` as CSV, atomically; None becomes an empty cell."""
+    whole = [{column: row.get(column) for column in COLUMNS} for row in rows]
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(whole)
     write_text(path, text.getvalue())
+    described = {
+        "columns": {column: meaning for column, (_, meaning) in DESCRIBED.items()},
+        "units": {column: unit for column, (unit, _) in DESCRIBED.items() if unit},
+        "rows": whole,
+    }
+    write_json(Path(path).with_suffix(".json"), described)
 
 
-def _measured(
-    mask: NDArray[np.bool_], place: tuple[slice, ...], hu: NDArray[Any], grid: Grid
-) -> dict[str, Any]:
-    """What the voxels of a structure tell; ``mask`` and ``hu`` are cropped to ``place`` (Z, Y, X)."""
-    values = hu[mask].astype(np.float64)
-    ijk = np.argwhere(mask).mean(axis=0)[::-1] + [s.start for s in place[::-1]]
-    center = grid.ijk_to_lps(ijk)
-    # The voxel axis nearest to the patient's long axis: scans may be stored in any axis order.
-    axial = 2 - int(np.abs(np.asarray(grid.direction).reshape(3, 3)[2]).argmax())
+def _measured(mask: NDArray[np.bool_], place: tuple[slice, ...], grid: Grid) -> dict[str, Any]:
+    """Size, shape and place of a structure; ``mask`` is cropped to ``place`` (Z, Y, X)."""
+    voxels = np.count_nonzero(mask)
+    center = mask_center(mask, place, grid)
+    axial = axial_axis(grid)
     order = (axial, *(axis for axis in range(3) if axis != axial))
-    spacing = tuple(grid.spacing_xyz[2 - axis] for axis in order)
-    long, short = axial_diameters(mask.transpose(order), (spacing[0], spacing[1], spacing[2]))
+    z, y, x = (grid.spacing_xyz[2 - axis] for axis in order)
+    upright = mask.transpose(order)
+    long, short = axial_diameters(upright, (z, y, x))
+    distance, face = edge_distance(place, grid)
     at = place[axial]
-    return {
-        "volume_ml": round(len(values) * grid.voxel_ml, 3),
-        "mean_hu": round(float(values.mean()), 2),
-        "std_hu": round(float(values.std()), 2),
+    found: dict[str, Any] = {
+        "volume_ml": round(voxels * grid.voxel_ml, 3),
         "long_axial_mm": round(long, 2),
         "short_axial_mm": round(short, 2),
-        "height_mm": round((at.stop - at.start) * spacing[0], 2),
+        "height_mm": round((at.stop - at.start) * z, 2),
         "center_x_mm": round(float(center[0]), 2),
         "center_y_mm": round(float(center[1]), 2),
         "center_z_mm": round(float(center[2]), 2),
         "cut_off": "yes" if at.start == 0 or at.stop == grid.shape_zyx[axial] else "no",
+        "edge_distance_mm": round(distance, 2),
+        "edge_face": face,
     }
-
-
-def _hull(mask: NDArray[np.bool_], spacing: tuple[float, ...]) -> NDArray[np.float64]:
-    """(N, 2) mm: the convex outline of a slice through the middles of its outer pixels' edges."""
-    rows = filled(mask, 0)
-    first = mask[rows].argmax(axis=1)
-    last = mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
-    points = np.concatenate(
-        [
-            np.stack([rows + up, column + across], axis=1)
-            for column, side in ((first, -0.5), (last, 0.5))
-            for up, across in ((0.0, side), (-0.5, 0.0), (0.5, 0.0))
-        ]
-    ) * np.asarray(spacing)
-    outline: NDArray[np.float64] = points[ConvexHull(points).vertices]
-    return outline
+    if min(mask.shape) >= LEAST_VOXELS:
+        surface = surface_area(mask, (grid.spacing_xyz[2], grid.spacing_xyz[1], grid.spacing_xyz[0]))
+        found["surface_mm2"] = round(surface, 1)
+        found["sphericity"] = round(sphericity(voxels * math.prod(grid.spacing_xyz), surface), 4)
+    return found
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
