@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medlsam.errors import UsageError
-from medlsam.io.dicom import holds_series, is_dicom, series_folders
+from medlsam.io.dicom.slices import holds_series, is_dicom, series_folders
 from medlsam.io.label_names import read_json
 from medlsam.io.read import IMAGE_SUFFIXES
 from medlsam.runtime.atomic_files import suffix_of

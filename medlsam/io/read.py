@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from medlsam.errors import GeometryError, VolumeError
 from medlsam.geometry import Grid
 from medlsam.io.checks import check_grid
-from medlsam.io.dicom import dicom_source, is_dicom, read_series, read_slices, series_folders
+from medlsam.io.dicom.slices import dicom_source, is_dicom, read_series, read_slices, series_folders
 from medlsam.io.hounsfield import check_ct
 from medlsam.io.nifti import nifti_header, nifti_parts
 from medlsam.io.values import collect

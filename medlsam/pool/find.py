@@ -10,8 +10,8 @@ from pathlib import Path
 
 from medlsam.errors import UsageError
 from medlsam.io.cases import case_name, is_scan
-from medlsam.io.dicom import is_dicom
-from medlsam.io.dicom_header import DicomHeader, read_dicom_header
+from medlsam.io.dicom.header import DicomHeader, read_dicom_header
+from medlsam.io.dicom.slices import is_dicom
 from medlsam.pool.manifest import LeftOut, Reason
 from medlsam.pool.series import Series, sort_slices
 from medlsam.runtime.atomic_files import suffix_of

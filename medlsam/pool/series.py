@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medlsam.io.dicom import twice, worst_gap
-from medlsam.io.dicom_header import DicomHeader
+from medlsam.io.dicom.header import DicomHeader
+from medlsam.io.dicom.slices import twice, worst_gap
 from medlsam.pool.manifest import Reason
 
 #: Fewer slices are a scout view or a sample, not a scan.

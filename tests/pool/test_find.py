@@ -9,7 +9,7 @@ import pytest
 
 from medlsam.errors import UsageError
 from medlsam.geometry import Grid
-from medlsam.io.dicom_header import read_dicom_header
+from medlsam.io.dicom.header import read_dicom_header
 from medlsam.io.write import write_volume
 from medlsam.pool.find import find_scans
 from medlsam.pool.manifest import Reason

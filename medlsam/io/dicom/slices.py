@@ -11,8 +11,8 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from medlsam.errors import VolumeError
-from medlsam.io.dicom_header import read_dicom_header
-from medlsam.io.gantry_tilt import straighten
+from medlsam.io.dicom.gantry_tilt import straighten
+from medlsam.io.dicom.header import read_dicom_header
 from medlsam.volume.volume import Source
 
 _log = logging.getLogger(__name__)
