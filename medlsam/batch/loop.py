@@ -60,7 +60,7 @@ def run_scans(
     waiting = [case for case in cases if overwrite or case.name not in unchanged]
     items = {case.name: Item(_absolute(case), fingerprints[case.name], shared) for case in waiting}
     # A scan that is not here either is its own failure.
-    inputs = [case.path.absolute() for case in waiting if case.path.exists()][:1]
+    inputs = [case.inputs[0].absolute() for case in waiting if case.path.exists()][:1]
     clear = partial(folder.clear, list(items))
     with workers(ScanJob(run, folder), items, folder.path, jobs, scheduler, inputs, clear) as work:
         folder.prepare([case.name for case in cases])
@@ -124,12 +124,12 @@ def _cases(images: str | Path | Sequence[Case], output: Path) -> list[Case]:
 
 def _absolute(case: Case) -> Case:
     """The same scan for processes that work in other folders."""
-    return Case(case.name, case.path.absolute())
+    return Case(case.name, case.path.absolute(), tuple(file.absolute() for file in case.files), case.notes)
 
 
 def _fingerprint(shared: str, case: Case) -> str:
     try:
-        state = input_state(case.path)
+        state = [entry for path in case.inputs for entry in input_state(path)]
     except OSError:  # told when it is read
         state = []
     return digest([shared, state])

@@ -40,6 +40,7 @@ class CaseRecord:
 
     Attributes:
         image: where the scan lies.
+        first_file: of a DICOM series, its first slice: a folder may hold several series.
         status: ``done`` or ``failed``.
         seconds: wall seconds per stage.
         warnings: what a reader should know.
@@ -51,6 +52,7 @@ class CaseRecord:
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     error: Mapping[str, str] | None = None
+    first_file: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; seconds rounded to the millisecond."""

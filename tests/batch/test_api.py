@@ -200,7 +200,7 @@ def test_what_the_reader_warns_of_is_on_record(
         logging.getLogger("medlsam.io.dicom").warning("%s: a slice is missing", path.name[0])
         return read_image(path)
 
-    monkeypatch.setattr("medlsam.batch.one_scan.read_image", warn)
+    monkeypatch.setattr("medlsam.io.cases.read_image", warn)
     segment(model, scans, tmp_path / "out")
     cases = read(tmp_path / "out" / "run.json")["cases"]
     assert {name: case["warnings"] for name, case in cases.items()} == {

@@ -10,16 +10,13 @@ from medlsam.io.cases import find_cases
 from medlsam.io.label_names import read_case_list
 from medlsam.io.labelled_scans import find_templates, read_template_labels
 from medlsam.runtime.atomic_files import write_json
+from tests.support.data.dicom_files import write_ct
 
 
 def touch(*paths, content=b""):
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-
-
-def dicom(*paths):
-    touch(*paths, content=bytes(128) + b"DICM")
 
 
 def names(path):
@@ -55,10 +52,10 @@ def test_a_folder_of_scans_is_sorted_and_leaves_out_the_rest(tmp_path):
     assert names(tmp_path) == ["a", "b", "c"]
 
 
-def test_dicom_folders_at_any_depth(tmp_path):
-    dicom(
-        tmp_path / "one" / "IM0001", tmp_path / "patient" / "study" / "two" / "0.dcm", tmp_path / "DICOMDIR"
-    )
+def test_dicom_folders_at_any_depth(tmp_path, small_ct):
+    write_ct(small_ct, tmp_path / "one", "1")[0].rename(tmp_path / "one" / "IM0001")
+    write_ct(small_ct, tmp_path / "patient" / "study" / "two", "2")
+    touch(tmp_path / "DICOMDIR", content=bytes(128) + b"DICM")
     touch(tmp_path / "one" / "notes.txt", tmp_path / "plain" / "notes.txt")
     assert names(tmp_path) == ["one", "two"]
     assert names(tmp_path / "one") == ["one"]

@@ -1,18 +1,23 @@
-"""DICOM series through GDCM: which files make a scan, and whether they fit together."""
+"""Slices with their places: do they make one regular grid, and which."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from medlsam.errors import VolumeError
+from medlsam.geometry import Grid
 from medlsam.io.dicom.gantry_tilt import straighten
-from medlsam.io.dicom.header import read_dicom_header
+from medlsam.io.dicom.header import DicomHeader
+from medlsam.io.dicom.pixels import read_plane
+from medlsam.io.dicom.stacks import twice, worst_gap
+from medlsam.io.values import OpenedFile, collect
 from medlsam.volume.volume import Source
 
 _log = logging.getLogger(__name__)
@@ -20,190 +25,161 @@ _log = logging.getLogger(__name__)
 _MOST_TILT = 40.0
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file starts as DICOM files do (an index file, DICOMDIR, does not count)."""
-    if not path.is_file() or path.name.upper() == "DICOMDIR" or path.name.startswith("."):
-        return False
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+@dataclass(frozen=True)
+class SlicePlaces:
+    """Where slices lie.
+
+    Attributes:
+        positions: (N, 3) LPS mm: the centre of each slice's first pixel, in the order of the slices.
+        orientation: of the rows and columns, as ImageOrientationPatient.
+        spacing_yx: mm between rows, and between columns.
+        shape_yx: rows and columns.
+    """
+
+    positions: NDArray[np.float64]
+    orientation: Sequence[float]
+    spacing_yx: Sequence[float]
+    shape_yx: tuple[int, int]
 
 
-def holds_series(folder: Path) -> bool:
-    """Whether a folder itself (not its subfolders) holds DICOM files."""
-    return any(is_dicom(file) for file in sorted(folder.iterdir()))
+def open_slices(headers: Sequence[DicomHeader], path: Path) -> OpenedFile:
+    """Open the slices of one CT series.
 
-
-def series_folders(folder: Path) -> list[Path]:
-    """The folder and those below it that hold DICOM files themselves, sorted."""
-    below = [f for f in folder.rglob("*") if f.is_dir() and "__MACOSX" not in f.parts]
-    return [f for f in sorted([folder, *below]) if holds_series(f)]
-
-
-def read_series(folder: Path) -> tuple[sitk.Image, Source]:
-    """Read the CT series of a folder; of several, the one with most slices.
-
-    Returns:
-        The image, HU, slices in the order of their positions, and where it came from.
+    Args:
+        headers: of the files, in the order of their places.
+        path: where they lie, for messages.
 
     Raises:
-        VolumeError: there is no CT series, or its slices do not make one regular volume.
+        VolumeError: a slice does not say where it lies or how large its pixels are, or they make no regular volume.
     """
-    ids = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    series = [tuple(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)) for uid in ids]
-    listed = {Path(file).name for files in series for file in files}
-    damaged = [file.name for file in sorted(folder.iterdir()) if is_dicom(file) and file.name not in listed]
-    if damaged:
-        raise VolumeError(
-            f"{folder}: {len(damaged)} DICOM files are truncated or damaged, the first is {damaged[0]}; "
-            "copy the series again"
-        )
-    readable = [(files, modality) for files in series if (modality := _modality(files[0])) is not None]
-    if not readable:
-        raise VolumeError(
-            f"{folder}: no readable DICOM series in this folder; give the folder that holds the slices"
-        )
-    scans = [files for files, modality in readable if modality == "CT"]
-    if not scans:
-        found = ", ".join(sorted({modality for _, modality in readable}))
-        raise VolumeError(f"{folder}: the DICOM series is of modality {found}, not CT")
-    scans.sort(key=len, reverse=True)
-    if len(scans) > 1:
-        _log.warning(
-            "%s: %d CT series; taking the one with most slices (%d)", folder, len(scans), len(scans[0])
-        )
-    return read_slices(scans[0], folder)
+    places = SlicePlaces(
+        positions=np.asarray([_numbers(h, "position", 3, "Image Position (Patient)") for h in headers]),
+        orientation=_numbers(headers[0], "orientation", 6, "Image Orientation (Patient)"),
+        spacing_yx=_pixel_spacing(headers, path),
+        shape_yx=(int(headers[0].rows), int(headers[0].columns)),
+    )
+    first = headers[0]
+    source = Source(path, first.modality or "CT", first.study, first.series, tuple(h.path for h in headers))
+    return regular(places, (read_plane(header) for header in headers), source, path)
 
 
-def read_slices(files: Sequence[str], folder: Path) -> tuple[sitk.Image, Source]:
-    """Read the slices of one CT series.
+def regular(places: SlicePlaces, planes: Iterator[NDArray[Any]], source: Source, path: Path) -> OpenedFile:
+    """Slices as one volume; a tilted gantry is straightened, which needs them all at once.
 
     Args:
-        files: the slices in the order of their positions, or one file that holds a whole scan.
-        folder: where they lie, for messages.
-
-    Returns:
-        The image, HU, and where it came from: its grid is not the scanner's where a gantry tilt was taken out.
+        places: where they lie.
+        planes: (rows, columns) HU, in the same order, to be taken once.
+        source: where they come from.
+        path: for messages.
 
     Raises:
-        VolumeError: they cannot be read, or do not make one regular volume.
+        VolumeError: they are not evenly spaced, or shifted against each other by more than a tilt.
     """
-    if len(files) == 1:
-        return _read_single(files[0], folder), dicom_source(files, folder)
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(files)
-    reader.MetaDataDictionaryArrayUpdateOn()
-    try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        last = str(error).strip().splitlines()[-1].strip()
+    grid, step = _grid(places, path)
+    if step is None:
+        from dataclasses import replace
+
+        return OpenedFile(grid, planes, replace(source, grid_is_scanners=True))
+    straight, upright = straighten(collect(planes, grid.shape_zyx, path), grid, step)
+    return OpenedFile(upright, iter(straight), source)
+
+
+def _grid(places: SlicePlaces, path: Path) -> tuple[Grid, NDArray[np.float64] | None]:
+    """The grid as if the slices lay above each other; and the step between them (LPS mm) where a gantry was tilted."""
+    row, column = np.asarray(places.orientation[:3]), np.asarray(places.orientation[3:])
+    lengths = np.linalg.norm(row), np.linalg.norm(column)
+    if max(abs(length - 1) for length in lengths) > 0.01 or abs(row @ column) > 0.01:
         raise VolumeError(
-            f"{folder}: the DICOM series cannot be read: a slice is truncated, damaged or of another "
-            f"size ({last})"
-        ) from error
-    positions = np.asarray([_position(reader, n, files[n]) for n in range(len(files))])
-    _check_positions(positions, image, folder)
-    straight = _straight(image, positions, folder)
-    return straight, dicom_source(files, folder, grid_is_scanners=straight is image)
-
-
-def dicom_source(files: Sequence[str | Path], path: Path, grid_is_scanners: bool = True) -> Source:
-    """Where a CT series came from, as the header of its first file says.
-
-    Args:
-        files: its files, in the order of the slices.
-        path: where the user says that it lies.
-        grid_is_scanners: whether the slices are used as they were stored.
-    """
-    paths = tuple(Path(file) for file in files)
-    header = read_dicom_header(paths[0])
-    if header is None:
-        return Source(path, files=paths, grid_is_scanners=grid_is_scanners)
-    return Source(path, header.modality, header.study, header.series, paths, grid_is_scanners)
-
-
-def _read_single(file: str, folder: Path) -> sitk.Image:
-    # One file is one slice, or a whole scan as enhanced multi-frame CT.
-    try:
-        return sitk.ReadImage(file)
-    except RuntimeError as error:
-        last = str(error).strip().splitlines()[-1].strip()
-        raise VolumeError(f"{folder}: {Path(file).name} cannot be read ({last})") from error
-
-
-def _modality(file: str) -> str | None:
-    """The modality of a DICOM image file; None where it holds no readable image (structure sets, reports)."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(file)
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        return None
-    return reader.GetMetaData("0008|0060").strip() if reader.HasMetaDataKey("0008|0060") else "unknown"
-
-
-def _position(reader: sitk.ImageSeriesReader, n: int, file: str) -> list[float]:
-    try:
-        x, y, z = (float(v) for v in reader.GetMetaData(n, "0020|0032").split("\\"))
-    except (RuntimeError, ValueError) as error:
-        raise VolumeError(
-            f"{file}: the slice has no Image Position (Patient); its place is unknown"
-        ) from error
-    return [x, y, z]
-
-
-def twice(along: NDArray[np.float64]) -> int:
-    """How many slices lie at the place of another, from their places (mm) along the normal."""
-    return int((np.diff(np.sort(along)) < 0.01).sum())
-
-
-def worst_gap(along: NDArray[np.float64]) -> tuple[int, float, float] | None:
-    """The step between neighbouring slices that is furthest from the usual one; None where all are even.
-
-    Args:
-        along: (N,) places of the slices along their normal, mm, in order.
-
-    Returns:
-        The slice before it, the step and the usual step, mm.
-    """
-    gaps = np.abs(np.diff(along))
-    usual = float(np.median(gaps))
-    if gaps.max() - gaps.min() <= max(0.1 * usual, 0.05):
-        return None
-    worst = int(np.abs(gaps - usual).argmax())
-    return worst, float(gaps[worst]), usual
-
-
-def _check_positions(positions: NDArray[np.float64], image: sitk.Image, folder: Path) -> None:
-    normal = np.asarray(image.GetDirection()).reshape(3, 3)[:, 2]
+            f"{path}: Image Orientation (Patient) is {list(places.orientation)}, not two directions at right angles; "
+            "the series is damaged or was edited by hand"
+        )
+    row = row / lengths[0]
+    column = column - (column @ row) * row
+    column = column / np.linalg.norm(column)
+    normal = np.cross(row, column)
+    positions, count = places.positions, len(places.positions)
     along = positions @ normal
-    # GDCM gives up sorting where two slices lie at one place.
+    _check_along(along, path)
+    mean = (positions[-1] - positions[0]) / (count - 1) if count > 1 else normal
+    step = float(mean @ normal)
+    normal = normal * np.sign(step)
+    sy, sx = places.spacing_yx
+    x, y, z = (float(v) for v in positions[0])
+    grid = Grid(
+        (count, *places.shape_yx),
+        (sx, sy, abs(step)),
+        (x, y, z),
+        tuple(float(v) for v in np.column_stack([row, column, normal]).ravel()),
+    )
+    sideways = float(np.linalg.norm(mean - (mean @ normal) * normal))
+    if count < 2 or sideways * count <= 2.0:
+        return grid, None
+    angle = float(np.degrees(np.arctan2(sideways, abs(step))))
+    steps = np.diff(positions, axis=0)
+    if angle > _MOST_TILT or np.abs(steps - mean).max() > max(0.1 * abs(step), 0.05):
+        raise VolumeError(
+            f"{path}: the slices are shifted against each other by {sideways:.2f} mm on average and at "
+            f"{angle:.1f} degrees, which is no gantry tilt; resample the series to a regular grid first"
+        )
+    _log.warning("%s: gantry tilt of %.1f degrees taken out; results lie on the upright grid", path, angle)
+    return grid, mean
+
+
+def _check_along(along: NDArray[np.float64], path: Path) -> None:
+    if len(along) < 2:
+        return
     if count := twice(along):
         raise VolumeError(
-            f"{folder}: {count} slices lie at the place of another (several phases or "
+            f"{path}: {count} slices lie at the place of another (several phases or "
             "reconstructions in one series?); give one of them in its own folder"
         )
     if (found := worst_gap(along)) is not None:
         worst, gap, usual = found
         raise VolumeError(
-            f"{folder}: the slices are not evenly spaced: usually {usual:g} mm, {gap:g} mm after "
-            f"slice {worst + 1} of {len(positions)}; add the missing slice, or resample the series first"
+            f"{path}: the slices are not evenly spaced: usually {usual:g} mm, {gap:g} mm after "
+            f"slice {worst + 1} of {len(along)}; add the missing slice, or resample the series first"
         )
 
 
-def _straight(image: sitk.Image, positions: NDArray[np.float64], folder: Path) -> sitk.Image:
-    """The image as it is, or with the tilt of the gantry taken out."""
-    normal = np.asarray(image.GetDirection()).reshape(3, 3)[:, 2]
-    steps = np.diff(positions, axis=0)
-    mean = steps.mean(axis=0)
-    along = float(mean @ normal)
-    sideways = float(np.linalg.norm(mean - along * normal))
-    if sideways * len(positions) <= 2.0:
-        return image
-    angle = float(np.degrees(np.arctan2(sideways, abs(along))))
-    if angle > _MOST_TILT or np.abs(steps - mean).max() > max(0.1 * abs(along), 0.05):
+def _numbers(header: DicomHeader, name: str, count: int, tag: str) -> list[float]:
+    values = header.numbers(name, count)
+    if values is None:
         raise VolumeError(
-            f"{folder}: the slices are shifted against each other by {sideways:.2f} mm on average and at "
-            f"{angle:.1f} degrees, which is no gantry tilt; resample the series to a regular grid first"
+            f"{header.path}: the slice has no {tag} ({header.fields.get(name, 'absent') or 'empty'}); "
+            "its place is unknown; export the series again"
         )
-    _log.warning("%s: gantry tilt of %.1f degrees taken out; results lie on the upright grid", folder, angle)
-    return straighten(image, mean)
+    return values
+
+
+def _pixel_spacing(headers: Sequence[DicomHeader], path: Path) -> list[float]:
+    """Rows and columns, mm.
+
+    Raises:
+        VolumeError: a slice has none, or they differ.
+    """
+    found: dict[tuple[float, float], list[str]] = {}
+    for header in headers:
+        values = header.numbers("pixel_spacing", 2)
+        if values is None or min(values) <= 0:
+            seen = header.fields.get("pixel_spacing", "absent") or "empty"
+            imager = header.imager_pixel_spacing
+            more = (
+                f"; Imager Pixel Spacing ({imager}) is that of the detector, not of the patient"
+                if imager
+                else ""
+            )
+            raise VolumeError(
+                f"{header.path}: the slice has no Pixel Spacing (0028,0030): {seen}{more}; "
+                "export the series again, or write the spacing there"
+            )
+        found.setdefault((round(values[0], 4), round(values[1], 4)), []).append(header.path.name)
+    if len(found) > 1:
+        parts = [
+            f"{y:g} x {x:g} mm in {len(names)} slices from {names[0]}" for (y, x), names in found.items()
+        ]
+        shown = ", ".join(parts[:4]) + (", ..." if len(parts) > 4 else "")
+        raise VolumeError(
+            f"{path}: Pixel Spacing changes within the series: {shown}; give each part in its own folder"
+        )
+    ((y, x),) = found
+    return [y, x]
