@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from medlsam.batch.one_scan import Item, Outcome, failed
-from medlsam.batch.output import OutputFolder, digest, input_state
+from medlsam.batch.output import RESERVED, OutputFolder, digest, input_state
 from medlsam.batch.summary import BatchResult, Progress, RunSummary, error_line
 from medlsam.batch.task import Run
 from medlsam.batch.worker import ScanJob
@@ -17,6 +18,7 @@ from medlsam.io.cases import Case, find_cases
 from medlsam.parallel.attempts import TRIES
 from medlsam.parallel.engine import check_processes, workers
 from medlsam.runtime.atomic_files import write_json
+from medlsam.runtime.log_notes import log_notes
 
 #: run.json and statistics.csv are brought up to date after a case, but not more often than this.
 SUMMARY_SECONDS = 5.0
@@ -32,6 +34,7 @@ def run_scans(
     on_progress: Callable[[Progress], None] | None,
     jobs: int,
     scheduler: str | None,
+    notes: Sequence[str] = (),
 ) -> BatchResult:
     """Do a run; a wrong call is refused before anything is written.
 
@@ -44,12 +47,14 @@ def run_scans(
         on_progress: called before and after each scan.
         jobs: processes of this machine.
         scheduler: None; ``local``; or a Dask scheduler's address.
+        notes: warnings about the scans that were found.
     """
     check_processes(jobs, scheduler)
     run.model.check(run.templates)
     wanted = run.options.locate.organs
     chosen = run.templates if wanted is None else run.templates.select(wanted)
-    cases = _cases(images, Path(output))
+    with log_notes(list(notes)) as warnings:
+        cases = _cases(images, Path(output))
     description = run.description()
     shared = run.shared(description)
     folder = OutputFolder.open(output, run.command, overwrite)
@@ -71,6 +76,7 @@ def run_scans(
             )
         tell = on_progress or (lambda progress: None)
         summary = RunSummary(folder, description, [case.name for case in cases], known, shared)
+        summary.warnings += warnings
         for case in skipped:
             summary.done[case.name] = known[case.name]
             tell(summary.progress(case.name, "skipped"))
@@ -115,6 +121,8 @@ def _cases(images: str | Path | Sequence[Case], output: Path) -> list[Case]:
             f"{where}no scans{f' outside of the output folder {output}' if found else ''}; "
             "give a scan or a folder of scans, and another folder for the output"
         )
+    # A folder cannot have the name of a file that the run writes beside it.
+    cases = [replace(c, name=f"{c.name}_scan") if c.name in RESERVED else c for c in cases]
     names = [case.name for case in cases]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
