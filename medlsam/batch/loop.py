@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -113,8 +114,9 @@ def _died(name: str) -> WorkerError:
 def _cases(images: str | Path | Sequence[Case], output: Path) -> list[Case]:
     """The scans to work on; none of those that lie in the output folder, which are results."""
     found = find_cases(images) if isinstance(images, str | Path) else list(images)
-    inside = output.resolve()
-    cases = [case for case in found if not case.path.resolve().is_relative_to(inside)]
+    # Not Path.resolve, which knows no answer for a link to itself.
+    inside = os.path.realpath(output)
+    cases = [case for case in found if not Path(os.path.realpath(case.path)).is_relative_to(inside)]
     if not cases:
         where = f"{images}: " if isinstance(images, str | Path) else ""
         raise UsageError(
