@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,30 @@ def case_bar(console: Console) -> Iterator[CaseBar]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         yield CaseBar(progress, progress.add_task("loading", total=None))
+
+
+@contextmanager
+def byte_bar(console: Console, name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show a bar of bytes, their speed and the time left while the block runs; yields what moves it."""
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(escape(name), total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def tell_result(console: Console, result: BatchResult, wrote: Path) -> None:
