@@ -160,7 +160,6 @@ def _append(answer: Any, part: Path, start: int, total: int | None, on_progress:
             at += len(chunk)
             if on_progress is not None:
                 on_progress(at, total)
-        stream.truncate()
     if total is not None and at < total:
         raise _BrokenOffError(f"the connection ended after {at} of {total} bytes")
 
