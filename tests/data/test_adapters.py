@@ -20,7 +20,8 @@ from medlsam.io.labels import read_label_map
 from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
 from medlsam.volume.volume import LabelMap
-from tests.support.data.public_sources import SAMPLES, MakeCt, zipped
+from tests.support.data.dicom_files import write_ct
+from tests.support.data.public_sources import GRID, SAMPLES, MakeCt, zipped
 
 
 @pytest.mark.parametrize("packed", ["folder", "zip"])
@@ -108,6 +109,16 @@ def test_scans_of_another_modality_are_left_out(tmp_path: Path, make_ct: MakeCt)
     ):
         SAMPLES[name](tmp_path / name, make_ct)
         assert prepare(name, tmp_path / "out", tmp_path / name).left_out == left
+
+
+@pytest.mark.parametrize(("patient", "name"), [("", "series-7"), ("../a b", "a_b"), ("..", "series-7")])
+def test_a_series_gets_a_name_that_a_file_can_have(
+    patient: str, name: str, tmp_path: Path, make_ct: MakeCt
+) -> None:
+    write_ct(make_ct(GRID), tmp_path / "copy" / "series-7", t0010_0020=patient)
+    result = prepare("lidc", tmp_path / "out", tmp_path / "copy")
+    assert result.done == (name,)
+    assert (result.folder / "imagesTs" / f"{name}_0000.nii.gz").is_file()
 
 
 def test_a_folder_like_btcv_brings_its_own_names(tmp_path: Path, make_ct: MakeCt) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterable
 from functools import partial
@@ -14,23 +15,28 @@ from medlsam.errors import DownloadError
 from medlsam.io.read import read_image
 
 COLLECTION = "lidc_idri"
+#: What lies beside the series in copies of the collection.
+_OTHER_FILES = (".xml", ".txt", ".csv", ".json", ".xlsx", ".pdf", ".html", ".tcia", ".md")
 
 
 def find(files: SourceFiles) -> FoundCases:
     """The CT series of a copy: every folder with DICOM files is one. X-ray pictures are left out."""
     folders: dict[str, list[str]] = {}
     for name in files.names:
-        if name.lower().endswith((".dcm", ".ima")) or not PurePosixPath(name).suffix:
+        # Any name may be DICOM's: archives also write them without an extension, or as UIDs, which end with a number.
+        if PurePosixPath(name).suffix.lower() not in _OTHER_FILES:
             folders.setdefault(str(PurePosixPath(name).parent), []).append(name)
     series: list[tuple[str, str, str]] = []
     left_out: dict[str, str] = {}
     for folder, names in folders.items():
-        header = _header(files, names[0])
+        # A text without extension may lie before the slices.
+        header = next((found for name in names[:3] if (found := _header(files, name)) is not None), None)
         if header is None:
             continue
         patient, uid, modality = header
         if modality == "CT":
-            series.append((patient, uid, folder))
+            # The name becomes that of a file; copies without patients are called as their folders.
+            series.append((_safe(patient) or _safe(PurePosixPath(folder).name) or "case", uid, folder))
         else:
             left_out[folder] = f"{modality or 'no modality'}, not CT"
     series.sort()
@@ -69,6 +75,10 @@ def _case_names(patients: Iterable[str]) -> list[str]:
         seen[patient] = seen.get(patient, 0) + 1
         names.append(patient if seen[patient] == 1 else f"{patient}_{seen[patient]}")
     return names
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^\w-]+", "_", name).strip("_")
 
 
 def _header(files: SourceFiles, name: str) -> tuple[str, str, str] | None:

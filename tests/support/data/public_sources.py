@@ -179,10 +179,14 @@ def lidc_sample(folder: Path, make_ct: MakeCt) -> Sample:
         image = make_ct(grid, seed)
         write_ct(image, folder / patient / "study" / series, series, t0010_0020=patient)
         sample[case] = Expected(image, labelled=False)
+    uids = folder / "LIDC-IDRI-0002" / "study" / "22"
+    for number, file in enumerate(sorted(uids.iterdir())):
+        file.rename(uids / f"1.3.6.1.4.1.14519.{number}")  # as archives name them
     picture = Image(make_ct(grid).array[:1], Grid((1, 20, 24), grid.spacing_xyz))
     write_ct(
         picture, folder / "LIDC-IDRI-0001" / "study" / "x", "9", t0008_0060="DX", t0010_0020="LIDC-IDRI-0001"
     )
+    (folder / "LIDC-IDRI-0001" / "study" / "11" / "000.xml").write_text("<annotations/>")
     (folder / "LIDC-IDRI-0001" / "study" / "LICENSE").write_text("CC BY 3.0")
     return sample
 
