@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from medlsam.data import SOURCES
+from medlsam.data import SOURCES, sources
+from medlsam.runtime.http_transfer import Remote
 from tests.support.command_line import call, document
-from tests.support.data.public_sources import SAMPLES, MakeCt
+from tests.support.data.public_sources import SAMPLES, MakeCt, zipped
+from tests.support.web_server import Site, serve
 
 
 def test_data_from_a_copy(tmp_path: Path, make_ct: MakeCt) -> None:
@@ -35,6 +38,21 @@ def test_a_bad_case_is_exit_code_1(tmp_path: Path, make_ct: MakeCt) -> None:
     assert result.exit_code == 1
     assert "failed: word_0002:" in result.stderr
     assert "2 written, 1 failed" in result.stderr
+
+
+def test_data_fetched_with_its_bars(tmp_path: Path, make_ct: MakeCt, monkeypatch: pytest.MonkeyPatch) -> None:
+    SAMPLES["word"](tmp_path / "copy", make_ct)
+    content = zipped(tmp_path / "copy", tmp_path / "word.zip").read_bytes()
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    with serve(Site({"/word.zip": content})) as site:
+        about = replace(SOURCES["word"], archive=Remote(f"{site.address}/word.zip"), archive_file="word.zip")
+        monkeypatch.setattr(sources, "SOURCES", {"word": about})
+        result = call("data", "word", "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    assert "warning: nobody publishes a sum of word.zip" in result.stderr.replace("\n", " ")
+    assert "3 written" in result.stderr
+    assert (tmp_path / "out" / "downloads" / "word.zip").read_bytes() == content
 
 
 def test_data_list() -> None:
