@@ -172,13 +172,7 @@ def _check_status(answer: Any) -> None:
     if code in (408, 429) or code >= 500:
         told = str(answer.headers.get("Retry-After", ""))
         raise _BrokenOffError(f"the server answers {words}", float(told) if told.isdecimal() else None)
-    hint = {
-        401: "it wants a login",
-        403: "access is forbidden",
-        404: "there is no such file",
-        407: "the proxy wants a login",
-    }
-    raise DownloadError(f"{answer.url}: {words}" + (f" ({hint[code]})" if code in hint else ""))
+    raise DownloadError(f"{answer.url}: {words}" + (f" ({_REFUSALS[code]})" if code in _REFUSALS else ""))
 
 
 def _strong_validator(answer: Any) -> str | None:
