@@ -32,6 +32,7 @@ def segment_folder(
     jobs: int = 1,
     scheduler: str | None = None,
     notes: Sequence[str] = (),
+    shard: str | None = None,
 ) -> BatchResult:
     """Segment many scans into a folder.
 
@@ -53,18 +54,20 @@ def segment_folder(
         scheduler: ``local`` for a Dask cluster of ``jobs`` workers on this machine, or the address of a Dask
             scheduler (``tcp://host:8786``), whose workers see the same paths.
         notes: warnings about the scans, where they were looked for before: they go on record.
+        shard: ``i/n``: only every n-th scan from the i-th. Different shards of one split may be at work in the same
+            folder at the same time; two other runs may not.
 
     Returns:
         What was done, skipped and failed. A scan that fails is not an exception here.
 
     Raises:
-        UsageError: no scans, or an output folder that cannot be used.
+        UsageError: no scans, or an output folder that cannot be used, or in which another run is at work.
         TemplateError: templates of another localizer, or an unknown structure.
         WeightsError: the segmenter cannot be loaded.
         WorkerError: a process cannot do this work: it dies, has other weights, or sees other paths.
     """
     run = Run("segment", model, templates, model.options_of(options), _segment)
-    return run_scans(run, images, output, overwrite, report, on_progress, jobs, scheduler, notes)
+    return run_scans(run, images, output, overwrite, report, on_progress, jobs, scheduler, notes, shard)
 
 
 def localize_folder(
@@ -79,13 +82,14 @@ def localize_folder(
     jobs: int = 1,
     scheduler: str | None = None,
     notes: Sequence[str] = (),
+    shard: str | None = None,
 ) -> BatchResult:
     """Locate the templates' structures in many scans: ``<case>/localization.json`` and ``run.json``.
 
     Arguments, answer and errors are those of ``segment_folder``; no segmenter is loaded.
     """
     run = Run("localize", model, templates, model.options_of(options), _localize)
-    return run_scans(run, images, output, overwrite, False, on_progress, jobs, scheduler, notes)
+    return run_scans(run, images, output, overwrite, False, on_progress, jobs, scheduler, notes, shard)
 
 
 def _segment(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwatch) -> ScanResult:

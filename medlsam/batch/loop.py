@@ -11,15 +11,17 @@ from pathlib import Path
 
 from medlsam.batch.one_scan import Item, Outcome, failed
 from medlsam.batch.output import RESERVED, OutputFolder, digest, input_state
+from medlsam.batch.plan import Plan
 from medlsam.batch.summary import BatchResult, Progress, RunSummary, error_line
 from medlsam.batch.task import Run
 from medlsam.batch.worker import ScanJob
 from medlsam.errors import UsageError, WorkerError
-from medlsam.io.cases import Case, find_cases
+from medlsam.io.cases import Case, find_cases, take_shard
 from medlsam.parallel.attempts import TRIES
 from medlsam.parallel.engine import check_processes, workers
 from medlsam.runtime.atomic_files import write_json
 from medlsam.runtime.log_notes import log_notes
+from medlsam.runtime.run_lock import run_lock
 
 #: run.json and statistics.csv are brought up to date after a case, but not more often than this.
 SUMMARY_SECONDS = 5.0
@@ -36,6 +38,7 @@ def run_scans(
     jobs: int,
     scheduler: str | None,
     notes: Sequence[str] = (),
+    shard: str | None = None,
 ) -> BatchResult:
     """Do a run; a wrong call is refused before anything is written.
 
@@ -49,37 +52,78 @@ def run_scans(
         jobs: processes of this machine.
         scheduler: None; ``local``; or a Dask scheduler's address.
         notes: warnings about the scans that were found.
+        shard: ``i/n``: only this part of the scans; other parts may be at work in the same folder.
     """
     check_processes(jobs, scheduler)
+    folder = OutputFolder.open(output, run.command, overwrite)
+    # From here on nobody else changes what is done: it is looked up below.
+    with run_lock(folder.path, shard):
+        return _run(run, images, folder, overwrite, report, on_progress, jobs, scheduler, notes, shard)
+
+
+def plan_run(
+    run: Run,
+    images: str | Path | Sequence[Case],
+    folder: OutputFolder,
+    overwrite: bool,
+    notes: Sequence[str] = (),
+    shard: str | None = None,
+) -> Plan:
+    """What a run would do; nothing is written. Arguments and errors are those of ``run_scans``."""
     run.model.check(run.templates)
     wanted = run.options.locate.organs
     chosen = run.templates if wanted is None else run.templates.select(wanted)
     with log_notes(list(notes)) as warnings:
-        cases = _cases(images, Path(output))
+        cases = _cases(images, folder.path, shard)
     description = run.description()
     shared = run.shared(description)
-    folder = OutputFolder.open(output, run.command, overwrite)
     known = folder.all_done()
     fingerprints = {case.name: _fingerprint(shared, case) for case in cases}
     unchanged = {name for name, done in known.items() if done.fingerprint == fingerprints.get(name)}
     skipped = [] if overwrite else [case for case in cases if case.name in unchanged]
     waiting = [case for case in cases if overwrite or case.name not in unchanged]
-    items = {case.name: Item(_absolute(case), fingerprints[case.name], shared) for case in waiting}
+    return Plan(
+        structures={structure: run.templates.values[structure] for structure in chosen.structures},
+        description=description,
+        shared=shared,
+        known=known,
+        skipped=skipped,
+        waiting={case: fingerprints[case.name] for case in waiting},
+        cases=cases,
+        warnings=warnings,
+    )
+
+
+def _run(
+    run: Run,
+    images: str | Path | Sequence[Case],
+    folder: OutputFolder,
+    overwrite: bool,
+    report: bool,
+    on_progress: Callable[[Progress], None] | None,
+    jobs: int,
+    scheduler: str | None,
+    notes: Sequence[str],
+    shard: str | None,
+) -> BatchResult:
+    plan = plan_run(run, images, folder, overwrite, notes, shard)
+    cases, skipped, waiting = plan.cases, plan.skipped, list(plan.waiting)
+    items = {case.name: Item(_absolute(case), state, plan.shared) for case, state in plan.waiting.items()}
     # A scan that is not here either is its own failure.
     inputs = [case.inputs[0].absolute() for case in waiting if case.path.exists()][:1]
     clear = partial(folder.clear, list(items))
     with workers(ScanJob(run, folder), items, folder.path, jobs, scheduler, inputs, clear) as work:
         folder.prepare([case.name for case in cases])
         if run.command == "segment":
-            names = {run.templates.values[structure]: structure for structure in chosen.structures}
+            names = {value: structure for structure, value in plan.structures.items()}
             write_json(
                 folder.path / "labels.json", {str(value): name for value, name in sorted(names.items())}
             )
         tell = on_progress or (lambda progress: None)
-        summary = RunSummary(folder, description, [case.name for case in cases], known, shared)
-        summary.warnings += warnings
+        summary = RunSummary(folder, plan.description, [case.name for case in cases], plan.known, plan.shared)
+        summary.warnings += plan.warnings
         for case in skipped:
-            summary.done[case.name] = known[case.name]
+            summary.done[case.name] = plan.known[case.name]
             tell(summary.progress(case.name, "skipped"))
         _log.info("%s: %d scans, %d of them done before", folder.path, len(cases), len(skipped))
         summary.write()
@@ -111,9 +155,9 @@ def _died(name: str) -> WorkerError:
     )
 
 
-def _cases(images: str | Path | Sequence[Case], output: Path) -> list[Case]:
+def _cases(images: str | Path | Sequence[Case], output: Path, shard: str | None = None) -> list[Case]:
     """The scans to work on; none of those that lie in the output folder, which are results."""
-    found = find_cases(images) if isinstance(images, str | Path) else list(images)
+    found = take_shard(find_cases(images) if isinstance(images, str | Path) else list(images), shard)
     # Not Path.resolve, which knows no answer for a link to itself.
     inside = os.path.realpath(output)
     cases = [case for case in found if not Path(os.path.realpath(case.path)).is_relative_to(inside)]

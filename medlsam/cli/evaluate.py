@@ -60,6 +60,7 @@ def evaluate(
     from medlsam.evaluation.tables import format_tables
     from medlsam.io.cases import find_cases
     from medlsam.io.label_names import read_case_list
+    from medlsam.runtime.run_lock import run_lock
 
     flags.check_output_folder(output)
     chosen = find_cases(images)
@@ -72,7 +73,7 @@ def evaluate(
                 )
         chosen = [known[name] for name in dict.fromkeys(wanted)]
     console = messages()
-    with case_bar(console) as bar:
+    with run_lock(output), case_bar(console) as bar:
         model, templates = load_with_templates(options, support, bar)
         warn_of_misfits(console, templates)
         metrics = score(

@@ -13,7 +13,7 @@ from medlsam.errors import UsageError
 from medlsam.parallel.engine import check_processes, workers
 from medlsam.parallel.shared_folder import PREFIX
 from medlsam.pool.deduplicate import deduplicate
-from medlsam.pool.find import Candidate, find_scans
+from medlsam.pool.find import Candidate, Found, find_scans
 from medlsam.pool.ingest import SHARDS, IngestJob
 from medlsam.pool.manifest import (
     FAILURES,
@@ -27,6 +27,8 @@ from medlsam.pool.manifest import (
 )
 from medlsam.pool.record import RECORDS, Record, read_record, record_path
 from medlsam.runtime.atomic_files import remove_stale
+from medlsam.runtime.run_lock import PREFIX as LOCK
+from medlsam.runtime.run_lock import run_lock
 
 #: mm; what the encoder that ships is trained at.
 SPACING_MM = 4.0
@@ -123,7 +125,7 @@ def build_pool(
 
     Raises:
         UsageError: a path does not exist, no scan is found, the folder holds something else or a pool of another
-            spacing, or no scheduler answers.
+            spacing, another build is at work there, or no scheduler answers.
         WorkerError: a process cannot do this work: it sees other paths or cannot write; what is done stays.
     """
     check_processes(jobs, scheduler, least=0 if scheduler is None else 1)
@@ -134,6 +136,25 @@ def build_pool(
         raise UsageError(
             f"{', '.join(map(str, roots))}: no scan is found there ({found.others} files of other kinds)"
         )
+    with run_lock(folder):
+        return _build(
+            roots, folder, found, spacing, jobs, collection, licence, keep_doubles, on_progress, scheduler
+        )
+
+
+def _build(
+    roots: Sequence[str | Path],
+    folder: Path,
+    found: Found,
+    spacing: float,
+    jobs: int,
+    collection: str | None,
+    licence: str | None,
+    keep_doubles: bool,
+    on_progress: Callable[[Progress], None] | None,
+    scheduler: str | None,
+) -> BuildResult:
+    """Build with the folder to oneself; the arguments are those of ``build_pool``, and what was found."""
     before = {row.name for row in read_rows(folder)}
     _clear(folder)
     waiting = _waiting(folder, found.candidates, keep_doubles)
@@ -188,7 +209,7 @@ def _open(folder: Path, spacing_mm: float | None) -> float:
     if (
         held is None
         and folder.is_dir()
-        and any(not f.name.startswith((".tmp-", PREFIX)) for f in folder.iterdir())
+        and any(not f.name.startswith((".tmp-", PREFIX, LOCK)) for f in folder.iterdir())
     ):
         raise UsageError(f"{folder}: holds files, but no pool; give an empty folder or a pool")
     if held is not None and spacing_mm not in (None, held):
