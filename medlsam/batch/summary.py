@@ -27,6 +27,8 @@ class Progress:
         finished: number of scans that have ended.
         total: number of scans of this run.
         error: of a scan that failed.
+        record: of a scan that has ended, its entry in ``run.json``: seconds per stage, warnings.
+        folder: of a scan that is done, where its files are.
     """
 
     case: str
@@ -34,6 +36,8 @@ class Progress:
     finished: int
     total: int
     error: str | None = None
+    record: CaseRecord | None = None
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,10 @@ class RunSummary:
     def progress(self, case: str, status: Status, error: str | None = None) -> Progress:
         """The report on a scan, now."""
         finished = len(self.done) + len(self.failed)
-        return Progress(case, status, finished, len(self.cases), error)
+        done = self.done.get(case)
+        record = done.record if done else self.failed.get(case)
+        folder = self.folder.path / case if done else None
+        return Progress(case, status, finished, len(self.cases), error, record, folder)
 
     def write(self, at_most_every: float = 0.0) -> None:
         """Write both files, unless that was done less than so many seconds ago."""

@@ -20,13 +20,14 @@ from medlsam.cli.localize import localize
 from medlsam.cli.pool import app as pool_app
 from medlsam.cli.pretrain import pretrain
 from medlsam.cli.segment import segment
+from medlsam.cli.shared.examples import show_examples
 from medlsam.cli.template import app as template_app
 from medlsam.cli.weights import app as weights_app
 
 app = typer.Typer(
     name="medlsam",
     help="Find and segment the structures of a few template CT scans in any number of other scans.",
-    epilog="Exit codes: 0 all done; 1 some scans failed, the others are written; 2 the call itself is wrong.",
+    epilog="Exit codes: 0 all done; 1 some scans failed, the others are written; 2 the call is wrong; 130 Ctrl-C.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -67,6 +68,7 @@ app.add_typer(weights_app, name="weights")
 app.command()(data)
 app.command()(info)
 app.command()(demo)
+show_examples(app)
 
 
 def main() -> None:

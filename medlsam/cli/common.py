@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from medlsam.cli.progress import CaseBar, case_bar, tell_result
-from medlsam.errors import MedlsamError
+from medlsam.cli.shared.failures import SOME_FAILED, WRONG_CALL, Interrupted, passes, told
+from medlsam.cli.shared.loudness import loudness
 
 if TYPE_CHECKING:
-    from medlsam.batch import BatchResult
+    from medlsam.batch import BatchResult, Progress
     from medlsam.localize.templates.template_set import TemplateSet
     from medlsam.options import InferenceOptions
     from medlsam.pipeline.model import MedLSAM
@@ -24,10 +25,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Some scans failed, the others are written.
-SOME_FAILED = 1
-#: The call itself is wrong; nothing is written.
-WRONG_CALL = 2
+__all__ = ["SOME_FAILED", "WRONG_CALL"]
 
 AsJson = Annotated[
     bool,
@@ -36,8 +34,8 @@ AsJson = Annotated[
 
 
 def messages() -> Console:
-    """Messages for people: standard error."""
-    return Console(stderr=True, highlight=False)
+    """Messages for people: standard error; nothing with ``--quiet``."""
+    return Console(stderr=True, highlight=False, quiet=loudness() == "quiet")
 
 
 def answers() -> Console:
@@ -100,14 +98,32 @@ def over_scans(
     from medlsam.runtime.log_notes import log_notes
 
     with log_notes() as notes:
-        cases = take_shard(find_cases(images), shard)
+        cases = find_cases(images)
+        take_shard(cases, shard)  # a shard that cannot be is refused before the networks are loaded
     console = messages()
     with case_bar(console) as bar:
         model, templates = load_with_templates(options, support, bar)
         warn_of_misfits(console, templates)
-        result = function(
-            model, templates, cases, output, options=options, on_progress=bar.scan, notes=notes, **more
-        )
+        done: set[str] = set()
+
+        def tell(progress: Progress) -> None:
+            done.update([progress.case] if progress.status in ("done", "skipped") else [])
+            bar.scan(progress)
+
+        try:
+            result = function(
+                model,
+                templates,
+                cases,
+                output,
+                options=options,
+                on_progress=tell,
+                notes=notes,
+                shard=shard,
+                **more,
+            )
+        except KeyboardInterrupt as error:
+            raise Interrupted(len(done), len(take_shard(cases, shard))) from error
     tell_result(console, result, wrote)
     if as_json:
         print_json(result.to_dict())
@@ -120,22 +136,22 @@ def print_json(document: Any) -> None:
 
 
 def report_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn the errors that medlsam raises on purpose into a message and exit code 2, without a traceback.
+    """Turn what goes wrong into a message and an exit code, without a traceback (see ``shared.failures``).
 
-    A scan that fails is no exception (``segment_folder`` and its like report it), so an error that arrives here
-    happened before any work began. With ``--json`` the error is the document.
+    A scan that fails is no exception (``segment_folder`` and its like report it), so an error that medlsam raised on
+    purpose and that arrives here happened before any work began. With ``--json`` the error is the document.
     """
 
     @wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except MedlsamError as error:
+        except (Exception, KeyboardInterrupt) as error:
+            if passes(error):
+                raise
+            document, exit_code = told(error)
             if kwargs.get("as_json"):
-                print_json(
-                    {"error": {"type": type(error).__name__, "text": str(error)}, "exit_code": WRONG_CALL}
-                )
-            messages().print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-            raise typer.Exit(WRONG_CALL) from error
+                print_json(document)
+            raise typer.Exit(exit_code) from error
 
     return wrapper

@@ -12,6 +12,8 @@ from rich.table import Table
 
 from medlsam.cli.common import AsJson, answers, messages, print_json, report_errors
 from medlsam.cli.progress import data_bar
+from medlsam.cli.shared.failures import errors
+from medlsam.cli.shared.loudness import talkative
 from medlsam.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 
 @report_errors
+@talkative
 def data(
     name: Annotated[
         str | None,
@@ -60,8 +63,6 @@ def data(
 
     Says the licence first. Interrupted, the same call goes on. Exit code 1: some cases could not be read, the others
     are written.
-
-    Example: medlsam data totalsegmentator --output datasets
     """
     from medlsam.data import SOURCES, prepare
     from medlsam.data.sources import source_of
@@ -75,7 +76,8 @@ def data(
         )
     console = messages()
     about = source_of(name)
-    _tell_licence(console, about)
+    # Whoever uses the data accepts it, so it is said also with --quiet.
+    _tell_licence(errors(), about)
     with data_bar(console) as on_progress:
         result = prepare(name, output, source, on_progress, mirror=mirror)
     if as_json:

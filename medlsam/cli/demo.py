@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from medlsam.cli.common import AsJson, answers, messages, print_json, report_errors
+from medlsam.cli.shared.loudness import loudness, talkative
 
 
 @report_errors
+@talkative
 def demo(
     output: Annotated[Path, typer.Option(help="The folder to write to.", metavar="DIR")] = Path(
         "medlsam-demo"
@@ -23,7 +26,8 @@ def demo(
 
     console = messages()
     with console.status("making phantoms") as status:
-        result = run_demo(output, device=device, on_progress=lambda text: status.update(text))
+        tell = console.print if loudness() == "verbose" else status.update
+        result = run_demo(output, device=device, on_progress=lambda text: tell(escape(text)))
     if as_json:
         print_json(result.to_dict())
     else:

@@ -20,12 +20,15 @@ from medlsam.cli.common import (
     warn_of_misfits,
 )
 from medlsam.cli.progress import case_bar
+from medlsam.cli.shared.failures import errors
+from medlsam.cli.shared.loudness import talkative
 from medlsam.errors import UsageError
 from medlsam.option_fields import near
 from medlsam.options import InferenceOptions
 
 
 @report_errors
+@talkative
 @flags.inference(until="segment")
 def evaluate(
     support: flags.Support,
@@ -87,7 +90,7 @@ def evaluate(
             on_progress=bar.count,
         )
     for case, error in metrics["failed"].items():
-        console.print(f"[bold red]failed:[/] {escape(case)}: {escape(error)}", soft_wrap=True)
+        errors().print(f"[bold red]failed:[/] {escape(case)}: {escape(error)}", soft_wrap=True)
     if as_json:
         print_json(metrics)
     else:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from medlsam.cli.common import AsJson, answers, messages, print_json, report_errors
 from medlsam.cli.progress import case_bar
+from medlsam.cli.shared.loudness import talkative
 from medlsam.segment.finetune.options import FinetuneOptions
 
 _DEFAULT = FinetuneOptions()
@@ -23,6 +24,7 @@ def _training(name: str) -> Any:
 
 
 @report_errors
+@talkative
 def finetune(
     labelled: Annotated[
         list[Path],

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from medlsam.cli.shared.completion import completion_of, one_of
 from medlsam.errors import UsageError
 from medlsam.option_fields import Step
 from medlsam.options import option_fields, read_options
@@ -49,6 +50,7 @@ def _flag(name: str, option: Field[Any]) -> inspect.Parameter:
         None,
         help=f"{option.metadata['help']}{default}",
         metavar=option.metadata["metavar"],
+        autocompletion=completion_of(name, option),
         rich_help_panel="How",
         show_default=False,
     )
@@ -91,6 +93,7 @@ Scheduler = Annotated[
         help="A Dask scheduler (tcp://host:8786) whose workers do the work, or local: a Dask cluster of --jobs "
         "workers on this machine, as --jobs starts it, also for one.",
         metavar="ADDRESS|local",
+        autocompletion=one_of(["local"]),
         rich_help_panel="Many scans",
         show_default=False,
     ),

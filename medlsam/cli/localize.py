@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from medlsam.cli import flags
 from medlsam.cli.common import AsJson, over_scans, report_errors
+from medlsam.cli.shared.loudness import talkative
 from medlsam.options import InferenceOptions
 
 
 @report_errors
+@talkative
 @flags.inference(until="locate")
 def localize(
     support: flags.Support,

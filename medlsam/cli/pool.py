@@ -13,6 +13,7 @@ from rich.table import Table
 
 from medlsam.cli.common import SOME_FAILED, AsJson, answers, messages, print_json, report_errors
 from medlsam.cli.progress import case_bar
+from medlsam.cli.shared.loudness import talkative
 
 if TYPE_CHECKING:
     from medlsam.pool import BuildResult
@@ -24,6 +25,7 @@ PoolFolder = Annotated[Path, typer.Argument(help="A pool.", metavar="DIR", show_
 
 @app.command()
 @report_errors
+@talkative
 def build(
     paths: Annotated[
         list[Path],

@@ -21,6 +21,7 @@ from medlsam.cli.common import (
     warn_of_misfits,
 )
 from medlsam.cli.progress import case_bar
+from medlsam.cli.shared.loudness import talkative
 from medlsam.errors import TemplateError, UsageError
 from medlsam.option_fields import choice
 from medlsam.options import InferenceOptions
@@ -36,6 +37,7 @@ app = typer.Typer(help="Make and look at template files.", no_args_is_help=True)
 
 @app.command()
 @report_errors
+@talkative
 @flags.inference(until="templates")
 def build(
     path: Annotated[Path, typer.Argument(help="The templates folder.", metavar="PATH", show_default=False)],

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from medlsam.cli.common import SOME_FAILED, AsJson, answers, messages, print_json, report_errors
 from medlsam.cli.progress import byte_bar
+from medlsam.cli.shared.loudness import talkative
 from medlsam.errors import WeightsError
 
 app = typer.Typer(help="The weights that ship, and those that are downloaded.", no_args_is_help=True)
@@ -49,6 +50,7 @@ def list_weights(as_json: AsJson = False) -> None:
 
 @app.command()
 @report_errors
+@talkative
 def download(
     name: Annotated[str, typer.Argument(help="A name of `medlsam weights list`.", show_default=False)],
     mirror: Annotated[

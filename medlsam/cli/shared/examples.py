@@ -1,0 +1,54 @@
+"""An example or two of every command, shown under its help. A test feeds each to the parser."""
+
+from __future__ import annotations
+
+import typer
+
+#: Command, as it is called, to its examples. Brackets would be taken for markup.
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "segment": (
+        "medlsam segment --support organs.medlsam --images scans --output out",
+        "medlsam segment --support templates --images scan.nii.gz --output out --organs liver,spleen --dry-run",
+    ),
+    "localize": ("medlsam localize --support organs.medlsam --images scans --output boxes --jobs 2",),
+    "evaluate": ("medlsam evaluate --support organs.medlsam --images scans --labels labels --output scores",),
+    "template build": ("medlsam template build templates --output organs.medlsam",),
+    "template show": ("medlsam template show organs.medlsam",),
+    "pretrain": (
+        "medlsam pretrain fit --config configs/pretrain_tiny.yaml",
+        "medlsam pretrain fit --config configs/pretrain_tiny.yaml --print_config",
+    ),
+    "pool build": ("medlsam pool build /archive/chest /archive/abdomen --output pool --jobs 4",),
+    "pool show": ("medlsam pool show pool",),
+    "pool verify": ("medlsam pool verify pool",),
+    "finetune": ("medlsam finetune labelled --output own.safetensors --held-out judge.json",),
+    "weights list": ("medlsam weights list",),
+    "weights download": ("medlsam weights download medsam_vit_b",),
+    "weights verify": ("medlsam weights verify", "medlsam weights verify own.safetensors"),
+    "data": ("medlsam data --list", "medlsam data totalsegmentator --output datasets"),
+    "info": ("medlsam info", "medlsam info --json"),
+    "demo": ("medlsam demo --output medlsam-demo",),
+    # Groups, and all.
+    "template": ("medlsam template build templates --output organs.medlsam",),
+    "pool": ("medlsam pool build /archive/chest --output pool",),
+    "weights": ("medlsam weights list",),
+    "": ("medlsam demo", "medlsam segment --support organs.medlsam --images scans --output out"),
+}
+
+
+def show_examples(app: typer.Typer, group: str = "") -> None:
+    """Put the examples under the help of every command of an app, and of those of its groups."""
+    app.info.epilog = _epilog(group, str(app.info.epilog or "") if not group else "")
+    for command in app.registered_commands:
+        name = command.name or str(getattr(command.callback, "__name__", "")).replace("_", "-")
+        command.epilog = _epilog(f"{group} {name}".strip())
+    for inner in app.registered_groups:
+        if inner.typer_instance is not None and inner.name:
+            show_examples(inner.typer_instance, f"{group} {inner.name}".strip())
+
+
+def _epilog(name: str, more: str = "") -> str | None:
+    examples = EXAMPLES.get(name, ())
+    # An empty line between two lines, or typer makes one of them.
+    lines = [f"Example{'s' if len(examples) > 1 else ''}:", *examples] if examples else []
+    return "\n\n".join([*lines, *([more] if more else [])]) or None
