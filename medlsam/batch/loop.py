@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from medlsam.batch.given_boxes import boxes_state, check_boxes
 from medlsam.batch.one_scan import Item, Outcome, failed
 from medlsam.batch.output import OutputFolder, digest, input_state
 from medlsam.batch.summary import BatchResult, Progress, RunSummary, error_line
@@ -14,10 +15,13 @@ from medlsam.batch.task import Run
 from medlsam.batch.worker import ScanJob
 from medlsam.errors import UsageError, WorkerError
 from medlsam.io.cases import Case, find_cases
+from medlsam.option_fields import choice
 from medlsam.parallel.attempts import TRIES
 from medlsam.parallel.engine import check_processes, workers
 from medlsam.runtime.atomic_files import write_json
 
+#: How a run lays out what it writes: a folder for each scan, and beside them a dataset for nnU-Net.
+LAYOUTS = ("cases", "nnunet")
 #: run.json and statistics.csv are brought up to date after a case, but not more often than this.
 SUMMARY_SECONDS = 5.0
 _log = logging.getLogger(__name__)
@@ -32,6 +36,7 @@ def run_scans(
     on_progress: Callable[[Progress], None] | None,
     jobs: int,
     scheduler: str | None,
+    layout: str = "cases",
 ) -> BatchResult:
     """Do a run; a wrong call is refused before anything is written.
 
@@ -44,23 +49,28 @@ def run_scans(
         on_progress: called before and after each scan.
         jobs: processes of this machine.
         scheduler: None; ``local``; or a Dask scheduler's address.
+        layout: ``cases``, or ``nnunet`` for a dataset of nnU-Net beside them.
     """
+    choice("layout", layout, LAYOUTS)
     check_processes(jobs, scheduler)
     run.model.check(run.templates)
     wanted = run.options.locate.organs
     chosen = run.templates if wanted is None else run.templates.select(wanted)
     cases = _cases(images, Path(output))
+    if run.boxes is not None:
+        check_boxes(run.boxes, [case.name for case in cases], Path(output))
     description = run.description()
     shared = run.shared(description)
     folder = OutputFolder.open(output, run.command, overwrite)
     known = folder.all_done()
-    fingerprints = {case.name: _fingerprint(shared, case) for case in cases}
+    fingerprints = {case.name: _fingerprint(shared, case, run) for case in cases}
     unchanged = {name for name, done in known.items() if done.fingerprint == fingerprints.get(name)}
     skipped = [] if overwrite else [case for case in cases if case.name in unchanged]
     waiting = [case for case in cases if overwrite or case.name not in unchanged]
     items = {case.name: Item(_absolute(case), fingerprints[case.name], shared) for case in waiting}
     # A scan that is not here either is its own failure.
     inputs = [case.path.absolute() for case in waiting if case.path.exists()][:1]
+    inputs += [] if run.boxes is None else [run.boxes]
     clear = partial(folder.clear, list(items))
     with workers(ScanJob(run, folder), items, folder.path, jobs, scheduler, inputs, clear) as work:
         folder.prepare([case.name for case in cases])
@@ -86,6 +96,8 @@ def run_scans(
                 summary.write(at_most_every=SUMMARY_SECONDS)
         finally:
             summary.write()
+    if layout == "nnunet":
+        _dataset(summary)
     if report and (waiting or folder.outdated("report.html")):
         _report(summary)
     return BatchResult(
@@ -127,12 +139,25 @@ def _absolute(case: Case) -> Case:
     return Case(case.name, case.path.absolute())
 
 
-def _fingerprint(shared: str, case: Case) -> str:
+def _fingerprint(shared: str, case: Case, run: Run) -> str:
     try:
         state = input_state(case.path)
     except OSError:  # told when it is read
         state = []
-    return digest([shared, state])
+    given = [] if run.boxes is None else [boxes_state(run.boxes, case.name, run.templates.structures)]
+    return digest([shared, state, *given])
+
+
+def _dataset(summary: RunSummary) -> None:
+    """Make nnU-Net's dataset; the results are there without it, so that it fails is a warning only."""
+    from medlsam.export.nnunet import write_nnunet
+
+    try:
+        summary.warnings += write_nnunet(summary.folder.path)
+    except Exception as error:
+        _log.exception("the dataset for nnU-Net could not be written")
+        summary.warnings.append(f"nnUNet_raw could not be written: {type(error).__name__}: {error}")
+    summary.write()
 
 
 def _report(summary: RunSummary) -> None:

@@ -18,13 +18,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medlsam.errors import UsageError, WorkerError
+from medlsam.export.slicer_markups import MARKUPS_FILES
 from medlsam.parallel.shared_folder import PREFIX
 from medlsam.runtime.atomic_files import remove_stale, write_json
 
 RUN_FILE = "run.json"
 MARKER = ".done.json"
-#: All that a run may put into a case's folder; other files there belong to somebody else and stay.
-CASE_FILES = ("segmentation.nii.gz", "localization.json")
+#: What each command puts into every case's folder.
+NEEDED_FILES = {"segment": ("segmentation.nii.gz", "localization.json"), "localize": ("localization.json",)}
+#: All that a run may put there; other files belong to somebody else and stay.
+CASE_FILES = ("segmentation.nii.gz", "localization.json", *MARKUPS_FILES)
 #: What only a run of ``segment`` puts into the output folder.
 SUMMARY_FILES = ("labels.json", "statistics.csv", "report.html")
 
@@ -184,7 +187,7 @@ class OutputFolder:
         """Move a case's files from its hidden folder to their place, the marker last."""
         partial, target = self._partial(case), self.path / case
         files = sorted(file.name for file in partial.iterdir())
-        for name in CASE_FILES if self.command == "segment" else CASE_FILES[1:]:
+        for name in NEEDED_FILES[self.command]:
             if name not in files:
                 # Somebody cleared the hidden folder meanwhile, for example another run over this scan.
                 raise WorkerError(f"{partial / name}: gone before it was moved; is another run at work here?")

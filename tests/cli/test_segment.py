@@ -53,7 +53,8 @@ def test_localize_loads_no_segmenter(asked: Any, template: Path, scans: Path, tm
     result = call("localize", *usual(template, scans, tmp_path / "out"), "--json")
     assert result.exit_code == 0, result.output
     assert document(result)["done"] == ["a", "b"]
-    assert sorted(f.name for f in (tmp_path / "out" / "a").glob("[!.]*")) == ["localization.json"]
+    written = sorted(f.name for f in (tmp_path / "out" / "a").glob("[!.]*"))
+    assert written == ["boxes.mrk.json", "localization.json"]  # the stub places no points
 
 
 @pytest.mark.parametrize(
