@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -18,22 +16,10 @@ from medlsam.localize.templates.shape import mean_profile, mean_shape
 from medlsam.pipeline.given_boxes import given_localization
 from medlsam.pipeline.model import MedLSAM
 from medlsam.volume import LabelMap
+from tests.support.bare_templates import bare_templates
 from tests.support.fakes.stub_model import SIGNATURE, draw_ct, template_set, true_mask
 
 GRID = Grid((16, 24, 28), (1.5, 2.0, 2.5), (10.0, -20.0, 5.0))
-
-
-def bare_templates():
-    """Templates of points alone: no profile, no mean shape."""
-    made = template_set()
-    nothing = {"shape": np.zeros((0, 0, 0), np.uint8), "profile": np.zeros((0, 5), np.float32)}
-    return replace(
-        made,
-        by_structure={
-            name: tuple(replace(item, **nothing) for item in group)
-            for name, group in made.by_structure.items()
-        },
-    )
 
 
 def box_of(image, name: str) -> Box:
