@@ -68,8 +68,6 @@ def write_nnunet(output: Path) -> list[str]:
     cases: dict[str, Any] = {}
     for case, record in sorted(done.items()):
         name = known.get(case) or _free(_plain(case), {*cases, *known.values()})
-        if name != case:
-            warnings.append(f"{case}: called {name} in {dataset.name}")
         earlier = before["cases"].get(name)
         try:
             cases[name] = _put(dataset, name, output / case, record, table, earlier or {}, warnings)
@@ -88,6 +86,10 @@ def write_nnunet(output: Path) -> list[str]:
             cases[name] = before["cases"][name]
         else:
             _remove(dataset, name)
+    renamed = [f"{entry['case']} -> {name}" for name, entry in cases.items() if entry["case"] != name]
+    if renamed:
+        some = f"{', '.join(renamed[:5])}{', ...' if len(renamed) > 5 else ''}"
+        warnings.append(f"{RAW_FOLDER}: {len(renamed)} cases have other names there: {some} ({RECORD_FILE})")
     images = dataset / "imagesTr"
     write_json(
         dataset / "dataset.json",
