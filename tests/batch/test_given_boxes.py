@@ -100,6 +100,16 @@ def test_a_scan_is_done_again_where_its_boxes_changed(
     assert segment(model, scans, output, templates=bare_templates(), options=WPL).done == ("a", "b", "c")
 
 
+def test_scans_in_given_boxes_are_no_part_of_an_ordinary_run(
+    model: MedLSAM, scans: Path, located: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    given(model, scans / "a_0000.nii.gz", output, located)
+    result = segment(model, scans / "b_0000.nii.gz", output, templates=bare_templates(), options=WPL)
+    assert list(read(output / "run.json")["cases"]) == ["b"]
+    assert "1 cases in this folder were made with other options" in result.warnings[0]
+
+
 def test_a_scan_without_boxes_fails_and_the_others_go_on(
     model: MedLSAM, scans: Path, located: Path, tmp_path: Path
 ) -> None:
