@@ -86,6 +86,8 @@ def write_nnunet(output: Path) -> list[str]:
             cases[name] = before["cases"][name]
         else:
             _remove(dataset, name)
+    if cases and all(entry["empty"] for entry in cases.values()):
+        warnings.append(f"{RAW_FOLDER}: no label map holds a structure, and nnU-Net cannot plan from none")
     renamed = [f"{entry['case']} -> {name}" for name, entry in cases.items() if entry["case"] != name]
     if renamed:
         some = f"{', '.join(renamed[:5])}{', ...' if len(renamed) > 5 else ''}"
@@ -157,15 +159,23 @@ def _put(
     segmentation, target = case / "segmentation.nii.gz", _label_file(dataset, name)
     # As JSON holds it, to compare with the record.
     made_from = [sha256_of(segmentation), [list(pair) for pair in sorted(table.items())]]
-    changed, written = before.get("made_from") != made_from, before.get("written")
+    changed = before.get("made_from") != made_from
+    written, empty = before.get("written"), before.get("empty", False)
     if _corrected(dataset, name, before):
+        empty = False
         if changed:
             warnings.append(f"{case.name}: {target.name} was corrected by hand, so it is kept as it is")
     elif changed or not target.is_file():
         labels = read_label_map(segmentation)
         write_volume(LabelMap(_renumbered(labels.array, table), labels.grid), target)
-        written = sha256_of(target)
-    return {"image": str(source), "image_state": state, "made_from": made_from, "written": written}
+        written, empty = sha256_of(target), not labels.array.any()
+    return {
+        "image": str(source),
+        "image_state": state,
+        "made_from": made_from,
+        "written": written,
+        "empty": bool(empty),
+    }
 
 
 def _put_image(source: Path, scan: Image, segmentation: Path, target: Path) -> None:

@@ -243,6 +243,19 @@ def test_names_that_nnunet_cannot_use(tmp_path: Path, cases: dict[str, Path]) ->
     assert list(record(dataset)["cases"]) == ["Muller_K_2"]
 
 
+def test_label_maps_without_a_structure_are_told(tmp_path: Path, cases: dict[str, Path]) -> None:
+    nothing = LabelMap(np.zeros(GRID.shape_zyx, np.uint8), GRID)
+    for case in cases:
+        write_volume(nothing, tmp_path / "out" / case / "segmentation.nii.gz")
+    write_run(tmp_path / "out", cases, {1: "block", 2: "plate"})
+    told = ["nnUNet_raw: no label map holds a structure, and nnU-Net cannot plan from none"]
+    for _ in range(2):
+        assert write_nnunet(tmp_path / "out") == told
+    drawn = tmp_path / "out" / "nnUNet_raw" / "Dataset001_out" / "labelsTr" / "a.nii.gz"
+    write_volume(LabelMap(labels().array % 2, GRID), drawn)
+    assert write_nnunet(tmp_path / "out") == []
+
+
 def test_another_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no run.json"):
         write_nnunet(tmp_path)
