@@ -37,6 +37,7 @@ def segment_folder(
     scheduler: str | None = None,
     boxes: str | Path | None = None,
     layout: str = "cases",
+    notes: Sequence[str] = (),
 ) -> BatchResult:
     """Segment many scans into a folder.
 
@@ -61,6 +62,7 @@ def segment_folder(
             ``<case>.mrk.json`` or ``<case>/localization.json`` for each scan, or one file for one scan. A scan
             without boxes fails; one whose boxes were changed is done again. See ``medlsam.batch.given_boxes``.
         layout: ``nnunet`` also makes a dataset for nnU-Net of all scans that are done; see ``medlsam.export.nnunet``.
+        notes: warnings about the scans, where they were looked for before: they go on record.
 
     Returns:
         What was done, skipped and failed. A scan that fails is not an exception here.
@@ -73,7 +75,7 @@ def segment_folder(
     """
     given = None if boxes is None else Path(boxes).expanduser().absolute()
     run = Run("segment", model, templates, model.options_of(options), _segment, given)
-    return run_scans(run, images, output, overwrite, report, on_progress, jobs, scheduler, layout)
+    return run_scans(run, images, output, overwrite, report, on_progress, jobs, scheduler, notes, layout)
 
 
 def localize_folder(
@@ -87,6 +89,7 @@ def localize_folder(
     on_progress: Callable[[Progress], None] | None = None,
     jobs: int = 1,
     scheduler: str | None = None,
+    notes: Sequence[str] = (),
 ) -> BatchResult:
     """Locate the templates' structures in many scans.
 
@@ -96,7 +99,7 @@ def localize_folder(
     Arguments, answer and errors are those of ``segment_folder``; no segmenter is loaded.
     """
     run = Run("localize", model, templates, model.options_of(options), _localize)
-    return run_scans(run, images, output, overwrite, False, on_progress, jobs, scheduler)
+    return run_scans(run, images, output, overwrite, False, on_progress, jobs, scheduler, notes)
 
 
 def _segment(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwatch) -> ScanResult:

@@ -22,8 +22,8 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from medlsam.errors import MedlsamError, UsageError
+from medlsam.io.cases import case_of, read_case
 from medlsam.io.labels import read_label_map
-from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
 from medlsam.runtime.atomic_files import sha256_of, suffix_of, write_json
 from medlsam.volume import Image, LabelMap
@@ -155,7 +155,8 @@ def _put(
     state = _state(source)
     image = dataset / "imagesTr" / f"{name}_0000.nii.gz"
     if not image.is_file() or before.get("image_state") != state:
-        _put_image(source, read_image(source), case / "segmentation.nii.gz", image)
+        scan = read_case(case_of(source, str(record.get("first_file") or "")))
+        _put_image(source, scan, case / "segmentation.nii.gz", image)
     segmentation, target = case / "segmentation.nii.gz", _label_file(dataset, name)
     # As JSON holds it, to compare with the record.
     made_from = [sha256_of(segmentation), [list(pair) for pair in sorted(table.items())]]
