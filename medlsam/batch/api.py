@@ -8,8 +8,8 @@ from pathlib import Path
 from medlsam.batch.loop import run_scans
 from medlsam.batch.summary import BatchResult, Progress
 from medlsam.batch.task import Run, ScanResult
+from medlsam.export.formats import open_series, write_outputs
 from medlsam.io.cases import Case
-from medlsam.io.write import write_volume
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.measure.statistics import structure_statistics
 from medlsam.options import InferenceOptions
@@ -35,8 +35,9 @@ def segment_folder(
     """Segment many scans into a folder.
 
     Writes ``<case>/segmentation.nii.gz`` and ``<case>/localization.json``, ``labels.json``,
-    ``statistics.csv``, ``run.json`` and ``report.html``. A scan is skipped where it was done before and
-    neither its files, the options, the templates, the weights nor the version have changed.
+    ``statistics.csv``, ``run.json`` and ``report.html``, and for each scan what ``options.output`` asks for. A scan
+    is skipped where it was done before and neither its files, the options, the templates, the weights nor the
+    version have changed.
 
     Args:
         model: from ``load``.
@@ -56,7 +57,8 @@ def segment_folder(
         What was done, skipped and failed. A scan that fails is not an exception here.
 
     Raises:
-        UsageError: no scans, or an output folder that cannot be used.
+        UsageError: no scans, an output folder that cannot be used, or outputs that refer to a DICOM series where no
+            scan has one.
         TemplateError: templates of another localizer, or an unknown structure.
         WeightsError: the segmenter cannot be loaded.
         WorkerError: a process cannot do this work: it dies, has other weights, or sees other paths.
@@ -86,13 +88,15 @@ def localize_folder(
 
 
 def _segment(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwatch) -> ScanResult:
+    # Before the networks: a scan whose outputs cannot be written fails at once.
+    series = open_series(image, run.options.output, case)
     found = run.model.segment(image, run.templates, run.options, case=case, stopwatch=stopwatch)
     with stopwatch("statistics"):
         rows = structure_statistics(found, image)
     with stopwatch("write"):
-        write_volume(found.labels, folder / "segmentation.nii.gz")
+        warnings = write_outputs(found, folder, run.options.output, series)
         write_json(folder / "localization.json", found.localization.to_dict())
-    return ScanResult(found.warnings, rows)
+    return ScanResult((*found.warnings, *warnings), rows)
 
 
 def _localize(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwatch) -> ScanResult:

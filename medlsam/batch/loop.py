@@ -13,6 +13,8 @@ from medlsam.batch.summary import BatchResult, Progress, RunSummary, error_line
 from medlsam.batch.task import Run
 from medlsam.batch.worker import ScanJob
 from medlsam.errors import UsageError, WorkerError
+from medlsam.export.formats import check_outputs, reference_of
+from medlsam.export.itksnap import write_itksnap_labels
 from medlsam.io.cases import Case, find_cases
 from medlsam.parallel.attempts import TRIES
 from medlsam.parallel.engine import check_processes, workers
@@ -50,11 +52,13 @@ def run_scans(
     wanted = run.options.locate.organs
     chosen = run.templates if wanted is None else run.templates.select(wanted)
     cases = _cases(images, Path(output))
+    if run.command == "segment":
+        check_outputs(run.options.output, [case.path for case in cases])
     description = run.description()
     shared = run.shared(description)
     folder = OutputFolder.open(output, run.command, overwrite)
     known = folder.all_done()
-    fingerprints = {case.name: _fingerprint(shared, case) for case in cases}
+    fingerprints = {case.name: _fingerprint(shared, case, run) for case in cases}
     unchanged = {name for name, done in known.items() if done.fingerprint == fingerprints.get(name)}
     skipped = [] if overwrite else [case for case in cases if case.name in unchanged]
     waiting = [case for case in cases if overwrite or case.name not in unchanged]
@@ -69,6 +73,7 @@ def run_scans(
             write_json(
                 folder.path / "labels.json", {str(value): name for value, name in sorted(names.items())}
             )
+            write_itksnap_labels(names, folder.path / "labels.itksnap.txt")
         tell = on_progress or (lambda progress: None)
         summary = RunSummary(folder, description, [case.name for case in cases], known, shared)
         for case in skipped:
@@ -127,9 +132,10 @@ def _absolute(case: Case) -> Case:
     return Case(case.name, case.path.absolute())
 
 
-def _fingerprint(shared: str, case: Case) -> str:
+def _fingerprint(shared: str, case: Case, run: Run) -> str:
+    reference = reference_of(run.options.output, case.name) if run.command == "segment" else None
     try:
-        state = input_state(case.path)
+        state = input_state(case.path) + (input_state(reference) if reference else [])
     except OSError:  # told when it is read
         state = []
     return digest([shared, state])
