@@ -1,1 +1,1 @@
-"""A package of its own: rt-utils installs one called ``tests``, which would be found before a folder of that name."""
+"""The tests. A package, so that no other one called tests, which some libraries install, is taken for it."""

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 from medlsam.errors import UsageError, VolumeError
 from medlsam.export.per_structure import FOLDER, write_structures
-from medlsam.io.read import IMAGE_SUFFIXES
-from medlsam.io.write import write_volume
+from medlsam.io.write import WRITABLE, write_volume
 from medlsam.output_options import OutputOptions
 from medlsam.results import Localization, Segmentation
 from medlsam.runtime.atomic_files import suffix_of
@@ -99,7 +98,7 @@ def check_outputs(options: OutputOptions, scans: Iterable[Path]) -> None:
     """
     asked = _series_formats(options)
     if options.reference_series is None:
-        if asked and all(path.is_file() and suffix_of(path) in IMAGE_SUFFIXES for path in scans):
+        if asked and all(path.is_file() and suffix_of(path) in WRITABLE for path in scans):
             raise UsageError(
                 f"{', '.join(asked)}: the scans are no DICOM, so there is no series to refer to; name it "
                 "(--reference-series DIR), or leave the format out"
