@@ -25,6 +25,14 @@ class WeightsError(MedlsamError):
     """A weights file is absent, damaged, or of another kind."""
 
 
+class DownloadError(MedlsamError):
+    """A file cannot be fetched, or what came is not what it should be."""
+
+
+class DatasetError(MedlsamError):
+    """A public data set, or a local copy of one, does not have the files that it should have."""
+
+
 class UsageError(MedlsamError):
     """The call itself is wrong: an unknown option, name or combination."""
 

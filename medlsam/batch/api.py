@@ -31,6 +31,7 @@ def segment_folder(
     on_progress: Callable[[Progress], None] | None = None,
     jobs: int = 1,
     scheduler: str | None = None,
+    notes: Sequence[str] = (),
 ) -> BatchResult:
     """Segment many scans into a folder.
 
@@ -52,6 +53,7 @@ def segment_folder(
             with ``scheduler="local"``, a script must start its work under ``if __name__ == "__main__":``.
         scheduler: ``local`` for a Dask cluster of ``jobs`` workers on this machine, or the address of a Dask
             scheduler (``tcp://host:8786``), whose workers see the same paths.
+        notes: warnings about the scans, where they were looked for before: they go on record.
 
     Returns:
         What was done, skipped and failed. A scan that fails is not an exception here.
@@ -64,7 +66,7 @@ def segment_folder(
         WorkerError: a process cannot do this work: it dies, has other weights, or sees other paths.
     """
     run = Run("segment", model, templates, model.options_of(options), _segment)
-    return run_scans(run, images, output, overwrite, report, on_progress, jobs, scheduler)
+    return run_scans(run, images, output, overwrite, report, on_progress, jobs, scheduler, notes)
 
 
 def localize_folder(
@@ -78,13 +80,14 @@ def localize_folder(
     on_progress: Callable[[Progress], None] | None = None,
     jobs: int = 1,
     scheduler: str | None = None,
+    notes: Sequence[str] = (),
 ) -> BatchResult:
     """Locate the templates' structures in many scans: ``<case>/localization.json`` and ``run.json``.
 
     Arguments, answer and errors are those of ``segment_folder``; no segmenter is loaded.
     """
     run = Run("localize", model, templates, model.options_of(options), _localize)
-    return run_scans(run, images, output, overwrite, False, on_progress, jobs, scheduler)
+    return run_scans(run, images, output, overwrite, False, on_progress, jobs, scheduler, notes)
 
 
 def _segment(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwatch) -> ScanResult:

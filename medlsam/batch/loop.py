@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from medlsam.batch.one_scan import Item, Outcome, failed
-from medlsam.batch.output import OutputFolder, digest, input_state
+from medlsam.batch.output import RESERVED, OutputFolder, digest, input_state
 from medlsam.batch.summary import BatchResult, Progress, RunSummary, error_line
 from medlsam.batch.task import Run
 from medlsam.batch.worker import ScanJob
@@ -19,6 +21,7 @@ from medlsam.io.cases import Case, find_cases
 from medlsam.parallel.attempts import TRIES
 from medlsam.parallel.engine import check_processes, workers
 from medlsam.runtime.atomic_files import write_json
+from medlsam.runtime.log_notes import log_notes
 
 #: run.json and statistics.csv are brought up to date after a case, but not more often than this.
 SUMMARY_SECONDS = 5.0
@@ -34,6 +37,7 @@ def run_scans(
     on_progress: Callable[[Progress], None] | None,
     jobs: int,
     scheduler: str | None,
+    notes: Sequence[str] = (),
 ) -> BatchResult:
     """Do a run; a wrong call is refused before anything is written.
 
@@ -46,12 +50,14 @@ def run_scans(
         on_progress: called before and after each scan.
         jobs: processes of this machine.
         scheduler: None; ``local``; or a Dask scheduler's address.
+        notes: warnings about the scans that were found.
     """
     check_processes(jobs, scheduler)
     run.model.check(run.templates)
     wanted = run.options.locate.organs
     chosen = run.templates if wanted is None else run.templates.select(wanted)
-    cases = _cases(images, Path(output))
+    with log_notes(list(notes)) as warnings:
+        cases = _cases(images, Path(output))
     if run.command == "segment":
         check_outputs(run.options.output, [case.path for case in cases])
     description = run.description()
@@ -64,7 +70,7 @@ def run_scans(
     waiting = [case for case in cases if overwrite or case.name not in unchanged]
     items = {case.name: Item(_absolute(case), fingerprints[case.name], shared) for case in waiting}
     # A scan that is not here either is its own failure.
-    inputs = [case.path.absolute() for case in waiting if case.path.exists()][:1]
+    inputs = [case.inputs[0].absolute() for case in waiting if case.path.exists()][:1]
     clear = partial(folder.clear, list(items))
     with workers(ScanJob(run, folder), items, folder.path, jobs, scheduler, inputs, clear) as work:
         folder.prepare([case.name for case in cases])
@@ -76,6 +82,7 @@ def run_scans(
             write_itksnap_labels(names, folder.path / "labels.itksnap.txt")
         tell = on_progress or (lambda progress: None)
         summary = RunSummary(folder, description, [case.name for case in cases], known, shared)
+        summary.warnings += warnings
         for case in skipped:
             summary.done[case.name] = known[case.name]
             tell(summary.progress(case.name, "skipped"))
@@ -112,14 +119,17 @@ def _died(name: str) -> WorkerError:
 def _cases(images: str | Path | Sequence[Case], output: Path) -> list[Case]:
     """The scans to work on; none of those that lie in the output folder, which are results."""
     found = find_cases(images) if isinstance(images, str | Path) else list(images)
-    inside = output.resolve()
-    cases = [case for case in found if not case.path.resolve().is_relative_to(inside)]
+    # Not Path.resolve, which knows no answer for a link to itself.
+    inside = os.path.realpath(output)
+    cases = [case for case in found if not Path(os.path.realpath(case.path)).is_relative_to(inside)]
     if not cases:
         where = f"{images}: " if isinstance(images, str | Path) else ""
         raise UsageError(
             f"{where}no scans{f' outside of the output folder {output}' if found else ''}; "
             "give a scan or a folder of scans, and another folder for the output"
         )
+    # A folder cannot have the name of a file that the run writes beside it.
+    cases = [replace(c, name=f"{c.name}_scan") if c.name in RESERVED else c for c in cases]
     names = [case.name for case in cases]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -129,13 +139,14 @@ def _cases(images: str | Path | Sequence[Case], output: Path) -> list[Case]:
 
 def _absolute(case: Case) -> Case:
     """The same scan for processes that work in other folders."""
-    return Case(case.name, case.path.absolute())
+    return Case(case.name, case.path.absolute(), tuple(file.absolute() for file in case.files), case.notes)
 
 
 def _fingerprint(shared: str, case: Case, run: Run) -> str:
     reference = reference_of(run.options.output, case.name) if run.command == "segment" else None
     try:
-        state = input_state(case.path) + (input_state(reference) if reference else [])
+        read = (*case.inputs, reference) if reference else case.inputs
+        state = [entry for path in read for entry in input_state(path)]
     except OSError:  # told when it is read
         state = []
     return digest([shared, state])

@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
-from medlsam.batch.output import CaseRecord, DoneCase, OutputFolder
+from medlsam.batch.output import CaseRecord, CaseStatus, DoneCase, OutputFolder
 from medlsam.batch.task import Run
 from medlsam.errors import MedlsamError
-from medlsam.io.cases import Case
-from medlsam.io.read import read_image
+from medlsam.io.cases import Case, read_case
 from medlsam.runtime.log_notes import log_notes
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.volume import Image
@@ -67,11 +65,11 @@ class Scan:
     notes: list[str]
 
 
-def read_scan(path: Path) -> Scan:
+def read_scan(case: Case) -> Scan:
     """Read a scan; time it and collect the reader's warnings."""
     start = time.perf_counter()
     with log_notes() as notes:
-        volume = read_image(path)
+        volume = read_case(case)
     return Scan(volume, time.perf_counter() - start, notes)
 
 
@@ -91,14 +89,14 @@ def one_scan(
         read: gives it, or raises what reading raised.
         network: held while the networks work: where several threads read, one computes.
     """
-    stopwatch, notes, path = Stopwatch(), list[str](), str(item.case.path.absolute())
+    stopwatch, notes = Stopwatch(), list[str]()
     try:
         scan = read()
         stopwatch.seconds["read"] = scan.seconds
         notes += scan.notes
         with network or nullcontext(), log_notes(notes), folder.writing(item.case.name) as partial:
             result = run.work(run, scan.volume, item.case.name, partial, stopwatch)
-            record = CaseRecord(path, "done", stopwatch.seconds, (*notes, *result.warnings))
+            record = _record(item.case, "done", stopwatch.seconds, (*notes, *result.warnings))
             done = DoneCase(item.fingerprint, item.shared, record, list(result.statistics))
             folder.finish(item.case.name, done)
     except Exception as error:
@@ -122,5 +120,15 @@ def failed(
     folder.discard(item.case.name)
     _log.info("%s failed: %s", item.case.name, text)
     seconds = stopwatch.seconds if stopwatch else {}
-    record = CaseRecord(str(item.case.path.absolute()), "failed", seconds, tuple(notes or ()), details)
-    return Outcome(item.case.name, record)
+    return Outcome(item.case.name, _record(item.case, "failed", seconds, tuple(notes or ()), details))
+
+
+def _record(
+    case: Case,
+    status: CaseStatus,
+    seconds: Mapping[str, float],
+    warnings: tuple[str, ...],
+    error: Mapping[str, str] | None = None,
+) -> CaseRecord:
+    first = str(case.files[0].absolute()) if case.files else ""
+    return CaseRecord(str(case.path.absolute()), status, seconds, warnings, error, first)

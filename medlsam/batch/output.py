@@ -30,9 +30,13 @@ NEEDED_FILES = {"segment": ("segmentation.nii.gz", "localization.json"), "locali
 CASE_FILES = ("localization.json", *OUTPUT_FILES, f"{OUTPUT_FOLDER}/*.nii.gz")
 #: What only a run of ``segment`` puts into the output folder.
 SUMMARY_FILES = ("labels.json", "labels.itksnap.txt", "statistics.csv", "report.html")
+#: No case can have these names.
+RESERVED = (RUN_FILE, *SUMMARY_FILES)
 
 # A hidden folder: the case's name and, where several processes work, the writer's.
 _PARTIAL = re.compile(r"\.(.+?)(@[^@]+-\d+)?\.partial")
+
+_LONGEST = 150
 
 CaseStatus = Literal["done", "failed"]
 
@@ -43,6 +47,7 @@ class CaseRecord:
 
     Attributes:
         image: where the scan lies.
+        first_file: of a DICOM series, its first slice: a folder may hold several series.
         status: ``done`` or ``failed``.
         seconds: wall seconds per stage.
         warnings: what a reader should know.
@@ -54,6 +59,7 @@ class CaseRecord:
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     error: Mapping[str, str] | None = None
+    first_file: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; seconds rounded to the millisecond."""
@@ -139,7 +145,7 @@ class OutputFolder:
 
     def clear(self, cases: Iterable[str]) -> None:
         """Remove the hidden folders of these scans, of whichever process."""
-        wanted = set(cases)
+        wanted = {_short(case) for case in cases}
         for left in self.path.glob(".*.partial"):
             if (name := _PARTIAL.fullmatch(left.name)) and name[1] in wanted:
                 shutil.rmtree(left, ignore_errors=True)
@@ -214,7 +220,15 @@ class OutputFolder:
                 emptied.rmdir()
 
     def _partial(self, case: str) -> Path:
-        return self.path / f".{case}{self.writer and '@' + self.writer}.partial"
+        return self.path / f".{_short(case)}{self.writer and '@' + self.writer}.partial"
+
+
+def _short(case: str) -> str:
+    """The case's name in that of its hidden folder: file systems allow 255 bytes, and the writer's name comes after."""
+    name = case.encode()
+    if len(name) <= _LONGEST:
+        return case
+    return name[: _LONGEST - 9].decode(errors="ignore") + "~" + hashlib.sha256(name).hexdigest()[:8]
 
 
 def digest(data: Any) -> str:

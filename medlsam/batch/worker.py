@@ -66,8 +66,8 @@ class ScanJob:
         reading = self._ahead.pop(item.case.name, None)
         if following is not None:
             self._reader = self._reader or ThreadPoolExecutor(1, thread_name_prefix="read")
-            self._ahead[following.case.name] = self._reader.submit(read_scan, following.case.path)
-        read = partial(read_scan, item.case.path) if reading is None else reading.result
+            self._ahead[following.case.name] = self._reader.submit(read_scan, following.case)
+        read = partial(read_scan, item.case) if reading is None else reading.result
         del reading
         return one_scan(self.run, self.folder, item, read, self._network)
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from medlsam._version import __version__
+from medlsam.cli.data import data
 from medlsam.cli.demo import demo
 from medlsam.cli.evaluate import evaluate
 from medlsam.cli.finetune import finetune
@@ -63,6 +64,7 @@ app.command(
 app.add_typer(pool_app, name="pool")
 app.command()(finetune)
 app.add_typer(weights_app, name="weights")
+app.command()(data)
 app.command()(info)
 app.command()(demo)
 

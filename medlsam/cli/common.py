@@ -97,13 +97,17 @@ def over_scans(
         **more: further arguments of ``function``.
     """
     from medlsam.io.cases import find_cases, take_shard
+    from medlsam.runtime.log_notes import log_notes
 
-    cases = take_shard(find_cases(images), shard)
+    with log_notes() as notes:
+        cases = take_shard(find_cases(images), shard)
     console = messages()
     with case_bar(console) as bar:
         model, templates = load_with_templates(options, support, bar)
         warn_of_misfits(console, templates)
-        result = function(model, templates, cases, output, options=options, on_progress=bar.scan, **more)
+        result = function(
+            model, templates, cases, output, options=options, on_progress=bar.scan, notes=notes, **more
+        )
     tell_result(console, result, wrote)
     if as_json:
         print_json(result.to_dict())

@@ -39,7 +39,8 @@ def collect() -> dict[str, Any]:
 
     from medlsam._version import __version__
     from medlsam.runtime.device import autocast_dtype, resolve_device
-    from medlsam.weights.registry import ENTRIES, cache_dir, state
+    from medlsam.weights.entries import ENTRIES, cache_dir
+    from medlsam.weights.registry import state
 
     device = resolve_device("auto")
     dtype = autocast_dtype(device)

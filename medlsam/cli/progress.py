@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from medlsam.batch import BatchResult
     from medlsam.batch import Progress as CaseProgress
+    from medlsam.data import DataProgress
 
 
 class CaseBar:
@@ -54,6 +55,53 @@ def case_bar(console: Console) -> Iterator[CaseBar]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         yield CaseBar(progress, progress.add_task("loading", total=None))
+
+
+@contextmanager
+def byte_bar(console: Console, name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show a bar of bytes, their speed and the time left while the block runs; yields what moves it."""
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(escape(name), total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def data_bar(console: Console) -> Iterator[Callable[[DataProgress], None]]:
+    """Show where ``prepare`` is: a bar of bytes while it fetches, then one of cases. A case that fails gets a line."""
+    with ExitStack() as stack:
+        bytes_bar: list[Callable[[int, int | None], None]] = []
+        cases_bar: list[CaseBar] = []
+
+        def show(at: DataProgress) -> None:
+            if at.stage == "download":
+                if not bytes_bar:
+                    bytes_bar.append(stack.enter_context(byte_bar(console, at.item)))
+                bytes_bar[0](at.done, at.total)
+                return
+            if not cases_bar:
+                stack.close()  # the bar of bytes
+                cases_bar.append(stack.enter_context(case_bar(console)))
+            cases_bar[0].count(at.done, at.total or 0, at.item)
+            if at.error is not None:
+                console.print(f"[bold red]failed:[/] {escape(at.item)}: {escape(at.error)}", soft_wrap=True)
+
+        yield show
 
 
 def tell_result(console: Console, result: BatchResult, wrote: Path) -> None:

@@ -14,9 +14,9 @@ from scipy.ndimage import find_objects
 from medlsam.errors import UsageError
 from medlsam.geometry import Box, Grid, mask_box
 from medlsam.io.checks import check_same_grid
+from medlsam.io.folders import IMAGE_SUFFIXES
 from medlsam.io.label_names import read_json, read_label_names
 from medlsam.io.labels import read_label_map
-from medlsam.io.read import IMAGE_SUFFIXES
 from medlsam.volume import Image, LabelMap
 
 Bounds = tuple[slice, slice, slice]

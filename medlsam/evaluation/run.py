@@ -24,7 +24,7 @@ from medlsam.evaluation.searches import (
     locate_others,
     score_others,
 )
-from medlsam.io.read import read_image
+from medlsam.io.cases import Case, read_case
 from medlsam.io.write import write_volume
 from medlsam.measure.metrics import NSD_TOLERANCE_MM
 from medlsam.options import InferenceOptions
@@ -34,7 +34,6 @@ from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.volume import Image, Source
 
 if TYPE_CHECKING:
-    from medlsam.io.cases import Case
     from medlsam.localize.protocol import ScanEmbedding
     from medlsam.localize.templates.template_set import TemplateSet
     from medlsam.pipeline.model import MedLSAM
@@ -162,7 +161,7 @@ def _segment(
     """The product's own path, results written, the scan's embedding, and seconds. No label is known here."""
     stopwatch = Stopwatch()
     with stopwatch("read"):
-        image = read_image(case.path)
+        image = read_case(case)
     # The name goes with the scan: image.nii.gz in a folder per case is not "image".
     volume = Image(image.array, image.grid, Source(Path(case.name)))
     with stopwatch("embed"):

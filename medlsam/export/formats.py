@@ -42,7 +42,7 @@ class Format:
 
 
 def _nifti(found: Segmentation, folder: Path, series: SourceSeries | None) -> bool:
-    write_volume(found.labels, folder / "segmentation.nii.gz")
+    write_volume(found.labels, folder / "segmentation.nii.gz", names=found.names)
     return True
 
 

@@ -19,8 +19,8 @@ from jinja2 import StrictUndefined, Template
 from medlsam.errors import MedlsamError, UsageError
 from medlsam.export.figures import data_uri, draw_localization, draw_structure, scene
 from medlsam.export.planes import CONVENTION
+from medlsam.io.cases import case_of, read_case
 from medlsam.io.labels import read_label_map
-from medlsam.io.read import read_image
 from medlsam.results import Localization, LocatedStructure
 from medlsam.runtime.atomic_files import write_text
 
@@ -176,7 +176,7 @@ def _pictures(output: Path, case: _Case, names: Mapping[int, str], reference: Pa
     """The boxes on the scan, and three planes through each structure that is there."""
     assert case.localization is not None
     try:
-        image = read_image(Path(str(case.record["image"])))
+        image = read_case(case_of(Path(str(case.record["image"])), str(case.record.get("first_file") or "")))
         labels = read_label_map(output / case.name / "segmentation.nii.gz")
         truth = read_label_map(reference) if reference is not None else None
         drawn = scene(image, labels, names, truth)

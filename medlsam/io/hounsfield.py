@@ -15,6 +15,12 @@ _SAMPLE = 2_000_000
 _SOFT = (-150, 200)
 #: What scanners add to store HU without a sign; some software adds 1000.
 _OFFSET = 1024
+#: How what is said of a scan without air begins.
+NO_AIR = "no voxel is air"
+#: HU that some voxels of every whole scan lie below: air, lung, gas. Scans of soft tissue alone have fat at -150.
+_AIR = -300
+#: A single value above this that fills so much of a scan is no tissue.
+_FILL, _MUCH = -300, 0.10
 
 
 def check_ct(array: NDArray[Any], path: Path) -> None:
@@ -57,6 +63,32 @@ def check_ct(array: NDArray[Any], path: Path) -> None:
             + f"{100 * _share(sample, -200, 300):.2g} % of the voxels lie between -200 and 300 HU, where "
             "soft tissue is; check slope and intercept (was 1024 subtracted twice?)"
         )
+
+
+def unusual_values(array: NDArray[Any]) -> list[str]:
+    """What a scan that may be CT in HU has that no scanner writes, in words.
+
+    Args:
+        array: (Z, Y, X) HU, finite.
+    """
+    step = max(1, round((array.size / _SAMPLE) ** (1 / 3)))
+    sample = np.rint(array[::step, ::step, ::step].ravel())
+    values, counts = np.unique(sample, return_counts=True)
+    common, share = float(values[counts.argmax()]), float(counts.max()) / sample.size
+    low, high = float(sample.min()), float(sample.max())
+    found = []
+    if low > _AIR:
+        ends = [f"{100 * float((sample == end).mean()):.0f} % are {end:g}" for end in (low, high)]
+        found.append(
+            f"{NO_AIR}: values go from {low:g} to {high:g} ({', '.join(ends)}); the scan looks clipped to a "
+            "window or cleaned, and results on it cannot be trusted; give the scan as it was reconstructed"
+        )
+    elif common > _FILL and share > _MUCH:
+        found.append(
+            f"{100 * share:.0f} % of the voxels have the one value {common:g} HU, which is that of tissue: the scan "
+            "was cleaned or masked, and results on it cannot be trusted; give the scan as it was reconstructed"
+        )
+    return found
 
 
 def recognised_shift(sample: NDArray[Any]) -> int:

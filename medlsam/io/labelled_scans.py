@@ -9,20 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from medlsam.errors import TemplateError, UsageError
-from medlsam.io.cases import (
-    Case,
-    case_name,
-    check_channels,
-    check_unique,
-    is_scan,
-    known_kinds,
-    one_image,
-    visible,
-)
+from medlsam.io.cases import Case, check_channels, check_unique, one_image
 from medlsam.io.checks import check_labels
+from medlsam.io.folders import IMAGE_SUFFIXES, case_name, is_scan, known_kinds, visible
 from medlsam.io.label_names import read_label_names
 from medlsam.io.labels import read_label_map
-from medlsam.io.read import IMAGE_SUFFIXES
 from medlsam.io.slicer_markups import read_markups
 from medlsam.runtime.atomic_files import suffix_of
 from medlsam.volume.volume import LabelMap

@@ -1,12 +1,12 @@
-"""Read a scan from an image file, a DICOM series folder, or a zip of one, and open what a label map is read from."""
+"""Read a scan from an image file, a DICOM series, or a zip of one, and open what a label map is read from."""
 
 from __future__ import annotations
 
-import tempfile
-import zipfile
+import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,21 @@ from numpy.typing import NDArray
 
 from medlsam.errors import GeometryError, VolumeError
 from medlsam.geometry import Grid
+from medlsam.io.archives import unpacked
 from medlsam.io.checks import check_grid
-from medlsam.io.dicom import dicom_source, is_dicom, read_series, read_slices, series_folders
-from medlsam.io.hounsfield import check_ct
-from medlsam.io.nifti import nifti_header, nifti_parts
-from medlsam.io.values import collect
+from medlsam.io.dicom.header import is_dicom
+from medlsam.io.dicom.read import open_files, open_folder
+from medlsam.io.folders import IMAGE_SUFFIXES, walk_folders
+from medlsam.io.hounsfield import NO_AIR, check_ct, unusual_values
+from medlsam.io.nifti import nifti_grid, nifti_header, nifti_parts
+from medlsam.io.padding import fill_field_of_view
+from medlsam.io.values import OpenedFile, collect
 from medlsam.runtime.atomic_files import suffix_of
 from medlsam.volume.hounsfield import LOWEST_HU
 from medlsam.volume.volume import Image, Source
 
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+_log = logging.getLogger(__name__)
+
 _NRRD_SPACING, _META_SPACING = ("space directions:", "spacings:"), ("elementspacing", "elementsize")
 _SPACING_FIELDS = {
     ".nrrd": _NRRD_SPACING,
@@ -33,22 +38,8 @@ _SPACING_FIELDS = {
     ".mha": _META_SPACING,
     ".mhd": _META_SPACING,
 }
-_ZIP_LIMIT = 16 * 2**30
-
-
-@dataclass(frozen=True, eq=False)
-class OpenedFile:
-    """What an image file or DICOM series holds, before its values are put together.
-
-    Attributes:
-        grid: where the voxels lie, LPS mm.
-        parts: values in the order of the file, to be taken once.
-        source: where they come from.
-    """
-
-    grid: Grid
-    parts: Iterator[NDArray[Any]]
-    source: Source
+#: Words of an NRRD header's "space units" to mm.
+_UNITS = {"mm": 1.0, "millimeter": 1.0, "millimeters": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "μm": 0.001}
 
 
 def read_image(path: Path | str) -> Image:
@@ -70,7 +61,7 @@ def read_image(path: Path | str) -> Image:
         return _as_ct(opened, path)
 
 
-def read_dicom_slices(files: Sequence[str], path: Path) -> Image:
+def read_dicom_slices(files: Sequence[str | Path], path: Path) -> Image:
     """Read one CT series from its own files, whatever else lies in their folder.
 
     Args:
@@ -84,13 +75,19 @@ def read_dicom_slices(files: Sequence[str], path: Path) -> Image:
         VolumeError: they cannot be read, make no regular volume, or do not look like CT in HU.
     """
     with _silenced():
-        return _as_ct(_loaded(*read_slices(files, path)), path)
+        return _as_ct(open_files([Path(file) for file in files], path), path)
 
 
 def _as_ct(opened: OpenedFile, path: Path) -> Image:
     check_grid(opened.grid, path)
     array = collect(opened.parts, opened.grid.shape_zyx, path)
     check_ct(array, path)
+    seen = unusual_values(array)
+    if filled := fill_field_of_view(array):
+        # One value of tissue around the body is mended by that; a scan without any air is not.
+        seen = [filled, *(words for words in seen if words.startswith(NO_AIR))]
+    for words in seen:
+        _log.warning("%s: %s", path, words)
     return Image(np.maximum(array, array.dtype.type(LOWEST_HU), out=array), opened.grid, opened.source)
 
 
@@ -102,13 +99,18 @@ def open_file(path: Path) -> Iterator[OpenedFile]:
         VolumeError: there is no such path, or it is no 3D volume of one value per voxel.
     """
     if not path.exists():
+        if path.is_symlink():
+            raise VolumeError(
+                f"{path}: a link to {path.readlink()}, which is not there; fetch the file (git annex get, "
+                "or git lfs pull) or mend the link"
+            )
         raise VolumeError(f"{path}: there is no such file or folder")
     # SimpleITK's own chatter says less than our errors.
     with _silenced():
         if path.is_dir():
-            yield _loaded(*read_series(path))
+            yield open_folder(path)
         elif suffix_of(path) == ".zip":
-            with _unpacked(path) as opened:
+            with _in_zip(path) as opened:
                 yield opened
         else:
             yield _read_file(path)
@@ -124,56 +126,72 @@ def _silenced() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
-def _loaded(image: sitk.Image, source: Source) -> OpenedFile:
-    # The view does not keep the image alive; the generator does.
-    def parts() -> Iterator[NDArray[Any]]:
-        yield from sitk.GetArrayViewFromImage(image).reshape(-1, image.GetSize()[1] * image.GetSize()[0])
-
-    return OpenedFile(_grid(image, source.path), parts(), source)
-
-
 def _read_file(path: Path) -> OpenedFile:
     suffix = suffix_of(path)
-    if suffix not in IMAGE_SUFFIXES and not is_dicom(path):
+    if path.stat().st_size == 0:
+        raise VolumeError(f"{path}: the file is empty (0 bytes); copy it again")
+    if suffix not in IMAGE_SUFFIXES:
+        if is_dicom(path):
+            return open_files([path], path)
         raise VolumeError(
             f"{path}: unknown kind of file; known are {', '.join(IMAGE_SUFFIXES)}, "
             "a folder with a DICOM series, and a zip of one"
         )
-    if path.stat().st_size == 0:
-        raise VolumeError(f"{path}: the file is empty (0 bytes); copy it again")
-    nifti = nifti_header(path) if suffix in (".nii", ".nii.gz") else None
-    _check_spacing(path)
+    if suffix in (".nii", ".nii.gz"):
+        return _read_nifti(path)
+    scale = _check_header(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
-        _check_kind(reader, path)
-        if nifti:
-            return OpenedFile(_grid(reader, path), nifti_parts(path, nifti), Source(path))
-        source = Source(path) if suffix in IMAGE_SUFFIXES else dicom_source([path], path)
-        return _loaded(reader.Execute(), source)
+        _check_kind(reader.GetSize(), reader.GetNumberOfComponents(), path)
+        image = reader.Execute()
     except RuntimeError as error:
         raise VolumeError(f"{path}: {_in_words(path, str(error))}") from error
+    grid = _grid(image, path, scale)
+
+    # The view does not keep the image alive; the generator does.
+    def parts() -> Iterator[NDArray[Any]]:
+        yield from sitk.GetArrayViewFromImage(image).reshape(-1, image.GetSize()[1] * image.GetSize()[0])
+
+    return OpenedFile(grid, parts(), Source(path))
 
 
-def _check_spacing(path: Path) -> None:
-    """Refuse an NRRD or MetaImage header without spacing, which SimpleITK would take for 1 mm."""
-    fields = _SPACING_FIELDS.get(suffix_of(path), ())
+def _read_nifti(path: Path) -> OpenedFile:
+    header = nifti_header(path)
+    _check_kind(header.shape, 1 if header.kind else 0, path)
+    source = Source(path, nifti_header=header.block)
+    return OpenedFile(nifti_grid(path, header), nifti_parts(path, header), source)
+
+
+def _check_header(path: Path) -> float:
+    """What one unit of an NRRD or MetaImage header is in mm; SimpleITK takes 1 mm where no spacing is given.
+
+    Raises:
+        VolumeError: there is no spacing, or a unit that is no length.
+    """
+    fields = _SPACING_FIELDS[suffix_of(path)]
     with path.open("rb") as file:
-        header = file.read(1 << 16).decode("latin-1").lower()
-    if fields and not any(line.strip().startswith(fields) for line in header.splitlines()):
+        header = file.read(1 << 16).decode("utf-8", errors="replace").lower()
+    lines = [line.strip() for line in header.splitlines()]
+    if not any(line.startswith(fields) for line in lines):
         raise VolumeError(
             f"{path}: no voxel spacing in the header; write it there ({' or '.join(fields)} in mm)"
         )
-
-
-def _check_kind(reader: sitk.ImageFileReader, path: Path) -> None:
-    size = reader.GetSize()
-    shape = " x ".join(str(n) for n in size)
-    if reader.GetNumberOfComponents() > 1:
+    written = next((line.partition(":")[2] for line in lines if line.startswith("space units:")), "")
+    units = {unit.strip() for unit in re.findall(r'"([^"]*)"', written)} or {"mm"}
+    if len(units) > 1 or not units <= set(_UNITS):
         raise VolumeError(
-            f"{path}: {reader.GetNumberOfComponents()} values per voxel (colour or vectors); CT has one"
+            f"{path}: the space units are {written.strip()}; known are {', '.join(_UNITS)}, one for all"
         )
+    return _UNITS[units.pop()]
+
+
+def _check_kind(size: Sequence[int], components: int, path: Path) -> None:
+    shape = " x ".join(str(n) for n in size)
+    if components != 1:
+        seen = f"{components} values per voxel" if components else "voxels that are no real numbers"
+        raise VolumeError(f"{path}: {seen} (colour or vectors); CT has one")
     if len(size) < 3:
         raise VolumeError(f"{path}: a 2D image ({shape}); medlsam needs a 3D scan")
     if len(size) > 3 and max(size[3:]) > 1:
@@ -199,38 +217,25 @@ def _in_words(path: Path, error: str) -> str:
 
 
 @contextmanager
-def _unpacked(path: Path) -> Iterator[OpenedFile]:
-    """The one image or series in a zip, unpacked as long as it is read."""
-    with tempfile.TemporaryDirectory(prefix="medlsam-") as folder:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                if sum(entry.file_size for entry in archive.infolist()) > _ZIP_LIMIT:
-                    raise VolumeError(f"{path}: the zip unpacks to more than 16 GiB; give the scan unpacked")
-                archive.extractall(folder)
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError) as error:
+def _in_zip(path: Path) -> Iterator[OpenedFile]:
+    """The one image or CT scan in a zip, unpacked as long as it is read; what else is in it is named."""
+    with unpacked(path) as folder:
+        found = [file for _, inside in walk_folders(folder, set()) for file in inside]
+        images = [file for file in found if suffix_of(file) in IMAGE_SUFFIXES]
+        if len(images) > 1:
+            names = ", ".join(str(file.relative_to(folder)) for file in images[:3])
             raise VolumeError(
-                f"{path}: the zip cannot be unpacked: damaged or encrypted ({error})"
-            ) from error
-        files = [
-            f
-            for f in sorted(Path(folder).rglob("*"))
-            if suffix_of(f) in IMAGE_SUFFIXES and not f.name.startswith(".")
-        ]
-        series = series_folders(Path(folder))
-        if len(files) + len(series) != 1:
-            raise VolumeError(
-                f"{path}: a zip must hold one DICOM series or one image file; "
-                f"found {len(series)} series folders and {len(files)} image files"
+                f"{path}: a zip must hold one CT series or one image file; found {len(images)} image files ({names})"
             )
         try:
-            opened = _read_file(files[0]) if files else _loaded(*read_series(series[0]))
+            opened = _read_file(images[0]) if images else open_folder(folder, path)
             # The unpacked files are gone afterwards.
             yield replace(opened, source=replace(opened.source, path=path, files=()))
         except VolumeError as error:
-            raise VolumeError(str(error).replace(folder, f"{path}")) from error
+            raise VolumeError(str(error).replace(str(folder), f"{path}")) from error
 
 
-def _grid(image: sitk.Image | sitk.ImageFileReader, path: Path | None) -> Grid:
+def _grid(image: sitk.Image, path: Path, scale: float) -> Grid:
     dimension = image.GetDimension()
     direction = np.asarray(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
     if not np.isfinite(direction).all():
@@ -246,8 +251,8 @@ def _grid(image: sitk.Image | sitk.ImageFileReader, path: Path | None) -> Grid:
     if np.abs(rotation - direction).max() < 1e-6:
         rotation = direction
     x, y, z = image.GetSize()[:3]
-    sx, sy, sz = image.GetSpacing()[:3]
-    ox, oy, oz = image.GetOrigin()[:3]
+    sx, sy, sz = (scale * s for s in image.GetSpacing()[:3])
+    ox, oy, oz = (scale * o for o in image.GetOrigin()[:3])
     try:
         return Grid((z, y, x), (sx, sy, sz), (ox, oy, oz), tuple(float(v) for v in rotation.ravel()))
     except GeometryError as error:

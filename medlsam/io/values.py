@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.errors import VolumeError
+from medlsam.geometry import Grid
 from medlsam.io.checks import not_finite
+from medlsam.volume.volume import Source
 
 _LOW, _HIGH = np.iinfo(np.int16).min, np.iinfo(np.int16).max
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedFile:
+    """What an image file or DICOM series holds, before its values are put together.
+
+    Attributes:
+        grid: where the voxels lie, LPS mm.
+        parts: values in the order of the file, to be taken once.
+        source: where they come from.
+    """
+
+    grid: Grid
+    parts: Iterator[NDArray[Any]]
+    source: Source
 
 
 def collect(parts: Iterable[NDArray[Any]], shape: tuple[int, ...], path: Path) -> NDArray[Any]:

@@ -20,7 +20,7 @@ from medlsam.runtime.atomic_files import sha256_of
 from medlsam.runtime.device import resolve_device
 from medlsam.runtime.fold_batchnorm import folded
 from medlsam.volume import Image
-from medlsam.weights.registry import resolve
+from medlsam.weights.fetch import resolve
 from medlsam.weights.store import is_ours
 
 #: The name under which the network of the paper runs, with weights that the user brings.

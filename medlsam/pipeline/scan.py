@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from medlsam.errors import UsageError
-from medlsam.io.cases import case_name, find_cases
-from medlsam.io.read import read_image
+from medlsam.io.cases import find_cases, read_case
+from medlsam.io.folders import case_name
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.volume import Image
 
@@ -30,7 +30,7 @@ def open_scan(image: Image | str | Path, stopwatch: Stopwatch) -> tuple[Image, s
                 f"{image}: holds {len(cases)} scans ({cases[0].name}, {cases[1].name}, ...); give one, "
                 "or use medlsam.segment_folder"
             )
-        return read_image(cases[0].path), cases[0].name
+        return read_case(cases[0]), cases[0].name
 
 
 def case_generator(seed: int, case: str) -> torch.Generator:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from medlsam.errors import UsageError
-from medlsam.io.cases import case_name, is_scan
-from medlsam.io.dicom import is_dicom
-from medlsam.io.dicom_header import DicomHeader, read_dicom_header
+from medlsam.io.dicom.header import DicomHeader, is_dicom, read_dicom_header
+from medlsam.io.dicom.stacks import Stack, frames_of
+from medlsam.io.dicom.survey import FoundSeries, find_series
+from medlsam.io.folders import case_name, is_label_map, is_scan, walk_folders
 from medlsam.pool.manifest import LeftOut, Reason
-from medlsam.pool.series import Series, sort_slices
-from medlsam.runtime.atomic_files import suffix_of
-
-_LABEL_FOLDERS = ("labels", "labelstr", "labelsts", "masks", "segmentations", "annotations")
-_LABEL_NAMES = ("label", "labels", "mask", "masks", "seg", "segmentation", "segmentations", "annotation")
 
 
 @dataclass(frozen=True)
@@ -30,14 +27,15 @@ class Candidate:
             ``#`` and its number there.
         root: the folder that was given.
         files: the image file, or the slices in order of their places.
-        series: what the headers of a DICOM series say; None for image files.
+        study: of a DICOM series, 16 characters that stand for the study and its frame of reference: scans with the
+            same lie in one system of coordinates. Empty where the headers do not say, None for image files.
     """
 
     case: str
     source: str
     root: Path
     files: tuple[Path, ...]
-    series: Series | None = None
+    study: str | None = None
 
 
 @dataclass
@@ -74,33 +72,18 @@ def find_scans(roots: Sequence[Path | str], without: Path | None = None) -> Foun
     for root in sorted((Path(os.path.abspath(root)) for root in roots), key=Path.is_file):
         if not root.exists():
             raise UsageError(f"{root}: there is no such file or folder")
-        for folder, files in _folders(root, seen):
-            _look_through(folder, files, root, found)
+        headers = []
+        for _, files in walk_folders(root, seen):
+            headers += _look_through(files, root, found)
+        _take_series(headers, root, found)
     found.candidates.sort(key=lambda candidate: candidate.source)
     found.left_out.sort()
     return found
 
 
-def _folders(root: Path, seen: set[str]) -> Iterator[tuple[Path, list[Path]]]:
-    """Every folder with its files, sorted; links are followed, and what was ``seen`` is not seen again."""
-    if root.is_file():
-        real = os.path.realpath(root)
-        if not {real, os.path.dirname(real)} & seen:
-            seen.add(real)
-            yield root.parent, [root]
-        return
-    for place, folders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
-        yield Path(place), [Path(place, name) for name in sorted(names) if not name.startswith(".")]
-
-
-def _look_through(folder: Path, files: list[Path], root: Path, found: Found) -> None:
-    slices: dict[str, list[DicomHeader]] = defaultdict(list)
+def _look_through(files: list[Path], root: Path, found: Found) -> list[DicomHeader]:
+    """Take the image files of a folder; the headers of its DICOM files are put together later."""
+    headers = []
     for file in files:
         if is_scan(file):
             _image_file(file, root, found)
@@ -110,18 +93,40 @@ def _look_through(folder: Path, files: list[Path], root: Path, found: Found) -> 
                 words = "the DICOM header is cut off or damaged; copy the file again"
                 found.left_out.append(LeftOut(source_of(file, root), Reason.UNREADABLE, words))
             else:
-                slices[header.series].append(header)
+                headers.append(header)
         else:
             found.others += 1
-    for headers in slices.values():
-        series, left_out = sort_slices(headers)
-        shared = len(slices) > 1 or len(series) + len(left_out) > 1
+    return headers
+
+
+def _take_series(headers: list[DicomHeader], root: Path, found: Found) -> None:
+    by_folder: dict[Path, list[FoundSeries]] = defaultdict(list)
+    for series in find_series(headers):
+        by_folder[series.folder].append(series)
+    for folder, series_here in by_folder.items():
+        stacks = [stack for series in series_here for stack in series.stacks]
+        others = [other for series in series_here for other in series.others]
         place = source_of(folder, root)
-        for one in series:
-            source = f"{place}#{one.name}" if shared else place
-            found.candidates.append(Candidate(case_name(folder), source, root, one.files, one))
-        for reason, words, name in left_out:
-            found.left_out.append(LeftOut(f"{place}#{name}" if shared else place, reason, words))
+        shared = len(stacks) + len(others) > 1
+        for stack in stacks:
+            source = f"{place}#{stack.name}" if shared else place
+            if stack.fault:
+                found.left_out.append(LeftOut(source, Reason(stack.fault), stack.words))
+            else:
+                found.candidates.append(
+                    Candidate(case_name(folder), source, root, stack.files, _study(stack))
+                )
+        for other in others:
+            source = f"{place}#{other.name}" if shared else place
+            found.left_out.append(LeftOut(source, Reason(other.kind), other.words))
+
+
+def _study(stack: Stack) -> str:
+    header = stack.headers[0]
+    # The places of an enhanced file's frames are inside, so nothing says yet where it lies.
+    if not header.study or not header.frame_of_reference or frames_of(header) > 1:
+        return ""
+    return hashlib.sha256(f"{header.study} {header.frame_of_reference}".encode()).hexdigest()[:16]
 
 
 def _opens_as_dicom(file: Path) -> bool:
@@ -133,18 +138,10 @@ def _opens_as_dicom(file: Path) -> bool:
 
 def _image_file(file: Path, root: Path, found: Found) -> None:
     source = source_of(file, root)
-    if _is_label_map(file, root):
+    if is_label_map(file, root):
         found.left_out.append(LeftOut(source, Reason.LABELS, "a label map by its name or folder"))
     else:
         found.candidates.append(Candidate(case_name(file), source, root, (file,)))
-
-
-def _is_label_map(file: Path, root: Path) -> bool:
-    below = file.relative_to(root).parts[:-1] if root.is_dir() else ()
-    if any(part.lower() in _LABEL_FOLDERS for part in below) or root.name.lower() in _LABEL_FOLDERS:
-        return True
-    stem = file.name.lower().removesuffix(suffix_of(file))
-    return any(stem == name or stem.endswith((f"_{name}", f"-{name}", f".{name}")) for name in _LABEL_NAMES)
 
 
 def source_of(path: Path, root: Path) -> str:

@@ -109,7 +109,7 @@ def _pack(job: IngestJob, candidate: Candidate) -> Row | LeftOut:
         regions=tuple(regions(scan)),
         # Without the path that the reader says first.
         notes=tuple(note.partition(": ")[2] for note in notes),
-        study=candidate.series.study if candidate.series else "",
+        study=candidate.study or "",
         source_shape_zyx=volume.grid.shape_zyx,
         source_spacing_xyz=volume.grid.spacing_xyz,
         shape_zyx=scan.grid.shape_zyx,
@@ -135,7 +135,7 @@ def _into_the_pool(path: Path) -> Iterator[None]:
 
 
 def _read(candidate: Candidate) -> Image:
-    if candidate.series is None:
+    if candidate.study is None:
         return read_image(candidate.files[0])
     return read_dicom_slices([str(file) for file in candidate.files], candidate.files[0].parent)
 

@@ -221,11 +221,14 @@ def write_packed_scan(path: Path | str, volume: Image) -> None:
     }
     text = json.dumps(header, separators=(",", ":")).encode()
     assert len(text) <= _PAGE, "a header of one page"
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        file.write(text.ljust(_PAGE, b"\0"))
-        file.write(index.astype("<i4").tobytes())
-        file.write(b"\0" * (_first_brick(counts) - file.tell()))
-        file.write(bricks[~plain].tobytes())
+    data = text.ljust(_PAGE, b"\0") + index.astype("<i4").tobytes()
+    data = data.ljust(_first_brick(counts), b"\0") + bricks[~plain].tobytes()
+    path = Path(path)
+    # The same scan may come from several sources: its file is not touched again.
+    if path.is_file() and path.read_bytes() == data:
+        return
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def _first_brick(counts: Sequence[int]) -> int:

@@ -68,9 +68,9 @@ def remove_stale(folder: Path, *patterns: str) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write text atomically as UTF-8."""
+    """Write text atomically as UTF-8; what is no text in a file's name becomes an escape that JSON knows."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path | str, data: Any) -> None:

@@ -15,7 +15,8 @@ from medlsam.segment.sam.checkpoint import read_checkpoint, recognise
 from medlsam.segment.sam.model import load_sam
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
-from medlsam.weights.registry import ENTRIES, resolve
+from medlsam.weights.entries import ENTRIES
+from medlsam.weights.fetch import resolve
 from medlsam.weights.store import is_ours
 
 

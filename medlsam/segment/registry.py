@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from medlsam.weights.registry import WeightsEntry, entry
+from medlsam.weights.entries import WeightsEntry
+from medlsam.weights.registry import entry
 
 Kind = Literal["sam", "crop"]
 Architecture = Literal["vit_b", "vit_l", "vit_h", "tiny_vit_1024", "tiny_vit_256"]
@@ -25,7 +26,7 @@ class SegmenterSpec:
     """One model and the input that it expects.
 
     Attributes:
-        name: name of the model, and of its weights in ``medlsam.weights.registry``.
+        name: name of the model, and of its weights in ``medlsam.weights.entries``.
         kind: ``sam`` encodes whole slices with segment-anything's classes; ``crop`` encodes crops around the boxes
             and prepares them itself.
         input_size: side of the square input, pixels.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -28,6 +28,7 @@ class Source:
         frames: of one file that holds many slices, the number of the frame (from 0) for each slice of the array.
         grid_is_scanners: whether voxel and slice n of the array are those of the DICOM files. False where a tilted
             gantry was straightened, after resampling or turning, and for other files, which do not say it.
+        nifti_header: of a NIfTI file, its header as stored, so that both of its transforms can be written again.
     """
 
     path: Path | None = None
@@ -37,6 +38,7 @@ class Source:
     files: tuple[Path, ...] = ()
     frames: tuple[int, ...] = ()
     grid_is_scanners: bool = False
+    nifti_header: bytes = field(default=b"", repr=False, compare=False)
 
 
 @dataclass(frozen=True, eq=False)

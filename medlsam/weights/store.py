@@ -19,7 +19,7 @@ from torch import Tensor
 
 from medlsam.errors import WeightsError
 from medlsam.runtime.atomic_files import atomic_path
-from medlsam.weights.registry import Kind
+from medlsam.weights.entries import Kind
 
 FORMAT = 1
 _KEY = "medlsam"

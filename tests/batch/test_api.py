@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,15 +14,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medlsam.batch import localize_folder
+from medlsam.batch import localize_folder, segment_folder
 from medlsam.errors import TemplateError, UsageError, WeightsError
+from medlsam.geometry import Grid
 from medlsam.io.cases import Case
 from medlsam.io.labels import read_label_map
 from medlsam.io.read import read_image
+from medlsam.io.write import write_volume
 from medlsam.options import InferenceOptions
 from medlsam.pipeline.model import MedLSAM
 from medlsam.results import Localization
 from tests.support.batch_runs import read, rows, segment
+from tests.support.data.dicom_series import new_uids, write_slices
 from tests.support.fakes.stub_model import (
     SIGNATURE,
     VALUES,
@@ -200,7 +204,7 @@ def test_what_the_reader_warns_of_is_on_record(
         logging.getLogger("medlsam.io.dicom").warning("%s: a slice is missing", path.name[0])
         return read_image(path)
 
-    monkeypatch.setattr("medlsam.batch.one_scan.read_image", warn)
+    monkeypatch.setattr("medlsam.io.cases.read_image", warn)
     segment(model, scans, tmp_path / "out")
     cases = read(tmp_path / "out" / "run.json")["cases"]
     assert {name: case["warnings"] for name, case in cases.items()} == {
@@ -218,3 +222,43 @@ def test_the_answer_is_json(model: MedLSAM, scans: Path, tmp_path: Path) -> None
         "warnings": [],
         "exit_code": 0,
     }
+
+
+def test_names_that_the_run_needs_itself_and_names_that_are_no_text(model, small_ct, tmp_path):
+    scans, output = tmp_path / "scans", tmp_path / "out"
+    for name in ("run.json", "report.html", "L" * 240):
+        write_volume(small_ct, scans / "a.nii.gz")
+        (scans / "a.nii.gz").rename(scans / f"{name}.nii.gz")
+    write_volume(small_ct, scans / "a.nii.gz")
+    os.rename(os.fsencode(scans / "a.nii.gz"), os.fsencode(scans) + b"/M\xfcller.nii.gz")
+    result = segment_folder(model, template_set(), scans, output)
+    assert not result.failed
+    assert set(result.done) == {"run.json_scan", "report.html_scan", "L" * 240, "Müller"}
+    run = json.loads((output / "run.json").read_text(encoding="utf-8"))
+    # The record's path opens the scan again.
+    assert all(Path(record["image"]).is_file() for record in run["cases"].values())
+    assert segment_folder(model, template_set(), scans, output).done == ()
+    assert not list(output.glob(".*.partial"))
+
+
+def test_what_was_left_out_is_on_record(model, small_ct, tmp_path):
+    write_volume(small_ct, tmp_path / "scans" / "a.nii.gz")
+    (tmp_path / "scans" / "b.mgz").touch()
+    result = segment_folder(model, template_set(), tmp_path / "scans", tmp_path / "out")
+    assert len(result.warnings) == 1
+    assert "b.mgz: a FreeSurfer image" in result.warnings[0]
+
+
+def test_two_series_of_one_folder_are_reported_each_with_its_own_pictures(model, make_ct, tmp_path):
+    for n, patient in enumerate(("one", "two")):
+        scan = make_ct(Grid((12, 20, 24), (4.0, 4.0, 5.0), (n * 100.0, 0.0, 0.0)), seed=n)
+        write_slices(scan, tmp_path / "s", uids=new_uids(patient=patient), name=f"{n}_{{}}.dcm")
+    output = tmp_path / "out"
+    result = segment_folder(model, template_set(), tmp_path / "s", output)
+    assert result.done == ("s_one", "s_two")
+    run = json.loads((output / "run.json").read_text())
+    for n, (name, record) in enumerate(sorted(run["cases"].items())):
+        assert record["first_file"].endswith(f"{n}_0.dcm")
+        origin = read_label_map(output / name / "segmentation.nii.gz").grid.origin_xyz
+        assert origin[0] == pytest.approx(n * 100.0)
+    assert "cannot be drawn" not in (output / "report.html").read_text()

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from medlsam.options import option_fields
-from medlsam.weights.registry import ENTRIES
+from medlsam.weights.entries import ENTRIES
 from tests.support.command_line import call, document
 
 COMMANDS = (

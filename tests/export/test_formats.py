@@ -1,9 +1,11 @@
 """The table of formats: what is refused before any work, which series is taken, and what is written."""
 
+import xml.etree.ElementTree as ElementTree
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -43,6 +45,16 @@ def test_every_format_writes_its_files(tmp_path):
     # Markups where the module that writes them is there, and points to draw.
     markups = {"points.mrk.json", "boxes.mrk.json"}
     assert names_in(tmp_path / "out") - markups == (set(OUTPUT_FILES) - markups) | structures
+
+
+def test_names_travel_in_the_label_map(tmp_path):
+    image = read_ct(tmp_path / "ct", Grid(SHAPE, SPACING, ORIGIN))
+    write_outputs(
+        segmentation_of(draw_labels(SHAPE), image.grid, image.source), tmp_path, OutputOptions(), None
+    )
+    (extension,) = nibabel.load(tmp_path / "segmentation.nii.gz").header.extensions
+    labels = ElementTree.fromstring(extension.get_content()).iter("Label")
+    assert {int(label.get("Key")): label.text for label in labels} == NAMES
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
@@ -84,9 +85,9 @@ def test_writing_refuses_in_words_and_leaves_what_was_there(tmp_path, small_ct, 
     def half(image, name, **options):
         with open(name, "wb") as file:
             file.write(b"half")
-        raise RuntimeError("disk full")
+        raise OSError("disk full")
 
-    monkeypatch.setattr(sitk, "WriteImage", half)
+    monkeypatch.setattr(nibabel.Nifti1Image, "to_filename", half)
     with pytest.raises(VolumeError, match="disk full"):
         write_volume(small_ct, path)
     assert path.read_bytes() == before

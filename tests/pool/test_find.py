@@ -9,7 +9,7 @@ import pytest
 
 from medlsam.errors import UsageError
 from medlsam.geometry import Grid
-from medlsam.io.dicom_header import read_dicom_header
+from medlsam.io.dicom.header import read_dicom_header
 from medlsam.io.write import write_volume
 from medlsam.pool.find import find_scans
 from medlsam.pool.manifest import Reason
@@ -72,9 +72,9 @@ def test_a_localizer_with_the_number_of_its_series(ct, tmp_path):
 
 
 def test_gaps_are_named_and_copies_of_a_slice_are_not(ct, tmp_path):
-    files = write_ct(ct, tmp_path / "gap")
+    files = write_ct(ct, tmp_path / "gap", "1")
     files[5].unlink()
-    files = write_ct(ct, tmp_path / "copied")
+    files = write_ct(ct, tmp_path / "copied", "2")
     (tmp_path / "copied" / "again.dcm").write_bytes(files[3].read_bytes())
     found = find_scans([tmp_path])
     assert [(c.case, len(c.files)) for c in found.candidates] == [("copied", 12)]
@@ -86,13 +86,14 @@ def test_gaps_are_named_and_copies_of_a_slice_are_not(ct, tmp_path):
 def test_phases_in_one_series_are_told_apart_where_a_field_does(ct, tmp_path):
     for number in ("1", "2"):
         write_ct(ct, tmp_path / "two", part=number, t0020_0012=number)
-        write_ct(ct, tmp_path / "alike", part=number, t0020_0012="1")
+        other = Image(ct.array + int(number), ct.grid)
+        write_ct(other, tmp_path / "alike", part=number, t0020_0012="1")
     found = find_scans([tmp_path / "two", tmp_path / "alike"])
     assert [(c.source, len(c.files)) for c in found.candidates] == [
         ("two#1.2.3.1.1", 12),
         ("two#1.2.3.1.2", 12),
     ]
-    assert len({c.series.study for c in found.candidates}) == 1
+    assert len({c.study for c in found.candidates}) == 1
     (entry,) = found.left_out
     assert (entry.source, entry.reason) == ("alike", Reason.OVERLAP)
     assert entry.words == "12 of 24 slices lie at the place of another"

@@ -133,6 +133,14 @@ def read_series_headers(files: Sequence[Path], path: Path, frames: Sequence[int]
     headers = tuple(_read(Path(file)) for file in files)
     if not headers:
         raise VolumeError(f"{path}: the DICOM files of this scan are not known")
+    if (
+        int(headers[0].get("NumberOfFrames") or 1) > 1
+        and "PerFrameFunctionalGroupsSequence" not in headers[0]
+    ):
+        raise VolumeError(
+            f"{files[0]}: its {headers[0].NumberOfFrames} frames do not say each where they lie; DICOM outputs cannot "
+            "refer to them"
+        )
     if "PerFrameFunctionalGroupsSequence" in headers[0]:
         shown = range(len(headers[0].PerFrameFunctionalGroupsSequence)) if not len(frames) else frames
         planes = [_frame_plane(headers[0], frame, path) for frame in shown]

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medlsam.errors import UsageError, VolumeError
-from medlsam.io.cases import find_cases
+from medlsam.io.cases import Case, find_cases, read_case
 from medlsam.io.label_names import read_case_list
-from medlsam.io.read import read_image
 from medlsam.localize.network.encoder import Encoder
 from medlsam.localize.pretrain.dataset import PairBatch, PairDataset, PairLoader, StepSampler
 from medlsam.localize.pretrain.intensity import IntensityOptions
@@ -37,7 +36,7 @@ _REGIONS = ("body", "head-neck", "thorax", "abdomen", "pelvis")
 
 
 #: A scan's names (that of its case first), its shard, the origin of that, and its group.
-_Entry = tuple[tuple[str, ...], Path, Path | int | None, Group | None]
+_Entry = tuple[tuple[str, ...], Path, Case | int | None, Group | None]
 
 
 def _tag(path: Path) -> str:
@@ -157,7 +156,7 @@ class PretrainDataModule(LightningDataModule):
     def _from_folder(self, source: PoolSource) -> list[_Entry]:
         """List the scans of a folder; their regions are not known."""
         return [
-            ((case.name,), self._cached(f"{_tag(case.path)}-{case.name}"), case.path, None)
+            ((case.name,), self._cached(f"{_tag(case.path)}-{case.name}"), case, None)
             for case in find_cases(Path(source.path))
         ]
 
@@ -169,8 +168,8 @@ class PretrainDataModule(LightningDataModule):
         for member in self._members():
             if member.origin is None or member.shard.exists():
                 continue
-            if isinstance(member.origin, Path):
-                volume = read_image(member.origin)
+            if isinstance(member.origin, Case):
+                volume = read_case(member.origin)
             else:
                 region = _REGIONS[member.origin % len(_REGIONS)]
                 volume = phantom(

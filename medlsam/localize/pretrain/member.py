@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medlsam.io.cases import Case
 from medlsam.localize.pretrain.sampling_weights import Group, Patient
 
 
@@ -25,7 +26,7 @@ class Member:
 
     shard: Path
     weight: float
-    origin: Path | int | None = None
+    origin: Case | int | None = None
     group: Group | None = None
     phase: tuple[int, int] | None = None
     patient: Patient | None = None

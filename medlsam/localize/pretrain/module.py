@@ -36,7 +36,7 @@ from medlsam.training.cli import TrainingCLI
 from medlsam.training.distributed import mean_over_processes
 from medlsam.training.losses import valid_mean
 from medlsam.training.schedule import warmup_cosine
-from medlsam.weights.registry import resolve
+from medlsam.weights.fetch import resolve
 from medlsam.weights.store import save_weights
 
 

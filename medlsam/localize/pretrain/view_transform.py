@@ -83,10 +83,10 @@ class Frame:
         return np.asarray(straight + self._bend_at(points))
 
     def to_points(self, places: np.ndarray) -> np.ndarray:
-        """Map (N, 3) scan voxels to view voxels; fixed-point steps undo the bend to 0.05 voxel."""
+        """Map (N, 3) scan voxels to view voxels; fixed-point steps undo the bend to well under 0.05 voxel."""
         inverse = np.linalg.inv(self.to_scan).T
         points = (places - self.centre) @ inverse + self._last / 2
-        for _ in range(0 if self.bend is None else 10):
+        for _ in range(0 if self.bend is None else 16):
             points = (places - self.centre - self._bend_at(points)) @ inverse + self._last / 2
         return np.asarray(points)
 

@@ -17,6 +17,7 @@ from medlsam.errors import TemplateError
 from medlsam.geometry import Box, ExtremePoints
 from medlsam.localize.templates.anchors import Anchors
 from medlsam.localize.templates.issues import TemplateIssue
+from medlsam.option_fields import near
 from medlsam.runtime.atomic_files import atomic_path
 
 FORMAT = 5
@@ -164,7 +165,8 @@ class TemplateSet:
         unknown = [name for name in organs if name not in self.by_structure]
         if unknown:
             raise TemplateError(
-                f"no template has {', '.join(unknown)}; there are: {', '.join(self.structures)}"
+                f"no template has {', '.join(unknown)}{near(unknown[0], self.structures)}; there are: "
+                f"{', '.join(self.structures)}"
             )
         return replace(
             self,

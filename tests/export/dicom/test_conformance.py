@@ -1,13 +1,11 @@
 """dciodvfy has nothing against the outputs, however the series is stored and however little it says."""
 
-import numpy as np
 import pytest
 from pydicom import dcmread
 
 from medlsam.export.formats import open_series, write_outputs
 from medlsam.geometry import Grid
 from medlsam.output_options import OutputOptions
-from medlsam.volume import Image, Source
 from tests.support.data.found_structures import (
     LYING,
     ORIGIN,
@@ -15,9 +13,9 @@ from tests.support.data.found_structures import (
     SPACING,
     draw_labels,
     read_ct,
+    read_multiframe,
     segmentation_of,
 )
-from tests.support.data.multiframe_ct import write_multiframe
 from tests.support.dicom_objects import conformance_errors, needs_dciodvfy
 
 DICOM = OutputOptions(format="dicom-seg,rtstruct")
@@ -48,12 +46,7 @@ def without_patient(folder):
 
 
 def multiframe(folder):
-    image = Image(np.random.default_rng(0).integers(-900, 900, SHAPE).astype(np.int16), GRID)
-    order = (3, 0, 8, 5, 7, 1, 4, 2, 6)
-    write_multiframe(image, folder / "ct.dcm", order)
-    frames = tuple(int(n) for n in np.argsort(order))
-    source = Source(folder, "CT", "1.2.3", "1.2.3.4", (folder / "ct.dcm",), frames, grid_is_scanners=True)
-    return Image(image.array, image.grid, source)
+    return read_multiframe(folder / "ct.dcm")
 
 
 @needs_dciodvfy

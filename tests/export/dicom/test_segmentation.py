@@ -13,8 +13,9 @@ from medlsam.export.anatomy import colour_of
 from medlsam.export.dicom.segmentation import write_segmentation_object
 from medlsam.export.dicom.series import read_series_headers
 from medlsam.geometry import Grid
-from medlsam.volume import LabelMap, Source
+from medlsam.volume import LabelMap
 from tests.support.data.found_structures import (
+    FRAMES,
     LYING,
     NAMES,
     ORIGIN,
@@ -22,10 +23,10 @@ from tests.support.data.found_structures import (
     SPACING,
     draw_labels,
     read_ct,
+    read_multiframe,
     segmentation_of,
     series_with_structures,
 )
-from tests.support.data.multiframe_ct import write_multiframe
 from tests.support.dicom_objects import pixel_places, segments_on
 
 
@@ -81,14 +82,9 @@ def test_a_straightened_gantry_is_written_on_the_scanners_grid(tmp_path):
     assert (found.labels.array[k, j, i] == 1).all()
 
 
-def test_frames_of_a_multiframe_scan(tmp_path, make_ct):
-    image = make_ct(Grid((9, 26, 31), SPACING, ORIGIN, LYING["oblique"]))
-    order = (3, 0, 8, 5, 7, 1, 4, 2, 6)
-    file = tmp_path / "ct.dcm"
-    write_multiframe(image, file, order)
-    frames = tuple(int(n) for n in np.argsort(order))
-    source = Source(file, "CT", "1.2.3", "1.2.3.4", (file,), frames, grid_is_scanners=True)
-    found = segmentation_of(draw_labels(SHAPE), image.grid, source)
+def test_frames_of_a_multiframe_scan(tmp_path):
+    image = read_multiframe(tmp_path / "ct.dcm", LYING["oblique"])
+    found = segmentation_of(draw_labels(SHAPE), image.grid, image.source)
     path = written(found, tmp_path / "seg.dcm")
     masks = segments_on(path, image.grid)
     for value, name in NAMES.items():
@@ -97,7 +93,7 @@ def test_frames_of_a_multiframe_scan(tmp_path, make_ct):
     # Each frame refers to the frame of the scan at its place.
     for group in dcmread(path).PerFrameFunctionalGroupsSequence:
         image_of = group.DerivationImageSequence[0].SourceImageSequence[0]
-        n = order[int(image_of.ReferencedFrameNumber) - 1]
+        n = FRAMES[int(image_of.ReferencedFrameNumber) - 1]
         position = np.asarray(group.PlanePositionSequence[0].ImagePositionPatient, dtype=float)
         np.testing.assert_allclose(position, image.grid.ijk_to_lps([0, 0, n]), atol=1e-3)
 

@@ -6,11 +6,10 @@ from pydicom import dcmread
 
 from medlsam.errors import VolumeError
 from medlsam.export.dicom.series import read_series_headers
-from medlsam.geometry import Grid
 from medlsam.io.read import read_image
 from tests.support.data.dicom_files import REPORT, write_object
-from tests.support.data.found_structures import LYING, SHAPE, series_with_structures
-from tests.support.data.multiframe_ct import write_multiframe
+from tests.support.data.dicom_series import write_enhanced
+from tests.support.data.found_structures import FRAMES, LYING, SHAPE, read_multiframe, series_with_structures
 
 
 def changed(file, **values):
@@ -42,17 +41,26 @@ def test_planes_lie_where_the_grid_says(tmp_path, lying):
     assert series.made_up == ()
 
 
-def test_frames_of_one_file(tmp_path, make_ct):
-    image = make_ct(Grid((6, 20, 24), (1.5, 2.0, 2.5), (5.0, 6.0, 7.0), LYING["oblique"]))
-    order = (3, 0, 5, 1, 4, 2)
-    write_multiframe(image, tmp_path / "ct.dcm", order)
-    frames = tuple(int(n) for n in np.argsort(order))
-    series = read_series_headers([tmp_path / "ct.dcm"], tmp_path / "ct.dcm", frames)
-    assert [plane.frame for plane in series.planes] == list(frames)
+def test_frames_of_one_file(tmp_path):
+    image = read_multiframe(tmp_path / "ct.dcm", LYING["oblique"])
+    series = read_series_headers(image.source.files, tmp_path, image.source.frames)
+    assert [plane.frame for plane in series.planes] == np.argsort(FRAMES).tolist()
     for n, plane in enumerate(series.planes):
         np.testing.assert_allclose(plane.origin, image.grid.ijk_to_lps([0, 0, n]), atol=1e-4)
-    with pytest.raises(VolumeError, match="no frame 7 in the file"):
-        read_series_headers([tmp_path / "ct.dcm"], tmp_path, (6,))
+    with pytest.raises(VolumeError, match="no frame 10 in the file"):
+        read_series_headers([tmp_path / "ct.dcm"], tmp_path, (9,))
+
+
+def test_frames_that_do_not_say_where_they_lie_are_refused(tmp_path, small_ct):
+    def older(dataset):
+        # As secondary captures hold a scan: one place for the file, and how far the frames are apart.
+        del dataset.PerFrameFunctionalGroupsSequence, dataset.SharedFunctionalGroupsSequence
+        dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, 0, 1, 0]
+        dataset.PixelSpacing = [1, 1]
+
+    write_enhanced(small_ct, tmp_path / "ct.dcm", change=older)
+    with pytest.raises(VolumeError, match=r"ct\.dcm: its 24 frames do not say each where they lie"):
+        read_series_headers([tmp_path / "ct.dcm"], tmp_path)
 
 
 def test_what_the_data_set_forgot_and_the_files_head_knows(source):

@@ -11,7 +11,7 @@ from medlsam.export.dicom.planes import label_planes
 from medlsam.export.dicom.series import read_series_headers
 from medlsam.export.dicom.structure_set import write_structure_set
 from medlsam.geometry import Grid
-from medlsam.volume import LabelMap, Source
+from medlsam.volume import LabelMap
 from tests.support.data.found_structures import (
     LYING,
     NAMES,
@@ -20,10 +20,10 @@ from tests.support.data.found_structures import (
     SPACING,
     draw_labels,
     read_ct,
+    read_multiframe,
     segmentation_of,
     series_with_structures,
 )
-from tests.support.data.multiframe_ct import write_multiframe
 from tests.support.dicom_objects import structures_in
 
 
@@ -54,14 +54,10 @@ def test_a_straightened_gantry_is_written_on_the_scanners_grid(tmp_path):
             np.testing.assert_array_equal(masks[name], planes == value)
 
 
-def test_frames_of_a_multiframe_scan(tmp_path, make_ct):
-    image = make_ct(Grid(SHAPE, SPACING, ORIGIN, LYING["prone"]))
-    order, file = (3, 0, 8, 5, 7, 1, 4, 2, 6), tmp_path / "ct.dcm"
-    write_multiframe(image, file, order)
-    frames = tuple(int(n) for n in np.argsort(order))
-    source = Source(file, "CT", "1.2.3", "1.2.3.4", (file,), frames, grid_is_scanners=True)
-    found = segmentation_of(draw_labels(SHAPE), image.grid, source)
-    masks = structures_in(written(found, tmp_path / "rt.dcm"), [file], frames)
+def test_frames_of_a_multiframe_scan(tmp_path):
+    image = read_multiframe(tmp_path / "ct.dcm", LYING["prone"])
+    found = segmentation_of(draw_labels(SHAPE), image.grid, image.source)
+    masks = structures_in(written(found, tmp_path / "rt.dcm"), image.source.files, image.source.frames)
     for value, name in NAMES.items():
         if name in masks:
             np.testing.assert_array_equal(masks[name], found.labels.array == value)

@@ -17,7 +17,7 @@ from medlsam.errors import UsageError, WeightsError
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.medlam.network import PublishedNetwork, load_published, normalise
 from medlsam.localize.network.encoder import Encoder, EncoderConfig
-from medlsam.weights.registry import ENTRIES
+from medlsam.weights.entries import ENTRIES
 from medlsam.weights.store import save_weights
 from tests.support.data.published_file import small_network, write_checkpoint
 from tests.support.paths import DATA

@@ -18,7 +18,7 @@ from medlsam.localize.network.read_encoder import read_encoder
 from medlsam.localize.pretrain.datamodule import PretrainDataModule
 from medlsam.localize.pretrain.module import MedLAMPretraining, cli
 from medlsam.localize.pretrain.pool_source import PoolSource
-from medlsam.weights.registry import resolve
+from medlsam.weights.fetch import resolve
 from medlsam.weights.store import load_weights
 from tests.support.data.pretrain_data import assert_same_end, checkpointed, write_config, write_scans
 from tests.support.paths import ROOT

@@ -14,7 +14,7 @@ from medlsam.segment.prompts import SlicePrompt, oracle_slices
 from medlsam.segment.sam_tiny.network import TinySam
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter, refit
 from medlsam.volume import Image, LabelMap
-from medlsam.weights.registry import ENTRIES
+from medlsam.weights.entries import ENTRIES
 from medlsam.weights.store import load_weights
 from tests.support.data.tiny_data import SMALL, ellipsoid
 

@@ -13,6 +13,7 @@ from medlsam.io.read import read_image
 from medlsam.results import Localization, LocatedStructure, Segmentation
 from medlsam.volume import Image, LabelMap, Source
 from tests.support.data.dicom_files import write_ct
+from tests.support.data.dicom_series import write_enhanced
 from tests.support.data.orientations import oblique
 
 #: Values with a gap, one above 255, and names that are coded, private, and not ASCII.
@@ -62,6 +63,17 @@ def series_with_structures(
     """Write a CT series, read it, and draw structures into its voxels."""
     image = read_ct(folder, Grid(SHAPE, SPACING, ORIGIN, direction), **tags)
     return segmentation_of(draw_labels(image.array.shape), image.grid, image.source)
+
+
+#: The slices of the frames of a multi-frame scan, as they are stored.
+FRAMES = (3, 0, 8, 5, 7, 1, 4, 2, 6)
+
+
+def read_multiframe(file: Path, direction: tuple[float, ...] = LYING["axial"]) -> Image:
+    """Write a scan of noise as one file, its frames out of order, and read it."""
+    noise = np.random.default_rng(0).integers(-900, 900, SHAPE).astype(np.int16)
+    write_enhanced(Image(noise, Grid(SHAPE, SPACING, ORIGIN, direction)), file, FRAMES)
+    return read_image(file)
 
 
 def read_ct(folder: Path, grid: Grid, **tags: Any) -> Image:

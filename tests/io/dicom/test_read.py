@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import zipfile
 from dataclasses import replace
 
@@ -88,7 +87,7 @@ def test_a_zip_of_a_series_or_an_image(tmp_path, even_ct):
     with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
         archive.write(tmp_path / "a.nii.gz", "a.nii.gz")
         archive.write(tmp_path / "a.nii.gz", "b.nii.gz")
-    with pytest.raises(VolumeError, match="0 series folders and 2 image files"):
+    with pytest.raises(VolumeError, match=r"found 2 image files \(a\.nii\.gz, b\.nii\.gz\)"):
         read_image(tmp_path / "two.zip")
 
 
@@ -99,7 +98,7 @@ def test_dicom_that_makes_no_volume_is_refused(tmp_path, even_ct):
         read_image(tmp_path / "gap")
 
     write_series(even_ct, tmp_path / "mr", modality="MR")
-    with pytest.raises(VolumeError, match="modality MR, not CT"):
+    with pytest.raises(VolumeError, match="no CT series in this folder, but image of modality MR"):
         read_image(tmp_path / "mr")
 
     write_series(even_ct, tmp_path / "cut")
@@ -108,9 +107,8 @@ def test_dicom_that_makes_no_volume_is_refused(tmp_path, even_ct):
     with pytest.raises(VolumeError, match="damaged"):
         read_image(tmp_path / "cut")
 
-    write_series(even_ct, tmp_path / "phases")
-    for n in range(10):
-        shutil.copy(tmp_path / "phases" / f"1_0_{n:03d}.dcm", tmp_path / "phases" / f"again_{n}.dcm")
+    write_ct(even_ct, tmp_path / "phases", part="0")
+    write_ct(Image(even_ct.array + 2, even_ct.grid), tmp_path / "phases", part="1")
     with pytest.raises(VolumeError, match="10 slices lie at the place of another"):
         read_image(tmp_path / "phases")
 
@@ -236,7 +234,9 @@ def test_a_zipped_series_keeps_its_names_but_no_files(tmp_path, make_ct):
 
 def test_other_files_say_their_path_alone(tmp_path, small_ct):
     write_volume(small_ct, tmp_path / "a.nii.gz")
-    assert read_image(tmp_path / "a.nii.gz").source == Source(tmp_path / "a.nii.gz")
+    source = read_image(tmp_path / "a.nii.gz").source
+    assert len(source.nifti_header) == 348
+    assert replace(source, nifti_header=b"") == Source(tmp_path / "a.nii.gz")
 
 
 def test_a_single_file_may_hold_a_whole_series(tmp_path, small_ct):
@@ -249,5 +249,8 @@ def test_a_single_file_may_hold_a_whole_series(tmp_path, small_ct):
     writer.Execute(image)
     file = tmp_path / "scan.dcm"
     for scan in (read_image(file), read_dicom_slices([str(file)], file)):
-        assert scan.source == Source(file, "CT", "1.2.3", "1.2.3.4", (file,), grid_is_scanners=True)
+        assert replace(scan.source, frames=()) == Source(
+            file, "CT", "1.2.3", "1.2.3.4", (file,), grid_is_scanners=True
+        )
+        assert scan.source.frames == tuple(range(len(small_ct.array)))
         np.testing.assert_array_equal(scan.array, small_ct.array)

@@ -1,0 +1,1 @@
+"""One file for each source: how its cases are found and read."""

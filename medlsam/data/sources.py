@@ -1,0 +1,127 @@
+"""The public data sets that medlsam knows. What is written here is shown to users, and made into a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from medlsam.data.adapters import amos, btcv, lidc, openkbp, totalsegmentator, word
+from medlsam.data.source import DataSource
+from medlsam.errors import UsageError
+from medlsam.runtime.http_transfer import Remote
+
+_SOURCES = (
+    DataSource(
+        name="openkbp",
+        title="OpenKBP",
+        contents="340 head-and-neck CT in 128 x 128 x 128 voxels, seven organs at risk",
+        licence="MIT (repository); the patients come from public collections of TCIA",
+        licence_url="https://github.com/ababier/open-kbp/blob/master/LICENSE",
+        citation="Babier et al., OpenKBP: the open-access knowledge-based planning grand challenge, "
+        "Med. Phys. 48 (2021)",
+        homepage="https://github.com/ababier/open-kbp",
+        dataset="Dataset701_OpenKBP",
+        find=openkbp.find,
+        expected="provided-data/{train,valid,test}-pats/pt_<n>/ct.csv",
+        # The repository's own archive: GitHub publishes no sum of it.
+        archive=Remote("https://github.com/ababier/open-kbp/archive/refs/heads/master.zip"),
+        archive_file="open-kbp-master.zip",
+    ),
+    DataSource(
+        name="totalsegmentator",
+        title="TotalSegmentator v2.0.1",
+        contents="1,228 CT of all regions at 1.5 mm, 117 structures",
+        licence="CC-BY-4.0",
+        licence_url="https://creativecommons.org/licenses/by/4.0/",
+        citation="Wasserthal et al., TotalSegmentator: robust segmentation of 104 anatomic structures in CT images, "
+        "Radiol. Artif. Intell. 5 (2023)",
+        homepage="https://zenodo.org/records/10047292",
+        dataset="Dataset702_TotalSegmentator",
+        find=totalsegmentator.find,
+        expected="s<nnnn>/ct.nii.gz with s<nnnn>/segmentations/<structure>.nii.gz, and meta.csv",
+        bytes=23_581_218_285,
+        # md5 as Zenodo states it.
+        archive=Remote(
+            "https://zenodo.org/records/10047292/files/Totalsegmentator_dataset_v201.zip?download=1",
+            "md5:fe250e5718e0a3b5df4c4ea9d58a62fe",
+            23_581_218_285,
+        ),
+        archive_file="Totalsegmentator_dataset_v201.zip",
+    ),
+    DataSource(
+        name="amos",
+        title="AMOS 2022",
+        contents="abdominal CT (its MR scans are left out), 15 organs",
+        licence="CC-BY-4.0",
+        licence_url="https://creativecommons.org/licenses/by/4.0/",
+        citation="Ji et al., AMOS: a large-scale abdominal multi-organ benchmark for versatile medical image "
+        "segmentation, NeurIPS Datasets and Benchmarks (2022)",
+        homepage="https://zenodo.org/records/7155725",
+        dataset="Dataset703_AMOS2022",
+        find=amos.find,
+        expected="imagesTr/amos_<nnnn>.nii.gz and labelsTr, also imagesVa, labelsVa, imagesTs",
+        # The sum that the registry of torch-em records for this address.
+        archive=Remote(
+            "https://zenodo.org/records/7155725/files/amos22.zip?download=1",
+            "sha256:d2fbf2c31abba9824d183f05741ce187b17905b8cca64d1078eabf1ba96775c2",
+        ),
+        archive_file="amos22.zip",
+    ),
+    DataSource(
+        name="word",
+        title="WORD v0.1.0",
+        contents="150 abdominal CT before radiotherapy, 16 organs",
+        licence="GPL-3.0, and for academic research only, as its makers write",
+        licence_url="https://github.com/HiLab-git/WORD",
+        citation="Luo et al., WORD: a large scale dataset, benchmark and clinical applicable study for abdominal organ "
+        "segmentation from CT image, Med. Image Anal. 82 (2022)",
+        homepage="https://github.com/HiLab-git/WORD",
+        dataset="Dataset704_WORD",
+        find=word.find,
+        expected="imagesTr/word_<nnnn>.nii.gz and labelsTr, also imagesVal, labelsVal, imagesTs, labelsTs",
+        how_to_get="ask for access to the drive that https://github.com/HiLab-git/WORD links, and for the password of "
+        "the zip from your affiliation's e-mail address; unpack it with that",
+    ),
+    DataSource(
+        name="btcv",
+        title="BTCV: Multi-Atlas Labeling Beyond the Cranial Vault, abdomen",
+        contents="50 abdominal CT, 13 organs in the 30 of its training; or any folder laid out like it",
+        licence="the terms of the challenge on Synapse, to be agreed to there",
+        licence_url="https://www.synapse.org/#!Synapse:syn3193805/wiki/217785",
+        citation="Landman et al., MICCAI Multi-Atlas Labeling Beyond the Cranial Vault: workshop and challenge (2015)",
+        homepage="https://www.synapse.org/#!Synapse:syn3193805/wiki/217789",
+        dataset="Dataset705_BTCV",
+        find=btcv.find,
+        expected="img/img<nnnn>.nii.gz and label/label<nnnn>.nii.gz",
+        how_to_get="make an account at https://www.synapse.org, join the challenge syn3193805 and agree to its terms, "
+        "then take RawData.zip from Files, Abdomen",
+    ),
+    DataSource(
+        name="lidc",
+        title="LIDC-IDRI",
+        contents="1,018 chest CT, without labels here",
+        licence="CC-BY-3.0",
+        licence_url="https://creativecommons.org/licenses/by/3.0/",
+        citation="Armato et al., The Lung Image Database Consortium (LIDC) and Image Database Resource Initiative "
+        "(IDRI), Med. Phys. 38 (2011); data: doi.org/10.7937/K9/TCIA.2015.LO9QL9SX",
+        homepage="https://www.cancerimagingarchive.net/collection/lidc-idri/",
+        dataset="Dataset706_LIDCIDRI",
+        find=lidc.find,
+        expected="folders with one DICOM series each",
+        online=lidc.online,
+    ),
+)
+
+#: Every source by the name that users write.
+SOURCES: Mapping[str, DataSource] = MappingProxyType({source.name: source for source in _SOURCES})
+
+
+def source_of(name: str) -> DataSource:
+    """Look a source up.
+
+    Raises:
+        UsageError: no such name; the message lists the known ones.
+    """
+    if name not in SOURCES:
+        raise UsageError(f"no public data set is called {name!r}; there are: {', '.join(SOURCES)}")
+    return SOURCES[name]

@@ -1,0 +1,1 @@
+"""The list of bad input: each kind makes one scan, or one call, that must be refused in words."""
