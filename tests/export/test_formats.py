@@ -41,7 +41,7 @@ def test_every_format_writes_its_files(tmp_path):
     image = read_ct(tmp_path / "ct", Grid(SHAPE, SPACING, ORIGIN))
     found = segmentation_of(draw_labels(SHAPE), image.grid, image.source)
     assert write_outputs(found, tmp_path / "out", ALL, open_series(image, ALL, "a")) == []
-    structures = {f"structures/{name}.nii.gz" for name in ("liver", "LeftParotid", "Größe_7")}
+    structures = {f"structures/{name}.nii.gz" for name in ("liver", "LeftParotid", "Łódź_7")}
     # Markups where the module that writes them is there, and points to draw.
     markups = {"points.mrk.json", "boxes.mrk.json"}
     assert names_in(tmp_path / "out") - markups == (set(OUTPUT_FILES) - markups) | structures

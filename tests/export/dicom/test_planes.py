@@ -100,10 +100,13 @@ def test_slices_without_labels_and_labels_outside_of_the_series(tmp_path):
 
 def test_another_series_is_not_taken_for_the_scans_own(tmp_path):
     found = series_with_structures(tmp_path / "one")
-    image = read_ct(tmp_path / "two", Grid(SHAPE, SPACING, (ORIGIN[0] + 0.9, *ORIGIN[1:])), series="2")
-    planes = label_planes(found.labels, headers_of(image.source))
-    # One column to the right of its own.
-    np.testing.assert_array_equal(planes[:, :, :-1], found.labels.array[:, :, 1:])
+    # One column to the side of its own, and one slice above.
+    for shift in ((SPACING[0], 0, 0), (0, 0, SPACING[2])):
+        series = f"2{shift.index(max(shift))}"
+        image = read_ct(tmp_path / series, Grid(SHAPE, SPACING, tuple(np.add(ORIGIN, shift))), series=series)
+        planes = label_planes(found.labels, headers_of(image.source))
+        here, there = (np.s_[:, :, 1:], np.s_[:, :, :-1]) if shift[0] else (np.s_[1:], np.s_[:-1])
+        np.testing.assert_array_equal(planes[there], found.labels.array[here])
 
 
 def test_slices_in_another_order_are_put_where_they_lie(tmp_path):

@@ -42,7 +42,7 @@ def written(found, path: Path) -> Path:
 def test_the_mask_is_the_same_voxel_for_voxel(tmp_path, lying):
     found = series_with_structures(tmp_path / "ct", LYING[lying])
     masks = segments_on(written(found, tmp_path / "seg.dcm"), found.labels.grid)
-    assert set(masks) == {"liver", "LeftParotid", "Größe 7"}
+    assert set(masks) == {"liver", "LeftParotid", "Łódź 7"}
     for value, name in NAMES.items():
         if name in masks:
             np.testing.assert_array_equal(masks[name], found.labels.array == value)
@@ -111,7 +111,7 @@ def test_what_it_says_of_the_structures(tmp_path):
     side = parotid.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence[0]
     assert (side.CodingSchemeDesignator, side.CodeMeaning) == ("SCT", "Left")
     code = own.SegmentedPropertyTypeCodeSequence[0]
-    assert (code.CodingSchemeDesignator, code.CodeMeaning) == ("99MEDLSAM", "Größe 7")
+    assert (code.CodingSchemeDesignator, code.CodeMeaning) == ("99MEDLSAM", "Łódź 7")
     colour = highdicom.color.CIELabColor.from_dicom_value(liver.RecommendedDisplayCIELabValue).to_rgb(
         clip=True
     )

@@ -16,8 +16,8 @@ from tests.support.data.dicom_files import write_ct
 from tests.support.data.dicom_series import write_enhanced
 from tests.support.data.orientations import oblique
 
-#: Values with a gap, one above 255, and names that are coded, private, and not ASCII.
-NAMES = {1: "liver", 2: "LeftParotid", 7: "Größe 7", 300: "nothing of it"}
+#: Values with a gap, one above 255, and names that are coded, private, and not Latin-1.
+NAMES = {1: "liver", 2: "LeftParotid", 7: "Łódź 7", 300: "nothing of it"}
 HOLLOW, PIECES, DOT = 1, 2, 7
 
 #: How patients lie: the directions of the array's columns, rows and slices in LPS, one a column of the matrix.
