@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
+from pydicom.config import RAISE
 from pydicom.errors import InvalidDicomError
+from pydicom.valuerep import DA, validate_value
 
 from medlsam.errors import VolumeError
 from medlsam.export.dicom.identity import made_uid
@@ -44,7 +46,6 @@ _IMAGE = (
     "NumberOfFrames",
     "PixelSpacing",
     "SliceThickness",
-    "SpacingBetweenSlices",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "LossyImageCompression",
@@ -203,7 +204,7 @@ def _frame_plane(header: Dataset, frame: int, path: Path) -> SlicePlane:
 
 
 def _set_thickness(first: Dataset, planes: Sequence[SlicePlane]) -> None:
-    """Fill in, in place, a slice thickness that is absent or empty: segmentations must say one. As the slices lie."""
+    """Fill in, in place, a slice thickness that is absent or no number: segmentations must say one. As slices lie."""
     normal = np.cross(planes[0].across, planes[0].down)
     along = np.sort([plane.origin @ normal for plane in planes]) / np.linalg.norm(normal)
     thickness = f"{np.median(np.diff(along)) if len(along) > 1 else 1.0:.6g}"
@@ -215,8 +216,20 @@ def _set_thickness(first: Dataset, planes: Sequence[SlicePlane]) -> None:
         ]
         holders = [item for group in groups for item in group.get("PixelMeasuresSequence") or []]
     for holder in holders:
-        if not holder.get("SliceThickness"):
+        if not _is_valid(holder, "SliceThickness") or not holder.get("SliceThickness"):
             holder.SliceThickness = thickness
+
+
+def _is_valid(header: Dataset, name: str) -> bool:
+    """Whether a date, time or number is one: what is not cannot be written again. Text is handed on as it is."""
+    if name not in header or header.get_item(name).VR in ("LO", "SH", "PN"):
+        return True
+    try:
+        element = header[name]
+        validate_value(element.VR, element.value, RAISE)
+        return element.VR != "DA" or not element.value or bool(DA(element.value))
+    except (ValueError, TypeError, OverflowError):
+        return False
 
 
 def _complete(headers: Sequence[Dataset], path: Path) -> tuple[str, ...]:
@@ -238,9 +251,11 @@ def _complete(headers: Sequence[Dataset], path: Path) -> tuple[str, ...]:
     for name in REQUIRED:
         if name not in first:
             setattr(first, name, "")
-    # Values outside of the standard's, which would make ours wrong as well.
     if first.PatientSex not in ("M", "F", "O"):
         first.PatientSex = ""
+    for name in (*REQUIRED, *OPTIONAL):
+        if not _is_valid(first, name):
+            setattr(first, name, "") if name in REQUIRED else delattr(first, name)
     for header in headers:
         header.StudyInstanceUID, header.SeriesInstanceUID = first.StudyInstanceUID, first.SeriesInstanceUID
         header.FrameOfReferenceUID = first.FrameOfReferenceUID

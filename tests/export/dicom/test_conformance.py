@@ -2,6 +2,9 @@
 
 import pytest
 from pydicom import dcmread
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 from medlsam.export.formats import open_series, write_outputs
 from medlsam.geometry import Grid
@@ -45,12 +48,34 @@ def without_patient(folder):
     return image
 
 
+def full_of_nonsense(folder):
+    """Dates that are none, numbers that are words: what was typed in by hand, or left by an anonymizer."""
+    image = read_ct(folder, GRID)
+    wrong = {
+        "PatientBirthDate": b"1960",
+        "StudyDate": b"20239999",
+        "StudyTime": b"noon",
+        "PatientAge": b"44",
+        "PatientWeight": b"heavy ",
+        "PatientSize": b"1,80",
+        "PatientSex": b"female",
+        "SliceThickness": b"thin",
+    }
+    for file in image.source.files:
+        header = dcmread(file)
+        for name, value in wrong.items():
+            tag = tag_for_keyword(name)
+            header[tag] = RawDataElement(Tag(tag), dictionary_VR(tag), len(value), value, 0, False, True)
+        header.save_as(file)
+    return image
+
+
 def multiframe(folder):
     return read_multiframe(folder / "ct.dcm")
 
 
 @needs_dciodvfy
-@pytest.mark.parametrize("kind", [plain, oblique, tilted, without_patient, multiframe])
+@pytest.mark.parametrize("kind", [plain, oblique, tilted, without_patient, full_of_nonsense, multiframe])
 def test_outputs_conform(tmp_path, kind):
     image = kind(tmp_path / "ct")
     found = segmentation_of(draw_labels(image.array.shape), image.grid, image.source)
