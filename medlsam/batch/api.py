@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from medlsam.batch.given_boxes import read_given
 from medlsam.batch.loop import run_scans
 from medlsam.batch.summary import BatchResult, Progress
 from medlsam.batch.task import Run, ScanResult
 from medlsam.export.formats import open_series, write_outputs
+from medlsam.export.slicer_markups import write_markups
 from medlsam.io.cases import Case
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.measure.statistics import structure_statistics
 from medlsam.options import InferenceOptions
+from medlsam.pipeline.given_boxes import given_localization
 from medlsam.pipeline.model import MedLSAM
+from medlsam.results import Segmentation
 from medlsam.runtime.atomic_files import write_json
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.volume import Image
@@ -31,6 +35,8 @@ def segment_folder(
     on_progress: Callable[[Progress], None] | None = None,
     jobs: int = 1,
     scheduler: str | None = None,
+    boxes: str | Path | None = None,
+    layout: str = "cases",
     notes: Sequence[str] = (),
 ) -> BatchResult:
     """Segment many scans into a folder.
@@ -53,6 +59,10 @@ def segment_folder(
             with ``scheduler="local"``, a script must start its work under ``if __name__ == "__main__":``.
         scheduler: ``local`` for a Dask cluster of ``jobs`` workers on this machine, or the address of a Dask
             scheduler (``tcp://host:8786``), whose workers see the same paths.
+        boxes: segment in given boxes instead of locating: a folder with ``<case>/boxes.mrk.json``,
+            ``<case>.mrk.json`` or ``<case>/localization.json`` for each scan, or one file for one scan. A scan
+            without boxes fails; one whose boxes were changed is done again. See ``medlsam.batch.given_boxes``.
+        layout: ``nnunet`` also makes a dataset for nnU-Net of all scans that are done; see ``medlsam.export.nnunet``.
         notes: warnings about the scans, where they were looked for before: they go on record.
 
     Returns:
@@ -65,8 +75,9 @@ def segment_folder(
         WeightsError: the segmenter cannot be loaded.
         WorkerError: a process cannot do this work: it dies, has other weights, or sees other paths.
     """
-    run = Run("segment", model, templates, model.options_of(options), _segment)
-    return run_scans(run, images, output, overwrite, report, on_progress, jobs, scheduler, notes)
+    given = None if boxes is None else Path(boxes).expanduser().absolute()
+    run = Run("segment", model, templates, model.options_of(options), _segment, given)
+    return run_scans(run, images, output, overwrite, report, on_progress, jobs, scheduler, notes, layout)
 
 
 def localize_folder(
@@ -82,7 +93,10 @@ def localize_folder(
     scheduler: str | None = None,
     notes: Sequence[str] = (),
 ) -> BatchResult:
-    """Locate the templates' structures in many scans: ``<case>/localization.json`` and ``run.json``.
+    """Locate the templates' structures in many scans.
+
+    Writes ``<case>/localization.json``, the same for 3D Slicer as ``<case>/points.mrk.json`` and
+    ``<case>/boxes.mrk.json`` (which ``segment_folder`` takes as ``boxes``), and ``run.json``.
 
     Arguments, answer and errors are those of ``segment_folder``; no segmenter is loaded.
     """
@@ -93,7 +107,7 @@ def localize_folder(
 def _segment(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwatch) -> ScanResult:
     # Before the networks: a scan whose outputs cannot be written fails at once.
     series = open_series(image, run.options.output, case)
-    found = run.model.segment(image, run.templates, run.options, case=case, stopwatch=stopwatch)
+    found = _segmented(run, image, case, stopwatch)
     with stopwatch("statistics"):
         rows = structure_statistics(found, image)
     with stopwatch("write"):
@@ -102,8 +116,20 @@ def _segment(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwat
     return ScanResult((*found.warnings, *warnings), rows)
 
 
+def _segmented(run: Run, image: Image, case: str, stopwatch: Stopwatch) -> Segmentation:
+    if run.boxes is None:
+        return run.model.segment(image, run.templates, run.options, case=case, stopwatch=stopwatch)
+    given = read_given(run.boxes, case, run.templates.structures)
+    places = given_localization(
+        image, given.boxes, run.templates, case, run.options.locate.organs, given.out_of_view
+    )
+    values = {name: run.templates.values[name] for name in places.structures}
+    return run.model.segment_located(image, places, values, run.options, stopwatch=stopwatch)
+
+
 def _localize(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwatch) -> ScanResult:
     found = run.model.localize(image, run.templates, run.options, case=case, stopwatch=stopwatch)
     with stopwatch("write"):
         write_json(folder / "localization.json", found.to_dict())
+        write_markups(found, folder)
     return ScanResult()

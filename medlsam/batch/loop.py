@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from medlsam.batch.given_boxes import boxes_state, check_boxes
 from medlsam.batch.one_scan import Item, Outcome, failed
 from medlsam.batch.output import RESERVED, OutputFolder, digest, input_state
 from medlsam.batch.summary import BatchResult, Progress, RunSummary, error_line
@@ -18,11 +19,14 @@ from medlsam.errors import UsageError, WorkerError
 from medlsam.export.formats import check_outputs, reference_of
 from medlsam.export.itksnap import write_itksnap_labels
 from medlsam.io.cases import Case, find_cases
+from medlsam.option_fields import choice
 from medlsam.parallel.attempts import TRIES
 from medlsam.parallel.engine import check_processes, workers
 from medlsam.runtime.atomic_files import write_json
 from medlsam.runtime.log_notes import log_notes
 
+#: How a run lays out what it writes: a folder for each scan, and beside them a dataset for nnU-Net.
+LAYOUTS = ("cases", "nnunet")
 #: run.json and statistics.csv are brought up to date after a case, but not more often than this.
 SUMMARY_SECONDS = 5.0
 _log = logging.getLogger(__name__)
@@ -38,6 +42,7 @@ def run_scans(
     jobs: int,
     scheduler: str | None,
     notes: Sequence[str] = (),
+    layout: str = "cases",
 ) -> BatchResult:
     """Do a run; a wrong call is refused before anything is written.
 
@@ -51,7 +56,9 @@ def run_scans(
         jobs: processes of this machine.
         scheduler: None; ``local``; or a Dask scheduler's address.
         notes: warnings about the scans that were found.
+        layout: ``cases``, or ``nnunet`` for a dataset of nnU-Net beside them.
     """
+    choice("layout", layout, LAYOUTS)
     check_processes(jobs, scheduler)
     run.model.check(run.templates)
     wanted = run.options.locate.organs
@@ -60,6 +67,8 @@ def run_scans(
         cases = _cases(images, Path(output))
     if run.command == "segment":
         check_outputs(run.options.output, [case.path for case in cases])
+    if run.boxes is not None:
+        check_boxes(run.boxes, [case.name for case in cases], Path(output))
     description = run.description()
     shared = run.shared(description)
     folder = OutputFolder.open(output, run.command, overwrite)
@@ -71,6 +80,7 @@ def run_scans(
     items = {case.name: Item(_absolute(case), fingerprints[case.name], shared) for case in waiting}
     # A scan that is not here either is its own failure.
     inputs = [case.inputs[0].absolute() for case in waiting if case.path.exists()][:1]
+    inputs += [] if run.boxes is None else [run.boxes]
     clear = partial(folder.clear, list(items))
     with workers(ScanJob(run, folder), items, folder.path, jobs, scheduler, inputs, clear) as work:
         folder.prepare([case.name for case in cases])
@@ -98,6 +108,8 @@ def run_scans(
                 summary.write(at_most_every=SUMMARY_SECONDS)
         finally:
             summary.write()
+    if layout == "nnunet":
+        _dataset(summary)
     if report and (waiting or folder.outdated("report.html")):
         _report(summary)
     return BatchResult(
@@ -149,7 +161,20 @@ def _fingerprint(shared: str, case: Case, run: Run) -> str:
         state = [entry for path in read for entry in input_state(path)]
     except OSError:  # told when it is read
         state = []
-    return digest([shared, state])
+    given = [] if run.boxes is None else [boxes_state(run.boxes, case.name, run.templates.structures)]
+    return digest([shared, state, *given])
+
+
+def _dataset(summary: RunSummary) -> None:
+    """Make nnU-Net's dataset; the results are there without it, so that it fails is a warning only."""
+    from medlsam.export.nnunet import write_nnunet
+
+    try:
+        summary.warnings += write_nnunet(summary.folder.path)
+    except Exception as error:
+        _log.exception("the dataset for nnU-Net could not be written")
+        summary.warnings.append(f"nnUNet_raw could not be written: {type(error).__name__}: {error}")
+    summary.write()
 
 
 def _report(summary: RunSummary) -> None:

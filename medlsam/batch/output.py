@@ -30,8 +30,8 @@ NEEDED_FILES = {"segment": ("segmentation.nii.gz", "localization.json"), "locali
 CASE_FILES = ("localization.json", *OUTPUT_FILES, f"{OUTPUT_FOLDER}/*.nii.gz")
 #: What only a run of ``segment`` puts into the output folder.
 SUMMARY_FILES = ("labels.json", "labels.itksnap.txt", "statistics.csv", "report.html")
-#: No case can have these names.
-RESERVED = (RUN_FILE, *SUMMARY_FILES)
+#: No case can have these names: files and folders of the run as a whole.
+RESERVED = (RUN_FILE, *SUMMARY_FILES, "nnUNet_raw")
 
 # A hidden folder: the case's name and, where several processes work, the writer's.
 _PARTIAL = re.compile(r"\.(.+?)(@[^@]+-\d+)?\.partial")

@@ -106,6 +106,23 @@ Shard = Annotated[
         show_default=False,
     ),
 ]
+Boxes = Annotated[
+    Path | None,
+    typer.Option(
+        help="Segment in given boxes instead of locating: a folder that localize or segment wrote, with its "
+        "<case>/boxes.mrk.json edited in 3D Slicer; one with <case>.mrk.json; or one file for one scan.",
+        metavar="DIR|FILE",
+        show_default=False,
+    ),
+]
+Layout = Annotated[
+    str,
+    typer.Option(
+        help="nnunet: also make OUTPUT/nnUNet_raw, a dataset for nnU-Net of all scans that are done (not with "
+        "--shard: the run that collects the results makes it).",
+        metavar="cases|nnunet",
+    ),
+]
 TemplateCases = Annotated[
     str | None,
     typer.Option(

@@ -14,6 +14,8 @@ def segment(
     images: flags.Images,
     output: flags.Output,
     options: InferenceOptions,
+    boxes: flags.Boxes = None,
+    layout: flags.Layout = "cases",
     overwrite: flags.Overwrite = False,
     jobs: flags.Jobs = 1,
     scheduler: flags.Scheduler = None,
@@ -40,4 +42,7 @@ def segment(
         jobs=jobs,
         scheduler=scheduler,
         report=shard is None,
+        boxes=boxes,
+        # Like the report, of all scans together.
+        layout=layout if shard is None else "cases",
     )

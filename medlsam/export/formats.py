@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medlsam.errors import UsageError, VolumeError
 from medlsam.export.per_structure import FOLDER, write_structures
+from medlsam.export.slicer_markups import MARKUPS_FILES, write_markups
 from medlsam.io.write import WRITABLE, write_volume
 from medlsam.output_options import OutputOptions
-from medlsam.results import Localization, Segmentation
+from medlsam.results import Segmentation
 from medlsam.runtime.atomic_files import suffix_of
 from medlsam.volume import Image
 
@@ -64,21 +63,15 @@ def _slicer(found: Segmentation, folder: Path, series: SourceSeries | None) -> b
     from medlsam.export.slicer_segmentation import write_slicer_segmentation
 
     write_slicer_segmentation(found, folder / "segmentation.seg.nrrd")
-    _write_markups(found.localization, folder)
+    write_markups(found.localization, folder)
     return True
-
-
-def _write_markups(localization: Localization, folder: Path) -> None:
-    # The hook for points.mrk.json and boxes.mrk.json.
-    if find_spec("medlsam.export.slicer_markups") is not None:
-        import_module("medlsam.export.slicer_markups").write_markups(localization, folder)
 
 
 FORMATS = {
     "nifti": Format(("segmentation.nii.gz",), _nifti),
     "dicom-seg": Format(("segmentation.dcm",), _dicom_seg, needs_series=True),
     "rtstruct": Format(("rtstruct.dcm",), _rtstruct, needs_series=True),
-    "slicer": Format(("segmentation.seg.nrrd", "points.mrk.json", "boxes.mrk.json"), _slicer),
+    "slicer": Format(("segmentation.seg.nrrd", *MARKUPS_FILES), _slicer),
 }
 #: Every file that some format writes into a scan's folder, and the folder of ``per_structure``.
 OUTPUT_FILES = tuple(name for kind in FORMATS.values() for name in kind.files)

@@ -44,18 +44,18 @@ OF_A = {
     "segmentation.dcm",
     "rtstruct.dcm",
     "segmentation.seg.nrrd",
+    "boxes.mrk.json",
     "structures/block.nii.gz",
     "structures/plate.nii.gz",
 }
-MARKUPS = {"points.mrk.json", "boxes.mrk.json"}
 
 
 def test_all_formats(model: MedLSAM, series: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     assert segment(model, series, output, options=ALL).exit_code == 0
-    assert files_in(output / "a") - MARKUPS == OF_A
-    assert files_in(output / "b") - MARKUPS == OF_A - {"structures/plate.nii.gz"}
-    assert set(read(output / "a" / ".done.json")["files"]) - MARKUPS == OF_A - {".done.json"}
+    assert files_in(output / "a") == OF_A
+    assert files_in(output / "b") == OF_A - {"structures/plate.nii.gz"}
+    assert set(read(output / "a" / ".done.json")["files"]) == OF_A - {".done.json"}
     for name in ("a", "b"):
         image = read_image(series / name)
         masks = segments_on(output / name / "segmentation.dcm", image.grid)
@@ -68,6 +68,15 @@ def test_all_formats(model: MedLSAM, series: Path, tmp_path: Path) -> None:
     assert '"block"' in text
     assert '"ghost"' in text
     assert segment(model, series, output, options=ALL).done == ()
+
+
+def test_given_boxes_are_written_in_every_format_too(model: MedLSAM, series: Path, tmp_path: Path) -> None:
+    localize_folder(model, template_set(), series, tmp_path / "located")
+    assert segment(model, series, tmp_path / "out", options=ALL, boxes=tmp_path / "located").exit_code == 0
+    image = read_image(series / "a")
+    masks = segments_on(tmp_path / "out" / "a" / "segmentation.dcm", image.grid)
+    np.testing.assert_array_equal(masks["plate"], true_mask(image, "plate"))
+    assert files_in(tmp_path / "out" / "a") == OF_A
 
 
 def test_other_formats_are_done_again_and_leave_nothing_old(
@@ -86,7 +95,7 @@ def test_other_formats_are_done_again_and_leave_nothing_old(
         "segmentation.nii.gz",
     ]
     assert segment(model, series, output, options=ALL).done == ("a", "b")
-    assert files_in(output / "a") - MARKUPS == OF_A | kept
+    assert files_in(output / "a") == OF_A | kept
 
 
 @pytest.mark.parametrize("lost", ["rtstruct.dcm", "structures/block.nii.gz", "segmentation.seg.nrrd"])
