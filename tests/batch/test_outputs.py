@@ -15,6 +15,7 @@ from medlsam.io.write import write_volume
 from medlsam.options import InferenceOptions
 from medlsam.pipeline.model import MedLSAM
 from medlsam.volume import Image
+from tests.support.bare_templates import bare_templates
 from tests.support.batch_runs import GRID, read, segment
 from tests.support.data.dicom_files import write_ct
 from tests.support.dicom_objects import segments_on, structures_in
@@ -72,7 +73,12 @@ def test_all_formats(model: MedLSAM, series: Path, tmp_path: Path) -> None:
 
 def test_given_boxes_are_written_in_every_format_too(model: MedLSAM, series: Path, tmp_path: Path) -> None:
     localize_folder(model, template_set(), series, tmp_path / "located")
-    assert segment(model, series, tmp_path / "out", options=ALL, boxes=tmp_path / "located").exit_code == 0
+    options, boxes = ALL.replace(prompts="wpl"), tmp_path / "located"
+    templates = bare_templates()
+    assert (
+        segment(model, series, tmp_path / "out", templates=templates, options=options, boxes=boxes).failed
+        == {}
+    )
     image = read_image(series / "a")
     masks = segments_on(tmp_path / "out" / "a" / "segmentation.dcm", image.grid)
     np.testing.assert_array_equal(masks["plate"], true_mask(image, "plate"))
