@@ -9,9 +9,9 @@ from medlsam.batch.given_boxes import read_given
 from medlsam.batch.loop import run_scans
 from medlsam.batch.summary import BatchResult, Progress
 from medlsam.batch.task import Run, ScanResult
+from medlsam.export.formats import open_series, write_outputs
 from medlsam.export.slicer_markups import write_markups
 from medlsam.io.cases import Case
-from medlsam.io.write import write_volume
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.measure.statistics import structure_statistics
 from medlsam.options import InferenceOptions
@@ -42,8 +42,9 @@ def segment_folder(
     """Segment many scans into a folder.
 
     Writes ``<case>/segmentation.nii.gz`` and ``<case>/localization.json``, ``labels.json``,
-    ``statistics.csv``, ``run.json`` and ``report.html``. A scan is skipped where it was done before and
-    neither its files, the options, the templates, the weights nor the version have changed.
+    ``statistics.csv``, ``run.json`` and ``report.html``, and for each scan what ``options.output`` asks for. A scan
+    is skipped where it was done before and neither its files, the options, the templates, the weights nor the
+    version have changed.
 
     Args:
         model: from ``load``.
@@ -68,7 +69,8 @@ def segment_folder(
         What was done, skipped and failed. A scan that fails is not an exception here.
 
     Raises:
-        UsageError: no scans, or an output folder that cannot be used.
+        UsageError: no scans, an output folder that cannot be used, or outputs that refer to a DICOM series where no
+            scan has one.
         TemplateError: templates of another localizer, or an unknown structure.
         WeightsError: the segmenter cannot be loaded.
         WorkerError: a process cannot do this work: it dies, has other weights, or sees other paths.
@@ -103,13 +105,15 @@ def localize_folder(
 
 
 def _segment(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwatch) -> ScanResult:
+    # Before the networks: a scan whose outputs cannot be written fails at once.
+    series = open_series(image, run.options.output, case)
     found = _segmented(run, image, case, stopwatch)
     with stopwatch("statistics"):
         rows = structure_statistics(found, image)
     with stopwatch("write"):
-        write_volume(found.labels, folder / "segmentation.nii.gz")
+        warnings = write_outputs(found, folder, run.options.output, series)
         write_json(folder / "localization.json", found.localization.to_dict())
-    return ScanResult(found.warnings, rows)
+    return ScanResult((*found.warnings, *warnings), rows)
 
 
 def _segmented(run: Run, image: Image, case: str, stopwatch: Stopwatch) -> Segmentation:

@@ -16,6 +16,8 @@ from medlsam.batch.summary import BatchResult, Progress, RunSummary, error_line
 from medlsam.batch.task import Run
 from medlsam.batch.worker import ScanJob
 from medlsam.errors import UsageError, WorkerError
+from medlsam.export.formats import check_outputs, reference_of
+from medlsam.export.itksnap import write_itksnap_labels
 from medlsam.io.cases import Case, find_cases
 from medlsam.option_fields import choice
 from medlsam.parallel.attempts import TRIES
@@ -63,6 +65,8 @@ def run_scans(
     chosen = run.templates if wanted is None else run.templates.select(wanted)
     with log_notes(list(notes)) as warnings:
         cases = _cases(images, Path(output))
+    if run.command == "segment":
+        check_outputs(run.options.output, [case.path for case in cases])
     if run.boxes is not None:
         check_boxes(run.boxes, [case.name for case in cases], Path(output))
     description = run.description()
@@ -85,6 +89,7 @@ def run_scans(
             write_json(
                 folder.path / "labels.json", {str(value): name for value, name in sorted(names.items())}
             )
+            write_itksnap_labels(names, folder.path / "labels.itksnap.txt")
         tell = on_progress or (lambda progress: None)
         summary = RunSummary(folder, description, [case.name for case in cases], known, shared)
         summary.warnings += warnings
@@ -150,8 +155,10 @@ def _absolute(case: Case) -> Case:
 
 
 def _fingerprint(shared: str, case: Case, run: Run) -> str:
+    reference = reference_of(run.options.output, case.name) if run.command == "segment" else None
     try:
-        state = [entry for path in case.inputs for entry in input_state(path)]
+        read = (*case.inputs, reference) if reference else case.inputs
+        state = [entry for path in read for entry in input_state(path)]
     except OSError:  # told when it is read
         state = []
     given = [] if run.boxes is None else [boxes_state(run.boxes, case.name, run.templates.structures)]

@@ -28,7 +28,7 @@ class ScanResult:
 
 
 #: Each command's last step: only the options up to there count.
-_LAST_STEP: dict[str, Step] = {"segment": "segment", "localize": "locate"}
+_LAST_STEP: dict[str, Step] = {"segment": "write", "localize": "locate"}
 
 
 @dataclass(frozen=True)

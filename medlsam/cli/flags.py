@@ -44,7 +44,8 @@ def inference(until: Step) -> Callable[[Callable[..., None]], Callable[..., None
 
 def _flag(name: str, option: Field[Any]) -> inspect.Parameter:
     """The flag of an option. Its own default is None for "not given", so that the YAML file can speak."""
-    default = "" if option.default is None else f" \\[default: {option.default}]"
+    known = ",".join(option.default) if isinstance(option.default, tuple) else option.default
+    default = "" if known is None else f" \\[default: {known}]"
     info = typer.Option(
         None,
         help=f"{option.metadata['help']}{default}",

@@ -8,7 +8,7 @@ from medlsam.options import InferenceOptions
 
 
 @report_errors
-@flags.inference(until="segment")
+@flags.inference(until="write")
 def segment(
     support: flags.Support,
     images: flags.Images,

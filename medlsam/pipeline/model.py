@@ -153,7 +153,15 @@ class MedLSAM:
         for name in overrides:
             if hasattr(given, name):
                 raise UsageError(f"{name}: this is chosen when the model is loaded: medlsam.load({name}=...)")
-        return replace(self.options, locate=chosen.locate, prompt=chosen.prompt, label_map=chosen.label_map)
+            if hasattr(given.output, name):
+                raise UsageError(f"{name}: one scan's answer is not written; use medlsam.segment_folder")
+        return replace(
+            self.options,
+            locate=chosen.locate,
+            prompt=chosen.prompt,
+            label_map=chosen.label_map,
+            output=chosen.output,
+        )
 
     def embed(self, image: Image | str | Path) -> ScanEmbedding:
         """One pass of the localizer over a scan (HU, any geometry): the costly step of localization."""

@@ -31,6 +31,34 @@ def test_segment(asked: Any, template: Path, scans: Path, tmp_path: Path) -> Non
     assert "2 done" in result.stderr
 
 
+def test_formats(
+    asked: Any, template: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    output = tmp_path / "out"
+    flags = ["--format", "slicer", "--per-structure", "--json"]
+    result = call("segment", *usual(template, scans, output), *flags)
+    assert result.exit_code == 0, result.output
+    assert (output / "a" / "segmentation.seg.nrrd").is_file()
+    assert (output / "a" / "structures" / "block.nii.gz").is_file()
+    assert (output / "labels.itksnap.txt").is_file()
+    text = " ".join(call("segment", "--help").stdout.replace("│", " ").split())
+    assert "nifti,dicom-seg,rtstruct,slicer" in text
+    assert "is always written. [default: nifti]" in text
+
+
+def test_a_dicom_format_of_scans_that_are_none_is_refused(
+    asked: Any, template: Path, scans: Path, tmp_path: Path
+) -> None:
+    result = call(
+        "segment", *usual(template, scans, tmp_path / "out"), "--format", "nifti,rtstruct", "--json"
+    )
+    assert result.exit_code == 2
+    assert document(result)["error"]["type"] == "UsageError"
+    assert "--reference-series DIR" in document(result)["error"]["text"]
+    assert not (tmp_path / "out").exists()
+
+
 def test_without_json_nothing_is_on_standard_output(
     asked: Any, template: Path, scans: Path, tmp_path: Path
 ) -> None:
