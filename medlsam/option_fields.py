@@ -15,8 +15,9 @@ from typing import Any, ClassVar, Literal, get_args
 
 from medlsam.errors import UsageError
 
-#: The steps of inference in order. Each needs its own options and those of the steps before it.
-Step = Literal["templates", "locate", "segment"]
+#: The steps of inference in order; the last one writes what a run found. Each needs its own options and those of the
+#: steps before it.
+Step = Literal["templates", "locate", "segment", "write"]
 STEPS: tuple[Step, ...] = get_args(Step)
 
 

@@ -2,7 +2,7 @@
 
 A field says its default, its help text and choices (the flags of the command line are made from them), which
 values are allowed, and whether it can change a result (the fingerprint of a run is made from those that can).
-``InferenceOptions`` holds three smaller values, one for each step; whoever does that step gets it whole. People
+``InferenceOptions`` holds four smaller values, one for each step; whoever does that step gets it whole. People
 see them flat: flags, one YAML file, keyword arguments and ``run.json`` use the names of the fields alone.
 
 No torch here, so that the command line can make its flags at once.
@@ -30,6 +30,7 @@ from medlsam.option_fields import (
     switch,
     word,
 )
+from medlsam.output_options import OutputOptions
 
 SEARCHES = ("consensus", "random-start")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -174,6 +175,7 @@ class InferenceOptions(Checked):
         segmenter: network that segments; a known name or a file.
         prompt: which prompts the segmenter gets.
         label_map: how its masks become one label map.
+        output: which files a run writes.
         device: where the networks run.
         precision: number format of the networks.
         cache: folder that keeps whole-slice models' embeddings; in memory where None.
@@ -200,6 +202,8 @@ class InferenceOptions(Checked):
     )
     prompt: PromptOptions = PromptOptions()
     label_map: LabelMapOptions = LabelMapOptions()
+    # Frozen, so all may share one.
+    output: OutputOptions = OutputOptions()  # noqa: RUF009
     # A run may go on on another machine: devices agree up to rounding (the precision, which counts, does not).
     device: str = name_or_path("auto", "auto, cpu, cuda, cuda:N or mps.", "NAME", affects_result=False)
     precision: str = word(
@@ -264,7 +268,7 @@ class InferenceOptions(Checked):
             for name, part in _HOLDERS.items()
         }
 
-    def result_fields(self, until: Step = "segment") -> dict[str, Any]:
+    def result_fields(self, until: Step = "write") -> dict[str, Any]:
         """The options that the results of the steps up to ``until`` depend on, flat."""
         values = self.to_dict()
         wanted = option_fields(until)
@@ -286,7 +290,7 @@ _PLACED = _placed()
 _HOLDERS = {name: part for name, (part, _, _) in _PLACED.items()}
 
 
-def option_fields(until: Step = "segment") -> dict[str, dataclasses.Field[Any]]:
+def option_fields(until: Step = "write") -> dict[str, dataclasses.Field[Any]]:
     """The options that the steps up to ``until`` need: flat name to field, in order."""
     steps = STEPS[: STEPS.index(until) + 1]
     return {name: item for name, (_, step, item) in _PLACED.items() if step in steps}

@@ -16,6 +16,7 @@ from medlsam.options import (
     option_fields,
     read_options,
 )
+from medlsam.output_options import OutputOptions
 
 
 def written(folder: Path, text: str) -> Path:
@@ -65,6 +66,15 @@ def test_an_unknown_key_is_named_with_its_near_matches(tmp_path: Path) -> None:
         ("cache_gb: 0", "cache_gb must be more than 0"),
         ("seed: 1.5", "seed: a whole number"),
         ("organs: []", "the list is empty"),
+        (
+            "format: niftii",
+            "format: 'niftii' is unknown .*did you mean 'nifti'.*nifti, dicom-seg, rtstruct, slicer",
+        ),
+        ("format: [nifti, 3]", "format: 3 is unknown"),
+        ("format: []", "format: the list is empty"),
+        ("format: 5", "format: a list of formats is needed, got 5"),
+        ("per_structure: 1", "per_structure: true or false"),
+        ("reference_series: 5", "reference_series: a folder is needed, got 5"),
         ("organs: [1, 2]", "organs: a list of names"),
         ("organs: 5", "organs: a list of names"),
         ("device: 0", "device: a name"),
@@ -149,16 +159,22 @@ OTHER: dict[str, Any] = {
     "precision": "float32",
     "cache": "kept",
     "cache_gb": 1.0,
+    "format": ("nifti", "rtstruct"),
+    "per_structure": True,
+    "reference_series": "/series",
 }
 #: The only ones that cannot change a result; why not is said beside each field.
 WITHOUT_EFFECT = {"localizer", "weights", "segmenter", "device", "cache", "cache_gb"}
+#: The only ones that say how the results are written, so that evaluation has none of them.
+OF_WRITING = {"format", "per_structure", "reference_series"}
 #: The only ones that localization depends on.
 OF_LOCALIZATION = {"organs", "search", "seed", "precision"}
 
 
 def test_the_flat_value_has_every_field() -> None:
-    parts = (InferenceOptions, LocateOptions, PromptOptions, LabelMapOptions)
-    names = {item.name for part in parts for item in fields(part)} - {"locate", "prompt", "label_map"}
+    parts = (InferenceOptions, LocateOptions, PromptOptions, LabelMapOptions, OutputOptions)
+    holders = {"locate", "prompt", "label_map", "output"}
+    names = {item.name for part in parts for item in fields(part)} - holders
     assert set(OTHER) == names == set(InferenceOptions().to_dict()) == set(option_fields())
 
 
@@ -168,13 +184,19 @@ def test_every_option_counts_unless_it_is_marked(name: str) -> None:
     options = InferenceOptions.of(localizer="published") if name == "weights" else InferenceOptions()
     changed = options.replace(**{name: OTHER[name]})
     assert changed != options
-    for until, counts in (("segment", set(OTHER) - WITHOUT_EFFECT), ("locate", OF_LOCALIZATION)):
+    counting = set(OTHER) - WITHOUT_EFFECT
+    for until, counts in (
+        ("write", counting),
+        ("segment", counting - OF_WRITING),
+        ("locate", OF_LOCALIZATION),
+    ):
         same = changed.result_fields(until) == options.result_fields(until)  # type: ignore[arg-type]
         assert same == (name not in counts), until
 
 
 def test_each_step_has_the_options_of_those_before() -> None:
-    templates, locate, segment = (set(option_fields(step)) for step in STEPS)
+    templates, locate, segment, write = (set(option_fields(step)) for step in STEPS)
     assert templates == {"organs", "localizer", "weights", "device", "precision"}
     assert locate == templates | {"search", "seed"}
-    assert segment == set(OTHER)
+    assert segment == set(OTHER) - OF_WRITING
+    assert write == set(OTHER)

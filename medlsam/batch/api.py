@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from medlsam.batch.given_boxes import read_given
 from medlsam.batch.loop import run_scans
 from medlsam.batch.summary import BatchResult, Progress
 from medlsam.batch.task import Run, ScanResult
+from medlsam.export.formats import open_series, write_outputs
+from medlsam.export.slicer_markups import write_markups
 from medlsam.io.cases import Case
-from medlsam.io.write import write_volume
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.measure.statistics import structure_statistics
 from medlsam.options import InferenceOptions
+from medlsam.pipeline.given_boxes import given_localization
 from medlsam.pipeline.model import MedLSAM
+from medlsam.results import Segmentation
 from medlsam.runtime.atomic_files import write_json
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.volume import Image
@@ -31,14 +35,17 @@ def segment_folder(
     on_progress: Callable[[Progress], None] | None = None,
     jobs: int = 1,
     scheduler: str | None = None,
+    boxes: str | Path | None = None,
+    layout: str = "cases",
     notes: Sequence[str] = (),
     shard: str | None = None,
 ) -> BatchResult:
     """Segment many scans into a folder.
 
     Writes ``<case>/segmentation.nii.gz`` and ``<case>/localization.json``, ``labels.json``,
-    ``statistics.csv`` and ``.json``, ``run.json`` and ``report.html``. A scan is skipped where it was done before and
-    neither its files, the options, the templates, the weights nor the version have changed.
+    ``statistics.csv`` and ``.json``, ``run.json`` and ``report.html``, and for each scan what ``options.output`` asks
+    for. A scan is skipped where it was done before and neither its files, the options, the templates, the weights nor
+    the version have changed.
 
     Args:
         model: from ``load``.
@@ -53,6 +60,10 @@ def segment_folder(
             with ``scheduler="local"``, a script must start its work under ``if __name__ == "__main__":``.
         scheduler: ``local`` for a Dask cluster of ``jobs`` workers on this machine, or the address of a Dask
             scheduler (``tcp://host:8786``), whose workers see the same paths.
+        boxes: segment in given boxes instead of locating: a folder with ``<case>/boxes.mrk.json``,
+            ``<case>.mrk.json`` or ``<case>/localization.json`` for each scan, or one file for one scan. A scan
+            without boxes fails; one whose boxes were changed is done again. See ``medlsam.batch.given_boxes``.
+        layout: ``nnunet`` also makes a dataset for nnU-Net of all scans that are done; see ``medlsam.export.nnunet``.
         notes: warnings about the scans, where they were looked for before: they go on record.
         shard: ``i/n``: only every n-th scan from the i-th. Different shards of one split may be at work in the same
             folder at the same time; two other runs may not.
@@ -61,13 +72,17 @@ def segment_folder(
         What was done, skipped and failed. A scan that fails is not an exception here.
 
     Raises:
-        UsageError: no scans, or an output folder that cannot be used, or in which another run is at work.
+        UsageError: no scans, an output folder that cannot be used or in which another run is at work, or outputs that
+            refer to a DICOM series where no scan has one.
         TemplateError: templates of another localizer, or an unknown structure.
         WeightsError: the segmenter cannot be loaded.
         WorkerError: a process cannot do this work: it dies, has other weights, or sees other paths.
     """
-    run = Run("segment", model, templates, model.options_of(options), _segment)
-    return run_scans(run, images, output, overwrite, report, on_progress, jobs, scheduler, notes, shard)
+    given = None if boxes is None else Path(boxes).expanduser().absolute()
+    run = Run("segment", model, templates, model.options_of(options), _segment, given)
+    return run_scans(
+        run, images, output, overwrite, report, on_progress, jobs, scheduler, notes, shard, layout
+    )
 
 
 def localize_folder(
@@ -84,7 +99,10 @@ def localize_folder(
     notes: Sequence[str] = (),
     shard: str | None = None,
 ) -> BatchResult:
-    """Locate the templates' structures in many scans: ``<case>/localization.json`` and ``run.json``.
+    """Locate the templates' structures in many scans.
+
+    Writes ``<case>/localization.json``, the same for 3D Slicer as ``<case>/points.mrk.json`` and
+    ``<case>/boxes.mrk.json`` (which ``segment_folder`` takes as ``boxes``), and ``run.json``.
 
     Arguments, answer and errors are those of ``segment_folder``; no segmenter is loaded.
     """
@@ -93,17 +111,31 @@ def localize_folder(
 
 
 def _segment(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwatch) -> ScanResult:
-    found = run.model.segment(image, run.templates, run.options, case=case, stopwatch=stopwatch)
+    # Before the networks: a scan whose outputs cannot be written fails at once.
+    series = open_series(image, run.options.output, case)
+    found = _segmented(run, image, case, stopwatch)
     with stopwatch("statistics"):
         rows = structure_statistics(found, image)
     with stopwatch("write"):
-        write_volume(found.labels, folder / "segmentation.nii.gz")
+        warnings = write_outputs(found, folder, run.options.output, series)
         write_json(folder / "localization.json", found.localization.to_dict())
-    return ScanResult(found.warnings, rows)
+    return ScanResult((*found.warnings, *warnings), rows)
+
+
+def _segmented(run: Run, image: Image, case: str, stopwatch: Stopwatch) -> Segmentation:
+    if run.boxes is None:
+        return run.model.segment(image, run.templates, run.options, case=case, stopwatch=stopwatch)
+    given = read_given(run.boxes, case, run.templates.structures)
+    places = given_localization(
+        image, given.boxes, run.templates, case, run.options.locate.organs, given.out_of_view
+    )
+    values = {name: run.templates.values[name] for name in places.structures}
+    return run.model.segment_located(image, places, values, run.options, stopwatch=stopwatch)
 
 
 def _localize(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwatch) -> ScanResult:
     found = run.model.localize(image, run.templates, run.options, case=case, stopwatch=stopwatch)
     with stopwatch("write"):
         write_json(folder / "localization.json", found.to_dict())
+        write_markups(found, folder)
     return ScanResult()

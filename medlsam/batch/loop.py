@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from medlsam.batch.given_boxes import boxes_state, check_boxes
 from medlsam.batch.one_scan import Item, Outcome, failed
 from medlsam.batch.output import RESERVED, OutputFolder, digest, input_state
 from medlsam.batch.plan import Plan
@@ -16,13 +17,18 @@ from medlsam.batch.summary import BatchResult, Progress, RunSummary, error_line
 from medlsam.batch.task import Run
 from medlsam.batch.worker import ScanJob
 from medlsam.errors import UsageError, WorkerError
+from medlsam.export.formats import check_outputs, reference_of
+from medlsam.export.itksnap import write_itksnap_labels
 from medlsam.io.cases import Case, find_cases, take_shard
+from medlsam.option_fields import choice
 from medlsam.parallel.attempts import TRIES
 from medlsam.parallel.engine import check_processes, workers
 from medlsam.runtime.atomic_files import write_json
 from medlsam.runtime.log_notes import log_notes
 from medlsam.runtime.run_lock import run_lock
 
+#: How a run lays out what it writes: a folder for each scan, and beside them a dataset for nnU-Net.
+LAYOUTS = ("cases", "nnunet")
 #: run.json and statistics.csv are brought up to date after a case, but not more often than this.
 SUMMARY_SECONDS = 5.0
 _log = logging.getLogger(__name__)
@@ -39,6 +45,7 @@ def run_scans(
     scheduler: str | None,
     notes: Sequence[str] = (),
     shard: str | None = None,
+    layout: str = "cases",
 ) -> BatchResult:
     """Do a run; a wrong call is refused before anything is written.
 
@@ -53,12 +60,16 @@ def run_scans(
         scheduler: None; ``local``; or a Dask scheduler's address.
         notes: warnings about the scans that were found.
         shard: ``i/n``: only this part of the scans; other parts may be at work in the same folder.
+        layout: ``cases``, or ``nnunet`` for a dataset of nnU-Net beside them.
     """
+    choice("layout", layout, LAYOUTS)
     check_processes(jobs, scheduler)
     folder = OutputFolder.open(output, run.command, overwrite)
     # From here on nobody else changes what is done: it is looked up below.
     with run_lock(folder.path, shard):
-        return _run(run, images, folder, overwrite, report, on_progress, jobs, scheduler, notes, shard)
+        return _run(
+            run, images, folder, overwrite, report, on_progress, jobs, scheduler, notes, shard, layout
+        )
 
 
 def plan_run(
@@ -75,10 +86,14 @@ def plan_run(
     chosen = run.templates if wanted is None else run.templates.select(wanted)
     with log_notes(list(notes)) as warnings:
         cases = _cases(images, folder.path, shard)
+    if run.command == "segment":
+        check_outputs(run.options.output, [case.path for case in cases])
+    if run.boxes is not None:
+        check_boxes(run.boxes, [case.name for case in cases], folder.path)
     description = run.description()
     shared = run.shared(description)
     known = folder.all_done()
-    fingerprints = {case.name: _fingerprint(shared, case) for case in cases}
+    fingerprints = {case.name: _fingerprint(shared, case, run) for case in cases}
     unchanged = {name for name, done in known.items() if done.fingerprint == fingerprints.get(name)}
     skipped = [] if overwrite else [case for case in cases if case.name in unchanged]
     waiting = [case for case in cases if overwrite or case.name not in unchanged]
@@ -105,12 +120,14 @@ def _run(
     scheduler: str | None,
     notes: Sequence[str],
     shard: str | None,
+    layout: str,
 ) -> BatchResult:
     plan = plan_run(run, images, folder, overwrite, notes, shard)
     cases, skipped, waiting = plan.cases, plan.skipped, list(plan.waiting)
     items = {case.name: Item(_absolute(case), state, plan.shared) for case, state in plan.waiting.items()}
     # A scan that is not here either is its own failure.
     inputs = [case.inputs[0].absolute() for case in waiting if case.path.exists()][:1]
+    inputs += [] if run.boxes is None else [run.boxes]
     clear = partial(folder.clear, list(items))
     with workers(ScanJob(run, folder), items, folder.path, jobs, scheduler, inputs, clear) as work:
         folder.prepare([case.name for case in cases])
@@ -119,6 +136,7 @@ def _run(
             write_json(
                 folder.path / "labels.json", {str(value): name for value, name in sorted(names.items())}
             )
+            write_itksnap_labels(names, folder.path / "labels.itksnap.txt")
         tell = on_progress or (lambda progress: None)
         summary = RunSummary(folder, plan.description, [case.name for case in cases], plan.known, plan.shared)
         summary.warnings += plan.warnings
@@ -137,6 +155,8 @@ def _run(
                 summary.write(at_most_every=SUMMARY_SECONDS)
         finally:
             summary.write()
+    if layout == "nnunet":
+        _dataset(summary)
     if report and (waiting or folder.outdated("report.html")):
         _report(summary)
     return BatchResult(
@@ -181,12 +201,27 @@ def _absolute(case: Case) -> Case:
     return Case(case.name, case.path.absolute(), tuple(file.absolute() for file in case.files), case.notes)
 
 
-def _fingerprint(shared: str, case: Case) -> str:
+def _fingerprint(shared: str, case: Case, run: Run) -> str:
+    reference = reference_of(run.options.output, case.name) if run.command == "segment" else None
     try:
-        state = [entry for path in case.inputs for entry in input_state(path)]
+        read = (*case.inputs, reference) if reference else case.inputs
+        state = [entry for path in read for entry in input_state(path)]
     except OSError:  # told when it is read
         state = []
-    return digest([shared, state])
+    given = [] if run.boxes is None else [boxes_state(run.boxes, case.name, run.templates.structures)]
+    return digest([shared, state, *given])
+
+
+def _dataset(summary: RunSummary) -> None:
+    """Make nnU-Net's dataset; the results are there without it, so that it fails is a warning only."""
+    from medlsam.export.nnunet import write_nnunet
+
+    try:
+        summary.warnings += write_nnunet(summary.folder.path)
+    except Exception as error:
+        _log.exception("the dataset for nnU-Net could not be written")
+        summary.warnings.append(f"nnUNet_raw could not be written: {type(error).__name__}: {error}")
+    summary.write()
 
 
 def _report(summary: RunSummary) -> None:

@@ -18,17 +18,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medlsam.errors import UsageError, WorkerError
+from medlsam.export.formats import OUTPUT_FILES, OUTPUT_FOLDER
 from medlsam.parallel.shared_folder import PREFIX
 from medlsam.runtime.atomic_files import remove_stale, write_json
 
 RUN_FILE = "run.json"
 MARKER = ".done.json"
-#: All that a run may put into a case's folder; other files there belong to somebody else and stay.
-CASE_FILES = ("segmentation.nii.gz", "localization.json")
+#: What each command puts into every case's folder.
+NEEDED_FILES = {"segment": ("segmentation.nii.gz", "localization.json"), "localize": ("localization.json",)}
+#: All that a run may put there, as patterns; other files belong to somebody else and stay.
+CASE_FILES = ("localization.json", *OUTPUT_FILES, f"{OUTPUT_FOLDER}/*.nii.gz")
 #: What only a run of ``segment`` puts into the output folder.
-SUMMARY_FILES = ("labels.json", "statistics.csv", "statistics.json", "report.html")
-#: No case can have these names.
-RESERVED = (RUN_FILE, *SUMMARY_FILES)
+SUMMARY_FILES = ("labels.json", "labels.itksnap.txt", "statistics.csv", "statistics.json", "report.html")
+#: No case can have these names: files and folders of the run as a whole.
+RESERVED = (RUN_FILE, *SUMMARY_FILES, "nnUNet_raw")
 
 # A hidden folder: the case's name and, where several processes work, the writer's.
 _PARTIAL = re.compile(r"\.(.+?)(@[^@]+-\d+)?\.partial")
@@ -189,8 +192,8 @@ class OutputFolder:
     def finish(self, case: str, done: DoneCase) -> None:
         """Move a case's files from its hidden folder to their place, the marker last."""
         partial, target = self._partial(case), self.path / case
-        files = sorted(file.name for file in partial.iterdir())
-        for name in CASE_FILES if self.command == "segment" else CASE_FILES[1:]:
+        files = sorted(file.relative_to(partial).as_posix() for file in partial.rglob("*") if file.is_file())
+        for name in NEEDED_FILES[self.command]:
             if name not in files:
                 # Somebody cleared the hidden folder meanwhile, for example another run over this scan.
                 raise WorkerError(f"{partial / name}: gone before it was moved; is another run at work here?")
@@ -203,15 +206,18 @@ class OutputFolder:
         self.discard(case)
         target.mkdir(exist_ok=True)
         for name in (*files, MARKER):
+            (target / name).parent.mkdir(exist_ok=True)
             os.replace(partial / name, target / name)
 
     def discard(self, case: str) -> None:
         """Remove an outdated result; files that no run wrote stay."""
         target = self.path / case
-        for name in (MARKER, *CASE_FILES):
-            (target / name).unlink(missing_ok=True)
-        if target.is_dir() and not any(target.iterdir()):
-            target.rmdir()
+        for pattern in (MARKER, *CASE_FILES):
+            for file in target.glob(pattern):
+                file.unlink(missing_ok=True)
+        for emptied in (target / OUTPUT_FOLDER, target):
+            if emptied.is_dir() and not any(emptied.iterdir()):
+                emptied.rmdir()
 
     def _partial(self, case: str) -> Path:
         return self.path / f".{_short(case)}{self.writer and '@' + self.writer}.partial"

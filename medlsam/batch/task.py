@@ -28,7 +28,7 @@ class ScanResult:
 
 
 #: Each command's last step: only the options up to there count.
-_LAST_STEP: dict[str, Step] = {"segment": "segment", "localize": "locate"}
+_LAST_STEP: dict[str, Step] = {"segment": "write", "localize": "locate"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Run:
         options: how.
         work: does it for one scan: the run, the scan, its name, the folder for its files, a stopwatch. A function
             of a module, so that it can be named to another process.
+        boxes: where given boxes lie, absolute (see ``given_boxes``); None where structures are located.
     """
 
     command: Literal["segment", "localize"]
@@ -49,6 +50,7 @@ class Run:
     templates: TemplateSet
     options: InferenceOptions
     work: Work
+    boxes: Path | None = None
 
     def weights(self) -> dict[str, dict[str, str]]:
         """``name`` and ``sha256`` of the networks that the command needs, without loading them."""
@@ -68,6 +70,7 @@ class Run:
 
     def description(self) -> dict[str, Any]:
         """The head of ``run.json``."""
+        boxes = {} if self.boxes is None else {"boxes": str(self.boxes)}
         return {
             "version": __version__,
             "command": self.command,
@@ -79,6 +82,7 @@ class Run:
                 "organs": list(self.templates.structures),
             },
             "device": str(self.model.device),
+            **boxes,
         }
 
     def shared(self, description: dict[str, Any]) -> str:
@@ -86,7 +90,9 @@ class Run:
         options = self.options.result_fields(until=_LAST_STEP[self.command])
         hashes = {kind: entry["sha256"] for kind, entry in description["weights"].items()}
         templates = description["templates"]["sha256"]
-        return digest([__version__, self.command, options, hashes, templates])
+        # In given boxes or not; which boxes is in each scan's own part.
+        given = [] if self.boxes is None else ["boxes"]
+        return digest([__version__, self.command, options, hashes, templates, *given])
 
 
 Work = Callable[[Run, Image, str, Path, Stopwatch], ScanResult]

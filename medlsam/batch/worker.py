@@ -43,7 +43,8 @@ class ScanJob:
     def __reduce__(self) -> Any:
         run, folder = self.run, self.folder.path.absolute()
         model = run.model if run.model.source is None else run.model.source
-        return _unpickled, (model, (run.command, run.templates, run.options, run.work), folder, self.weights)
+        task = (run.command, run.templates, run.options, run.work, run.boxes)
+        return _unpickled, (model, task, folder, self.weights)
 
     def start(self) -> None:
         """Load the networks and compare their weights.

@@ -45,7 +45,8 @@ def inference(until: Step) -> Callable[[Callable[..., None]], Callable[..., None
 
 def _flag(name: str, option: Field[Any]) -> inspect.Parameter:
     """The flag of an option. Its own default is None for "not given", so that the YAML file can speak."""
-    default = "" if option.default is None else f" \\[default: {option.default}]"
+    known = ",".join(option.default) if isinstance(option.default, tuple) else option.default
+    default = "" if known is None else f" \\[default: {known}]"
     info = typer.Option(
         None,
         help=f"{option.metadata['help']}{default}",
@@ -106,6 +107,24 @@ Shard = Annotated[
         metavar="i/n",
         rich_help_panel="Many scans",
         show_default=False,
+    ),
+]
+Boxes = Annotated[
+    Path | None,
+    typer.Option(
+        help="Segment in given boxes instead of locating: a folder that localize or segment wrote, with its "
+        "<case>/boxes.mrk.json edited in 3D Slicer; one with <case>.mrk.json; or one file for one scan.",
+        metavar="DIR|FILE",
+        show_default=False,
+    ),
+]
+Layout = Annotated[
+    str,
+    typer.Option(
+        help="nnunet: also make OUTPUT/nnUNet_raw, a dataset for nnU-Net of all scans that are done (not with "
+        "--shard: the run that collects the results makes it).",
+        metavar="cases|nnunet",
+        autocompletion=one_of(["cases", "nnunet"]),
     ),
 ]
 TemplateCases = Annotated[

@@ -24,7 +24,8 @@ def localize(
 ) -> None:
     """Find the templates' structures in scans: boxes and extreme points only.
 
-    Writes localization.json for each scan, and run.json.
+    Writes localization.json for each scan, the same for 3D Slicer as points.mrk.json and boxes.mrk.json, and
+    run.json. Boxes that were moved in Slicer come back with segment --boxes.
     """
     from medlsam.batch import localize_folder
 

@@ -10,12 +10,14 @@ from medlsam.options import InferenceOptions
 
 @report_errors
 @talkative
-@flags.inference(until="segment")
+@flags.inference(until="write")
 def segment(
     support: flags.Support,
     images: flags.Images,
     output: flags.Output,
     options: InferenceOptions,
+    boxes: flags.Boxes = None,
+    layout: flags.Layout = "cases",
     overwrite: flags.Overwrite = False,
     jobs: flags.Jobs = 1,
     scheduler: flags.Scheduler = None,
@@ -42,4 +44,7 @@ def segment(
         jobs=jobs,
         scheduler=scheduler,
         report=shard is None,
+        boxes=boxes,
+        # Like the report, of all scans together.
+        layout=layout if shard is None else "cases",
     )

@@ -124,7 +124,7 @@ def evaluate(
     for scores in (tally.scores, *tally.others.values()):
         scores.sort(key=lambda score: (score.case, order[score.structure]))
     metrics = _metrics(tally, len(labelled), unlabelled, compare_search, templates.structures)
-    metrics["options"] = {**options.result_fields(), "nsd_tolerance_mm": tolerance_mm}
+    metrics["options"] = {**options.result_fields(until="segment"), "nsd_tolerance_mm": tolerance_mm}
     metrics["weights"] = {"localizer": model.localizer_weights, "segmenter": model.segmenter_weights}
     write_text(output / "cases.csv", to_csv(tally.scores))
     write_json(output / "metrics.json", metrics)

@@ -1,7 +1,7 @@
-"""Results as people look at them: pictures, notebook cells and a page.
+"""Results as people look at them, pictures, notebook cells and a page; and as other programs read them.
 
-In come the values of ``medlsam.results`` or a folder that ``segment`` wrote, out come pictures and HTML; nothing is
-computed anew and no network runs.
+In come the values of ``medlsam.results`` or a folder that ``segment`` wrote, out come pictures, HTML, and files for
+other programs; nothing is computed anew and no network runs.
 
 1. ``planes`` knows one plane in one matplotlib axes: which axis runs where, the outline of a mask, the patient's sides
    and the scale bar, all in LPS millimetres.
@@ -10,4 +10,9 @@ computed anew and no network runs.
 3. ``notebook`` makes the HTML with which results show themselves as the last line of a cell.
 4. ``report`` reads an output folder and fills ``report.html``, one page that opens offline: an overview of scans and
    structures, pictures of the most doubtful scans, warnings, and everything that is needed to repeat the run.
+5. ``formats`` is the table of what is written for each scan: the label map, ``slicer_segmentation``, one mask for each
+   structure (``per_structure``), and DICOM objects (the folder ``dicom``). ``itksnap`` lists a run's labels.
+   ``anatomy`` gives names their codes and colours.
+6. ``slicer_markups`` writes points and boxes for 3D Slicer.
+7. ``nnunet`` makes a dataset for nnU-Net of an output folder, and keeps what was corrected in it.
 """

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medlsam.errors import TemplateError, UsageError
+from medlsam.geometry import Box
 from medlsam.localize.build_templates import build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.options import InferenceOptions
+from medlsam.pipeline.given_boxes import given_localization
 from medlsam.pipeline.scan import case_generator, open_scan
 from medlsam.pipeline.segment import segment_located
 from medlsam.results import Localization, Segmentation
@@ -151,7 +153,15 @@ class MedLSAM:
         for name in overrides:
             if hasattr(given, name):
                 raise UsageError(f"{name}: this is chosen when the model is loaded: medlsam.load({name}=...)")
-        return replace(self.options, locate=chosen.locate, prompt=chosen.prompt, label_map=chosen.label_map)
+            if hasattr(given.output, name):
+                raise UsageError(f"{name}: one scan's answer is not written; use medlsam.segment_folder")
+        return replace(
+            self.options,
+            locate=chosen.locate,
+            prompt=chosen.prompt,
+            label_map=chosen.label_map,
+            output=chosen.output,
+        )
 
     def embed(self, image: Image | str | Path) -> ScanEmbedding:
         """One pass of the localizer over a scan (HU, any geometry): the costly step of localization."""
@@ -213,6 +223,7 @@ class MedLSAM:
         options: InferenceOptions | None = None,
         *,
         case: str | None = None,
+        boxes: Mapping[str, Box] | None = None,
         embedding: ScanEmbedding | None = None,
         stopwatch: Stopwatch | None = None,
         **overrides: Any,
@@ -224,6 +235,8 @@ class MedLSAM:
             templates: from ``templates``.
             options: what to look for, and how to segment it; those of ``load`` where None.
             case: see ``localize``.
+            boxes: segment in these boxes (structure to box, LPS mm) instead of locating: no localizer runs. Structures
+                without one are missing; see ``medlsam.pipeline.given_boxes``.
             embedding: see ``localize``.
             stopwatch: gets the seconds of each stage.
             **overrides: single options by name: ``margin_mm=2``, ``prompts="wpl"``; see ``InferenceOptions``.
@@ -232,13 +245,18 @@ class MedLSAM:
             The label map in the scan's own geometry, with where each structure was located.
 
         Raises:
-            MedlsamError: as ``localize``; also weights that cannot be loaded.
+            MedlsamError: as ``localize``; also weights that cannot be loaded, or boxes that fit nothing.
         """
         chosen = self.options_of(options, **overrides)
         stopwatch, slabs = stopwatch or Stopwatch(), chosen.prompt.prompts == "spl"
-        localization = self.localize(
-            image, templates, chosen, case=case, embedding=embedding, stopwatch=stopwatch, slabs=slabs
-        )
+        if boxes is None:
+            localization = self.localize(
+                image, templates, chosen, case=case, embedding=embedding, stopwatch=stopwatch, slabs=slabs
+            )
+        else:
+            self.check(templates)
+            volume, name = open_scan(image, stopwatch)
+            localization = given_localization(volume, boxes, templates, case or name, chosen.locate.organs)
         assert localization.image is not None
         values = {name: templates.values[name] for name in localization.structures}
         return self.segment_located(localization.image, localization, values, chosen, stopwatch=stopwatch)

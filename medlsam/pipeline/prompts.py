@@ -115,7 +115,10 @@ def scan_requests(
         request = structure_request(structure, grid, options)
         kind = effective_prompts(structure, options.prompts)
         if kind != options.prompts:
-            warnings.append(f"{name}: the templates hold nothing for {options.prompts} prompts; used {kind}")
+            # Slabs are located; whoever gives a box gives none.
+            given = options.prompts == "spl" and "given" in structure.details
+            why = "a given box has" if given else "the templates hold"
+            warnings.append(f"{name}: {why} nothing for {options.prompts} prompts; used {kind}")
         if options.shape_prompt and structure.shape_prior is None:
             warnings.append(f"{name}: the templates hold no mean shape; segmented without shape_prompt")
         if request.prompts:

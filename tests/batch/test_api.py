@@ -110,7 +110,11 @@ def test_one_folder_holds_one_command(model: MedLSAM, scans: Path, tmp_path: Pat
         localize_folder(model, template_set(), scans, output)
     localize_folder(model, template_set(), scans, output, overwrite=True)
     assert sorted(str(f.relative_to(output)) for f in output.rglob("*.*") if f.is_file()) == [
-        *(f"{case}/{name}" for case in "abc" for name in (".done.json", "localization.json")),
+        *(
+            f"{case}/{name}"
+            for case in "abc"
+            for name in (".done.json", "boxes.mrk.json", "localization.json")
+        ),
         "run.json",
     ]
 

@@ -32,7 +32,10 @@ def test_every_command_has_help(command: str) -> None:
 
 #: The flags that others script against, and all options of the steps that a command does.
 FLAGS = {
-    "segment": ("segment", "--support --images --output --overwrite --json --jobs --scheduler --shard"),
+    "segment": (
+        "write",
+        "--support --images --output --boxes --layout --overwrite --json --jobs --scheduler --shard",
+    ),
     "localize": ("locate", "--support --images --output --overwrite --json --jobs --scheduler --shard"),
     "evaluate": ("segment", "--support --images --labels --output --cases --compare-search --json"),
     "template build": ("templates", "--output --cases --margin --json"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.bare_templates import bare_templates
 from tests.support.command_line import call, document, usual
 
 
@@ -27,6 +29,34 @@ def test_segment(asked: Any, template: Path, scans: Path, tmp_path: Path) -> Non
     assert (output / "a" / "segmentation.nii.gz").is_file()
     assert (output / "report.html").is_file()
     assert "2 done" in result.stderr
+
+
+def test_formats(
+    asked: Any, template: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    output = tmp_path / "out"
+    flags = ["--format", "slicer", "--per-structure", "--json"]
+    result = call("segment", *usual(template, scans, output), *flags)
+    assert result.exit_code == 0, result.output
+    assert (output / "a" / "segmentation.seg.nrrd").is_file()
+    assert (output / "a" / "structures" / "block.nii.gz").is_file()
+    assert (output / "labels.itksnap.txt").is_file()
+    text = " ".join(call("segment", "--help").stdout.replace("│", " ").split())
+    assert "nifti,dicom-seg,rtstruct,slicer" in text
+    assert "is always written. [default: nifti]" in text
+
+
+def test_a_dicom_format_of_scans_that_are_none_is_refused(
+    asked: Any, template: Path, scans: Path, tmp_path: Path
+) -> None:
+    result = call(
+        "segment", *usual(template, scans, tmp_path / "out"), "--format", "nifti,rtstruct", "--json"
+    )
+    assert result.exit_code == 2
+    assert document(result)["error"]["type"] == "UsageError"
+    assert "--reference-series DIR" in document(result)["error"]["text"]
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_json_nothing_is_on_standard_output(
@@ -53,7 +83,8 @@ def test_localize_loads_no_segmenter(asked: Any, template: Path, scans: Path, tm
     result = call("localize", *usual(template, scans, tmp_path / "out"), "--json")
     assert result.exit_code == 0, result.output
     assert document(result)["done"] == ["a", "b"]
-    assert sorted(f.name for f in (tmp_path / "out" / "a").glob("[!.]*")) == ["localization.json"]
+    written = sorted(f.name for f in (tmp_path / "out" / "a").glob("[!.]*"))
+    assert written == ["boxes.mrk.json", "localization.json"]  # the stub places no points
 
 
 @pytest.mark.parametrize(
@@ -134,3 +165,54 @@ def test_an_unknown_key_in_the_yaml_file_gives_2(
 def test_markup_in_a_message_is_shown_as_it_is(asked: Any, scans: Path, tmp_path: Path) -> None:
     result = call("segment", *usual(Path("[bold]x.medlsam"), scans, tmp_path / "out"))
     assert "[bold]x.medlsam" in result.stderr
+
+
+def test_boxes_go_to_slicer_and_come_back(asked: Any, scans: Path, tmp_path: Path) -> None:
+    template = tmp_path / "bare.medlsam"
+    bare_templates().save(template)
+    assert call("localize", *usual(template, scans, tmp_path / "located")).exit_code == 0
+    shutil.rmtree(tmp_path / "located" / "b")
+    result = call(
+        "segment", *usual(template, scans, tmp_path / "out"), "--boxes", tmp_path / "located", "--json"
+    )
+    assert result.exit_code == 1
+    assert document(result)["done"] == ["a"]
+    assert "no boxes for b" in document(result)["failed"]["b"]
+    wrong = call("segment", *usual(template, scans, tmp_path / "new"), "--boxes", tmp_path / "nowhere")
+    assert wrong.exit_code == 2
+    assert "no such file or folder of boxes" in " ".join(wrong.stderr.split())
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_dataset_for_nnunet(asked: Any, template: Path, scans: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    dataset = output / "nnUNet_raw" / "Dataset001_out"
+    assert (
+        call("segment", *usual(template, scans, output), "--shard", "1/2", "--layout", "nnunet").exit_code
+        == 0
+    )
+    assert not dataset.exists()
+    result = call("segment", *usual(template, scans, output), "--layout", "nnunet", "--json")
+    assert result.exit_code == 0
+    assert document(result)["skipped"] == ["a"]
+    assert document(result)["warnings"] == [
+        "nnUNet_raw: nnU-Net counts label values without gaps: plate 7 -> 2, ghost 300 -> 3"
+    ]
+    assert json.loads((dataset / "dataset.json").read_text())["numTraining"] == 2
+    wrong = call("segment", *usual(template, scans, tmp_path / "new"), "--layout", "nnUnet")
+    assert wrong.exit_code == 2
+    assert "did you mean 'nnunet'" in wrong.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_dataset_that_fails_is_a_warning(
+    asked: Any, template: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(output: Path) -> list[str]:
+        raise OSError("no space")
+
+    monkeypatch.setattr("medlsam.export.nnunet.write_nnunet", broken)
+    result = call("segment", *usual(template, scans, tmp_path / "out"), "--layout", "nnunet", "--json")
+    assert result.exit_code == 0
+    assert document(result)["warnings"] == ["nnUNet_raw could not be written: OSError: no space"]
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["warnings"] == document(result)["warnings"]

@@ -181,5 +181,6 @@ def _pixel_spacing(headers: Sequence[DicomHeader], path: Path) -> list[float]:
         raise VolumeError(
             f"{path}: Pixel Spacing changes within the series: {shown}; give each part in its own folder"
         )
-    ((y, x),) = found
-    return [y, x]
+    exact = headers[0].numbers("pixel_spacing", 2)
+    assert exact is not None
+    return exact

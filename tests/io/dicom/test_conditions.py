@@ -104,6 +104,16 @@ def test_directions_that_are_no_directions(ct, tmp_path):
     refused(tmp_path, "not two directions at right angles")
 
 
+def test_pixel_spacing_is_taken_as_it_is(make_ct, tmp_path):
+    ct = make_ct(Grid((5, 8, 9), (0.9765625, 0.9765625, 2.5)))
+
+    def change(n, data):
+        data.PixelSpacing = ["0.9765625", "0.9765625"]
+
+    write_slices(ct, tmp_path, change)
+    assert read_image(tmp_path).grid.spacing_xyz == (0.9765625, 0.9765625, 2.5)
+
+
 def test_what_other_tags_say_of_the_step_does_not_count(ct, tmp_path):
     def change(n, data):
         data.SpacingBetweenSlices, data.SliceThickness = "-3", "5"

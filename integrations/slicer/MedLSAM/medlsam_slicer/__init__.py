@@ -1,0 +1,1 @@
+"""What the module needs that is not Slicer's; in a folder, since Slicer takes a file beside a module for a module."""
