@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from medlsam.batch.dry_run import DryRun, foresee
 from medlsam.batch.given_boxes import read_given
-from medlsam.batch.loop import run_scans
+from medlsam.batch.loop import plan_run, run_scans
 from medlsam.batch.summary import BatchResult, Progress
-from medlsam.batch.task import Run, ScanResult
+from medlsam.batch.task import Command, Run, ScanResult
 from medlsam.export.formats import open_series, write_outputs
 from medlsam.export.slicer_markups import write_markups
 from medlsam.io.cases import Case
@@ -108,6 +109,45 @@ def localize_folder(
     """
     run = Run("localize", model, templates, model.options_of(options), _localize)
     return run_scans(run, images, output, overwrite, False, on_progress, jobs, scheduler, notes, shard)
+
+
+def plan_folder(
+    command: Command,
+    model: MedLSAM,
+    templates: TemplateSet,
+    images: str | Path | Sequence[Case],
+    output: str | Path,
+    *,
+    options: InferenceOptions | None = None,
+    overwrite: bool = False,
+    boxes: str | Path | None = None,
+    layout: str = "cases",
+    notes: Sequence[str] = (),
+    shard: str | None = None,
+) -> DryRun:
+    """What ``segment_folder`` or ``localize_folder`` would do with these arguments; nothing is written.
+
+    Args:
+        command: ``segment`` or ``localize``; the other arguments are those of its function.
+        model: its segmenter is not loaded, and not downloaded.
+        templates: as there.
+        images: as there.
+        output: as there.
+        options: as there.
+        overwrite: as there.
+        boxes: as there.
+        layout: as there.
+        notes: as there.
+        shard: as there.
+
+    Raises:
+        MedlsamError: as there, as far as that can be known before.
+    """
+    given = None if boxes is None else Path(boxes).expanduser().absolute()
+    work = _segment if command == "segment" else _localize
+    run = Run(command, model, templates, model.options_of(options), work, given)
+    plan = plan_run(run, images, output, overwrite, notes, shard)
+    return foresee(plan, run, whole=shard is None, layout=layout)
 
 
 def _segment(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwatch) -> ScanResult:

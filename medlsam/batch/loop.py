@@ -64,18 +64,17 @@ def run_scans(
     """
     choice("layout", layout, LAYOUTS)
     check_processes(jobs, scheduler)
-    folder = OutputFolder.open(output, run.command, overwrite)
-    # From here on nobody else changes what is done: it is looked up below.
-    with run_lock(folder.path, shard):
-        return _run(
-            run, images, folder, overwrite, report, on_progress, jobs, scheduler, notes, shard, layout
-        )
+    plan = plan_run(run, images, output, overwrite, notes, shard)
+    with run_lock(plan.folder.path, shard):
+        # Again: until here another run may have been at work.
+        plan = _looked_up(plan, run, overwrite)
+        return _run(run, plan, report, on_progress, jobs, scheduler, layout)
 
 
 def plan_run(
     run: Run,
     images: str | Path | Sequence[Case],
-    folder: OutputFolder,
+    output: str | Path,
     overwrite: bool,
     notes: Sequence[str] = (),
     shard: str | None = None,
@@ -85,45 +84,45 @@ def plan_run(
     wanted = run.options.locate.organs
     chosen = run.templates if wanted is None else run.templates.select(wanted)
     with log_notes(list(notes)) as warnings:
-        cases = _cases(images, folder.path, shard)
+        cases = _cases(images, Path(output), shard)
     if run.command == "segment":
         check_outputs(run.options.output, [case.path for case in cases])
     if run.boxes is not None:
-        check_boxes(run.boxes, [case.name for case in cases], folder.path)
+        check_boxes(run.boxes, [case.name for case in cases], Path(output))
     description = run.description()
-    shared = run.shared(description)
-    known = folder.all_done()
-    fingerprints = {case.name: _fingerprint(shared, case, run) for case in cases}
-    unchanged = {name for name, done in known.items() if done.fingerprint == fingerprints.get(name)}
-    skipped = [] if overwrite else [case for case in cases if case.name in unchanged]
-    waiting = [case for case in cases if overwrite or case.name not in unchanged]
-    return Plan(
+    plan = Plan(
+        folder=OutputFolder.open(output, run.command, overwrite),
         structures={structure: run.templates.values[structure] for structure in chosen.structures},
         description=description,
-        shared=shared,
-        known=known,
-        skipped=skipped,
-        waiting={case: fingerprints[case.name] for case in waiting},
-        cases=cases,
-        warnings=warnings,
+        shared=run.shared(description),
+        cases=tuple(cases),
+        warnings=tuple(warnings),
     )
+    return _looked_up(plan, run, overwrite)
+
+
+def _looked_up(plan: Plan, run: Run, overwrite: bool) -> Plan:
+    """The plan with what is done in the folder now."""
+    known = plan.folder.all_done()
+    fingerprints = {case.name: _fingerprint(plan.shared, case, run) for case in plan.cases}
+    unchanged = {name for name, done in known.items() if done.fingerprint == fingerprints.get(name)}
+    skipped = () if overwrite else tuple(case for case in plan.cases if case.name in unchanged)
+    waiting = {
+        case: fingerprints[case.name] for case in plan.cases if overwrite or case.name not in unchanged
+    }
+    return replace(plan, known=known, skipped=skipped, waiting=waiting)
 
 
 def _run(
     run: Run,
-    images: str | Path | Sequence[Case],
-    folder: OutputFolder,
-    overwrite: bool,
+    plan: Plan,
     report: bool,
     on_progress: Callable[[Progress], None] | None,
     jobs: int,
     scheduler: str | None,
-    notes: Sequence[str],
-    shard: str | None,
     layout: str,
 ) -> BatchResult:
-    plan = plan_run(run, images, folder, overwrite, notes, shard)
-    cases, skipped, waiting = plan.cases, plan.skipped, list(plan.waiting)
+    folder, cases, skipped, waiting = plan.folder, plan.cases, plan.skipped, list(plan.waiting)
     items = {case.name: Item(_absolute(case), state, plan.shared) for case, state in plan.waiting.items()}
     # A scan that is not here either is its own failure.
     inputs = [case.inputs[0].absolute() for case in waiting if case.path.exists()][:1]

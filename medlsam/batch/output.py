@@ -165,6 +165,10 @@ class OutputFolder:
             return None
         return found if whole else None
 
+    def run_json(self) -> dict[str, Any]:
+        """What ``run.json`` holds; nothing where there is none."""
+        return _read_json(self.path / RUN_FILE)
+
     def all_done(self) -> dict[str, DoneCase]:
         """Every finished case of the folder, also of earlier runs, by name."""
         names = sorted(marker.parent.name for marker in self.path.glob(f"*/{MARKER}"))

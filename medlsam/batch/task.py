@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,8 @@ class ScanResult:
     statistics: Sequence[dict[str, Any]] = ()
 
 
+Command = Literal["segment", "localize"]
+
 #: Each command's last step: only the options up to there count.
 _LAST_STEP: dict[str, Step] = {"segment": "write", "localize": "locate"}
 
@@ -45,7 +47,7 @@ class Run:
         boxes: where given boxes lie, absolute (see ``given_boxes``); None where structures are located.
     """
 
-    command: Literal["segment", "localize"]
+    command: Command
     model: MedLSAM
     templates: TemplateSet
     options: InferenceOptions
@@ -85,14 +87,23 @@ class Run:
             **boxes,
         }
 
-    def shared(self, description: dict[str, Any]) -> str:
-        """Fingerprint of all that every scan's result depends on."""
-        options = self.options.result_fields(until=_LAST_STEP[self.command])
+    def result_options(self, description: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a description, of this run or an earlier one, that can change a result of the command."""
+        names = self.options.result_fields(until=_LAST_STEP[self.command])
+        return {name: description["options"][name] for name in names}
+
+    def shared(self, description: Mapping[str, Any]) -> str:
+        """Fingerprint of all that every scan's result depends on.
+
+        Args:
+            description: of this run, or the head of an earlier one's ``run.json``.
+        """
+        options = self.result_options(description)
         hashes = {kind: entry["sha256"] for kind, entry in description["weights"].items()}
         templates = description["templates"]["sha256"]
         # In given boxes or not; which boxes is in each scan's own part.
-        given = [] if self.boxes is None else ["boxes"]
-        return digest([__version__, self.command, options, hashes, templates, *given])
+        given = [] if description.get("boxes") is None else ["boxes"]
+        return digest([description["version"], self.command, options, hashes, templates, *given])
 
 
 Work = Callable[[Run, Image, str, Path, Stopwatch], ScanResult]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
@@ -18,6 +18,8 @@ from medlsam.cli.shared.loudness import loudness
 
 if TYPE_CHECKING:
     from medlsam.batch import BatchResult, Progress
+    from medlsam.batch.task import Command
+    from medlsam.io.cases import Case
     from medlsam.localize.templates.template_set import TemplateSet
     from medlsam.options import InferenceOptions
     from medlsam.pipeline.model import MedLSAM
@@ -77,6 +79,7 @@ def over_scans(
     options: InferenceOptions,
     *,
     shard: str | None,
+    dry_run: bool,
     as_json: bool,
     wrote: Path,
     **more: Any,
@@ -90,6 +93,7 @@ def over_scans(
         output: the folder to write to.
         options: of inference.
         shard: take only this part of the scans, ``i/n``.
+        dry_run: only say what would be done.
         as_json: print the result as JSON.
         wrote: named in the last message.
         **more: further arguments of ``function``.
@@ -101,6 +105,8 @@ def over_scans(
         cases = find_cases(images)
         take_shard(cases, shard)  # a shard that cannot be is refused before the networks are loaded
     console = messages()
+    if dry_run:
+        _foresee(function, support, cases, output, options, notes, shard, as_json, more)
     with case_bar(console) as bar:
         model, templates = load_with_templates(options, support, bar)
         warn_of_misfits(console, templates)
@@ -130,6 +136,32 @@ def over_scans(
     raise typer.Exit(result.exit_code)
 
 
+def _foresee(
+    function: Callable[..., BatchResult],
+    support: Path,
+    cases: Sequence[Case],
+    output: Path,
+    options: InferenceOptions,
+    notes: Sequence[str],
+    shard: str | None,
+    as_json: bool,
+    more: dict[str, Any],
+) -> NoReturn:
+    """Say what ``function`` would do; exits."""
+    from medlsam.cli.shared.dry_run import document, dry_run, show
+    from medlsam.pipeline.model import load
+
+    command: Command = "segment" if function.__name__ == "segment_folder" else "localize"
+    found, templates = dry_run(load(options), command, support, cases, output, options, notes, shard, more)
+    for warning in found.warnings:
+        messages().print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+    if as_json:
+        print_json(document(found, templates))
+    else:
+        show(answers(), found, templates)
+    raise typer.Exit
+
+
 def print_json(document: Any) -> None:
     """Print the one JSON document of ``--json``."""
     typer.echo(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
@@ -149,7 +181,7 @@ def report_errors(command: Callable[P, R]) -> Callable[P, R]:
         except (Exception, KeyboardInterrupt) as error:
             if passes(error):
                 raise
-            document, exit_code = told(error)
+            document, exit_code = told(error, bool(kwargs.get("verbose")))
             if kwargs.get("as_json"):
                 print_json(document)
             raise typer.Exit(exit_code) from error

@@ -20,12 +20,23 @@ if TYPE_CHECKING:
     from medlsam.data import DataSource, PrepareResult
 
 
+def _names(context: typer.Context, incomplete: str) -> list[str]:
+    from medlsam.data import SOURCES
+
+    return [name for name in SOURCES if name.startswith(incomplete)]
+
+
 @report_errors
 @talkative
 def data(
     name: Annotated[
         str | None,
-        typer.Argument(help="A name of `medlsam data --list`.", metavar="NAME", show_default=False),
+        typer.Argument(
+            help="A name of `medlsam data --list`.",
+            metavar="NAME",
+            show_default=False,
+            autocompletion=_names,
+        ),
     ] = None,
     output: Annotated[
         Path | None,

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from medlsam.cli.common import AsJson, answers, messages, print_json, report_errors
+from medlsam.cli.shared.completion import DEVICES, one_of
 from medlsam.cli.shared.loudness import loudness, talkative
 
 
@@ -18,7 +19,10 @@ def demo(
     output: Annotated[Path, typer.Option(help="The folder to write to.", metavar="DIR")] = Path(
         "medlsam-demo"
     ),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", metavar="NAME")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(help="auto, cpu, cuda, cuda:N or mps.", metavar="NAME", autocompletion=one_of(DEVICES)),
+    ] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """The main job on what ships: phantom templates and scans, segmented, scored and drawn."""

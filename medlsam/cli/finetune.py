@@ -12,6 +12,7 @@ from rich.table import Table
 
 from medlsam.cli.common import AsJson, answers, messages, print_json, report_errors
 from medlsam.cli.progress import case_bar
+from medlsam.cli.shared.completion import DEVICES, one_of, weights
 from medlsam.cli.shared.loudness import talkative
 from medlsam.segment.finetune.options import FinetuneOptions
 
@@ -36,7 +37,12 @@ def finetune(
     ],
     output: Annotated[Path, typer.Option(help="The segmenter file to write.", metavar="FILE.safetensors")],
     segmenter: Annotated[
-        str, typer.Option(help="The original weights: a known name or a file.", metavar="NAME|FILE")
+        str,
+        typer.Option(
+            help="The original weights: a known name or a file.",
+            metavar="NAME|FILE",
+            autocompletion=weights("segmenter"),
+        ),
     ] = "sam-tiny",
     cases: Annotated[
         str | None,
@@ -86,7 +92,10 @@ def finetune(
     slices: Annotated[int, _training("slices")] = _DEFAULT.slices,
     folds: Annotated[int, _training("folds")] = _DEFAULT.folds,
     seed: Annotated[int, _training("seed")] = _DEFAULT.seed,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", metavar="NAME")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(help="auto, cpu, cuda, cuda:N or mps.", metavar="NAME", autocompletion=one_of(DEVICES)),
+    ] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Train the segmenter's mask decoder on your own labelled scans.

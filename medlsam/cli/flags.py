@@ -80,6 +80,13 @@ Images = Annotated[
 ]
 Output = Annotated[Path, typer.Option(help="The folder to write to.", metavar="DIR")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Do again what is done.")]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say what would be done with which scans, templates and options, and why; write nothing.",
+    ),
+]
 Jobs = Annotated[
     int,
     typer.Option(

@@ -20,6 +20,7 @@ def localize(
     jobs: flags.Jobs = 1,
     scheduler: flags.Scheduler = None,
     shard: flags.Shard = None,
+    dry_run: flags.DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the templates' structures in scans: boxes and extreme points only.
@@ -36,6 +37,7 @@ def localize(
         output,
         options,
         shard=shard,
+        dry_run=dry_run,
         as_json=as_json,
         wrote=output,
         overwrite=overwrite,

@@ -22,6 +22,7 @@ def segment(
     jobs: flags.Jobs = 1,
     scheduler: flags.Scheduler = None,
     shard: flags.Shard = None,
+    dry_run: flags.DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Find and segment the templates' structures in scans.
@@ -38,6 +39,7 @@ def segment(
         output,
         options,
         shard=shard,
+        dry_run=dry_run,
         as_json=as_json,
         wrote=output / "report.html",
         overwrite=overwrite,

@@ -21,6 +21,7 @@ from medlsam.cli.common import (
     warn_of_misfits,
 )
 from medlsam.cli.progress import case_bar
+from medlsam.cli.shared.completion import one_of
 from medlsam.cli.shared.loudness import talkative
 from medlsam.errors import TemplateError, UsageError
 from medlsam.option_fields import choice
@@ -45,7 +46,11 @@ def build(
     options: InferenceOptions,
     cases: flags.TemplateCases = None,
     margin: Annotated[
-        str, typer.Option(help="Of the boxes: calibrated, or paper (30 mm in plane, 6 mm along z).")
+        str,
+        typer.Option(
+            help="Of the boxes: calibrated, or paper (30 mm in plane, 6 mm along z).",
+            autocompletion=one_of(MARGINS),
+        ),
     ] = MARGINS[0],
     as_json: AsJson = False,
 ) -> None:

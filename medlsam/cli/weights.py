@@ -11,6 +11,7 @@ from rich.table import Table
 
 from medlsam.cli.common import SOME_FAILED, AsJson, answers, messages, print_json, report_errors
 from medlsam.cli.progress import byte_bar
+from medlsam.cli.shared.completion import weights as weights_completion
 from medlsam.cli.shared.loudness import talkative
 from medlsam.errors import WeightsError
 
@@ -52,7 +53,12 @@ def list_weights(as_json: AsJson = False) -> None:
 @report_errors
 @talkative
 def download(
-    name: Annotated[str, typer.Argument(help="A name of `medlsam weights list`.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A name of `medlsam weights list`.", show_default=False, autocompletion=weights_completion()
+        ),
+    ],
     mirror: Annotated[
         str | None,
         typer.Option(
@@ -83,7 +89,11 @@ def download(
 def verify(
     file: Annotated[
         str | None,
-        typer.Argument(help="A name or a file; by default all that are here.", show_default=False),
+        typer.Argument(
+            help="A name or a file; by default all that are here.",
+            show_default=False,
+            autocompletion=weights_completion(),
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -28,8 +28,8 @@ from medlsam.segment.protocol import Segmenter
 from medlsam.segment.sam.embedding_cache import EmbeddingCache
 from medlsam.segment.sam.segmenter import keep_embeddings
 from medlsam.volume import Image
+from medlsam.weights import ENTRIES, resolve, sha256_of, state
 from medlsam.weights import names as weight_names
-from medlsam.weights import resolve, sha256_of
 
 if TYPE_CHECKING:
     from medlsam.localize.localizer import Localizer
@@ -81,6 +81,10 @@ class MedLSAM:
         if self._segmenter is not None:
             return {"name": self._segmenter.spec.name, "sha256": self._segmenter.signature}
         name = self.options.segmenter
+        known = ENTRIES.get(name)
+        if known is not None and known.url and known.sha256 and state(known) == "absent":
+            # It is downloaded when it is loaded, and must have this sum then.
+            return {"name": name, "sha256": known.sha256}
         return {"name": name, "sha256": sha256_of(resolve(name, "segmenter"))}
 
     @property

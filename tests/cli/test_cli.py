@@ -34,11 +34,18 @@ def test_every_command_has_help(command: str) -> None:
 FLAGS = {
     "segment": (
         "write",
-        "--support --images --output --boxes --layout --overwrite --json --jobs --scheduler --shard",
+        "--support --images --output --boxes --layout --overwrite --json --jobs --scheduler --shard --dry-run "
+        "--quiet --verbose",
     ),
-    "localize": ("locate", "--support --images --output --overwrite --json --jobs --scheduler --shard"),
-    "evaluate": ("segment", "--support --images --labels --output --cases --compare-search --json"),
-    "template build": ("templates", "--output --cases --margin --json"),
+    "localize": (
+        "locate",
+        "--support --images --output --overwrite --json --jobs --scheduler --shard --dry-run --quiet --verbose",
+    ),
+    "evaluate": (
+        "segment",
+        "--support --images --labels --output --cases --compare-search --json --quiet --verbose",
+    ),
+    "template build": ("templates", "--output --cases --margin --json --quiet --verbose"),
 }
 
 

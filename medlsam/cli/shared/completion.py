@@ -15,14 +15,15 @@ import typer
 Completion = Callable[[typer.Context, str], list[str]]
 
 _WORD = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_DEVICES = ("auto", "cpu", "cuda", "mps")
+#: Devices that need no number.
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def completion_of(name: str, option: Field[Any]) -> Completion | None:
     """The completion of an option of inference: of its words, or of what its name says; None where any text fits."""
     known = {
         "organs": structures,
-        "device": one_of(_DEVICES),
+        "device": one_of(DEVICES),
         "localizer": weights("localizer"),
         "segmenter": weights("segmenter"),
     }

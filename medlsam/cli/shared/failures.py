@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from medlsam._version import __version__
-from medlsam.cli.shared.loudness import loudness
 from medlsam.errors import MedlsamError
 
 #: Some scans failed, the others are written; or something happened that nobody foresaw.
@@ -50,11 +49,12 @@ def errors() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def told(error: BaseException) -> tuple[dict[str, Any], int]:
+def told(error: BaseException, verbose: bool = False) -> tuple[dict[str, Any], int]:
     """Print an error in one line.
 
     Args:
         error: what a command raised.
+        verbose: print the traceback of what nobody foresaw.
 
     Returns:
         The document for ``--json``, and the exit code.
@@ -70,7 +70,7 @@ def told(error: BaseException) -> tuple[dict[str, Any], int]:
             words = f"{error.filename or 'a file'}: cannot be written ({error.strerror}); run the same command again"
             found["text"] = words
         else:
-            words, found["traceback"] = _unforeseen(error)
+            words, found["traceback"] = _unforeseen(error, verbose)
     errors().print(f"[bold red]error:[/] {escape(words)}", soft_wrap=True)
     return {"error": found, "exit_code": code}, code
 
@@ -85,11 +85,11 @@ def _interrupted(error: KeyboardInterrupt) -> tuple[dict[str, Any], int]:
     return found, INTERRUPTED
 
 
-def _unforeseen(error: BaseException) -> tuple[str, str | None]:
+def _unforeseen(error: BaseException, verbose: bool) -> tuple[str, str | None]:
     """What to say of an error that nobody foresaw, and where its traceback is."""
     text = "".join(traceback.format_exception(error))
     words = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    if loudness() == "verbose" or os.environ.get(TRACEBACK, "") not in ("", "0"):
+    if verbose or os.environ.get(TRACEBACK, "") not in ("", "0"):
         errors().print(text, markup=False, soft_wrap=True, end="")
         return f"{words} (nobody foresaw this; please report it with the lines above)", None
     place = _saved(text)

@@ -57,7 +57,7 @@ class Pace:
         left = self.left(remaining)
         if self.seconds is None or left is None:
             return ""
-        return f"{self.seconds:.1f} s a scan, {_clock_time(left)} left"
+        return f"{self.seconds:.1f} s a scan" + (f", {_clock_time(left)} left" if remaining else "")
 
 
 def _clock_time(seconds: float) -> str:
