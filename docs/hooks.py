@@ -44,4 +44,6 @@ def _commands() -> str:
     # The page has a title of its own; installing completion and asking for help are not worth a line a command.
     text = re.sub(r"\A# .*\n", "", text)
     text = re.sub(r"^\* `--(help|install-completion|show-completion)`:.*\n", "", text, flags=re.MULTILINE)
+    # Examples, which stand in lines of their own, as code.
+    text = re.sub(r"^(medlsam .*)$", r"    \1", text, flags=re.MULTILINE)
     return text.replace("\\[default", "[default")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from medlsam.runtime.run_lock import run_lock
 from tests.support.bare_templates import bare_templates
 from tests.support.command_line import call, document, usual
 
@@ -216,3 +217,22 @@ def test_a_dataset_that_fails_is_a_warning(
     assert result.exit_code == 0
     assert document(result)["warnings"] == ["nnUNet_raw could not be written: OSError: no space"]
     assert json.loads((tmp_path / "out" / "run.json").read_text())["warnings"] == document(result)["warnings"]
+
+
+@pytest.mark.parametrize("command", ["segment", "localize", "evaluate", "pool build"])
+def test_a_folder_in_which_another_run_is_at_work_gives_2(
+    command: str, asked: Any, template: Path, scans: Path, labels: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    flags = usual(template, scans, output)
+    if command == "evaluate":
+        flags += ["--labels", labels]
+    if command == "pool build":
+        flags = [scans, "--output", output]
+    with run_lock(output):
+        before = sorted(output.rglob("*"))
+        result = call(*command.split(), *flags, "--json")
+        assert sorted(output.rglob("*")) == before
+    assert result.exit_code == 2
+    assert "another run is at work in this folder" in document(result)["error"]["text"]
+    assert not output.exists()

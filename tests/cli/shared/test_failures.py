@@ -104,6 +104,20 @@ def test_ctrl_c(error: BaseException) -> None:
         assert result.stderr == "interrupted: 12 of 40 done; run the same command again to go on\n"
 
 
+def test_every_command_reports_what_goes_wrong() -> None:
+    from medlsam.cli import app
+
+    waiting, seen = [app], 0
+    while waiting:
+        inner = waiting.pop()
+        waiting += [group.typer_instance for group in inner.registered_groups if group.typer_instance]
+        for command in inner.registered_commands:
+            assert command.callback is not None
+            assert command.callback.__code__.co_qualname.startswith("report_errors."), command.callback
+            seen += 1
+    assert seen >= 16
+
+
 def test_typers_own_exceptions_pass() -> None:
     assert run(typer.Exit(7)).exit_code == 7
 
