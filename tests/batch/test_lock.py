@@ -16,6 +16,7 @@ from medlsam.batch import localize_folder
 from medlsam.errors import UsageError
 from medlsam.io.write import write_volume
 from medlsam.pipeline.model import MedLSAM
+from medlsam.runtime.run_lock import run_lock
 from tests.support.batch_runs import GRID, everything, segment
 from tests.support.fakes.stub_model import draw_ct, template_set
 from tests.support.paths import ROOT
@@ -92,3 +93,19 @@ def test_shards_work_side_by_side(model: MedLSAM, scans: Path, tmp_path: Path) -
                 segment(model, scans, output, shard=shard)
     collected = segment(model, scans, output)
     assert (collected.done, collected.skipped) == (("sleeper",), ("a", "b"))
+
+
+def test_what_another_run_did_until_the_lock_was_had_is_not_done_again(
+    model: MedLSAM, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+
+    @contextmanager
+    def late(folder: Path, shard: str | None = None) -> Iterator[None]:
+        monkeypatch.setattr("medlsam.batch.loop.run_lock", run_lock)
+        segment(model, scans, output)
+        with run_lock(folder, shard):
+            yield
+
+    monkeypatch.setattr("medlsam.batch.loop.run_lock", late)
+    assert segment(model, scans, output).skipped == ("a", "b", "sleeper")

@@ -142,7 +142,8 @@ def test_two_that_hurry_are_never_inside_together(tmp_path: Path) -> None:
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         met = list(pool.map(hurry, [tmp_path / "out"] * 2, range(2)))
     assert met == [0, 0]
-    assert not (tmp_path / "out").exists()
+    # Each may have found the folder there, and left it to the other one to remove.
+    assert list(tmp_path.rglob("*")) in ([], [tmp_path / "out"])
 
 
 @pytest.mark.parametrize(
