@@ -1,10 +1,11 @@
 """Many scans: the rate of two workers against one, memory over 200 scans, and what a killed worker costs.
 
     python benchmarks/many.py [rate] [memory] [killed] [--segmenter sam-tiny] [--scans 24] [--count 200]
-        [--ct ../shared/ct] [--real]
+        [--keep FILE] [--ct ../shared/ct] [--real]
 
     rate     one process, then workers, each computing with one thread: seconds to be ready, then scans a minute
-    memory   one process, --count scans of ten sizes: the peak of every scan, by blocks of 20
+    memory   one process, --count scans of ten sizes: the peak of every scan, by blocks of 20; with --keep FILE the
+             report over all of them is copied there
     killed   a worker is killed with SIGKILL in the middle of a run: is every file that of the serial run?
 
 Scans are phantoms of heads and necks, or with --real the val cases of OpenKBP. Every row is its own process (Linux).
@@ -133,7 +134,7 @@ def work(job: Job) -> dict[str, Any]:
         TemplateSet.load(job.templates),
         job.cases,
         job.output,
-        report=False,
+        report=job.sample,
         on_progress=watcher,
         jobs=job.jobs,
         scheduler=job.scheduler,
@@ -228,9 +229,10 @@ def memory(segmenter: str, templates: Path, cases: tuple[Case, ...], folder: Pat
     # The first block holds what is allocated once.
     slope = np.polyfit(np.arange(BLOCK, len(samples)), samples[BLOCK:, 0], 1)[0] * len(samples)
     change = 100 * (peaks[1:].max() / peaks[1] - 1)
+    report = (folder / "out" / "report.html").stat().st_size / 1e6
     table = Table(
         title=f"{len(cases)} scans in one process; from the second block on the highest peak is {change:+.1f} % "
-        f"of its own, the trend over all scans {slope:+.3f} GB"
+        f"of its own, the trend over all scans {slope:+.3f} GB; the report has {report:.1f} MB"
     )
     for column in ("scans", "highest peak, GB", "mean peak, GB", "held after, GB"):
         table.add_column(column, justify="right")
@@ -285,6 +287,7 @@ def main() -> None:
     parser.add_argument("--segmenter", default="sam-tiny", help="a known name or a weights file")
     parser.add_argument("--scans", type=int, default=24, help="of rate, and half of them of killed")
     parser.add_argument("--count", type=int, default=200, help="scans of memory")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="where memory's report is copied to")
     parser.add_argument("--real", action="store_true", help="val cases of OpenKBP instead of phantoms")
     arguments = parser.parse_args()
     parts = arguments.parts or PARTS
@@ -302,6 +305,8 @@ def main() -> None:
             found = measure(arguments.segmenter, templates, named(scans, counts[part]), folder)
             tables.append(found[0])
             document[part] = found[1]
+            if part == "memory" and arguments.keep is not None:
+                shutil.copy(folder / "out" / "report.html", arguments.keep)
     answer(tables, document, arguments.json)
 
 

@@ -12,6 +12,7 @@ byte but for those that tell the time (``run.json``, the report, the markers). A
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -22,12 +23,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pydicom
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from rich.table import Table
 
 import medlsam
 from benchmarks.common import answer, command, options, progress
 from medlsam.phantoms import phantom
-from tests.support.data.dicom_series import new_uids, write_slices
+from medlsam.volume import Image
 
 #: Workers whose run was killed alone end when they notice.
 _ORPHANS_SECONDS = 5.0
@@ -38,11 +43,36 @@ _MAIN = "from medlsam.cli import main; main()"
 TELL_THE_TIME = {"run.json", "report.html", ".done.json"}
 
 
+def write_series(scan: Image, folder: Path, patient: str) -> None:
+    """Write a scan as a CT series, as little of it as the outputs need."""
+    folder.mkdir(parents=True)
+    study, series, frame = (generate_uid() for _ in range(3))
+    direction = np.asarray(scan.grid.direction).reshape(3, 3)
+    for n, plane in enumerate(scan.array):
+        data = Dataset()
+        data.file_meta = FileMetaDataset()
+        data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = CTImageStorage
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        data.Modality, data.PatientID, data.PatientName = "CT", patient, f"Phantom^{patient}"
+        data.StudyInstanceUID, data.SeriesInstanceUID, data.FrameOfReferenceUID = study, series, frame
+        data.StudyDate, data.StudyTime, data.InstanceNumber = "20200101", "120000", n + 1
+        data.ImagePositionPatient = [f"{v:.6f}" for v in scan.grid.ijk_to_lps([0, 0, n])]
+        data.ImageOrientationPatient = [f"{v:.9f}" for v in direction[:, :2].T.ravel()]
+        data.PixelSpacing = [f"{v:g}" for v in scan.grid.spacing_xyz[1::-1]]
+        data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+        data.Rows, data.Columns = plane.shape
+        data.BitsAllocated = data.BitsStored = 16
+        data.HighBit, data.PixelRepresentation, data.RescaleIntercept, data.RescaleSlope = 15, 1, "0", "1"
+        data.PixelData = plane.astype("<i2").tobytes()
+        data.save_as(folder / f"{n:04d}.dcm", enforce_file_format=True)
+
+
 def scans_and_templates(folder: Path, count: int) -> tuple[Path, Path]:
     """Small heads as DICOM series, and a template file."""
     for n in range(count):
         made = phantom(n, (4.0, 4.0, 5.0), "head-neck")
-        write_slices(made.image, folder / "scans" / f"patient{n}", uids=new_uids(patient=f"P{n}"))
+        write_series(made.image, folder / "scans" / f"patient{n}", f"P{n}")
     for n in (100, 101):
         made = phantom(n, (4.0, 4.0, 5.0), "head-neck")
         values = {name: value for value, name in made.names.items()}
@@ -67,19 +97,38 @@ def start(scans: Path, templates: Path, output: Path) -> subprocess.Popen[bytes]
     )
 
 
+def timeless(file: Path) -> bytes:
+    """The bytes of a file; of a DICOM object all but when it was made, and the number that highdicom draws for it."""
+    if file.suffix != ".dcm":
+        return file.read_bytes()
+    data = pydicom.dcmread(file)
+
+    def drop(dataset: Dataset, element: DataElement) -> None:
+        if element.VR in ("DA", "TM", "DT") or element.keyword == "DimensionOrganizationUID":
+            del dataset[element.tag]
+
+    data.walk(drop)
+    return pickle.dumps(data.to_json_dict())
+
+
+def _hidden(file: Path, output: Path) -> bool:
+    """Whether a file is none of the results: something that a run keeps for itself."""
+    return file.relative_to(output).parts[0].startswith(".")
+
+
 def contents(output: Path) -> dict[str, bytes]:
     """Every file that tells no time."""
     return {
-        str(file.relative_to(output)): file.read_bytes()
+        str(file.relative_to(output)): timeless(file)
         for file in sorted(output.rglob("*"))
-        if file.is_file() and file.name not in TELL_THE_TIME
+        if file.is_file() and file.name not in TELL_THE_TIME and not _hidden(file, output)
     }
 
 
 def half_written(output: Path, whole: dict[str, bytes]) -> list[str]:
     """Files of finished places that are not as they must be."""
     found = contents(output) if output.exists() else {}
-    visible = {name: data for name, data in found.items() if not name.startswith(".") and "/" in name}
+    visible = {name: data for name, data in found.items() if "/" in name}
     wrong = [name for name, data in visible.items() if whole.get(name) != data]
     for marker in output.glob("*/.done.json"):
         case = marker.parent.name

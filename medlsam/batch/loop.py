@@ -229,6 +229,9 @@ def _report(summary: RunSummary) -> None:
         from medlsam.export.report import write_report
 
         write_report(summary.folder.path)
+    except OSError as error:
+        summary.warnings.append(f"report.html could not be written ({error.strerror or error})")
+        summary.write()
     except Exception as error:
         _log.exception("the report could not be written")
         summary.warnings.append(f"report.html could not be written: {type(error).__name__}: {error}")

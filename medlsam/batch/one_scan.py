@@ -6,12 +6,13 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from medlsam.batch.output import CaseRecord, CaseStatus, DoneCase, OutputFolder
 from medlsam.batch.task import Run
-from medlsam.errors import MedlsamError
+from medlsam.errors import MedlsamError, VolumeError, WorkerError
 from medlsam.io.cases import Case, read_case
 from medlsam.runtime.log_notes import log_notes
 from medlsam.runtime.stopwatch import Stopwatch
@@ -66,10 +67,21 @@ class Scan:
 
 
 def read_scan(case: Case) -> Scan:
-    """Read a scan; time it and collect the reader's warnings."""
+    """Read a scan; time it and collect the reader's warnings.
+
+    Raises:
+        VolumeError: it cannot be read, or is no CT.
+    """
     start = time.perf_counter()
-    with log_notes() as notes:
-        volume = read_case(case)
+    try:
+        with log_notes() as notes:
+            volume = read_case(case)
+    except OSError as error:
+        raise VolumeError(
+            f"{case.path}: cannot be read ({error.strerror or error}); look at its permissions and its disk"
+        ) from error
+    except MemoryError as error:
+        raise VolumeError(f"{case.path}: too large for the memory of this machine ({error})") from error
     return Scan(volume, time.perf_counter() - start, notes)
 
 
@@ -99,9 +111,18 @@ def one_scan(
             record = _record(item.case, "done", stopwatch.seconds, (*notes, *result.warnings))
             done = DoneCase(item.fingerprint, item.shared, record, list(result.statistics))
             folder.finish(item.case.name, done)
+    except OSError as error:
+        return failed(folder, item, _not_written(folder.path / item.case.name, error), stopwatch, notes)
     except Exception as error:
         return failed(folder, item, error, stopwatch, notes)
     return Outcome(item.case.name, record, done)
+
+
+def _not_written(path: Path, error: OSError) -> WorkerError:
+    return WorkerError(
+        f"{path}: the results cannot be written ({error.strerror or error}); what is done stays: make room, or look "
+        "at the folder's permissions, and give the same command again"
+    )
 
 
 def failed(
@@ -117,7 +138,8 @@ def failed(
     if not isinstance(error, MedlsamError):
         # Nobody foresaw it, so somebody will want to know where it happened.
         details["traceback"] = "".join(traceback.format_exception(error))
-    folder.discard(item.case.name)
+    with suppress(OSError):  # what cannot be removed is not taken for done: its marker goes first
+        folder.discard(item.case.name)
     _log.info("%s failed: %s", item.case.name, text)
     seconds = stopwatch.seconds if stopwatch else {}
     return Outcome(item.case.name, _record(item.case, "failed", seconds, tuple(notes or ()), details))

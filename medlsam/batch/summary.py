@@ -14,6 +14,8 @@ from medlsam.batch.output import RUN_FILE, CaseRecord, DoneCase, OutputFolder
 from medlsam.measure.statistics import write_statistics
 from medlsam.runtime.atomic_files import write_json
 
+#: How the warning begins that these files could not be written.
+_UNWRITTEN = "run.json and statistics.csv could not be written in"
 Status = Literal["running", "done", "skipped", "failed"]
 
 
@@ -137,10 +139,23 @@ class RunSummary:
         return Progress(case, status, finished, len(self.cases), error, record, folder)
 
     def write(self, at_most_every: float = 0.0) -> None:
-        """Write both files, unless that was done less than so many seconds ago."""
+        """Write both files, unless that was done less than so many seconds ago.
+
+        Where they cannot be written, a warning says so and the run goes on: each scan's own files are what counts.
+        """
         if at_most_every and time.monotonic() - self.written < at_most_every:
             return
         self.written = time.monotonic()
+        self.warnings[:] = [words for words in self.warnings if not words.startswith(_UNWRITTEN)]
+        try:
+            self._write()
+        except OSError as error:
+            self.warnings.append(
+                f"{_UNWRITTEN} {self.folder.path} ({error.strerror or error}); make room and give the same command "
+                "again: what is done stays, and is put on record then"
+            )
+
+    def _write(self) -> None:
         if len(self.done) + len(self.failed) == len(self.cases):
             self.description["finished"] = _now()
         known = self.others | self.done

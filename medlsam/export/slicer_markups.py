@@ -6,11 +6,11 @@ what is in ``boxes.mrk.json`` is what ``segment --boxes`` segments.
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medlsam.export.anatomy import colour_of
 from medlsam.geometry import FACES
 from medlsam.results import Localization, LocatedStructure
 from medlsam.runtime.atomic_files import write_json
@@ -43,7 +43,8 @@ def write_markups(localization: Localization, folder: Path) -> list[str]:
         The names of the files.
     """
     there = [structure for structure in localization.structures.values() if structure.present]
-    colours = {structure.name: _colour(number) for number, structure in enumerate(there)}
+    # As in the other files of a run: a colour goes by the structure's name.
+    colours = {s.name: [round(part / 255, 3) for part in colour_of(s.name)] for s in there}
     nodes = {
         POINTS_FILE: [_point_list(s, colours[s.name]) for s in there if s.points is not None],
         BOXES_FILE: [_roi(s, colours[s.name]) for s in there],
@@ -118,8 +119,3 @@ def _node(
             "handlesInteractive": kind == "ROI",
         },
     }
-
-
-def _colour(number: int) -> list[float]:
-    # Steps of the golden ratio around the circle of hues: neighbours in the list are far apart.
-    return [round(part, 3) for part in colorsys.hsv_to_rgb(number * 0.618034 % 1, 0.6, 1.0)]
