@@ -101,7 +101,7 @@ def one_scan(
         read: gives it, or raises what reading raised.
         network: held while the networks work: where several threads read, one computes.
     """
-    stopwatch, notes = Stopwatch(), list[str]()
+    stopwatch, notes, scan = Stopwatch(), list[str](), None
     try:
         scan = read()
         stopwatch.seconds["read"] = scan.seconds
@@ -114,6 +114,10 @@ def one_scan(
     except OSError as error:
         return failed(folder, item, _not_written(folder.path / item.case.name, error), stopwatch, notes)
     except Exception as error:
+        # Writers say which of their files it was; a hidden one tells nobody anything.
+        cause = error.__cause__
+        if scan is not None and isinstance(cause, OSError):
+            error = _not_written(folder.path / item.case.name, cause)
         return failed(folder, item, error, stopwatch, notes)
     return Outcome(item.case.name, record, done)
 
