@@ -1,7 +1,8 @@
 """The command line: one file a command, each a thin shell over the public function of the same name.
 
 The flags of inference are made from the fields of ``medlsam.options.InferenceOptions`` (see ``flags``). Nothing
-here imports torch before a command runs, so that every ``--help`` is quick.
+here imports torch before a command runs, so that every ``--help`` is quick. ``shared`` holds what every command has
+besides its work: loudness, failures, the dry run, completion, examples.
 """
 
 from __future__ import annotations
