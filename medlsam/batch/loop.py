@@ -65,7 +65,9 @@ def run_scans(
     choice("layout", layout, LAYOUTS)
     check_processes(jobs, scheduler)
     plan = plan_run(run, images, output, overwrite, notes, shard)
-    with run_lock(plan.folder.path, shard):
+    with run_lock(plan.folder.path, shard) as alone:
+        if alone:
+            plan.folder.clear_killed()
         # Again: until here another run may have been at work.
         plan = _looked_up(plan, run, overwrite)
         return _run(run, plan, report, on_progress, jobs, scheduler, layout)

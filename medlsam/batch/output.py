@@ -143,6 +143,15 @@ class OutputFolder:
                 f"{self.path}: cannot be used for the output ({error.strerror or error})"
             ) from error
 
+    def clear_killed(self) -> None:
+        """Remove what killed runs kept for themselves; only for a run that has the folder to itself."""
+        try:
+            remove_stale(self.path, ".tmp-*", f"{PREFIX}*", seconds=0)
+        except OSError as error:
+            raise UsageError(
+                f"{self.path}: cannot be used for the output ({error.strerror or error})"
+            ) from error
+
     def clear(self, cases: Iterable[str]) -> None:
         """Remove the hidden folders of these scans, of whichever process."""
         wanted = {_short(case) for case in cases}

@@ -136,7 +136,9 @@ def build_pool(
         raise UsageError(
             f"{', '.join(map(str, roots))}: no scan is found there ({found.others} files of other kinds)"
         )
-    with run_lock(folder):
+    with run_lock(folder) as alone:
+        if alone:
+            remove_stale(folder, f"{PREFIX}*", seconds=0)
         return _build(
             roots, folder, found, spacing, jobs, collection, licence, keep_doubles, on_progress, scheduler
         )

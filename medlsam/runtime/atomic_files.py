@@ -51,15 +51,20 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def remove_stale(folder: Path, *patterns: str) -> None:
+def remove_stale(folder: Path, *patterns: str, seconds: float = _STALE_SECONDS) -> None:
     """Remove files and folders that match these patterns (``glob``) and are a week old, so abandoned.
+
+    Args:
+        folder: where they are.
+        *patterns: of their names.
+        seconds: how old they must be; 0 where nobody else can be using them.
 
     Raises:
         OSError: a file cannot be removed.
     """
-    old = time.time() - _STALE_SECONDS
+    old = time.time() - seconds
     for left in (left for pattern in patterns for left in folder.glob(pattern)):
-        if left.stat().st_mtime >= old:
+        if seconds and left.stat().st_mtime >= old:
             continue
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)

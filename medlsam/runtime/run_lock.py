@@ -70,22 +70,26 @@ class Holder:
 
 
 @contextmanager
-def run_lock(folder: Path, shard: str | None = None) -> Iterator[None]:
+def run_lock(folder: Path, shard: str | None = None) -> Iterator[bool]:
     """Have an output folder to oneself while the block runs; it is made, and removed again if it stays empty.
 
     Args:
         folder: the output folder.
         shard: ``i/n`` of a run over part of the scans: other parts of the same split may be at work there.
 
+    Yields:
+        Whether nobody else can be at work there: False for a shard, and on a file system that knows no locks.
+
     Raises:
         UsageError: another run is at work there (host, process and start are named), or the folder cannot be used.
     """
-    name = _name(shard)
+    name, locked = _name(shard), False
     made = _make(folder)
     try:
         with ExitStack() as stack:
             try:
                 stack.enter_context(_held(folder, name))
+                locked = True
             except NotImplementedError as error:
                 _no_locks(folder, error)
             except OSError as error:
@@ -94,7 +98,7 @@ def run_lock(folder: Path, shard: str | None = None) -> Iterator[None]:
                         f"{error.filename or folder}: cannot be used for the output ({error.strerror or error})"
                     ) from error
                 _no_locks(folder, error)
-            yield
+            yield locked and shard is None
     finally:
         for path in made:
             with suppress(OSError):  # not empty: something was written

@@ -242,3 +242,18 @@ def test_runs_over_other_scans_add_up(model: MedLSAM, scans: Path, tmp_path: Pat
     assert "2 cases in this folder were made with other options" in other.warnings[0]
     assert set(read(output / "run.json")["cases"]) == {"c"}
     assert {row["case"] for row in rows(output)} == {"c"}
+
+
+def test_what_killed_runs_kept_for_themselves_goes_with_the_next(
+    model: MedLSAM, scans: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    segment(model, scans / "a_0000.nii.gz", output)
+    (output / ".run-0123456789ab").mkdir()
+    (output / ".run-0123456789ab" / "job").write_text("x")
+    (output / ".tmp-half.json").write_text("{")
+    # A shard may have neighbours at work, whose folder that is.
+    segment(model, scans, output, shard="1/2")
+    assert (output / ".run-0123456789ab" / "job").exists()
+    segment(model, scans, output)
+    assert not [file.name for file in output.iterdir() if file.name.startswith(".")]
