@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from medlsam.errors import TemplateError, UsageError
-from medlsam.io.cases import Case, check_channels, check_unique, one_image
+from medlsam.io.case_folders import check_channels, one_image
+from medlsam.io.cases import Case, check_unique
 from medlsam.io.checks import check_labels
 from medlsam.io.folders import IMAGE_SUFFIXES, case_name, is_scan, known_kinds, visible
 from medlsam.io.label_names import read_label_names

@@ -23,9 +23,9 @@ from medlsam.io.dicom.read import open_files, open_folder
 from medlsam.io.folders import IMAGE_SUFFIXES, walk_folders
 from medlsam.io.hounsfield import NO_AIR, check_ct, unusual_values
 from medlsam.io.nifti import nifti_grid, nifti_header, nifti_parts
-from medlsam.io.padding import fill_field_of_view
 from medlsam.io.values import OpenedFile, collect
 from medlsam.runtime.atomic_files import suffix_of
+from medlsam.volume.field_of_view import fill_field_of_view
 from medlsam.volume.hounsfield import LOWEST_HU
 from medlsam.volume.volume import Image, Source
 

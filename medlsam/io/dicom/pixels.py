@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from medlsam.errors import VolumeError
 from medlsam.io.dicom.header import DicomHeader
-from medlsam.io.padding import fill_from_border
+from medlsam.volume.field_of_view import fill_from_border
 from medlsam.volume.hounsfield import LOWEST_HU
 
 if TYPE_CHECKING:

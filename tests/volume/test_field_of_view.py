@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from medlsam.errors import VolumeError
-from medlsam.io.padding import fill_field_of_view, fill_from_border
 from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
 from medlsam.phantoms import phantom
 from medlsam.volume import Image
+from medlsam.volume.field_of_view import fill_field_of_view, fill_from_border
 
 
 @pytest.fixture(scope="module")
