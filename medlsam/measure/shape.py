@@ -66,7 +66,7 @@ def surface_area(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) -
     all, those from a voxel to its neighbours, each weighted by the share of the sphere that is nearest to it. Round
     shapes come out right whichever way they lie; flat faces along the voxel axes come out too small, since no
     direction sees them at a slant (10 % in cubic voxels, up to 25 % in flat ones).
-    ``python benchmarks/surface.py`` prints how far off.
+    ``python benchmarks/results/surface.py`` prints how far off.
 
     Args:
         mask: (Z, Y, X).

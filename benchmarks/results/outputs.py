@@ -1,6 +1,6 @@
 """Are DICOM outputs the masks that were written? Read back by other programs, on real scans.
 
-    python benchmarks/outputs.py [--ct ../shared/ct] [--labels 40]
+    python benchmarks/results/outputs.py [--ct ../shared/ct] [--labels 40]
 
 1. The DICOM series `dicom/ts_example` with the 31 structures of its label map: SEG and RTSTRUCT are written and read
    back (SEG with pydicom; RTSTRUCT by a rasterizer that tests pixel centres, and by rt-utils where OpenCV loads).

@@ -1,6 +1,6 @@
 """A run that is killed at random moments, then run again: is every file that of the undisturbed run?
 
-    python benchmarks/run_kills.py [--kills 100] [--scans 10] [--seed 0] [--json FILE]
+    python benchmarks/scale/run_kills.py [--kills 100] [--scans 10] [--seed 0] [--json FILE]
 
 Ten small DICOM series of phantoms are segmented with ``--jobs 2`` and all formats. A run gets SIGKILL at a moment drawn
 evenly from the length of a whole one, every other time with its workers, else alone, and is started again at once. When

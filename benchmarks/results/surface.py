@@ -1,6 +1,6 @@
 """How far off are surface and sphericity of statistics.csv, and what do the statistics of a large scan cost?
 
-    python benchmarks/surface.py
+    python benchmarks/results/surface.py
 
 Balls and ellipsoids lie anywhere in their voxels and at any angle; bricks at any angle (turned) and along the voxel
 axes (straight). SimpleITK's estimate stands beside ours. Then seconds for a scan of 512 x 512 x 200 voxels with 14

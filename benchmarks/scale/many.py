@@ -1,6 +1,6 @@
 """Many scans: the rate of two workers against one, memory over 200 scans, and what a killed worker costs.
 
-    python benchmarks/many.py [rate] [memory] [killed] [--segmenter sam-tiny] [--scans 24] [--count 200]
+    python benchmarks/scale/many.py [rate] [memory] [killed] [--segmenter sam-tiny] [--scans 24] [--count 200]
         [--keep FILE] [--ct ../shared/ct] [--real]
 
     rate     one process, then workers, each computing with one thread: seconds to be ready, then scans a minute
