@@ -52,8 +52,9 @@ _SOURCES = (
         name="amos",
         title="AMOS 2022",
         contents="abdominal CT (its MR scans are left out), 15 organs",
-        licence="CC-BY-4.0",
-        licence_url="https://creativecommons.org/licenses/by/4.0/",
+        # Its pages do not agree, and none could be read when this was written: the stricter one counts until you looked.
+        licence="CC-BY-NC on the OpenReview page of its paper; what counts is its Zenodo record",
+        licence_url="https://zenodo.org/records/7155725",
         citation="Ji et al., AMOS: a large-scale abdominal multi-organ benchmark for versatile medical image "
         "segmentation, NeurIPS Datasets and Benchmarks (2022)",
         homepage="https://zenodo.org/records/7155725",
