@@ -52,7 +52,7 @@ _SOURCES = (
         name="amos",
         title="AMOS 2022",
         contents="abdominal CT (its MR scans are left out), 15 organs",
-        # Its pages do not agree, and none could be read when this was written: the stricter one counts until you looked.
+        # Its pages do not agree and could not be read when this was written: the stricter one is shown.
         licence="CC-BY-NC on the OpenReview page of its paper; what counts is its Zenodo record",
         licence_url="https://zenodo.org/records/7155725",
         citation="Ji et al., AMOS: a large-scale abdominal multi-organ benchmark for versatile medical image "
