@@ -22,8 +22,8 @@ def test_data_from_a_copy(tmp_path: Path, make_ct: MakeCt) -> None:
     answer = document(result)
     assert answer["done"] == ["amos_0001", "amos_0008", "amos_0499"]
     assert answer["left_out"] == {"amos_0507": "MR, not CT"}
-    assert answer["licence"] == "CC-BY-4.0"
-    for text in ("licence: CC-BY-4.0", "cite: Ji et al.", "left out: 1 (MR, not CT)", "3 written"):
+    assert answer["licence"].startswith("CC-BY-NC")
+    for text in ("licence: CC-BY-NC", "cite: Ji et al.", "left out: 1 (MR, not CT)", "3 written"):
         assert text in result.stderr
     assert (Path(answer["folder"]) / "imagesTr" / "amos_0001_0000.nii.gz").is_file()
     again = call("data", "amos", "--from", tmp_path / "copy", "--output", tmp_path / "out")

@@ -192,7 +192,10 @@ def test_published_needs_its_file_and_only_published_takes_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MEDLSAM_HOME", str(tmp_path))
-    with pytest.raises(WeightsError, match=r"medlam\.pth does not exist; get it from .*openmedlab/MedLSAM"):
+    with pytest.raises(
+        WeightsError,
+        match=r"medlam\.pth does not exist; it is not downloaded by itself: get it from .*openmedlab/MedLSAM",
+    ):
         load_localizer("published", "cpu")
     path = write_checkpoint(tmp_path / "medlam.pth")
     with pytest.raises(UsageError, match="'published' only, not with 'medlam-tiny'"):
