@@ -193,12 +193,14 @@ def main() -> None:
         whole = contents(folder / "whole")
         progress(f"{len(whole)} files in {length:.0f} s, exit code {code}")
         folders = [Folder(folder / "out0")]
-        for n in range(arguments.kills):
+        kills = 0
+        while kills < arguments.kills:
             run, moment = start(scans, templates, folders[-1].output), float(rng.uniform(0.5, length))
             try:
                 ended = run.wait(moment)
             except subprocess.TimeoutExpired:
-                kill(run, with_workers=n % 2 == 0)
+                kill(run, with_workers=kills % 2 == 0)
+                kills += 1
                 folders[-1].kills += 1
                 folders[-1].half_written += half_written(folders[-1].output, whole)
                 continue
