@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 from medlsam.errors import DatasetError, UsageError
+from medlsam.io.folders import walk_folders
 
 #: No scan or mask is larger; a zip that unpacks to more is damaged or made to harm.
 _LARGEST = 16 * 2**30
@@ -112,17 +112,7 @@ class SourceFiles:
 
 def _below(root: Path) -> list[str]:
     """Files below a folder; folders that are links are followed, each place once."""
-    names: list[str] = []
-    seen: set[str] = set()
-    for folder, inner, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            inner.clear()
-            continue
-        seen.add(real)
-        inner.sort()
-        names += [Path(folder, file).relative_to(root).as_posix() for file in files]
-    return names
+    return [file.relative_to(root).as_posix() for _, files in walk_folders(root, set()) for file in files]
 
 
 def _opened(path: Path) -> zipfile.ZipFile:
