@@ -7,6 +7,8 @@ besides its work: loudness, failures, the dry run, completion, examples.
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -74,4 +76,7 @@ show_examples(app)
 
 def main() -> None:
     """The entry point ``medlsam``."""
+    # Names of files need not be text; a table that shows one must not end the command.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     app()

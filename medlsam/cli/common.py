@@ -164,7 +164,9 @@ def _foresee(
 
 def print_json(document: Any) -> None:
     """Print the one JSON document of ``--json``."""
-    typer.echo(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    # Bytes of a file's name that are no text become escapes, which a reader of JSON turns back.
+    typer.echo(text.encode("utf-8", "backslashreplace").decode())
 
 
 def report_errors(command: Callable[P, R]) -> Callable[P, R]:

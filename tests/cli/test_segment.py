@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 from medlsam.runtime.run_lock import run_lock
 from tests.support.bare_templates import bare_templates
 from tests.support.command_line import call, document, usual
+from tests.support.paths import ROOT
 
 
 def test_flags_show_the_defaults_of_the_options() -> None:
@@ -236,3 +240,20 @@ def test_a_folder_in_which_another_run_is_at_work_gives_2(
     assert result.exit_code == 2
     assert "another run is at work in this folder" in document(result)["error"]["text"]
     assert not output.exists()
+
+
+def test_names_that_are_no_text(asked: Any, template: Path, scans: Path, tmp_path: Path) -> None:
+    with open(os.fsencode(scans) + b"/M\xfcller.nii.gz", "wb"):
+        pass
+    command = [sys.executable, "-c", "from medlsam.cli import main; main()", "localize", "--dry-run"]
+    usual_flags = [str(part) for part in usual(template, scans, tmp_path / "out")]
+    environment = os.environ | {"PYTHONUTF8": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    plain = subprocess.run([*command, *usual_flags], capture_output=True, env=environment, check=False)
+    # The templates are those of the stub: refused, but not for the name.
+    assert plain.returncode == 2
+    assert b"Traceback" not in plain.stderr
+    result = call("localize", *usual(template, scans, tmp_path / "out"), "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout_bytes.decode("utf-8"))
+    (text,) = found["failed"].values()
+    assert text.encode("utf-8", "surrogateescape").count(b"M\xfcller.nii.gz") == 1
