@@ -1,26 +1,21 @@
-"""The template set: embeddings read at the marked places of a few scans, and its ``.medlsam`` file. Holds no image."""
+"""The template set: embeddings read at the marked places of a few scans. Holds no image."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
 
 from medlsam.errors import TemplateError
 from medlsam.geometry import Box, ExtremePoints
 from medlsam.localize.templates.anchors import Anchors
 from medlsam.localize.templates.issues import TemplateIssue
 from medlsam.option_fields import near
-from medlsam.runtime.atomic_files import atomic_path
 
-FORMAT = 5
 #: How far the faces of a box follow the probe (see ``probe_trust``); one for each axis (x, y, z).
 Trust = Literal["none", "gentle", "strong"]
 AxisTrust = tuple[Trust, Trust, Trust]
@@ -31,22 +26,6 @@ SHAPE_SIZE = (32, 32, 32)
 #: Results that depend on a structure's templates alone (mean shape, probe) are computed once, not for every scan, and
 #: kept for this many structures, with their templates (some 0.1 MB each).
 KEPT_STRUCTURES = 128
-
-_ARRAYS = (
-    "points",
-    "latents",
-    "features",
-    "slab_points",
-    "slab_latents",
-    "slab_features",
-    "shape",
-    "profile",
-    "probe_gram",
-    "probe_target",
-    "inside",
-    "node_points",
-    "node_features",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,37 +178,10 @@ class TemplateSet:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write one ``.medlsam`` file (safetensors with its description inside; float16, no image)."""
-        tensors: dict[str, NDArray[Any]] = {}
-        structures = {}
-        for number, name in enumerate(self.structures):
-            structures[name] = {
-                "value": self.values[name],
-                "supports": [s.template for s in self.by_structure[name]],
-            }
-            if name in self.calibration:
-                structures[name]["calibration"] = _entry(self.calibration[name])
-            for index, item in enumerate(self.by_structure[name]):
-                for key in _ARRAYS:
-                    array = np.ascontiguousarray(getattr(item, key))
-                    if key.endswith("features"):
-                        array = array.astype(np.float16)
-                    tensors[f"{number}.{index}.{key}"] = array
-        for number, own in enumerate(self.anchors.values()):
-            tensors[f"anchors.{number}.points"] = own.points
-            tensors[f"anchors.{number}.features"] = own.features.astype(np.float16)
-        about = {
-            "format": FORMAT,
-            "kind": "templates",
-            "organs": structures,
-            "signature": self.signature,
-            "source": self.source,
-            "findings": [issue.to_dict() for issue in self.issues],
-            "misfit": {template: dict(own) for template, own in self.outlier_scores.items()},
-            "anchors": list(self.anchors),
-        }
-        with atomic_path(Path(path)) as temporary:
-            Path(temporary).write_bytes(save(tensors, {"medlsam": json.dumps(about)}))
+        """Write one ``.medlsam`` file; see ``template_file``."""
+        from medlsam.localize.templates.template_file import write_template_file
+
+        write_template_file(self, Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> TemplateSet:
@@ -238,80 +190,6 @@ class TemplateSet:
         Raises:
             TemplateError: the file is absent, damaged, of another kind, or of a newer format.
         """
-        path = Path(path)
-        about = _read_header(path)
-        try:
-            tensors = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise TemplateError(f"{path}: the template file is damaged ({error}); build it again") from error
-        values, templates, calibration = {}, {}, {}
-        for number, (name, entry) in enumerate(about["organs"].items()):
-            values[name] = int(entry["value"])
-            group = []
-            for index, template in enumerate(entry["supports"]):
-                arrays = {key: tensors[f"{number}.{index}.{key}"] for key in _ARRAYS}
-                for key in ("features", "slab_features", "node_features"):
-                    arrays[key] = arrays[key].astype(np.float32)
-                group.append(StructureTemplate(template=template, **arrays))
-            templates[name] = tuple(group)
-            if "calibration" in entry:
-                calibration[name] = _calibration(entry["calibration"])
-        anchors = {
-            template: Anchors(
-                tensors[f"anchors.{number}.points"], tensors[f"anchors.{number}.features"].astype(np.float32)
-            )
-            for number, template in enumerate(about["anchors"])
-        }
-        return cls(
-            values,
-            templates,
-            about["signature"],
-            calibration,
-            about["source"],
-            tuple(TemplateIssue.from_dict(entry) for entry in about["findings"]),
-            about["misfit"],
-            anchors,
-        )
+        from medlsam.localize.templates.template_file import read_template_file
 
-
-def _entry(calibration: StructureCalibration) -> dict[str, Any]:
-    """A calibration as the file's description holds it (where the probe's trust is called ``reach``)."""
-    entry = {**vars(calibration), "usual": dict(calibration.usual)}
-    entry["reach"] = entry.pop("probe_trust")
-    return entry
-
-
-def _calibration(entry: Mapping[str, Any]) -> StructureCalibration:
-    return StructureCalibration(
-        n=int(entry["n"]),
-        face_error_mm=tuple(entry["face_error_mm"]),
-        margin_mm=tuple(entry["margin_mm"]),
-        similarity=float(entry["similarity"]),
-        iou=float(entry["iou"]),
-        usual={name: float(value) for name, value in entry["usual"].items()},
-        probe_trust=tuple(entry["reach"]),
-    )
-
-
-def _read_header(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise TemplateError(f"{path}: there is no such template file")
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 0 < length < 100_000_000:
-                raise ValueError("no safetensors header")
-            header = json.loads(file.read(length))
-        about = json.loads(header["__metadata__"]["medlsam"])
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise TemplateError(
-            f"{path}: this is not a medlsam template file; make one with `medlsam template build`"
-        ) from error
-    if about.get("kind") != "templates":
-        raise TemplateError(f"{path}: this is a file of kind {about.get('kind')!r}, not templates")
-    if about.get("format") != FORMAT:
-        raise TemplateError(
-            f"{path}: format {about.get('format')} is not known to this version (it reads {FORMAT}); build it again"
-        )
-    result: dict[str, Any] = about
-    return result
+        return read_template_file(Path(path))
