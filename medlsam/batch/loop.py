@@ -199,7 +199,7 @@ def _cases(images: str | Path | Sequence[Case], output: Path, shard: str | None 
 
 def _absolute(case: Case) -> Case:
     """The same scan for processes that work in other folders."""
-    return Case(case.name, case.path.absolute(), tuple(file.absolute() for file in case.files), case.notes)
+    return replace(case, path=case.path.absolute(), files=tuple(file.absolute() for file in case.files))
 
 
 def _fingerprint(shared: str, case: Case, run: Run) -> str:

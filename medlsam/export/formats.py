@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medlsam.errors import UsageError, VolumeError
+from medlsam.export.anatomy import colour_of
 from medlsam.export.per_structure import FOLDER, write_structures
 from medlsam.export.slicer_markups import MARKUPS_FILES, write_markups
 from medlsam.io.write import WRITABLE, write_volume
@@ -41,7 +42,8 @@ class Format:
 
 
 def _nifti(found: Segmentation, folder: Path, series: SourceSeries | None) -> bool:
-    write_volume(found.labels, folder / "segmentation.nii.gz", names=found.names)
+    colours = {value: colour_of(name) for value, name in found.names.items()}
+    write_volume(found.labels, folder / "segmentation.nii.gz", names=found.names, colours=colours)
     return True
 
 

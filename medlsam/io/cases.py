@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medlsam.errors import UsageError
+from medlsam.errors import UsageError, VolumeError
 from medlsam.io.case_folders import check_channels, pair_image
 from medlsam.io.dicom.header import is_dicom
 from medlsam.io.dicom.read import DicomFiles, damaged_words, not_taken, study_of
@@ -41,12 +41,14 @@ class Case:
         files: of a DICOM series, its slices in the order of their places, or one file with all of them; empty for
             other scans.
         notes: what a reader of the scan should know; said when it is read.
+        fault: why it cannot be read, where that is known already: a damaged file may be one of its slices.
     """
 
     name: str
     path: Path
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    fault: str = ""
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -55,11 +57,13 @@ class Case:
 
 
 def read_case(case: Case) -> Image:
-    """Read a scan that ``find_cases`` found.
+    """Read a scan that ``find_cases`` found: HU, (Z, Y, X), as ``read_image`` does.
 
     Raises:
         VolumeError: see ``read_image``.
     """
+    if case.fault:
+        raise VolumeError(case.fault)
     for note in case.notes:
         _log.warning("%s: %s", case.path, note)
     return read_dicom_slices(case.files, case.path) if case.files else read_image(case.path)
@@ -221,9 +225,9 @@ def _series(dicom: DicomFiles, left_out: list[str]) -> list[Case]:
     for folder, files in damaged.items():
         # Its place in the series is not known, so the scan beside it may lack its first or last slice.
         hurt = [case for case in cases if any(file.parent == folder for file in case.files)]
-        if not hurt:
-            left_out.append(damaged_words(folder, files))
-        cases = [replace(case, files=(*case.files, files[0])) if case in hurt else case for case in cases]
+        words = damaged_words(folder, files)
+        left_out += [] if hurt else [words]
+        cases = [replace(case, fault=words) if case in hurt else case for case in cases]
     return cases
 
 

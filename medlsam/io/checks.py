@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medlsam.errors import GeometryError, TemplateError, VolumeError
 from medlsam.geometry import Grid
@@ -38,6 +39,27 @@ def check_grid(grid: Grid, path: Path) -> None:
             f"{path}: {size} voxels of {spacing} mm make {longest / 1000:.1f} m, longer than any scan; "
             "correct the spacing in the file's header"
         )
+
+
+def nearest_rotation(direction: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The true rotation (or mirrored one) nearest to the directions of a header, which holds rounded numbers.
+
+    Args:
+        direction: (3, 3), a direction a column.
+
+    Raises:
+        GeometryError: the axes are not at right angles.
+    """
+    u, _, v = np.linalg.svd(direction)
+    rotation = np.asarray(u @ v)
+    off = float(np.abs(rotation - direction).max())
+    if off > 1e-2:
+        raise GeometryError(
+            "its axes are not at right angles (a sheared transform, perhaps gantry tilt): direction "
+            f"{np.round(direction, 3).tolist()}"
+        )
+    # What is right to the last digits stays as it was written.
+    return np.asarray(direction) if off < 1e-6 else rotation
 
 
 def check_finite(image: Image) -> None:

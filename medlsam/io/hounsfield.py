@@ -15,12 +15,10 @@ _SAMPLE = 2_000_000
 _SOFT = (-150, 200)
 #: What scanners add to store HU without a sign; some software adds 1000.
 _OFFSET = 1024
-#: How what is said of a scan without air begins.
-NO_AIR = "no voxel is air"
 #: HU that some voxels of every whole scan lie below: air, lung, gas. Scans of soft tissue alone have fat at -150.
 _AIR = -300
-#: A single value above this that fills so much of a scan is no tissue.
-_FILL, _MUCH = -300, 0.10
+#: A single value of tissue that fills more of a scan was put there.
+_MUCH = 0.10
 
 
 def check_ct(array: NDArray[Any], path: Path) -> None:
@@ -65,30 +63,42 @@ def check_ct(array: NDArray[Any], path: Path) -> None:
         )
 
 
-def unusual_values(array: NDArray[Any]) -> list[str]:
-    """What a scan that may be CT in HU has that no scanner writes, in words.
+def lacks_air(array: NDArray[Any]) -> str:
+    """What is said of a scan without any air, which no scanner makes; empty where there is some.
 
     Args:
         array: (Z, Y, X) HU, finite.
     """
-    step = max(1, round((array.size / _SAMPLE) ** (1 / 3)))
-    sample = np.rint(array[::step, ::step, ::step].ravel())
-    values, counts = np.unique(sample, return_counts=True)
-    common, share = float(values[counts.argmax()]), float(counts.max()) / sample.size
+    sample = _sampled(array)
     low, high = float(sample.min()), float(sample.max())
-    found = []
-    if low > _AIR:
-        ends = [f"{100 * float((sample == end).mean()):.0f} % are {end:g}" for end in (low, high)]
-        found.append(
-            f"{NO_AIR}: values go from {low:g} to {high:g} ({', '.join(ends)}); the scan looks clipped to a "
-            "window or cleaned, and results on it cannot be trusted; give the scan as it was reconstructed"
-        )
-    elif common > _FILL and share > _MUCH:
-        found.append(
-            f"{100 * share:.0f} % of the voxels have the one value {common:g} HU, which is that of tissue: the scan "
-            "was cleaned or masked, and results on it cannot be trusted; give the scan as it was reconstructed"
-        )
-    return found
+    if low <= _AIR:
+        return ""
+    ends = ", ".join(f"{100 * float((sample == end).mean()):.0f} % are {end:g}" for end in (low, high))
+    return (
+        f"no voxel is air: values go from {low:g} to {high:g} ({ends}); the scan looks clipped to a window or cleaned, "
+        "and results on it cannot be trusted; give the scan as it was reconstructed"
+    )
+
+
+def is_masked(array: NDArray[Any]) -> str:
+    """What is said of a scan of which much has one value of tissue; empty where that is not so.
+
+    Args:
+        array: (Z, Y, X) HU, finite, padding made air.
+    """
+    values, counts = np.unique(_sampled(array), return_counts=True)
+    common, share = float(values[counts.argmax()]), float(counts.max() / counts.sum())
+    if common <= _AIR or share <= _MUCH:
+        return ""
+    return (
+        f"{100 * share:.0f} % of the voxels have the one value {common:g} HU, which is that of tissue: the scan was "
+        "cleaned or masked, and results on it cannot be trusted; give the scan as it was reconstructed"
+    )
+
+
+def _sampled(array: NDArray[Any]) -> NDArray[Any]:
+    step = max(1, round((array.size / _SAMPLE) ** (1 / 3)))
+    return np.asarray(np.rint(array[::step, ::step, ::step].ravel()))
 
 
 def recognised_shift(sample: NDArray[Any]) -> int:

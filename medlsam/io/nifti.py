@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from medlsam.errors import GeometryError, VolumeError
 from medlsam.geometry import Grid
+from medlsam.io.checks import nearest_rotation
 
 _log = logging.getLogger(__name__)
 _CHUNK = 1 << 22
@@ -246,14 +247,7 @@ def _grid(rows: NDArray[np.float64], size: tuple[int, ...]) -> Grid:
     if not spacing.min() > 0:
         raise GeometryError(f"it has no extent along an axis (spacing {spacing.tolist()})")
     direction = matrix / spacing
-    # Headers hold rounded numbers: take the nearest true rotation.
-    u, _, v = np.linalg.svd(direction)
-    rotation = u @ v
-    if np.abs(rotation - direction).max() > 1e-2:
-        raise GeometryError(
-            f"its axes are not at right angles (a sheared transform, perhaps gantry tilt): direction "
-            f"{np.round(direction, 3).tolist()}"
-        )
+    rotation = nearest_rotation(direction)
     sx, sy, sz = (float(s) for s in spacing)
     x, y, z = (float(o) for o in origin)
     return Grid(size[::-1], (sx, sy, sz), (x, y, z), tuple(float(v) for v in rotation.ravel()))  # type: ignore[arg-type]

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from medlsam.errors import GeometryError, VolumeError
 from medlsam.geometry import Grid
 from medlsam.io.archives import unpacked
-from medlsam.io.checks import check_grid
+from medlsam.io.checks import check_grid, nearest_rotation
 from medlsam.io.dicom.header import is_dicom
 from medlsam.io.dicom.read import open_files, open_folder
 from medlsam.io.folders import IMAGE_SUFFIXES, walk_folders
-from medlsam.io.hounsfield import NO_AIR, check_ct, unusual_values
+from medlsam.io.hounsfield import check_ct, is_masked, lacks_air
 from medlsam.io.nifti import nifti_grid, nifti_header, nifti_parts
 from medlsam.io.values import OpenedFile, collect
 from medlsam.runtime.atomic_files import suffix_of
@@ -82,12 +82,10 @@ def _as_ct(opened: OpenedFile, path: Path) -> Image:
     check_grid(opened.grid, path)
     array = collect(opened.parts, opened.grid.shape_zyx, path)
     check_ct(array, path)
-    seen = unusual_values(array)
-    if filled := fill_field_of_view(array):
-        # One value of tissue around the body is mended by that; a scan without any air is not.
-        seen = [filled, *(words for words in seen if words.startswith(NO_AIR))]
-    for words in seen:
-        _log.warning("%s: %s", path, words)
+    # In this order: what fills the field of view is made air, and what is left of one value lies in the body.
+    for look in (lacks_air, fill_field_of_view, is_masked):
+        if words := look(array):
+            _log.warning("%s: %s", path, words)
     return Image(np.maximum(array, array.dtype.type(LOWEST_HU), out=array), opened.grid, opened.source)
 
 
@@ -240,20 +238,13 @@ def _grid(image: sitk.Image, path: Path, scale: float) -> Grid:
     direction = np.asarray(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
     if not np.isfinite(direction).all():
         raise VolumeError(f"{path}: the header's direction is not a number; correct it")
-    # Headers hold rounded numbers: take the nearest true rotation.
-    u, _, v = np.linalg.svd(direction)
-    rotation = u @ v
-    if np.abs(rotation - direction).max() > 1e-2:
-        raise VolumeError(
-            f"{path}: the header's axes are not at right angles: "
-            f"direction {np.round(direction, 3).tolist()}; resample the scan to an orthogonal grid first"
-        )
-    if np.abs(rotation - direction).max() < 1e-6:
-        rotation = direction
     x, y, z = image.GetSize()[:3]
     sx, sy, sz = (scale * s for s in image.GetSpacing()[:3])
     ox, oy, oz = (scale * o for o in image.GetOrigin()[:3])
     try:
+        rotation = nearest_rotation(direction)
         return Grid((z, y, x), (sx, sy, sz), (ox, oy, oz), tuple(float(v) for v in rotation.ravel()))
     except GeometryError as error:
-        raise VolumeError(f"{path}: {error}; correct the file's header") from error
+        raise VolumeError(
+            f"{path}: {error}; correct the file's header, or resample the scan to an orthogonal grid"
+        ) from error

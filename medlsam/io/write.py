@@ -31,24 +31,19 @@ WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 _WHOLE_IN_FLOAT32 = 2**24
 
 
-#: Red, green and blue of labels in the header, in turn.
-_COLOURS = (
-    (1, 0, 0),
-    (0, 1, 0),
-    (0, 0, 1),
-    (1, 1, 0),
-    (0, 1, 1),
-    (1, 0, 1),
-    (1, 0.94, 0.84),
-    (0, 0.54, 0.31),
-)
 _FORM_FIELDS = (
     *("pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
     *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
 )
 
 
-def write_volume(volume: Volume, path: Path | str, *, names: Mapping[int, str] | None = None) -> None:
+def write_volume(
+    volume: Volume,
+    path: Path | str,
+    *,
+    names: Mapping[int, str] | None = None,
+    colours: Mapping[int, tuple[int, int, int]] | None = None,
+) -> None:
     """Write a scan or label map; parent folders are made, an existing file is replaced in one step.
 
     Labels are stored as uint8, or uint16 where a value passes 255; HU as int16, or float32 where int16 does not hold
@@ -60,6 +55,7 @@ def write_volume(volume: Volume, path: Path | str, *, names: Mapping[int, str] |
         path: where to; the extension says how.
         names: of a label map, value to structure: goes into a NIfTI header's extension, as TotalSegmentator writes and
             reads it. Other formats have no place for it.
+        colours: value to red, green and blue (0 to 255) beside the names; white where there is none.
 
     Raises:
         UsageError: the extension is none of nii.gz, nii, nrrd, mha, mhd.
@@ -71,7 +67,7 @@ def write_volume(volume: Volume, path: Path | str, *, names: Mapping[int, str] |
     stored = _storable(volume, path)
     try:
         if suffix_of(path) in (".nii", ".nii.gz"):
-            image = _nifti(stored, volume, names or {})
+            image = _nifti(stored, volume, names or {}, colours or {})
             with atomic_path(path) as temporary:
                 image.to_filename(temporary)
         elif suffix_of(path) == ".mhd":
@@ -83,7 +79,12 @@ def write_volume(volume: Volume, path: Path | str, *, names: Mapping[int, str] |
         raise VolumeError(f"{path}: cannot be written ({str(error).strip().splitlines()[-1]})") from error
 
 
-def _nifti(stored: NDArray[Any], volume: Volume, names: Mapping[int, str]) -> nibabel.Nifti1Image:
+def _nifti(
+    stored: NDArray[Any],
+    volume: Volume,
+    names: Mapping[int, str],
+    colours: Mapping[int, tuple[int, int, int]],
+) -> nibabel.Nifti1Image:
     import nibabel
 
     affine = np.eye(4)
@@ -104,7 +105,7 @@ def _nifti(stored: NDArray[Any], volume: Volume, names: Mapping[int, str]) -> ni
         # The image would write its own affine over the header's.
         image._affine = header.get_best_affine()
     if names:
-        header.extensions.append(nibabel.nifti1.Nifti1Extension(0, _label_table(names).encode()))
+        header.extensions.append(nibabel.nifti1.Nifti1Extension(0, _label_table(names, colours).encode()))
     return image
 
 
@@ -118,12 +119,12 @@ def _lies_on(block: bytes, grid: Grid) -> bool:
         return False
 
 
-def _label_table(names: Mapping[int, str]) -> str:
+def _label_table(names: Mapping[int, str], colours: Mapping[int, tuple[int, int, int]]) -> str:
     """The names of labels as Caret and TotalSegmentator write them."""
     rows = []
     for value, name in sorted(names.items()):
-        red, green, blue = _COLOURS[value % len(_COLOURS)]
-        colour = f'Red="{red}" Green="{green}" Blue="{blue}" Alpha="1"'
+        red, green, blue = (round(part / 255, 4) for part in colours.get(value, (255, 255, 255)))
+        colour = f'Red="{red:g}" Green="{green:g}" Blue="{blue:g}" Alpha="1"'
         rows.append(f'<Label Key="{value}" {colour}>{escape(name)}</Label>')
     table = "\n".join(rows)
     return (

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medlsam.errors import UsageError
-from medlsam.io.dicom.header import DicomHeader, is_dicom, read_dicom_header
+from medlsam.io.dicom.read import DicomFiles
 from medlsam.io.dicom.stacks import Stack, frames_of
 from medlsam.io.dicom.survey import FoundSeries, find_series
 from medlsam.io.folders import case_name, is_label_map, is_scan, walk_folders
@@ -72,36 +72,28 @@ def find_scans(roots: Sequence[Path | str], without: Path | None = None) -> Foun
     for root in sorted((Path(os.path.abspath(root)) for root in roots), key=Path.is_file):
         if not root.exists():
             raise UsageError(f"{root}: there is no such file or folder")
-        headers = []
+        dicom = DicomFiles()
         for _, files in walk_folders(root, seen):
-            headers += _look_through(files, root, found)
-        _take_series(headers, root, found)
+            _look_through(files, root, found, dicom)
+        _take_series(dicom, root, found)
     found.candidates.sort(key=lambda candidate: candidate.source)
     found.left_out.sort()
     return found
 
 
-def _look_through(files: list[Path], root: Path, found: Found) -> list[DicomHeader]:
-    """Take the image files of a folder; the headers of its DICOM files are put together later."""
-    headers = []
+def _look_through(files: list[Path], root: Path, found: Found, dicom: DicomFiles) -> None:
+    """Take the image files of a folder; its DICOM files are put together later."""
     for file in files:
         if is_scan(file):
             _image_file(file, root, found)
-        elif _opens_as_dicom(file):
-            header = read_dicom_header(file)
-            if header is None:
-                words = "the DICOM header is cut off or damaged; copy the file again"
-                found.left_out.append(LeftOut(source_of(file, root), Reason.UNREADABLE, words))
-            else:
-                headers.append(header)
-        else:
-            found.others += 1
-    return headers
+    found.others += dicom.take(file for file in files if not is_scan(file))
 
 
-def _take_series(headers: list[DicomHeader], root: Path, found: Found) -> None:
+def _take_series(dicom: DicomFiles, root: Path, found: Found) -> None:
+    words = "the DICOM header is cut off or damaged; copy the file again"
+    found.left_out += [LeftOut(source_of(file, root), Reason.UNREADABLE, words) for file in dicom.damaged]
     by_folder: dict[Path, list[FoundSeries]] = defaultdict(list)
-    for series in find_series(headers):
+    for series in find_series(dicom.headers):
         by_folder[series.folder].append(series)
     for folder, series_here in by_folder.items():
         stacks = [stack for series in series_here for stack in series.stacks]
@@ -127,13 +119,6 @@ def _study(stack: Stack) -> str:
     if not header.study or not header.frame_of_reference or frames_of(header) > 1:
         return ""
     return hashlib.sha256(f"{header.study} {header.frame_of_reference}".encode()).hexdigest()[:16]
-
-
-def _opens_as_dicom(file: Path) -> bool:
-    try:
-        return is_dicom(file)
-    except OSError:
-        return False
 
 
 def _image_file(file: Path, root: Path, found: Found) -> None:

@@ -33,11 +33,13 @@ class DicomFiles:
     headers: list[DicomHeader] = field(default_factory=list)
     damaged: list[Path] = field(default_factory=list)
 
-    def take(self, files: Iterable[Path]) -> None:
-        """Read the headers of the DICOM files among some files."""
+    def take(self, files: Iterable[Path]) -> int:
+        """Read the headers of the DICOM files among some files; returns how many are of another kind."""
+        others = 0
         for file in files:
             try:
                 if not is_dicom(file):
+                    others += 1
                     continue
                 header = read_dicom_header(file)
             except OSError:
@@ -46,6 +48,7 @@ class DicomFiles:
                 self.damaged.append(file)
             else:
                 self.headers.append(header)
+        return others
 
 
 def open_folder(folder: Path, path: Path | None = None) -> OpenedFile:
