@@ -64,11 +64,11 @@ def run_scans(
     """
     choice("layout", layout, LAYOUTS)
     check_processes(jobs, scheduler)
-    plan = plan_run(run, images, output, overwrite, notes, shard)
+    plan = _planned(run, images, output, overwrite, notes, shard)
     with run_lock(plan.folder.path, shard) as alone:
         if alone:
             plan.folder.clear_killed()
-        # Again: until here another run may have been at work.
+        # Only here: until now another run may have been at work.
         plan = _looked_up(plan, run, overwrite)
         return _run(run, plan, report, on_progress, jobs, scheduler, layout)
 
@@ -82,6 +82,18 @@ def plan_run(
     shard: str | None = None,
 ) -> Plan:
     """What a run would do; nothing is written. Arguments and errors are those of ``run_scans``."""
+    return _looked_up(_planned(run, images, output, overwrite, notes, shard), run, overwrite)
+
+
+def _planned(
+    run: Run,
+    images: str | Path | Sequence[Case],
+    output: str | Path,
+    overwrite: bool,
+    notes: Sequence[str],
+    shard: str | None,
+) -> Plan:
+    """The plan without what is done in the folder."""
     run.model.check(run.templates)
     wanted = run.options.locate.organs
     chosen = run.templates if wanted is None else run.templates.select(wanted)
@@ -92,7 +104,7 @@ def plan_run(
     if run.boxes is not None:
         check_boxes(run.boxes, [case.name for case in cases], Path(output))
     description = run.description()
-    plan = Plan(
+    return Plan(
         folder=OutputFolder.open(output, run.command, overwrite),
         structures={structure: run.templates.values[structure] for structure in chosen.structures},
         description=description,
@@ -100,7 +112,6 @@ def plan_run(
         cases=tuple(cases),
         warnings=tuple(warnings),
     )
-    return _looked_up(plan, run, overwrite)
 
 
 def _looked_up(plan: Plan, run: Run, overwrite: bool) -> Plan:

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from medlsam.errors import GeometryError, UsageError, VolumeError
 from medlsam.export.formats import FORMATS, OUTPUT_FILES, check_outputs, open_series, write_outputs
@@ -55,6 +56,24 @@ def test_names_travel_in_the_label_map(tmp_path):
     (extension,) = nibabel.load(tmp_path / "segmentation.nii.gz").header.extensions
     labels = ElementTree.fromstring(extension.get_content()).iter("Label")
     assert {int(label.get("Key")): label.text for label in labels} == NAMES
+
+
+def test_the_label_map_has_the_colours_of_the_other_files(tmp_path):
+    image = read_ct(tmp_path / "ct", Grid(SHAPE, SPACING, ORIGIN))
+    found = segmentation_of(draw_labels(SHAPE), image.grid, image.source)
+    write_outputs(found, tmp_path / "out", OutputOptions(format="nifti,slicer"), None)
+    (extension,) = nibabel.load(tmp_path / "out" / "segmentation.nii.gz").header.extensions
+    table = ElementTree.fromstring(extension.get_content())
+    own = {
+        label.text: [float(label.get(part)) for part in ("Red", "Green", "Blue")]
+        for label in table.iter("Label")
+    }
+    read = sitk.ReadImage(str(tmp_path / "out" / "segmentation.seg.nrrd"))
+    keys = [key for key in read.GetMetaDataKeys() if key.endswith("_Name")]
+    for key in keys:
+        colour = [float(part) for part in read.GetMetaData(key.replace("_Name", "_Color")).split()]
+        assert own[read.GetMetaData(key)] == pytest.approx(colour, abs=0.01)
+    assert keys
 
 
 @pytest.mark.parametrize("name", FORMATS)

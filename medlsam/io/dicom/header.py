@@ -1,7 +1,7 @@
 """The few DICOM fields that tell what a file is, read without its pixels, whether or not it holds an image.
 
 GDCM, through SimpleITK, opens images only, so reports and structure sets could not be told from damage; and it takes
-some milliseconds a file, of which collections have millions. pydicom takes five times as long as what is here.
+some milliseconds a file, of which collections have millions. pydicom takes several times as long as what is here.
 """
 
 from __future__ import annotations
