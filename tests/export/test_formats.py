@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813
 
 from medlsam.errors import GeometryError, UsageError, VolumeError
 from medlsam.export.formats import FORMATS, OUTPUT_FILES, check_outputs, open_series, write_outputs
