@@ -24,13 +24,15 @@ class LocatedStructure:
         status: ``found``, ``uncertain``, ``missing`` or ``out_of_view``; the last two have no box to segment.
         confidence: 0 to 1.
         expected_error_mm: mean distance of a face from the truth that the templates lead to expect.
-        points: six extreme points, or None where the structure is missing.
-        box: as located.
-        prompt_box: with the safety margin.
+        points: six extreme points as located, or None where the structure is missing.
+        box: of the mask once the structure is segmented, as located before that.
+        located_box: as located; the same as ``box`` where nothing was segmented.
+        prompt_box: ``located_box`` with the safety margin.
         slabs: boxes of consecutive slabs along z (SPL), low z first; empty where templates hold none.
-        profile: (S, 5) rows ``t, x0, y0, x1, y1``: t in 0..1 from the low to the high z face, the rest as
-            fractions of the box edges (0 = min face, 1 = max face).
-        shape_prior: (D, H, W) mean mask of the templates, 0 to 1, voxel centres at (i + 0.5) / n of the box; read-only.
+        profile: (S, 5) rows ``t, x0, y0, x1, y1``: t in 0..1 from the low to the high z face of ``located_box``, the
+            rest as fractions of its edges (0 = min face, 1 = max face).
+        shape_prior: (D, H, W) mean mask of the templates, 0 to 1, voxel centres at (i + 0.5) / n of
+            ``located_box``; read-only.
         details: the numbers that led to status and confidence.
     """
 
@@ -45,6 +47,11 @@ class LocatedStructure:
     profile: NDArray[np.float32] | None = None
     shape_prior: NDArray[np.float32] | None = None
     details: Mapping[str, float] = field(default_factory=dict)
+    located_box: Box | None = None
+
+    def __post_init__(self) -> None:
+        if self.located_box is None:
+            object.__setattr__(self, "located_box", self.box)
 
     @property
     def present(self) -> bool:
@@ -60,6 +67,7 @@ class LocatedStructure:
             "expected_error_mm": None if self.expected_error_mm is None else round(self.expected_error_mm, 2),
             "extreme_points": None if points is None else np.round(points.array, 2).tolist(),
             "box": None if self.box is None else self.box.to_dict(),
+            "located_box": None if self.located_box is None else self.located_box.to_dict(),
             "prompt_box": None if self.prompt_box is None else self.prompt_box.to_dict(),
             "details": {key: round(float(value), 4) for key, value in self.details.items()},
         }
@@ -75,6 +83,7 @@ class LocatedStructure:
             expected_error_mm=data.get("expected_error_mm"),
             points=None if points is None else ExtremePoints(tuple(tuple(p) for p in points)),
             box=None if data.get("box") is None else Box.from_dict(data["box"]),
+            located_box=None if data.get("located_box") is None else Box.from_dict(data["located_box"]),
             prompt_box=None if data.get("prompt_box") is None else Box.from_dict(data["prompt_box"]),
             details=dict(data.get("details", {})),
         )

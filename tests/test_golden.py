@@ -68,7 +68,7 @@ def _located(structure: Any) -> dict[str, Any]:
     return {
         "status": structure.status,
         "confidence": round(structure.confidence, 4),
-        "faces_mm": [round(float(face), 2) for face in structure.box.faces],
+        "faces_mm": [round(float(face), 2) for face in structure.located_box.faces],
         "prompt_faces_mm": [round(float(face), 2) for face in structure.prompt_box.faces],
         "evidence": {key: round(structure.details[key], 4) for key in EVIDENCE},
     }

@@ -38,9 +38,11 @@ def in_true_box(structure: LocatedStructure, truth: Box) -> LocatedStructure:
         truth: the label's tight box, LPS mm.
     """
     slabs: tuple[Box, ...] = ()
-    if structure.box is not None:
-        slabs = tuple(map_box(slab, structure.box, truth) for slab in structure.slabs)
-    return replace(structure, status="found", box=truth, prompt_box=truth, points=None, slabs=slabs)
+    if structure.located_box is not None:
+        slabs = tuple(map_box(slab, structure.located_box, truth) for slab in structure.slabs)
+    return replace(
+        structure, status="found", box=truth, located_box=truth, prompt_box=truth, points=None, slabs=slabs
+    )
 
 
 def in_true_slices(
@@ -158,7 +160,7 @@ def _other_maps(
         row, name = key.split("/", 1)
         blocks[row][name] = block
     for name in names:
-        box, prior = structures[name].box, structures[name].shape_prior
+        box, prior = structures[name].located_box, structures[name].shape_prior
         if structures[name].present and box is not None and prior is not None:
             blocks["shape_prior"][name] = shape_prior_block(box, prior, canonical.grid)
     values = {name: value for value, name in segmentation.names.items()}

@@ -31,10 +31,11 @@ class StructureScore:
         structure: the structure.
         status: of the localization, or ``failed`` where the case failed.
         confidence: of the localization, 0 to 1.
-        iou: of the box; 0 where missed.
-        wall_distance_mm: of the box; nan where missed.
+        iou: of the box that is reported; 0 where missed.
+        wall_distance_mm: of the same box; nan where missed.
         rows: per name in ``ROWS`` the mask's scores; ``NOT_OFFERED`` where the templates cannot give it.
-        errors_mm: how far each face (x-, x+, y-, y+, z-, z+) lies outside of the true one; empty where missed.
+        errors_mm: how far each face (x-, x+, y-, y+, z-, z+) of the box as located lies outside of the true one; empty
+            where missed.
         margins_mm: the margin that the answer promises per face; empty where it promises none.
     """
 
@@ -66,7 +67,8 @@ def score_box(case: str, name: str, structure: LocatedStructure | None, truth: B
     if structure is None:
         return StructureScore(case, name, "failed", 0.0, 0.0, math.nan, dict.fromkeys(ROWS, MISSED))
     box = structure.box if structure.present else None
-    promised = structure.prompt_box if box is not None else None
+    # Margins are promised for the box as located.
+    located, promised = (structure.located_box, structure.prompt_box) if box is not None else (None, None)
     return StructureScore(
         case,
         name,
@@ -74,8 +76,8 @@ def score_box(case: str, name: str, structure: LocatedStructure | None, truth: B
         structure.confidence,
         box_iou(box, truth),
         wall_distance(box, truth),
-        errors_mm=() if box is None else _outward(truth, box),
-        margins_mm=() if box is None or promised is None else _outward(box, promised),
+        errors_mm=() if located is None else _outward(truth, located),
+        margins_mm=() if located is None or promised is None else _outward(located, promised),
     )
 
 

@@ -256,7 +256,7 @@ def _title(structure: str | LocatedStructure) -> str:
 
 
 def _box(structure: str | LocatedStructure) -> Box | None:
-    return structure.box if isinstance(structure, LocatedStructure) and structure.present else None
+    return structure.located_box if isinstance(structure, LocatedStructure) and structure.present else None
 
 
 def _name(structure: str | LocatedStructure) -> str:

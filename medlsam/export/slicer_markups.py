@@ -62,13 +62,15 @@ def _point_list(structure: LocatedStructure, colour: list[float]) -> dict[str, A
 
 
 def _roi(structure: LocatedStructure, colour: list[float]) -> dict[str, Any]:
-    assert structure.box is not None
-    center = structure.box.center
+    # Not the mask's box: a box that nobody moves must give the same mask when it comes back.
+    located = structure.located_box
+    assert located is not None
+    center = located.center
     box = {
         "roiType": "Box",
         "center": list(center),
         "orientation": list(_AXES),
-        "size": list(structure.box.size),
+        "size": list(located.size),
         "insideOut": False,
     }
     return _node("ROI", structure, colour, [(structure.name, center)], box)

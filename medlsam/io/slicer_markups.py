@@ -99,8 +99,8 @@ def read_boxes(
     A rotated ROI becomes the box along the LPS axes around it, with a warning.
 
     Args:
-        path: ``boxes.mrk.json``, an ROI that Slicer saved, or ``localization.json``: of that the structures that were
-            found or are uncertain.
+        path: ``boxes.mrk.json``, an ROI that Slicer saved, or ``localization.json``: of that the located boxes of the
+            structures that were found or are uncertain.
         structures: the names that are known: a node without a name is called as its file, or as the label of its point
             where only that is among them.
         required: whether a file without a box is an error.
@@ -119,7 +119,7 @@ def read_boxes(
             located = Localization.from_dict(content).structures
         except _BROKEN as error:
             raise UsageError(f"{path}: not a localization.json ({type(error).__name__}: {error})") from error
-        return {name: s.box for name, s in located.items() if s.present and s.box is not None}
+        return {name: s.located_box for name, s in located.items() if s.present and s.located_box is not None}
     boxes: dict[str, Box] = {}
     for node in _nodes(path, UsageError):
         if node.box is None:

@@ -18,7 +18,7 @@ import medlsam.io.labelled_scans
 import medlsam.io.labels
 import medlsam.pipeline.model
 from medlsam.errors import TemplateError, UsageError, WeightsError
-from medlsam.geometry import Grid
+from medlsam.geometry import Grid, mask_box
 from medlsam.io.write import write_volume
 from medlsam.options import InferenceOptions
 from medlsam.pipeline.model import MedLSAM, load
@@ -40,6 +40,25 @@ OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)
 
 def segmenter_of(model: MedLSAM) -> Any:
     return model.segmenter
+
+
+@pytest.mark.parametrize("direction", [(1, 0, 0, 0, 1, 0, 0, 0, 1), (0, -1, 0, 0, 0, 1, 1, 0, 0)])
+def test_the_box_of_a_segmentation_is_that_of_its_mask(model: MedLSAM, direction: tuple[float, ...]) -> None:
+    image = draw_ct(replace(GRID, direction=direction))
+    truth = mask_box(true_mask(image, "block"), image.grid)
+    given = truth.expand(3)
+    located = model.localize(image, template_set())
+    moved = replace(located.structures["block"], box=given, located_box=given, prompt_box=given)
+    structures = {**located.structures, "block": moved}
+    found = model.segment_located(image, replace(located, structures=structures), VALUES).localization
+    block = found.structures["block"]
+    assert block.box is not None
+    np.testing.assert_allclose(block.box.faces, truth.faces, atol=1e-6)
+    assert (block.located_box, block.prompt_box) == (given, given)
+    assert found.structures["ghost"].box is None
+    entry = found.to_dict()["organs"]["block"]
+    assert entry["box"] == truth.to_dict()
+    assert entry["located_box"] == given.to_dict()
 
 
 @pytest.mark.parametrize(
