@@ -83,8 +83,8 @@ def _spread(places: Sequence[int], count: int, rng: np.random.Generator) -> list
     """Draw one of each of ``count`` equal stretches of ``places``; all where there are fewer."""
     if len(places) <= count:
         return list(places)
-    ends = np.linspace(0, len(places), count + 1)
-    return [places[int(rng.uniform(low, high))] for low, high in pairwise(ends)]
+    ends = np.linspace(0, len(places), count + 1).astype(int)
+    return [places[rng.integers(low, high)] for low, high in pairwise(ends)]
 
 
 def _add(boxes: list[Box], box: Box, most: int) -> None:

@@ -17,10 +17,14 @@ from torch import Tensor
 from medlsam.errors import MedlsamError
 from medlsam.segment.distill.labels import TaughtScan, in_words
 from medlsam.segment.distill.options import DistillOptions
-from medlsam.segment.distill.samples import EPOCH, DrawsModule
+from medlsam.segment.distill.samples import DrawsModule
 from medlsam.segment.finetune.train import quiet
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 from medlsam.segment.sam_tiny.train import TinyTraining
+
+#: Steps between two checkpoints.
+CHECKPOINT_STEPS = 50
+_SAID_STEPS = 10
 
 
 def train(
@@ -61,17 +65,16 @@ def train(
     key = _key(student.signature, scans, options)
     checkpoint = folder / f"{key}.ckpt"
     keep = ModelCheckpoint(
-        dirpath=folder, filename=key, save_on_train_epoch_end=True, enable_version_counter=False
+        dirpath=folder, filename=key, every_n_train_steps=CHECKPOINT_STEPS, enable_version_counter=False
     )
     with quiet():
         trainer = Trainer(
             max_steps=options.steps,
-            max_epochs=-1,
+            max_epochs=1,
             accelerator={"cuda": "gpu"}.get(device.type, device.type),
             devices=[device.index or 0] if device.type == "cuda" else 1,
             precision="32-true",  # the steps are small, and the network too
             callbacks=[keep, _Progress(options.steps, say)],
-            reload_dataloaders_every_n_epochs=1,
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -102,12 +105,12 @@ def _key(signature: str, scans: Sequence[TaughtScan], options: DistillOptions) -
 
 
 class _Progress(Callback):
-    """Says the step and the time that is left, once an epoch."""
+    """Says the step and the time that is left."""
 
     def __init__(self, steps: int, say: Callable[[str], None]) -> None:
         self.steps, self.say = steps, say
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
         self.began, self.first = time.monotonic(), trainer.global_step
 
     def on_train_batch_end(
@@ -119,7 +122,7 @@ class _Progress(Callback):
         batch_idx: int,
     ) -> None:
         done = trainer.global_step
-        if batch_idx not in (4, EPOCH // 2, EPOCH - 1) or done == self.first:
+        if done % _SAID_STEPS and done != self.first + 2:
             return
         each = (time.monotonic() - self.began) / (done - self.first)
         self.say(f"step {done} of {self.steps}, about {in_words(each * (self.steps - done))} left")
