@@ -37,12 +37,12 @@ def judge(
         mask: (H, W) of the teacher.
         box: its prompt, continuous pixel indices.
         quality: IoU that the teacher expects of the mask.
-        least_quality: that is enough.
+        least_quality: that is enough; 0 asks for none (what an untrained head expects may be negative).
 
     Returns:
         (H, W) mask without specks and without what lies outside of the box's surroundings; or the fault.
     """
-    if quality < least_quality:
+    if least_quality > 0 and quality < least_quality:
         return "low_iou"
     area = int(mask.sum())
     if area < MIN_PIXELS:

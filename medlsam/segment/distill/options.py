@@ -36,8 +36,8 @@ class DistillOptions(Checked):
     prompts_per_slice: int = _whole(12, 1, "Boxes in each slice that the teacher segments.")
     min_iou: float = number(
         -1.0,
-        "Masks of which the teacher expects a lower IoU are dropped; -1: 0.7, or 0 for teachers that were not trained "
-        "to expect one (medsam_vit_b).",
+        "Masks of which the teacher expects a lower IoU are dropped; 0 drops none, -1 is 0.7, or 0 for teachers that "
+        "were not trained to expect one (medsam_vit_b).",
         "X",
         "be -1, or lie between 0 and 1",
         lambda value: value == -1 or 0 <= value <= 1,

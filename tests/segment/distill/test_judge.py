@@ -45,6 +45,10 @@ def test_others_are_dropped_with_a_reason(mask: NDArray[np.bool_], quality: floa
     assert fault in FAULTS
 
 
+def test_without_a_limit_no_expectation_is_too_low() -> None:
+    assert not isinstance(judge(disc(), BOX, -3.0, 0.0), str)
+
+
 def test_specks_and_what_lies_outside_are_cut_off() -> None:
     """They would widen the tight box that the student is told to be exact."""
     dirty = disc() | block(slice(23, 24), slice(28, 29)) | block(slice(30, 31), slice(40, 43))
