@@ -60,7 +60,7 @@ def test_weights_that_are_not_there_say_what_to_do(
     start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MEDLSAM_OFFLINE", "1")
-    monkeypatch.setenv("MEDLSAM_CACHE", str(tmp_path))
+    monkeypatch.setenv("MEDLSAM_HOME", str(tmp_path))
     with pytest.raises(WeightsError, match="sam_vit_b"):
         load_teacher("sam_vit_b", None, CPU)
     with pytest.raises(WeightsError, match="none.pth"):
