@@ -56,7 +56,16 @@ class DistillOptions(Checked):
         1e-4, "Of AdamW, at its highest.", "X", "be more than 0", lambda value: value > 0
     )
     weight_decay: float = number(0.02, "Of AdamW.", "X", "be 0 or more", lambda value: value >= 0)
-    exact: float = _share(0.3, "Share of exact boxes; the others are jittered, or as wrong as located ones.")
+    exact: float = _share(
+        0.4,
+        "Share of exact boxes among those that the teacher's masks are learned with; the others "
+        "are jittered.",
+    )
+    keep: float = _share(
+        0.3,
+        "Share of crops with boxes as wrong as located ones, in which the student keeps to its own first answer: what "
+        "such a box means a teacher cannot say.",
+    )
     ema: float = number(
         0.99,
         "Decay of the averaged weights, which are kept; 0 keeps those of the last step.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,41 @@ from medlsam.segment.distill.labels import TaughtScan, in_words
 from medlsam.segment.distill.options import DistillOptions
 from medlsam.segment.distill.samples import DrawsModule
 from medlsam.segment.finetune.train import quiet
+from medlsam.segment.sam_tiny.network import TinyConfig
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 from medlsam.segment.sam_tiny.train import TinyTraining
+from medlsam.segment.sam_tiny.train_samples import Sample
 
 #: Steps between two checkpoints.
 CHECKPOINT_STEPS = 50
 _SAID_STEPS = 10
+
+
+class Distillation(TinyTraining):
+    """Training with a teacher's masks, and where the box is vague with the answers of the weights that it began with.
+
+    What a box that is centimetres off means is learned from labelled structures; regions without a name teach to hedge.
+    So the student would forget to find located structures, if nothing held it to what it knew.
+    """
+
+    def __init__(self, net: TinyConfig, **training: Any) -> None:
+        super().__init__(net, **training)
+        self.start = deepcopy(self.net).requires_grad_(False)
+
+    def losses(self, batch: Sample, with_points: bool = False) -> dict[str, Tensor]:
+        """Compute the loss of one batch; see ``mask_losses``."""
+        keep = batch["keep"]
+        if bool(keep.any()):
+            own = {name: tensor[keep] for name, tensor in batch.items()}
+            points = own["points"] if with_points else None
+            with torch.no_grad():
+                answer, _ = self.start.eval()(
+                    own["crop"], own["box"], own["error"], own["mask_prompt"], points
+                )
+            target = batch["mask"].clone()
+            target[keep] = answer.sigmoid()
+            batch = {**batch, "mask": target}
+        return super().losses(batch, with_points)
 
 
 def train(
@@ -53,7 +83,7 @@ def train(
     Raises:
         MedlsamError: the training diverged.
     """
-    training = TinyTraining(
+    training = Distillation(
         student.config,
         learning_rate=options.learning_rate,
         weight_decay=options.weight_decay,

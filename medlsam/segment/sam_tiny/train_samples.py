@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from medlsam.geometry import map_between
+from medlsam.geometry import map_between, tight_slices
 from medlsam.segment.regions import flood
 from medlsam.segment.sam_tiny.crops import (
     channels,
@@ -156,9 +157,15 @@ class SampleSource:
         return None if mask is None else self.mask_sample(case, mask, axis, index, rng)
 
     def mask_sample(
-        self, case: Pictured, mask: NDArray[np.bool_], axis: int, index: int, rng: np.random.Generator
+        self,
+        case: Pictured,
+        mask: NDArray[np.bool_],
+        axis: int,
+        index: int,
+        rng: np.random.Generator,
+        with_mask_prompt: bool = False,
     ) -> Sample:
-        """Cut a turned crop around any mask of one slice, which is not empty.
+        """Cut a crop around any mask of one slice, which is not empty.
 
         Args:
             case: the scan.
@@ -166,10 +173,20 @@ class SampleSource:
             axis: of the array, across the slices.
             index: of the slice, along ``axis``.
             rng: the only source of chance.
+            with_mask_prompt: also give the mask itself, blurred and out of place, as a neighbouring slice's would be;
+                then the crop is not turned.
         """
-        plane = TurnedPlane(case, axis, float(rng.normal(0, 0.2)), bool(rng.random() < 0.5))
-        box, error = move_box(plane.tight_box(mask), self.sampling, rng)
-        return self._finish(plane, mask, index, box, error, None, rng)
+        angle = 0.0 if with_mask_prompt else float(rng.normal(0, 0.2))
+        plane = TurnedPlane(case, axis, angle, bool(rng.random() < 0.5))
+        tight = plane.tight_box(mask)
+        box, error = move_box(tight, self.sampling, rng)
+        rough = None
+        if with_mask_prompt:
+            shape = mask[tight_slices(mask)].astype(np.float32)
+            shape = ndimage.gaussian_filter(shape, [0.05 * n for n in shape.shape])
+            shape = np.ascontiguousarray(shape[:, ::-1] if plane.mirrored else shape)
+            rough = shape, jitter(tight, float(rng.uniform(0, 0.15)), rng)
+        return self._finish(plane, mask, index, box, error, rough, rng)
 
     def _mask_prompt(
         self,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.segment import distill_rule
+from benchmarks.segment import distill_known
 
 
 def test_scans_train_or_judge_never_both() -> None:
-    assert (len(distill_rule.TRAIN), len(distill_rule.JUDGE)) == (11, 5)
-    assert not set(distill_rule.TRAIN) & set(distill_rule.JUDGE)
+    assert (len(distill_known.TRAIN), len(distill_known.JUDGE)) == (11, 5)
+    assert not set(distill_known.TRAIN) & set(distill_known.JUDGE)
 
 
 def test_the_rule_finds_a_disc_bright_or_dark() -> None:
@@ -17,7 +17,7 @@ def test_the_rule_finds_a_disc_bright_or_dark() -> None:
     disc = (x - 25) ** 2 + (y - 20) ** 2 <= 100
     for inside, outside in ((120, 0), (-80, 40)):
         plane = np.where(disc, inside, outside) + np.random.default_rng(0).normal(0, 10, disc.shape)
-        teacher = distill_rule.RuleTeacher()
+        teacher = distill_known.RuleTeacher()
         (mask,), quality = teacher.decode(
             teacher.encode(plane.astype(np.int16)), [(14.5, 9.5, 35.5, 30.5)], disc.shape
         )
