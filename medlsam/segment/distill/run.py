@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from medlsam.errors import MedlsamError, UsageError
 from medlsam.io.cases import Case, check_unique, find_cases, read_case
@@ -29,6 +30,7 @@ from medlsam.segment.distill.teacher import Teacher, least_iou, load_teacher
 from medlsam.segment.distill.train import train
 from medlsam.segment.finetune.components import Names, chosen_names, read_owners
 from medlsam.segment.finetune.score import Comparison
+from medlsam.segment.registry import SEGMENTERS
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 from medlsam.volume import to_canonical
 from medlsam.weights.fetch import resolve
@@ -118,16 +120,15 @@ def distill(
         raise UsageError(f"{output} exists; begin anew with --overwrite, or give another --output")
     where = resolve_device(device)
     found = _cases([scans] if isinstance(scans, str | Path) else scans, cases)
-    owners = dict(read_owners(patients, {case.name: None for case in found}, _KIND))
     names = [case.name for case in found]
+    owners = read_owners(patients, names, _KIND)
     judges = None if held_out is None else chosen_names(held_out, names, "held_out", _KIND)
     if len({owners.get(name, name) for name in names}) < 2:
         raise UsageError(
             f"distillation needs scans of two patients, one to train on and one to judge by; there are "
             f"{len(names)} scan(s) of one; add another patient's scan"
         )
-    start = resolve(segmenter, "segmenter")
-    student = TinySegmenter.load(start, where)
+    start, student = _student(segmenter, where)
     large = load_teacher(teacher, teacher_weights, where) if isinstance(teacher, str) else teacher
     folder = Path(cache) if cache is not None else output.with_name(f"{output.name}.teacher")
     taught, failed, masks = _label(found, owners, student, large, folder, located, options, say, note)
@@ -147,6 +148,17 @@ def distill(
     checkpoint.unlink(missing_ok=True)
     both = compared(before, after)
     return Distilled(output, record["better"], both["exact"], both["jittered"], masks, failed, folder, record)
+
+
+def _student(segmenter: str | Path, where: torch.device) -> tuple[Path, TinySegmenter]:
+    """Find and load the weights that the student begins with."""
+    spec = SEGMENTERS.get(str(segmenter))
+    if spec is not None and spec.kind != "crop":  # before it is downloaded
+        raise UsageError(
+            f"segmenter: the student is a sam-tiny, {spec.name} cannot be one; leave it out, or give a file of sam-tiny"
+        )
+    start = resolve(segmenter, "segmenter")
+    return start, TinySegmenter.load(start, where)
 
 
 def _cases(paths: Sequence[str | Path], chosen: Names | None) -> list[Case]:

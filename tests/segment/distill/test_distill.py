@@ -166,6 +166,7 @@ def test_a_student_that_is_no_better_is_written_with_the_word(
         ({"teacher": "sam-tiny"}, "encodes crops, not whole slices"),
         ({"teacher": "sam_vit_b", "teacher_weights": "none.pth"}, "none.pth"),
         ({"segmenter": "none.safetensors"}, "none.safetensors"),
+        ({"segmenter": "sam_vit_b"}, "the student is a sam-tiny, sam_vit_b cannot be one"),
         ({"cases": ["body_0"]}, "needs scans of two patients"),
         ({"cases": ["body_9"]}, "cases: there is no scan 'body_9'"),
         ({"held_out": ["body_9"]}, "held_out: there is no scan 'body_9'"),
