@@ -267,6 +267,20 @@ def test_the_command_says_what_failed_and_what_is_no_better(scans: Path, start: 
     assert (tmp_path / "a.safetensors").exists()
 
 
+@pytest.mark.usefixtures("fake")
+def test_quiet_says_what_failed_and_nothing_else(scans: Path, start: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "scans"
+    shutil.copytree(scans, folder)
+    (folder / "broken.nii.gz").write_bytes(b"nothing")
+    result = call(
+        *("finetune", folder, "--teacher", "sam_vit_b", "--output", tmp_path / "a.safetensors", "--quiet"),
+        *("--segmenter", start, "--steps", 1, "--batch-size", 1, "--slices-per-scan", 1, "--device", "cpu"),
+    )
+    assert result.exit_code == 1, result.stderr
+    assert result.stderr.startswith("failed: broken: ")
+    assert "dropped" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
