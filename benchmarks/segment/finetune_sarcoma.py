@@ -22,7 +22,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks.common import CT, answer, command, progress
-from medlsam.cli.finetune import to_table
+from medlsam.cli.finetune.table import to_table
 from medlsam.segment.finetune.options import FinetuneOptions
 from medlsam.segment.finetune.run import finetune
 

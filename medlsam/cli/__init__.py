@@ -1,4 +1,4 @@
-"""The command line: one file a command, each a thin shell over the public function of the same name.
+"""The command line: one file (or folder) a command, each a thin shell over the public function of the same name.
 
 The flags of inference are made from the fields of ``medlsam.options.InferenceOptions`` (see ``flags``). Nothing
 here imports torch before a command runs, so that every ``--help`` is quick. ``shared`` holds what every command has
@@ -17,7 +17,7 @@ from medlsam._version import __version__
 from medlsam.cli.data import data
 from medlsam.cli.demo import demo
 from medlsam.cli.evaluate import evaluate
-from medlsam.cli.finetune import finetune
+from medlsam.cli.finetune.command import finetune
 from medlsam.cli.info import info
 from medlsam.cli.localize import localize
 from medlsam.cli.pool import app as pool_app

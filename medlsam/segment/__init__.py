@@ -7,7 +7,9 @@ neighbours, ``planes.vote`` averages the three planes. ``label_map`` assembles t
 
 ``protocol`` defines a segmenter, ``registry`` lists the known ones with their preprocessing, ``load`` opens one by name
 or file. ``sam`` holds the models that encode whole slices (SAM, MedSAM, MobileSAM, LiteMedSAM), ``sam_tiny`` this
-project's own, which encodes crops around boxes, with its training. ``finetune`` adapts either to labelled scans.
+project's own, which encodes crops around boxes, with its training. ``finetune`` adapts either to labelled scans,
+``distill`` trains ``sam_tiny`` with the masks of a whole-slice model on scans without labels; ``regions`` has prompts
+for these.
 
 Nothing here knows how boxes are located, or reads a label, but for the trainings.
 """

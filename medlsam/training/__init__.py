@@ -6,5 +6,6 @@ it sees). The rest is here: ``cli`` runs the two from a YAML file with the preci
 valid, ``distributed`` the sums over several processes, and ``slurm`` puts a job that runs out of time back into the
 queue.
 
-``localize.pretrain`` and ``segment.sam_tiny.train`` are trained this way; ``segment.finetune`` uses the losses.
+``localize.pretrain`` and ``segment.sam_tiny.train`` are trained this way, and ``segment.distill`` with the latter's
+module; ``segment.finetune`` uses the losses.
 """

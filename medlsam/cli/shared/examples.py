@@ -21,7 +21,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "pool build": ("medlsam pool build /archive/chest /archive/abdomen --output pool --jobs 4",),
     "pool show": ("medlsam pool show pool",),
     "pool verify": ("medlsam pool verify pool",),
-    "finetune": ("medlsam finetune labelled --output own.safetensors --held-out judge.json",),
+    "finetune": (
+        "medlsam finetune labelled --output own.safetensors --held-out judge.json",
+        "medlsam finetune scans --teacher sam_vit_b --teacher-weights sam_vit_b.pth --output own.safetensors",
+    ),
     "weights list": ("medlsam weights list",),
     "weights download": ("medlsam weights download medsam_vit_b",),
     "weights verify": ("medlsam weights verify", "medlsam weights verify own.safetensors"),

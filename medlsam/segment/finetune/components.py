@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,7 +186,7 @@ def find_labelled(
         raise TemplateError(f"{', '.join(map(str, paths))}: no scan with a label map to fine-tune on")
     if cases is not None:
         found = {name: found[name] for name in chosen_names(cases, found, "cases")}
-    owners = _owners(patients, found)
+    owners = read_owners(patients, found)
     kept = []
     for name, own in sorted(found.items()):
         names = {v: n for v, n in own.table.items() if organs is None or n in organs}
@@ -200,13 +200,14 @@ def find_labelled(
     return kept
 
 
-def chosen_names(names: Names, known: Iterable[str], what: str) -> list[str]:
+def chosen_names(names: Names, known: Iterable[str], what: str, kind: str = "labelled scan") -> list[str]:
     """Read names of scans from a list or a file, each once.
 
     Args:
         names: a list, or ``FILE.json`` or ``FILE.json:key``.
         known: all scans.
         what: the argument's name, for messages.
+        kind: what the scans are, for messages.
 
     Raises:
         UsageError: the file cannot be read, the list is empty, or a name is not known.
@@ -216,21 +217,31 @@ def chosen_names(names: Names, known: Iterable[str], what: str) -> list[str]:
     for name in wanted:
         if name not in known:
             raise UsageError(
-                f"{what}: there is no labelled scan {name!r}{near(name, known)}; there are {', '.join(known)}"
+                f"{what}: there is no {kind} {name!r}{near(name, known)}; there are {', '.join(known)}"
             )
     if not wanted:
         raise UsageError(f"{what}: the list is empty; leave it out instead")
     return list(dict.fromkeys(wanted))
 
 
-def _owners(
-    patients: Mapping[str, str] | str | Path | None, known: Mapping[str, LabelledCase]
+def read_owners(
+    patients: Mapping[str, str] | str | Path | None, known: Collection[str], kind: str = "labelled scan"
 ) -> Mapping[str, str]:
+    """Read which scan is of which patient.
+
+    Args:
+        patients: scan to patient, or a JSON file of it; None for nothing known.
+        known: names of all scans.
+        kind: what the scans are, for messages.
+
+    Raises:
+        UsageError: not such a table, or it names none of the scans.
+    """
     if patients is None:
         return {}
     table = read_json(Path(patients), UsageError) if isinstance(patients, str | Path) else patients
     if not isinstance(table, Mapping) or not all(isinstance(owner, str) for owner in table.values()):
         raise UsageError(f'{patients}: expected scan to patient, such as {{"scan_1": "patient_a", ...}}')
     if not set(table) & set(known):
-        raise UsageError(f"{patients}: names none of the labelled scans, which are {', '.join(known)}")
+        raise UsageError(f"{patients}: names none of the {kind}s, which are {', '.join(known)}")
     return table

@@ -149,7 +149,7 @@ def train(
         SlicesToTrain(tuner, scans, options), options.batch_size, shuffle=True, generator=order
     )
     held_out = DataLoader(scored, _SCORED_TOGETHER) if len(scored) else None
-    with _quiet():
+    with quiet():
         trainer = Trainer(
             max_epochs=epochs,
             accelerator={"cuda": "gpu"}.get(device.type, device.type),
@@ -173,7 +173,7 @@ def train(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence what Lightning says of its devices and loaders in every fold."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
@@ -185,6 +185,7 @@ def _quiet() -> Iterator[None]:
                 "module.* in eval mode",
                 "LeafSpec",
                 "no `val_dataloader`",
+                "Checkpoint directory .* exists",
             ):
                 warnings.filterwarnings("ignore", message=f".*{usual}.*")
             yield

@@ -78,6 +78,18 @@ class SamSlices:
         Returns:
             (N, H, W) float32 logits at the slice's size, on the CPU.
         """
+        return self.decode_scored(embedding, boxes, shape_hw, points, mask_prompts)[0]
+
+    @torch.inference_mode()
+    def decode_scored(
+        self,
+        embedding: Tensor,
+        boxes: ArrayLike,
+        shape_hw: tuple[int, int],
+        points: ArrayLike | None = None,
+        mask_prompts: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Decode as ``decode`` does; returns the logits, and the IoU (N,) that the model expects of each mask."""
         prompt_encoder = self.network.prompt_encoder
         scaled = torch.as_tensor(scale_boxes(boxes, shape_hw, self.spec), device=self.device)
         places = None
@@ -88,13 +100,13 @@ class SamSlices:
         if mask_prompts is not None:
             rough = scale_masks(mask_prompts, self.spec, prompt_encoder.mask_input_size).to(self.device)
         step = _CPU_BOXES if self.device.type == "cpu" else _GPU_BOXES
-        masks = [torch.zeros((0, *shape_hw))]
+        masks, qualities = [torch.zeros((0, *shape_hw))], [torch.zeros(0)]
         for start in range(0, len(scaled), step):
             part = slice(start, start + step)
             sparse, dense = self._prompts(
                 scaled[part], None if places is None else places[part], None if rough is None else rough[part]
             )
-            logits, _ = self.network.mask_decoder(
+            logits, quality = self.network.mask_decoder(
                 image_embeddings=embedding,
                 image_pe=prompt_encoder.get_dense_pe(),
                 sparse_prompt_embeddings=sparse,
@@ -102,7 +114,8 @@ class SamSlices:
                 multimask_output=False,  # a box is not ambiguous
             )
             masks.append(restore(logits[:, 0], shape_hw, self.spec).cpu())
-        return torch.cat(masks)
+            qualities.append(quality[:, 0].float().cpu())
+        return torch.cat(masks), torch.cat(qualities)
 
     def _prompts(self, boxes: Tensor, points: Tensor | None, masks: Tensor | None) -> tuple[Tensor, Tensor]:
         """Embed some boxes, in input pixels, with their points and mask prompts: sparse and dense embeddings."""

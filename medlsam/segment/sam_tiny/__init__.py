@@ -5,6 +5,7 @@ square around each box at a fixed resolution, ``network`` encodes the crop with 
 mask, ``crops`` puts the mask back into its slice. Boxes that do not fit their masks are moved and segmented again.
 
 The training draws samples from labelled scans: ``train_arrays`` prepares the scans, ``train_samples`` draws crops and
-masks from them, with boxes as wrong as located ones (``train_boxes``). ``train`` is the command line:
+masks from them, in turned planes (``train_plane``), with boxes as wrong as located ones (``train_boxes``).
+``train`` is the command line:
 ``python -m medlsam.segment.sam_tiny.train fit`` trains, ``... export`` writes the weights file.
 """

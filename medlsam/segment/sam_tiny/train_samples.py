@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from medlsam.geometry import map_between
+from medlsam.geometry import map_between, tight_slices
+from medlsam.segment.regions import flood
 from medlsam.segment.sam_tiny.crops import (
-    CropFrame,
     channels,
     neighbour_step,
     planes_at,
@@ -25,12 +26,13 @@ from medlsam.segment.sam_tiny.crops import (
 )
 from medlsam.segment.sam_tiny.network import TinyConfig
 from medlsam.segment.sam_tiny.train_arrays import Structure, TrainingCase
-from medlsam.segment.sam_tiny.train_augment import disturb, flood, warp
+from medlsam.segment.sam_tiny.train_augment import disturb, warp
 from medlsam.segment.sam_tiny.train_boxes import (
     SamplingConfig,
     jitter,
     move_box,
 )
+from medlsam.segment.sam_tiny.train_plane import Pictured, TurnedPlane
 from medlsam.volume.hounsfield import LOWEST_HU
 
 Sample = dict[str, Tensor]
@@ -106,7 +108,7 @@ class SampleSource:
             else 0.0
         )
         mirrored = bool(sampling.intensity and rng.random() < 0.5)
-        plane = _Plane(case, axis, angle, mirrored)
+        plane = TurnedPlane(case, axis, angle, mirrored)
         rows, columns = (structure.where[a] for a in range(3) if a != axis)
         flat = plane.corners_box(columns.start, rows.start, columns.stop, rows.stop)
         # the third axis is the one across the slices
@@ -139,7 +141,7 @@ class SampleSource:
         index = end + int(rng.integers(1, 5)) * (1 if upper else -1)
         if not 0 <= index < len(case.labels):
             return None
-        plane = _Plane(case, 0, 0.0, bool(rng.random() < 0.5))
+        plane = TurnedPlane(case, 0, 0.0, bool(rng.random() < 0.5))
         box = jitter(plane.tight_box(case.labels[end] == structure.value), 0.1, rng)
         mask = case.labels[index] == structure.value
         return self._finish(plane, mask, index, box, self.sampling.located_error_mm, None, rng)
@@ -150,12 +152,41 @@ class SampleSource:
         axis = int(rng.integers(1, 3)) if rng.random() < self.sampling.other_plane else 0
         stack = np.moveaxis(case.image, axis, 0)
         index = int(rng.integers(len(stack)))
-        plane = _Plane(case, axis, float(rng.normal(0, 0.2)), bool(rng.random() < 0.5))
-        mask = flood(stack[index], plane.spacing_uv, rng)
-        if mask is None:
-            return None
-        box, error = move_box(plane.tight_box(mask), self.sampling, rng)
-        return self._finish(plane, mask, index, box, error, None, rng)
+        spacing_v, spacing_u = (case.spacing_zyx[a] for a in range(3) if a != axis)
+        mask = flood(stack[index], (spacing_u, spacing_v), rng)
+        return None if mask is None else self.mask_sample(case, mask, axis, index, rng)
+
+    def mask_sample(
+        self,
+        case: Pictured,
+        mask: NDArray[np.bool_],
+        axis: int,
+        index: int,
+        rng: np.random.Generator,
+        with_mask_prompt: bool = False,
+    ) -> Sample:
+        """Cut a crop around any mask of one slice, which is not empty.
+
+        Args:
+            case: the scan.
+            mask: (rows, columns) of the slice.
+            axis: of the array, across the slices.
+            index: of the slice, along ``axis``.
+            rng: the only source of chance.
+            with_mask_prompt: also give the mask itself, blurred and out of place, as a neighbouring slice's would be;
+                then the crop is not turned.
+        """
+        angle = 0.0 if with_mask_prompt else float(rng.normal(0, 0.2))
+        plane = TurnedPlane(case, axis, angle, bool(rng.random() < 0.5))
+        tight = plane.tight_box(mask)
+        box, error = move_box(tight, self.sampling, rng)
+        rough = None
+        if with_mask_prompt:
+            shape = mask[tight_slices(mask)].astype(np.float32)
+            shape = ndimage.gaussian_filter(shape, [0.05 * n for n in shape.shape])
+            shape = np.ascontiguousarray(shape[:, ::-1] if plane.mirrored else shape)
+            rough = shape, jitter(tight, float(rng.uniform(0, 0.15)), rng)
+        return self._finish(plane, mask, index, box, error, rough, rng)
 
     def _mask_prompt(
         self,
@@ -181,7 +212,7 @@ class SampleSource:
 
     def _finish(
         self,
-        plane: _Plane,
+        plane: TurnedPlane,
         mask: NDArray[np.bool_],
         index: int,
         box: NDArray[np.float64],
@@ -236,33 +267,6 @@ def _points(mask: NDArray[np.bool_], box: NDArray[np.float64], rng: np.random.Ge
             y, x = able[rng.integers(len(able))]
             given[slot] = torch.tensor([x + 0.5, y + 0.5, float(inside)])
     return given
-
-
-class _Plane:
-    """A plane of a case with turned millimetre coordinates, in which boxes are upright in the crop."""
-
-    def __init__(self, case: TrainingCase, axis: int, angle: float, mirrored: bool) -> None:
-        self.case, self.axis, self.angle, self.mirrored = case, axis, angle, mirrored
-        v, u = (case.spacing_zyx[a] for a in range(3) if a != axis)
-        self.spacing_uv = (u, v)
-        # a crop of 1 mm at the plane's first pixel: its coordinates are the turned millimetres
-        self.unit = CropFrame((0.0, 0.0), 1.0, self.spacing_uv, angle, mirrored)
-
-    def frame(self, center: NDArray[np.float64], side: float) -> CropFrame:
-        u, v = self.unit.to_pixels(center + 0.5)
-        return CropFrame((float(u), float(v)), side, self.spacing_uv, self.angle, self.mirrored)
-
-    def tight_box(self, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-        pixels = np.argwhere(mask)[:, ::-1]
-        corners = [pixels + np.array([du, dv]) for du in (-0.5, 0.5) for dv in (-0.5, 0.5)]
-        return self._around(np.concatenate(corners))
-
-    def corners_box(self, u0: int, v0: int, u1: int, v1: int) -> NDArray[np.float64]:
-        return self._around(np.array([(u - 0.5, v - 0.5) for u in (u0, u1) for v in (v0, v1)]))
-
-    def _around(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-        points = self.unit.from_pixels(pixels) - 0.5
-        return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
 def collect_shapes(cases: Sequence[TrainingCase]) -> dict[str, list[tuple[str, NDArray[np.uint8]]]]:

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from medlsam.errors import WeightsError
+from medlsam.segment.regions import flood
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 from medlsam.segment.sam_tiny.train import (
     TinyTraining,
@@ -19,7 +20,6 @@ from medlsam.segment.sam_tiny.train import (
     net_state,
 )
 from medlsam.segment.sam_tiny.train_arrays import INDEX, load_arrays
-from medlsam.segment.sam_tiny.train_augment import flood
 from medlsam.segment.sam_tiny.train_boxes import SamplingConfig, move_box
 from medlsam.segment.sam_tiny.train_samples import SampleSource
 from tests.support.data.tiny_data import SMALL, ellipsoid

@@ -1,4 +1,4 @@
-"""``medlsam finetune``."""
+"""``medlsam finetune`` with labels."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from medlsam.cli.common import AsJson, answers, messages, print_json, report_errors
+from medlsam.cli.finetune.table import to_table
+from medlsam.cli.finetune.teacher import help_of, or_teacher
 from medlsam.cli.progress import case_bar
 from medlsam.cli.shared.completion import DEVICES, one_of, weights
 from medlsam.cli.shared.loudness import talkative
@@ -21,16 +22,18 @@ _HELP = {item.name: item.metadata["help"] for item in fields(FinetuneOptions)}
 
 
 def _training(name: str) -> Any:
-    return typer.Option(help=_HELP[name], rich_help_panel="Training")
+    return typer.Option(help=help_of(name, _HELP[name]), rich_help_panel="Training")
 
 
 @report_errors
 @talkative
+@or_teacher
 def finetune(
     labelled: Annotated[
         list[Path],
         typer.Argument(
-            help="Folders of labelled scans: nnU-Net, or <case>/image.* with <case>/labels.*.",
+            help="Folders of labelled scans: nnU-Net, or <case>/image.* with <case>/labels.*; with --teacher scans "
+            "without labels.",
             metavar="PATH",
             show_default=False,
         ),
@@ -81,7 +84,11 @@ def finetune(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where FILE exists.")] = False,
     cache: Annotated[
         Path | None,
-        typer.Option(help="Keep the embeddings here for the next cycle.", metavar="DIR", show_default=False),
+        typer.Option(
+            help="Keep the embeddings here for the next cycle; with --teacher its masks, by default in FILE.teacher.",
+            metavar="DIR",
+            show_default=False,
+        ),
     ] = None,
     epochs: Annotated[int, _training("epochs")] = _DEFAULT.epochs,
     batch_size: Annotated[int, _training("batch_size")] = _DEFAULT.batch_size,
@@ -102,6 +109,10 @@ def finetune(
 
     Image encoder and prompt encoder stay as they are. Leave-one-patient-out chooses the number of epochs. The
     result is one file for `--segmenter FILE`; FILE.history.json beside it tells how it came about.
+
+    With `--teacher` no labels are needed: the whole of sam-tiny learns the masks of a large model whose weights you
+    have, and held-out patients say how far it agrees with it. The scans may lie in any folder that `segment --images`
+    takes.
     """
     options = FinetuneOptions(
         epochs, batch_size, learning_rate, weight_decay, jitter, views, slices, folds, seed
@@ -146,25 +157,3 @@ def finetune(
         print_json({"file": str(output), **done.record})
     else:
         answers().print(to_table(done.record))
-
-
-def to_table(record: Any) -> Table:
-    """Dice before and after, of a cycle's record."""
-    held_out = record["held_out"]
-    rows = {"patients left out in turn": record["left_out"]}
-    if held_out is not None:
-        rows["held-out patients"] = held_out["patients"]
-        rows["their 2D components"] = held_out["components"]
-    table = Table(
-        title=f"cycle {record['cycle']}: {len(record['trained_on'])} scans, {record['epochs']} epochs"
-    )
-    for head in ("Dice with true slice boxes", "n", "before", "after", "Wilcoxon p"):
-        table.add_column(head, justify="left" if head.startswith("Dice") else "right")
-    for name, row in rows.items():
-        before, after = (f"{row[side]['mean']:.3f} ±{row[side]['std']:.3f}" for side in ("before", "after"))
-        table.add_row(name, str(row["n"]), before, after, f"{row['wilcoxon_p']:.3g}")
-    table.caption = (
-        "mean ± standard deviation. Left out in turn: in 2D crops, by decoders without that patient; the epochs were "
-        "chosen by this row, so it is a little too good. Components of one scan are alike: their p is too small."
-    )
-    return table
