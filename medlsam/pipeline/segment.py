@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medlsam.geometry import Box, Grid
-
 from medlsam.options import InferenceOptions, PromptOptions
 from medlsam.pipeline.prompts import scan_requests
 from medlsam.results import Localization, Segmentation
