@@ -153,7 +153,8 @@ class LabelMapOptions(Checked):
         lambda threshold: 0 < threshold < 1,
     )
     components: str = word(
-        ("largest", "all"), "Keep of each structure its largest connected part, or all parts."
+        ("templates", "largest", "all"),
+        "Connected parts to keep of each structure: as many as in the templates, the largest, or all.",
     )
     overlaps: str = word(
         ("probability", "order"),

@@ -34,6 +34,7 @@ class LocatedStructure:
         shape_prior: (D, H, W) mean mask of the templates, 0 to 1, voxel centres at (i + 0.5) / n of
             ``located_box``; read-only.
         details: the numbers that led to status and confidence.
+        parts: how many connected parts the structure has in the templates.
     """
 
     name: str
@@ -48,6 +49,7 @@ class LocatedStructure:
     shape_prior: NDArray[np.float32] | None = None
     details: Mapping[str, float] = field(default_factory=dict)
     located_box: Box | None = None
+    parts: int = 1
 
     def __post_init__(self) -> None:
         if self.located_box is None:
@@ -74,7 +76,7 @@ class LocatedStructure:
 
     @classmethod
     def from_dict(cls, name: str, data: Mapping[str, Any]) -> LocatedStructure:
-        """The inverse of ``to_dict`` (slabs, profile and shape prior are not stored there)."""
+        """The inverse of ``to_dict`` (slabs, profile, shape prior and parts are not stored there)."""
         points = data.get("extreme_points")
         return cls(
             name=name,

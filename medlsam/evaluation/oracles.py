@@ -171,7 +171,8 @@ def _other_maps(
             how = replace(options.label_map, threshold=0.5) if row == "shape_prior" else options.label_map
             wanted = {name: values[name] for name in found}
             shape = canonical.array.shape
-            array = assemble(found, wanted, shape, how)
+            parts = {name: structures[name].parts for name in found}
+            array = assemble(found, wanted, shape, how, parts)
             maps[row] = from_canonical(array, canonical.grid, volume.grid)
         else:
             maps[row] = np.zeros(volume.array.shape, np.uint8)

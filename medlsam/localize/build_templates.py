@@ -23,6 +23,7 @@ from medlsam.localize.templates.shape import shape_in_box, slice_profile
 from medlsam.localize.templates.template_set import StructureTemplate, TemplateSet
 from medlsam.runtime.blas_threads import one_blas_thread
 from medlsam.volume import Image, LabelMap, to_canonical
+from medlsam.volume.components import component_count
 
 #: SPL: a slab is at least this thick, and there are at most six (as published).
 SLAB_MM = 15.0
@@ -105,6 +106,7 @@ def _structure_template(
         inside=inside,
         node_points=nodes.astype(np.float32),
         node_features=embedding.read(nodes)[1].numpy(),
+        parts=1 if mark.mask is None else component_count(mark.mask),
     )
 
 

@@ -63,7 +63,8 @@ def segment_located(
         if blocks:
             own = {name: values[name] for name in blocks}
             shape = canonical.array.shape
-            found = assemble(blocks, own, shape, options.label_map)
+            parts = {name: localization.structures[name].parts for name in blocks}
+            found = assemble(blocks, own, shape, options.label_map, parts)
             localization = with_mask_boxes(localization, found, own, canonical.grid)
             array = from_canonical(found, canonical.grid, image.grid)
         else:

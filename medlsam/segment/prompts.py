@@ -35,6 +35,7 @@ class SlicePrompt:
         error_mm: standard deviation of the box's sides: 0 for a box drawn tightly around the structure in this very
             slice, None for a located box, with the error that the segmenter was trained to expect. SAM has no such
             input; ``sam-tiny`` keeps to the sides of an exact box.
+        parts: how many connected parts the whole structure has, for a model that looks at its own masks.
     """
 
     z: int
@@ -42,6 +43,7 @@ class SlicePrompt:
     point_xy: tuple[float, float] | None = None
     view_xyxy: tuple[int, int, int, int] | None = None
     error_mm: float | None = None
+    parts: int = 1
 
 
 def covered(low: float, high: float, count: int) -> range:

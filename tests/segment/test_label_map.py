@@ -11,7 +11,6 @@ from medlsam.options import LabelMapOptions
 from medlsam.segment.label_map import (
     MaskBlock,
     assemble,
-    largest_component,
     shape_prior_block,
 )
 
@@ -86,12 +85,6 @@ def test_overlaps_by_order_go_to_the_last() -> None:
         2,
         2,
     ]
-
-
-def test_diagonal_neighbours_are_connected() -> None:
-    mask = np.zeros((3, 3, 3), dtype=bool)
-    mask[[0, 1, 2], [0, 1, 2], [0, 1, 2]] = True
-    np.testing.assert_array_equal(largest_component(mask), mask)
 
 
 def test_the_values_choose_the_dtype() -> None:

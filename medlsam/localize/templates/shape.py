@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from statistics import median_high
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,3 +83,11 @@ def mean_profile(templates: Sequence[StructureTemplate], rows: int = 32) -> NDAr
         np.stack([np.interp(t, p[:, 0], p[:, column]) for column in range(1, 5)], axis=1) for p in profiles
     ]
     return np.concatenate([t[:, None], np.mean(sampled, axis=0)], axis=1).astype(np.float32)
+
+
+def usual_parts(templates: Sequence[StructureTemplate]) -> int:
+    """Return how many connected parts a structure has: the median of its templates, the larger of two middle ones.
+
+    Parts that touch in a template are one there, so half of the templates showing several is enough.
+    """
+    return median_high(template.parts for template in templates)

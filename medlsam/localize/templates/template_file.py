@@ -44,6 +44,7 @@ def write_template_file(templates: TemplateSet, path: Path) -> None:
         structures[name] = {
             "value": templates.values[name],
             "supports": [s.template for s in templates.by_structure[name]],
+            "parts": [s.parts for s in templates.by_structure[name]],
         }
         if name in templates.calibration:
             structures[name]["calibration"] = _entry(templates.calibration[name])
@@ -85,11 +86,13 @@ def read_template_file(path: Path) -> TemplateSet:
     for number, (name, entry) in enumerate(about["organs"].items()):
         values[name] = int(entry["value"])
         group = []
+        # Files written before parts were counted hold none.
+        parts = entry.get("parts", [1] * len(entry["supports"]))
         for index, template in enumerate(entry["supports"]):
             arrays = {key: tensors[f"{number}.{index}.{key}"] for key in _ARRAYS}
             for key in ("features", "slab_features", "node_features"):
                 arrays[key] = arrays[key].astype(np.float32)
-            group.append(StructureTemplate(template=template, **arrays))
+            group.append(StructureTemplate(template=template, parts=int(parts[index]), **arrays))
         templates[name] = tuple(group)
         if "calibration" in entry:
             calibration[name] = _calibration(entry["calibration"])

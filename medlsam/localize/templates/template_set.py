@@ -52,6 +52,7 @@ class StructureTemplate:
         node_points: (N, 3) LPS mm, places in and around the structure (see ``templates.nodes``); N is 0 for networks in
             which each would cost a pass.
         node_features: (N, F) stacked unit features there.
+        parts: how many connected parts the mask has (see ``volume.components``); 1 where only points were given.
     """
 
     template: str
@@ -68,6 +69,7 @@ class StructureTemplate:
     inside: NDArray[np.float32]
     node_points: NDArray[np.float32]
     node_features: NDArray[np.float32]
+    parts: int = 1
 
     @property
     def box(self) -> Box:

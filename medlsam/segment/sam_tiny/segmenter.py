@@ -22,7 +22,7 @@ from medlsam.runtime.atomic_files import sha256_of
 from medlsam.runtime.device import autocast
 from medlsam.runtime.fold_batchnorm import folded
 from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.segment.label_map import MaskBlock, largest_component
+from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt, oracle_slices
 from medlsam.segment.registry import SEGMENTERS, SegmenterSpec
 from medlsam.segment.sam_tiny.crops import (
@@ -38,6 +38,7 @@ from medlsam.segment.sam_tiny.crops import (
 )
 from medlsam.segment.sam_tiny.network import Embedding, TinyConfig, TinySam, channels_last
 from medlsam.volume import Image
+from medlsam.volume.components import largest_components
 from medlsam.weights.store import load_weights
 
 BATCH = 32
@@ -238,7 +239,7 @@ def refit(
     Returns:
         As many prompts in the same slices, exact ones unchanged; None where the given ones fit.
     """
-    mask = largest_component(block.probability >= 0.5)
+    mask = largest_components(block.probability >= 0.5, max(prompt.parts for prompt in prompts))
     given = np.array([prompt.box_xyxy for prompt in prompts])
     found = np.array([_tight(mask, block, prompt) for prompt in prompts])
     edges = np.tile(given[:, 2:] - given[:, :2], 2)

@@ -46,7 +46,9 @@ def template_set(
 ) -> TemplateSet:
     """Templates without content, but with everything that saving and selecting needs."""
     arrays = {
-        f.name: np.full(1, shift, np.float32) for f in fields(StructureTemplate) if f.name != "template"
+        f.name: np.full(1, shift, np.float32)
+        for f in fields(StructureTemplate)
+        if f.name not in ("template", "parts")
     }
     template = StructureTemplate(template="template", **arrays)  # type: ignore[arg-type]
     names = list(names)
