@@ -16,6 +16,26 @@ Status = Literal["found", "uncertain", "missing", "out_of_view"]
 
 
 @dataclass(frozen=True, eq=False)
+class PartShape:
+    """One connected part of a structure, in fractions of the structure's box (0 = min face, 1 = max face).
+
+    Attributes:
+        low: low corner of the part's box, (x, y, z).
+        high: its high corner.
+        profile: (S, 5) as ``LocatedStructure.profile``, in fractions of the part's own box; read-only.
+    """
+
+    low: tuple[float, float, float]
+    high: tuple[float, float, float]
+    profile: NDArray[np.float32]
+
+    def box_in(self, box: Box) -> Box:
+        """The part's box in the structure's box, both LPS mm."""
+        low, high = (np.asarray(box.min) + np.multiply(end, box.size) for end in (self.low, self.high))
+        return Box(tuple(low.tolist()), tuple(high.tolist()))
+
+
+@dataclass(frozen=True, eq=False)
 class LocatedStructure:
     """One structure's answer in one scan. Points and boxes are LPS mm.
 
@@ -34,7 +54,8 @@ class LocatedStructure:
         shape_prior: (D, H, W) mean mask of the templates, 0 to 1, voxel centres at (i + 0.5) / n of
             ``located_box``; read-only.
         details: the numbers that led to status and confidence.
-        parts: how many connected parts the structure has in the templates.
+        part_shapes: of a structure in several connected parts, each part's place in ``located_box``; empty for one in
+            one part.
     """
 
     name: str
@@ -49,11 +70,16 @@ class LocatedStructure:
     shape_prior: NDArray[np.float32] | None = None
     details: Mapping[str, float] = field(default_factory=dict)
     located_box: Box | None = None
-    parts: int = 1
+    part_shapes: tuple[PartShape, ...] = ()
 
     def __post_init__(self) -> None:
         if self.located_box is None:
             object.__setattr__(self, "located_box", self.box)
+
+    @property
+    def parts(self) -> int:
+        """How many connected parts the structure has, by its templates."""
+        return max(1, len(self.part_shapes))
 
     @property
     def present(self) -> bool:

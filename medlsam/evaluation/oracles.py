@@ -48,7 +48,7 @@ def in_true_box(structure: LocatedStructure, truth: Box) -> LocatedStructure:
 def in_true_slices(
     question: SegmentationRequest, mask: NDArray[np.bool_], options: PromptOptions
 ) -> SegmentationRequest:
-    """The same prompts with the true box of every slice, in every plane that is segmented.
+    """The same prompts with the true box of every slice, and of every part in it, in every plane that is segmented.
 
     Masks are not propagated: the true boxes say where the structure is and where it ends.
 
@@ -59,11 +59,12 @@ def in_true_slices(
     """
     from medlsam.pipeline.prompts import refined
     from medlsam.segment.planes import SIDES
-    from medlsam.segment.prompts import oracle_slices
+    from medlsam.segment.prompts import oracle_parts
 
+    count = 1 + max((prompt.part for prompt in question.prompts), default=0)
     turned = {turn.name: turn.array(mask) for turn in SIDES if turn.name in question.sides}
-    sides = {name: refined(oracle_slices(m), options, m.shape[1:]) for name, m in turned.items()}
-    boxes = refined(oracle_slices(mask), options, mask.shape[1:])
+    sides = {name: refined(oracle_parts(m, count), options, m.shape[1:]) for name, m in turned.items()}
+    boxes = refined(oracle_parts(mask, count), options, mask.shape[1:])
     return replace(question, prompts=boxes, sides=sides, propagation=None)
 
 

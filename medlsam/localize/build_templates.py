@@ -19,11 +19,11 @@ from medlsam.localize.search.boundary_probe import probe_sums
 from medlsam.localize.templates.anchors import Anchors, read_anchors
 from medlsam.localize.templates.landmarks import places
 from medlsam.localize.templates.nodes import node_places
+from medlsam.localize.templates.parts import NO_BOXES, NO_PROFILES, read_parts
 from medlsam.localize.templates.shape import shape_in_box, slice_profile
 from medlsam.localize.templates.template_set import StructureTemplate, TemplateSet
 from medlsam.runtime.blas_threads import one_blas_thread
 from medlsam.volume import Image, LabelMap, to_canonical
-from medlsam.volume.components import component_count
 
 #: SPL: a slab is at least this thick, and there are at most six (as published).
 SLAB_MM = 15.0
@@ -84,11 +84,12 @@ def _structure_template(
     # A patch network needs a pass for each place.
     nodes = node_places(box, mark.mask, mark.grid) if embedding.independent else np.zeros((0, 3))
     gram = target = inside = np.zeros(0, np.float32)
-    shape = np.zeros(0, np.uint8)
+    shape, part_boxes, part_profiles = np.zeros(0, np.uint8), NO_BOXES, NO_PROFILES
     if mark.mask is not None:
         gram, target = probe_sums(embedding, mark.mask, mark.grid, box, features.shape[1])
         shape = shape_in_box(mark.mask, mark.grid, box)
         inside = spread_inside(embedding, shape.astype(np.float32) / np.float32(255), box)
+        part_boxes, part_profiles = read_parts(mark.mask, mark.grid, box)
     return StructureTemplate(
         template=mark.template,
         points=marked.astype(np.float32),
@@ -106,7 +107,8 @@ def _structure_template(
         inside=inside,
         node_points=nodes.astype(np.float32),
         node_features=embedding.read(nodes)[1].numpy(),
-        parts=1 if mark.mask is None else component_count(mark.mask),
+        part_boxes=part_boxes,
+        part_profiles=part_profiles,
     )
 
 

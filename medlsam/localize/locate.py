@@ -18,7 +18,8 @@ from medlsam.localize.search.consensus import consensus, consensus_slabs
 from medlsam.localize.search.options import SearchOptions
 from medlsam.localize.search.probe_trust import along_axes, apply_probe
 from medlsam.localize.search.votes import random_starts
-from medlsam.localize.templates.shape import mean_profile, mean_shape, usual_parts
+from medlsam.localize.templates.parts import mean_parts
+from medlsam.localize.templates.shape import mean_profile, mean_shape
 from medlsam.localize.templates.template_set import (
     DEFAULT_TRUST,
     StructureCalibration,
@@ -114,5 +115,5 @@ def _conclude(
         profile=mean_profile(templates),
         shape_prior=mean_shape(templates),
         details=verdict.details,
-        parts=usual_parts(templates),
+        part_shapes=mean_parts(templates),
     )

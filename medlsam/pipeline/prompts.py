@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from medlsam.errors import UsageError
 from medlsam.geometry import Grid
 from medlsam.options import PromptOptions
 from medlsam.results import Localization, LocatedStructure
-from medlsam.segment.label_map import shape_prior_block
+from medlsam.segment.label_map import crop_prior, shape_prior_block
 from medlsam.segment.planes import SIDES, side_prompts
 from medlsam.segment.prompts import SlicePrompt, profile, shrink, spl, with_center_point, wpl, zoomed
 from medlsam.segment.propagate import Propagation
@@ -27,6 +29,8 @@ def slice_prompts(
 ) -> list[SlicePrompt]:
     """One box for each slice of a located structure.
 
+    A structure in several parts has a box for each part in each of its slices (see ``structure_parts``).
+
     The boxes come from ``structure.box``, the structure as located: segmenters are trained on boxes that fit,
     and ``profile`` and ``slabs`` are relative to it. ``prompt_box`` is wider, for a reader who wants to be
     sure to see the whole structure.
@@ -44,6 +48,44 @@ def slice_prompts(
     """
     if structure.box is None:
         raise UsageError(f"{structure.name} is {structure.status}: it has no box to segment in")
+    parts = enumerate(structure_parts(structure))
+    return [replace(own, part=number) for number, part in parts for own in _part_prompts(part, grid, options)]
+
+
+def structure_parts(structure: LocatedStructure) -> list[LocatedStructure]:
+    """The connected parts of a structure, each as if it were a structure located by itself.
+
+    Args:
+        structure: with a box.
+
+    Returns:
+        As many as the templates show: their places in the box, their own profiles, and what the slabs and the mean
+        shape have there. A structure in one part is returned as it is.
+    """
+    whole = structure.box
+    assert whole is not None
+    found = []
+    for part in structure.part_shapes:
+        box = part.box_in(whole)
+        prior = structure.shape_prior
+        cut = (slab.intersection(box) for slab in structure.slabs)
+        found.append(
+            replace(
+                structure,
+                box=box,
+                located_box=box,
+                slabs=tuple(slab for slab in cut if slab is not None),
+                profile=part.profile,
+                shape_prior=None if prior is None else crop_prior(prior, part.low, part.high),
+                part_shapes=(),
+            )
+        )
+    return found or [structure]
+
+
+def _part_prompts(structure: LocatedStructure, grid: Grid, options: PromptOptions) -> list[SlicePrompt]:
+    """The boxes of a structure in one part; see ``slice_prompts``."""
+    assert structure.box is not None
     faces = (options.margin_mm,) * 4 + (0.0, 0.0)
     box = structure.box.expand(faces)
     kind = effective_prompts(structure, options.prompts)
@@ -87,11 +129,16 @@ def structure_request(
     """
     axial = slice_prompts(structure, grid, options)
     assert structure.box is not None
-    prior = structure.shape_prior
+    prior, parts = structure.shape_prior, structure_parts(structure)
     sides = {}
     for turn in SIDES if options.axes == "three" else ():
         shape = turn.grid(grid).shape_zyx[1:]
-        boxes = side_prompts(structure.box, prior, grid, turn, options.margin_mm)
+        boxes = [
+            replace(prompt, part=number)
+            for number, part in enumerate(parts)
+            if part.box is not None
+            for prompt in side_prompts(part.box, part.shape_prior, grid, turn, options.margin_mm)
+        ]
         sides[turn.name] = refined(boxes, options, shape)
     return SegmentationRequest(
         prompts=refined(axial, options, grid.shape_zyx[1:]),

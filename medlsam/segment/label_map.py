@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -162,6 +162,42 @@ def shape_prior_block(box: Box, shape_prior: NDArray[np.floating], grid: Grid) -
         block = _linear(block, fractions * block.shape[axis] - 0.5, axis)
     origin = (spans[0].start, spans[1].start, spans[2].start)
     return MaskBlock(origin, np.clip(block, 0.0, 1.0, dtype=np.float32))
+
+
+def crop_prior(
+    shape_prior: NDArray[np.floating], low: tuple[float, ...], high: tuple[float, ...]
+) -> NDArray[np.float32]:
+    """Cut a part of the box out of a mean mask.
+
+    Args:
+        shape_prior: (D, H, W) 0 to 1 over a box.
+        low: low corner (x, y, z) of the part, in fractions of the box.
+        high: its high corner.
+
+    Returns:
+        (D, H, W) over the part, interpolated linearly.
+    """
+    block = np.asarray(shape_prior, dtype=np.float32)
+    for axis, (first, last) in enumerate(zip(low[::-1], high[::-1], strict=True)):
+        count = block.shape[axis]
+        places = first + (np.arange(count) + 0.5) / count * (last - first)
+        block = _linear(block, places * count - 0.5, axis)
+    return block
+
+
+def joined(blocks: Sequence[MaskBlock]) -> MaskBlock:
+    """Join the probabilities of a structure's parts; where they overlap, the larger counts."""
+    kept = [block for block in blocks if block.probability.size]
+    if len(kept) < 2:
+        return (kept or list(blocks))[0]
+    low = np.min([block.origin_zyx for block in kept], axis=0)
+    high = np.max([block.end_zyx for block in kept], axis=0)
+    whole = np.zeros(high - low, dtype=np.float32)
+    for block in kept:
+        place = _region(block, low)
+        np.maximum(whole[place], block.probability, out=whole[place])
+    z, y, x = (int(n) for n in low)
+    return MaskBlock((z, y, x), whole)
 
 
 def _counts(names: Iterable[str], components: str, parts: Mapping[str, int]) -> dict[str, int]:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medlsam.errors import GeometryError
 from medlsam.geometry import IDENTITY_DIRECTION, Box, Grid, filled
+from medlsam.volume.components import large_components
 
 # A slice centre this close to a face (in slices) counts as inside: faces were converted to mm and back.
 _TOLERANCE = 1e-6
@@ -35,7 +36,8 @@ class SlicePrompt:
         error_mm: standard deviation of the box's sides: 0 for a box drawn tightly around the structure in this very
             slice, None for a located box, with the error that the segmenter was trained to expect. SAM has no such
             input; ``sam-tiny`` keeps to the sides of an exact box.
-        parts: how many connected parts the whole structure has, for a model that looks at its own masks.
+        part: which connected part of the structure the box is around. The parts are segmented one by one, since masks
+            are handed on, and looked at again, within a part.
     """
 
     z: int
@@ -43,7 +45,7 @@ class SlicePrompt:
     point_xy: tuple[float, float] | None = None
     view_xyxy: tuple[int, int, int, int] | None = None
     error_mm: float | None = None
-    parts: int = 1
+    part: int = 0
 
 
 def covered(low: float, high: float, count: int) -> range:
@@ -198,6 +200,17 @@ def oracle_slices(mask: NDArray[np.bool_], origin_zyx: tuple[int, int, int] = (0
         y0, y1 = float(rows[0] + first_y), float(rows[-1] + first_y)
         found.append(SlicePrompt(int(z) + first_z, (x0 - 0.5, y0 - 0.5, x1 + 0.5, y1 + 0.5), error_mm=0.0))
     return found
+
+
+def oracle_parts(mask: NDArray[np.bool_], count: int) -> list[SlicePrompt]:
+    """Make the tight box of each slice of each part of a mask (Z, Y, X); for one part, those of the whole mask.
+
+    Args:
+        mask: (Z, Y, X).
+        count: at most so many parts, the largest.
+    """
+    parts = [mask] if count == 1 else large_components(mask)[:count]
+    return [replace(own, part=part) for part, cut in enumerate(parts) for own in oracle_slices(cut)]
 
 
 def _scaled(box_xyxy: tuple[float, float, float, float], factor: float) -> tuple[float, float, float, float]:

@@ -5,11 +5,12 @@ The axial slices are segmented first; then masks are propagated between slices; 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.segment.label_map import MaskBlock
+from medlsam.segment.label_map import MaskBlock, joined
 from medlsam.segment.planes import SIDES, vote
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.propagate import Propagation, propagate
@@ -25,7 +26,7 @@ class SegmentationRequest:
     """The prompts for one structure, and how to combine the masks of its slices.
 
     Attributes:
-        prompts: one box for each axial slice.
+        prompts: one box for each axial slice, or one for each part of the structure in it (``SlicePrompt.part``).
         sides: name of a plane (see ``planes.SIDES``) to the boxes of its slices; empty to use axial slices alone.
         mask_prompt: rough mask for the axial slices.
         propagation: how masks are passed from slice to slice; None segments each slice by itself.
@@ -45,7 +46,8 @@ def segment_requests(
 ) -> dict[str, MaskBlock]:
     """Segment the requested structures of one scan.
 
-    All structures share one call of the segmenter, so that a whole-slice model encodes each slice once.
+    All structures share one call of the segmenter, so that a whole-slice model encodes each slice once. The parts of a
+    structure are segmented like structures of their own and joined at the end.
 
     Args:
         segmenter: model to use.
@@ -53,21 +55,38 @@ def segment_requests(
         requests: structure to request; a structure without prompts is left out of the result.
         stopwatch: records the segmenter's seconds.
     """
-    prompts = {name: request.prompts for name, request in requests.items() if request.prompts}
-    masks = {name: own.mask_prompt for name, own in requests.items() if own.mask_prompt is not None}
+    owners = {key: name for name, own in requests.items() for key in _by_part(name, own.prompts)}
+    chosen = {key: requests[name] for key, name in owners.items()}
+    prompts = _split({name: request.prompts for name, request in requests.items()})
+    masks = {key: own.mask_prompt for key, own in chosen.items() if own.mask_prompt is not None}
     blocks = segmenter.segment(volume, prompts, stopwatch=stopwatch, mask_prompts=masks)
-    for propagation in {own.propagation for own in requests.values() if own.propagation is not None}:
-        chosen = {name: prompts[name] for name in prompts if requests[name].propagation == propagation}
-        first = {name: blocks[name] for name in chosen}
-        blocks |= propagate(segmenter, volume, chosen, first, propagation, stopwatch)
-    votes = {name: [block] for name, block in blocks.items()}
+    for propagation in {own.propagation for own in chosen.values() if own.propagation is not None}:
+        alike = {key: prompts[key] for key in prompts if chosen[key].propagation == propagation}
+        first = {key: blocks[key] for key in alike}
+        blocks |= propagate(segmenter, volume, alike, first, propagation, stopwatch)
+    votes = {key: [block] for key, block in blocks.items()}
     for plane in SIDES:
-        boxes = {name: own for name in blocks if (own := requests[name].sides.get(plane.name))}
+        boxes = _split({name: own.sides.get(plane.name, []) for name, own in requests.items()})
+        boxes = {key: own for key, own in boxes.items() if key in blocks}
         if not boxes:
             continue
-        for name, block in segmenter.segment(plane.volume(volume), boxes, stopwatch=stopwatch).items():
-            votes[name].append(plane.back(block))
-    return {
-        name: vote(own, [_AXIAL] + [_SIDE] * (len(own) - 1)) if len(own) > 1 else own[0]
-        for name, own in votes.items()
-    }
+        for key, block in segmenter.segment(plane.volume(volume), boxes, stopwatch=stopwatch).items():
+            votes[key].append(plane.back(block))
+    parts: dict[str, list[MaskBlock]] = defaultdict(list)
+    for key, own in votes.items():
+        block = vote(own, [_AXIAL] + [_SIDE] * (len(own) - 1)) if len(own) > 1 else own[0]
+        parts[owners[key]].append(block)
+    return {name: joined(own) for name, own in parts.items()}
+
+
+def _split(prompts: Mapping[str, Sequence[SlicePrompt]]) -> dict[str, list[SlicePrompt]]:
+    """Split the prompts of structures by part."""
+    return {key: part for name, own in prompts.items() for key, part in _by_part(name, own).items()}
+
+
+def _by_part(name: str, prompts: Sequence[SlicePrompt]) -> dict[str, list[SlicePrompt]]:
+    """Group prompts by part; the key of part 0 is the structure's name, so that of a structure in one part is too."""
+    found: dict[str, list[SlicePrompt]] = defaultdict(list)
+    for prompt in prompts:
+        found[name if prompt.part == 0 else f"{name}/part {prompt.part}"].append(prompt)
+    return dict(found)

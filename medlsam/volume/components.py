@@ -1,4 +1,4 @@
-"""Connected parts of a mask: how many it has, and the largest of them."""
+"""Connected parts of a mask, the largest first."""
 
 from __future__ import annotations
 
@@ -13,10 +13,17 @@ from medlsam.geometry import tight_slices
 LEAST_SHARE = 0.1
 
 
-def component_count(mask: NDArray[np.bool_], least_share: float = LEAST_SHARE) -> int:
-    """Count the connected parts (26 neighbours) of a mask (Z, Y, X) that are large enough; 0 for an empty one."""
-    _, sizes = labelled_components(mask[tight_slices(mask)])
-    return int((sizes >= least_share * sizes.max(initial=0)).sum())
+def large_components(mask: NDArray[np.bool_], least_share: float = LEAST_SHARE) -> list[NDArray[np.bool_]]:
+    """List the connected parts (26 neighbours) of a mask (Z, Y, X) that are large enough, the largest first."""
+    box = tight_slices(mask)
+    numbered, sizes = _numbered(mask[box])
+    found = []
+    for index in np.argsort(-sizes, kind="stable"):
+        if sizes[index] >= least_share * sizes.max():
+            part = np.zeros_like(mask)
+            part[box] = numbered == index + 1
+            found.append(part)
+    return found
 
 
 def largest_components(
@@ -33,7 +40,7 @@ def largest_components(
         (Z, Y, X), a new array.
     """
     box = tight_slices(mask)
-    numbered, sizes = labelled_components(mask[box])
+    numbered, sizes = _numbered(mask[box])
     if len(sizes) < 2:
         return mask.copy()
     order = np.argsort(-sizes, kind="stable")[:count]
@@ -44,7 +51,7 @@ def largest_components(
     return kept
 
 
-def labelled_components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.unsignedinteger], NDArray[np.intp]]:
+def _numbered(mask: NDArray[np.bool_]) -> tuple[NDArray[np.unsignedinteger], NDArray[np.intp]]:
     """Number the connected parts (26 neighbours) of a mask (Z, Y, X): numbers from 1 on, and each one's voxels."""
     if not mask.size:
         return np.zeros(mask.shape, np.uint32), np.zeros(0, np.intp)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from statistics import median_high
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,16 +77,11 @@ def mean_profile(templates: Sequence[StructureTemplate], rows: int = 32) -> NDAr
     profiles = [s.profile for s in templates if len(s.profile)]
     if not profiles:
         return None
+    return np.asarray(np.mean([at_equal_steps(p, rows) for p in profiles], axis=0), dtype=np.float32)
+
+
+def at_equal_steps(profile: NDArray[np.float32], rows: int) -> NDArray[np.float64]:
+    """Interpolate a profile (T, 5) at ``rows`` equal steps along z: (rows, 5), constant beyond its ends."""
     t = (np.arange(rows) + 0.5) / rows
-    sampled = [
-        np.stack([np.interp(t, p[:, 0], p[:, column]) for column in range(1, 5)], axis=1) for p in profiles
-    ]
-    return np.concatenate([t[:, None], np.mean(sampled, axis=0)], axis=1).astype(np.float32)
-
-
-def usual_parts(templates: Sequence[StructureTemplate]) -> int:
-    """Return how many connected parts a structure has: the median of its templates, the larger of two middle ones.
-
-    Parts that touch in a template are one there, so half of the templates showing several is enough.
-    """
-    return median_high(template.parts for template in templates)
+    sides = [np.interp(t, profile[:, 0], profile[:, column]) for column in range(1, 5)]
+    return np.stack([t, *sides], axis=1)

@@ -34,6 +34,8 @@ _ARRAYS = (
     "node_points",
     "node_features",
 )
+# Absent where a structure is in one part, and in files written before parts were kept.
+_PARTS = ("part_boxes", "part_profiles")
 
 
 def write_template_file(templates: TemplateSet, path: Path) -> None:
@@ -44,12 +46,11 @@ def write_template_file(templates: TemplateSet, path: Path) -> None:
         structures[name] = {
             "value": templates.values[name],
             "supports": [s.template for s in templates.by_structure[name]],
-            "parts": [s.parts for s in templates.by_structure[name]],
         }
         if name in templates.calibration:
             structures[name]["calibration"] = _entry(templates.calibration[name])
         for index, item in enumerate(templates.by_structure[name]):
-            for key in _ARRAYS:
+            for key in (*_ARRAYS, *(_PARTS if item.parts > 1 else ())):
                 array = np.ascontiguousarray(getattr(item, key))
                 if key.endswith("features"):
                     array = array.astype(np.float16)
@@ -86,13 +87,13 @@ def read_template_file(path: Path) -> TemplateSet:
     for number, (name, entry) in enumerate(about["organs"].items()):
         values[name] = int(entry["value"])
         group = []
-        # Files written before parts were counted hold none.
-        parts = entry.get("parts", [1] * len(entry["supports"]))
         for index, template in enumerate(entry["supports"]):
             arrays = {key: tensors[f"{number}.{index}.{key}"] for key in _ARRAYS}
+            optional = ((key, f"{number}.{index}.{key}") for key in _PARTS)
+            arrays |= {key: tensors[place] for key, place in optional if place in tensors}
             for key in ("features", "slab_features", "node_features"):
                 arrays[key] = arrays[key].astype(np.float32)
-            group.append(StructureTemplate(template=template, parts=int(parts[index]), **arrays))
+            group.append(StructureTemplate(template=template, **arrays))
         templates[name] = tuple(group)
         if "calibration" in entry:
             calibration[name] = _calibration(entry["calibration"])

@@ -52,7 +52,8 @@ class StructureTemplate:
         node_points: (N, 3) LPS mm, places in and around the structure (see ``templates.nodes``); N is 0 for networks in
             which each would cost a pass.
         node_features: (N, F) stacked unit features there.
-        parts: how many connected parts the mask has (see ``volume.components``); 1 where only points were given.
+        part_boxes: (P, 2, 3) of each connected part of the mask (see ``templates.parts``); P is 0 where it has one.
+        part_profiles: (P, 32, 5) likewise.
     """
 
     template: str
@@ -69,7 +70,13 @@ class StructureTemplate:
     inside: NDArray[np.float32]
     node_points: NDArray[np.float32]
     node_features: NDArray[np.float32]
-    parts: int = 1
+    part_boxes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 2, 3), np.float32))
+    part_profiles: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 32, 5), np.float32))
+
+    @property
+    def parts(self) -> int:
+        """How many connected parts the structure has; 1 where only points were given."""
+        return max(1, len(self.part_boxes))
 
     @property
     def box(self) -> Box:

@@ -239,7 +239,7 @@ def refit(
     Returns:
         As many prompts in the same slices, exact ones unchanged; None where the given ones fit.
     """
-    mask = largest_components(block.probability >= 0.5, max(prompt.parts for prompt in prompts))
+    mask = largest_components(block.probability >= 0.5)
     given = np.array([prompt.box_xyxy for prompt in prompts])
     found = np.array([_tight(mask, block, prompt) for prompt in prompts])
     edges = np.tile(given[:, 2:] - given[:, :2], 2)

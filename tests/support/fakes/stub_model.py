@@ -48,7 +48,7 @@ def template_set(
     arrays = {
         f.name: np.full(1, shift, np.float32)
         for f in fields(StructureTemplate)
-        if f.name not in ("template", "parts")
+        if f.name != "template" and not f.name.startswith("part_")
     }
     template = StructureTemplate(template="template", **arrays)  # type: ignore[arg-type]
     names = list(names)
