@@ -1,4 +1,4 @@
-"""Kinds of option fields: a word of several, a switch, a number, a name. Each kind checks its values.
+"""Kinds of option fields: a word of several, a switch, a number, a window, a name. Each kind checks its values.
 
 What a field says of itself (help, check, flag, step, effect on results) is its metadata; see ``option``.
 """
@@ -97,6 +97,24 @@ def number(
         return float(value)
 
     return option(default, help_text, check, metavar=metavar, flag=float, **more)
+
+
+def hu_window(words: tuple[str, ...], help_text: str) -> Any:
+    """An option that is one of several words, by default the first, or a window of HU: ``LOW,HIGH``, or two numbers."""
+
+    def check(name: str, value: object) -> str | tuple[float, float]:
+        if isinstance(value, str) and "," not in value:
+            return choice(name, value, words)
+        try:
+            low, high = map(float, value.split(",") if isinstance(value, str) else value)  # type: ignore[call-overload]
+        except (TypeError, ValueError) as error:
+            wanted = f"{', '.join(words)}, or the lowest and the highest HU (such as -1350,150)"
+            raise mistyped(name, value, wanted) from error
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise UsageError(f"{name}: the lowest HU must be below the highest, got {low:g} and {high:g}")
+        return (low, high)
+
+    return option(words[0], help_text, check, metavar="|".join((*words, "LOW,HIGH")))
 
 
 def name_or_path(

@@ -22,6 +22,7 @@ from medlsam.option_fields import (
     STEPS,
     Checked,
     Step,
+    hu_window,
     mistyped,
     name_or_path,
     near,
@@ -125,6 +126,10 @@ class PromptOptions(Checked):
         "TIMES",
         "be 0 (whole slices) or at least 1 (the box itself)",
         lambda times: times == 0 or times >= 1,
+    )
+    window: str | tuple[float, float] = hu_window(
+        ("auto", "model"),
+        "HU that whole-slice models are shown: by what lies in the structure, the model's own, or a pair.",
     )
     axes: str = word(
         ("axial", "three"),

@@ -54,6 +54,7 @@ class LocatedStructure:
         shape_prior: (D, H, W) mean mask of the templates, 0 to 1, voxel centres at (i + 0.5) / n of
             ``located_box``; read-only.
         details: the numbers that led to status and confidence.
+        hu: quantiles of the HU inside of the templates' masks, low to high; empty where templates hold none.
         part_shapes: of a structure in several connected parts, each part's place in ``located_box``; empty for one in
             one part.
     """
@@ -70,6 +71,7 @@ class LocatedStructure:
     shape_prior: NDArray[np.float32] | None = None
     details: Mapping[str, float] = field(default_factory=dict)
     located_box: Box | None = None
+    hu: tuple[float, ...] = ()
     part_shapes: tuple[PartShape, ...] = ()
 
     def __post_init__(self) -> None:
@@ -102,7 +104,7 @@ class LocatedStructure:
 
     @classmethod
     def from_dict(cls, name: str, data: Mapping[str, Any]) -> LocatedStructure:
-        """The inverse of ``to_dict`` (slabs, profile, shape prior and parts are not stored there)."""
+        """The inverse of ``to_dict`` (slabs, profile, shape prior, HU and parts are not stored there)."""
         points = data.get("extreme_points")
         return cls(
             name=name,

@@ -28,6 +28,8 @@ from medlsam.volume import Image, LabelMap, to_canonical
 #: SPL: a slab is at least this thick, and there are at most six (as published).
 SLAB_MM = 15.0
 MOST_SLABS = 6
+#: Of the HU in a mask; the ends are left out, where neighbours and metal are.
+HU_QUANTILES = np.linspace(0.05, 0.95, 19)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,7 @@ class _Mark:
     points: ExtremePoints
     mask: NDArray[np.bool_] | None
     grid: Grid
+    hu: NDArray[np.float32]
 
 
 def _structure_template(
@@ -107,6 +110,7 @@ def _structure_template(
         inside=inside,
         node_points=nodes.astype(np.float32),
         node_features=embedding.read(nodes)[1].numpy(),
+        hu=mark.hu,
         part_boxes=part_boxes,
         part_profiles=part_profiles,
     )
@@ -116,7 +120,7 @@ def _marks(template: Template, names: Mapping[int, str]) -> dict[str, _Mark]:
     """Map structure names to marks: extreme points and, where there is one, the mask on the canonical grid."""
     if template.labels is not None:
         check_same_grid(template.image, template.labels)
-        labels = to_canonical(template.labels)
+        labels, image = to_canonical(template.labels), to_canonical(template.image)
         present = {int(v) for v in np.unique(labels.array)} - {0}
         unknown = sorted(present - set(names))
         if unknown:
@@ -130,7 +134,8 @@ def _marks(template: Template, names: Mapping[int, str]) -> dict[str, _Mark]:
         for value in sorted(present):
             mask = labels.array == value
             points = ExtremePoints.from_mask(mask, labels.grid)
-            found[names[value]] = _Mark(template.name, points, mask, labels.grid)
+            hu = np.quantile(image.array[mask], HU_QUANTILES).astype(np.float32)
+            found[names[value]] = _Mark(template.name, points, mask, labels.grid, hu)
         return found
     if not template.points:
         raise TemplateError(
@@ -141,7 +146,10 @@ def _marks(template: Template, names: Mapping[int, str]) -> dict[str, _Mark]:
         raise TemplateError(
             f"{template.name}: structure {unknown_names[0]!r} of the markups is not in labels.json"
         )
-    return {name: _Mark(template.name, p, None, template.image.grid) for name, p in template.points.items()}
+    none = np.zeros(0, np.float32)
+    return {
+        name: _Mark(template.name, p, None, template.image.grid, none) for name, p in template.points.items()
+    }
 
 
 @one_blas_thread()

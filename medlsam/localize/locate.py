@@ -19,7 +19,7 @@ from medlsam.localize.search.options import SearchOptions
 from medlsam.localize.search.probe_trust import along_axes, apply_probe
 from medlsam.localize.search.votes import random_starts
 from medlsam.localize.templates.parts import mean_parts
-from medlsam.localize.templates.shape import mean_profile, mean_shape
+from medlsam.localize.templates.shape import mean_profile, mean_shape, pooled_hu
 from medlsam.localize.templates.template_set import (
     DEFAULT_TRUST,
     StructureCalibration,
@@ -115,5 +115,6 @@ def _conclude(
         profile=mean_profile(templates),
         shape_prior=mean_shape(templates),
         details=verdict.details,
+        hu=pooled_hu(templates),
         part_shapes=mean_parts(templates),
     )

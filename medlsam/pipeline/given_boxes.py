@@ -15,7 +15,7 @@ import numpy as np
 from medlsam.errors import GeometryError, UsageError
 from medlsam.geometry import Box
 from medlsam.localize.templates.parts import mean_parts
-from medlsam.localize.templates.shape import mean_profile, mean_shape
+from medlsam.localize.templates.shape import mean_profile, mean_shape, pooled_hu
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.option_fields import near
 from medlsam.results import Localization, LocatedStructure, Status
@@ -66,6 +66,7 @@ def given_localization(
                 profile=mean_profile(group),
                 shape_prior=mean_shape(group),
                 details={"given": 1.0},
+                hu=pooled_hu(group),
                 part_shapes=mean_parts(group),
             )
         else:

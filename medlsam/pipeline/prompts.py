@@ -147,6 +147,8 @@ def structure_request(
         if options.shape_prompt and prior is not None
         else None,
         propagation=Propagation() if options.propagate else None,
+        window=options.window,
+        hu=structure.hu,
     )
 
 

@@ -108,7 +108,13 @@ def with_mask_boxes(
 
 def ignored(options: PromptOptions, segmenter: Segmenter) -> tuple[str, ...]:
     """Warnings about options that the segmenter cannot follow."""
-    if segmenter.spec.kind != "crop" or not options.zoom:
+    if segmenter.spec.kind != "crop":
         return ()
-    name = segmenter.spec.name
-    return (f"zoom: {name} always looks at crops around the boxes, as large as its weights want them",)
+    name, found = segmenter.spec.name, []
+    if options.zoom:
+        found.append(
+            f"zoom: {name} always looks at crops around the boxes, as large as its weights want them"
+        )
+    if not isinstance(options.window, str):
+        found.append(f"window: {name} always looks through the windows that its weights want")
+    return tuple(found)

@@ -33,6 +33,8 @@ class SlicePrompt:
         point_xy: a point inside the structure, continuous pixel indices, for models that take points.
         view_xyxy: first and after-last column and row of the part of the slice that a whole-slice model encodes;
             None for the whole slice. Models that cut their own crops ignore it.
+        window_hu: lowest and highest HU that a whole-slice model is shown; None for the model's own window. Others
+            ignore it.
         error_mm: standard deviation of the box's sides: 0 for a box drawn tightly around the structure in this very
             slice, None for a located box, with the error that the segmenter was trained to expect. SAM has no such
             input; ``sam-tiny`` keeps to the sides of an exact box.
@@ -44,6 +46,7 @@ class SlicePrompt:
     box_xyxy: tuple[float, float, float, float]
     point_xy: tuple[float, float] | None = None
     view_xyxy: tuple[int, int, int, int] | None = None
+    window_hu: tuple[float, float] | None = None
     error_mm: float | None = None
     part: int = 0
 

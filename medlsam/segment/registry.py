@@ -7,7 +7,7 @@ without any error. So one entry holds window, normalisation, size, aspect and bo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -19,6 +19,36 @@ Architecture = Literal["vit_b", "vit_l", "vit_h", "tiny_vit_1024", "tiny_vit_256
 Aspect = Literal["longest", "stretch", "crop"]
 Interpolation = Literal["bilinear", "area", "spline", "own"]
 Normalisation = Literal["mean_std", "min_max", "own"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window of HU; values outside are shown black or white.
+
+    Attributes:
+        name: what it is made for.
+        level: its middle, HU.
+        width: its width, HU.
+    """
+
+    name: str
+    level: float
+    width: float
+
+    @property
+    def low(self) -> float:
+        """Its lowest HU."""
+        return self.level - self.width / 2
+
+    @property
+    def high(self) -> float:
+        """Its highest HU."""
+        return self.level + self.width / 2
+
+
+# Radiology's usual ones; and the one in which the publishers of MedSAM showed it lungs.
+LUNG, BONE = Window("lung", -600.0, 1500.0), Window("bone", 400.0, 1800.0)
+MEDSAM_LUNG = Window("lung", -160.0, 1500.0)
 
 
 @dataclass(frozen=True)
@@ -41,6 +71,8 @@ class SegmenterSpec:
         std: standard deviation of the three channels, on 0..255.
         architecture: image encoder: segment-anything's name, or TinyViT for pictures of that size; None for the
             crop kind.
+        windows: other windows for structures that lie beyond the model's own (see ``windows.choose_window``). They do
+            not count in ``repr``, which signs embeddings: the window that one was made in is then its level and width.
     """
 
     name: str
@@ -54,6 +86,19 @@ class SegmenterSpec:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     architecture: Architecture | None = None
+    windows: tuple[Window, ...] = field(default=(), repr=False)
+
+    @property
+    def window(self) -> Window:
+        """The window that the model was trained in, or the usual one for soft tissue."""
+        return Window("model", self.level, self.width)
+
+    def in_window(self, window_hu: tuple[float, float] | None) -> SegmenterSpec:
+        """The same preprocessing in another window (low, high HU); None for the model's own."""
+        if window_hu is None:
+            return self
+        low, high = window_hu
+        return replace(self, level=(low + high) / 2, width=high - low)
 
     @property
     def weights(self) -> WeightsEntry:
@@ -97,6 +142,7 @@ def _sam(name: str, architecture: Architecture) -> SegmenterSpec:
         mean=(123.675, 116.28, 103.53),
         std=(58.395, 57.12, 57.375),
         architecture=architecture,
+        windows=(LUNG, BONE),
     )
 
 
@@ -127,6 +173,7 @@ _SPECS = (
         interpolation="spline",
         normalisation="min_max",
         architecture="vit_b",
+        windows=(MEDSAM_LUNG, BONE),
     ),
     SegmenterSpec(
         # Window and range are MedSAM's; unlike there the aspect is kept. Its publishers cut the boxes' fractions
@@ -140,6 +187,7 @@ _SPECS = (
         interpolation="area",
         normalisation="min_max",
         architecture="tiny_vit_256",
+        windows=(MEDSAM_LUNG, BONE),
     ),
     # Distilled from SAM's encoder, on pictures prepared as for SAM.
     _sam("mobile_sam", "tiny_vit_1024"),

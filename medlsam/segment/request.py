@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock, joined
@@ -15,6 +15,7 @@ from medlsam.segment.planes import SIDES, vote
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.propagate import Propagation, propagate
 from medlsam.segment.protocol import Segmenter
+from medlsam.segment.windows import choose_window, hu_in_boxes, in_window
 from medlsam.volume import Image
 
 # Clinical contours are drawn in the axial plane; the other two together count as much.
@@ -30,12 +31,17 @@ class SegmentationRequest:
         sides: name of a plane (see ``planes.SIDES``) to the boxes of its slices; empty to use axial slices alone.
         mask_prompt: rough mask for the axial slices.
         propagation: how masks are passed from slice to slice; None segments each slice by itself.
+        window: what whole-slice models are shown: ``model`` for their own window, ``auto`` for the one that suits the
+            structure (see ``windows``), or lowest and highest HU. Other models have windows of their own.
+        hu: HU in the structure, as its templates have them; where there are none, those in the axial boxes count.
     """
 
     prompts: list[SlicePrompt]
     sides: Mapping[str, list[SlicePrompt]] = field(default_factory=dict)
     mask_prompt: MaskBlock | None = None
     propagation: Propagation | None = None
+    window: str | tuple[float, float] = "model"
+    hu: tuple[float, ...] = ()
 
 
 def segment_requests(
@@ -55,6 +61,7 @@ def segment_requests(
         requests: structure to request; a structure without prompts is left out of the result.
         stopwatch: records the segmenter's seconds.
     """
+    requests = {name: _windowed(own, segmenter, volume) for name, own in requests.items()}
     owners = {key: name for name, own in requests.items() for key in _by_part(name, own.prompts)}
     chosen = {key: requests[name] for key, name in owners.items()}
     prompts = _split({name: request.prompts for name, request in requests.items()})
@@ -77,6 +84,22 @@ def segment_requests(
         block = vote(own, [_AXIAL] + [_SIDE] * (len(own) - 1)) if len(own) > 1 else own[0]
         parts[owners[key]].append(block)
     return {name: joined(own) for name, own in parts.items()}
+
+
+def _windowed(request: SegmentationRequest, segmenter: Segmenter, volume: Image) -> SegmentationRequest:
+    """Show a whole-slice model the structure in the window that its request asks for."""
+    if request.window == "model" or segmenter.spec.kind != "sam" or not request.prompts:
+        return request
+    if isinstance(request.window, str):
+        hu = request.hu or hu_in_boxes(volume, request.prompts)
+        window = choose_window(hu, segmenter.spec)
+        if window is None:
+            return request
+        low, high = window.low, window.high
+    else:
+        low, high = request.window
+    sides = {plane: in_window(own, low, high) for plane, own in request.sides.items()}
+    return replace(request, prompts=in_window(request.prompts, low, high), sides=sides)
 
 
 def _split(prompts: Mapping[str, Sequence[SlicePrompt]]) -> dict[str, list[SlicePrompt]]:

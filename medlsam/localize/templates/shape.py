@@ -85,3 +85,8 @@ def at_equal_steps(profile: NDArray[np.float32], rows: int) -> NDArray[np.float6
     t = (np.arange(rows) + 0.5) / rows
     sides = [np.interp(t, profile[:, 0], profile[:, column]) for column in range(1, 5)]
     return np.stack([t, *sides], axis=1)
+
+
+def pooled_hu(templates: Sequence[StructureTemplate]) -> tuple[float, ...]:
+    """Pool the templates' quantiles of HU, low to high; each template counts alike."""
+    return tuple(sorted(float(value) for template in templates for value in template.hu))

@@ -34,8 +34,8 @@ _ARRAYS = (
     "node_points",
     "node_features",
 )
-# Absent where a structure is in one part, and in files written before parts were kept.
-_PARTS = ("part_boxes", "part_profiles")
+# Left out where they are empty; files written before they were kept have none.
+_OPTIONAL = ("hu", "part_boxes", "part_profiles")
 
 
 def write_template_file(templates: TemplateSet, path: Path) -> None:
@@ -50,7 +50,7 @@ def write_template_file(templates: TemplateSet, path: Path) -> None:
         if name in templates.calibration:
             structures[name]["calibration"] = _entry(templates.calibration[name])
         for index, item in enumerate(templates.by_structure[name]):
-            for key in (*_ARRAYS, *(_PARTS if item.parts > 1 else ())):
+            for key in (*_ARRAYS, *(key for key in _OPTIONAL if getattr(item, key).size)):
                 array = np.ascontiguousarray(getattr(item, key))
                 if key.endswith("features"):
                     array = array.astype(np.float16)
@@ -89,7 +89,7 @@ def read_template_file(path: Path) -> TemplateSet:
         group = []
         for index, template in enumerate(entry["supports"]):
             arrays = {key: tensors[f"{number}.{index}.{key}"] for key in _ARRAYS}
-            optional = ((key, f"{number}.{index}.{key}") for key in _PARTS)
+            optional = ((key, f"{number}.{index}.{key}") for key in _OPTIONAL)
             arrays |= {key: tensors[place] for key, place in optional if place in tensors}
             for key in ("features", "slab_features", "node_features"):
                 arrays[key] = arrays[key].astype(np.float32)

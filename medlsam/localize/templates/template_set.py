@@ -52,6 +52,7 @@ class StructureTemplate:
         node_points: (N, 3) LPS mm, places in and around the structure (see ``templates.nodes``); N is 0 for networks in
             which each would cost a pass.
         node_features: (N, F) stacked unit features there.
+        hu: (19,) quantiles of the HU in the mask; size 0 where only points were given, and in older files.
         part_boxes: (P, 2, 3) of each connected part of the mask (see ``templates.parts``); P is 0 where it has one.
         part_profiles: (P, 32, 5) likewise.
     """
@@ -70,6 +71,7 @@ class StructureTemplate:
     inside: NDArray[np.float32]
     node_points: NDArray[np.float32]
     node_features: NDArray[np.float32]
+    hu: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     part_boxes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 2, 3), np.float32))
     part_profiles: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 32, 5), np.float32))
 

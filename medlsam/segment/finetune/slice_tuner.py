@@ -24,6 +24,7 @@ from medlsam.segment.finetune.protocol import (
     jittered,
 )
 from medlsam.segment.registry import SEGMENTERS, SegmenterSpec
+from medlsam.segment.sam.checkpoint import TUNED
 from medlsam.segment.sam.model import SamSlices
 from medlsam.segment.sam.preprocess import scale_boxes
 
@@ -121,7 +122,9 @@ class SliceTuner:
         state = {key: tuned.get(key, value) for key, value in self.model.network.state_dict().items()}
         with atomic_path(path) as temporary:
             save_file(
-                {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}, temporary
+                {key: value.detach().cpu().clone().contiguous() for key, value in state.items()},
+                temporary,
+                metadata=dict(TUNED),
             )
 
     def check_name(self, path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from medlsam.errors import WeightsError
@@ -34,6 +35,9 @@ _DECODING = ("prompt_encoder.no_mask_embed.weight", "mask_decoder.iou_token.weig
 # MobileSAM's file still contains the classifier of TinyViT's pretraining, which nothing uses.
 _CLASSIFIER = ("image_encoder.norm_head.", "image_encoder.head.")
 _WANTED = "wanted: a checkpoint of SAM (ViT-B, ViT-L, ViT-H), MedSAM, MobileSAM or LiteMedSAM"
+
+#: What a fine-tuned file says of itself: its decoder knows the model's own window and no other.
+TUNED: Mapping[str, str] = {"finetuned_by": "medlsam"}
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,15 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         WeightsError: no such file, damaged, or without a state dict of tensors.
     """
     return read_any_checkpoint(path, _WANTED)
+
+
+def is_tuned(path: str | Path) -> bool:
+    """Tell whether a file was written by ``medlsam finetune``."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).items() >= TUNED.items()
+    except (SafetensorError, OSError):
+        return False
 
 
 def recognise(checkpoint: Checkpoint, path: str | Path) -> Architecture:

@@ -181,7 +181,7 @@ def embedding_key(pixels_hu: NDArray[np.generic], model: str, preprocessing: obj
     Args:
         pixels_hu: (H, W) what the model is shown.
         model: sha256 of its weights.
-        preprocessing: the registry entry; its ``repr`` counts.
+        preprocessing: the registry entry, in the window that the slice is shown in; its ``repr`` counts.
     """
     digest = hashlib.sha256(f"{model}\n{preprocessing!r}\n{pixels_hu.shape}\n{pixels_hu.dtype}\n".encode())
     digest.update(np.ascontiguousarray(pixels_hu).tobytes())

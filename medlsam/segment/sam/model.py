@@ -50,9 +50,14 @@ class SamSlices:
         self.network: Any = network.eval().requires_grad_(False).to(device)
 
     @torch.inference_mode()
-    def encode(self, slice_hu: NDArray[np.generic]) -> Tensor:
-        """Encode a slice (H, W) in HU: embedding (1, 256, 64, 64), float32 on ``device``."""
-        pixels = prepare(slice_hu, self.spec, self.device)
+    def encode(self, slice_hu: NDArray[np.generic], window_hu: tuple[float, float] | None = None) -> Tensor:
+        """Encode a slice (H, W) in HU: embedding (1, 256, 64, 64), float32 on ``device``.
+
+        Args:
+            slice_hu: (H, W) HU.
+            window_hu: lowest and highest HU to show; None for the model's own window.
+        """
+        pixels = prepare(slice_hu, self.spec.in_window(window_hu), self.device)
         with autocast(self.device, self.precision):
             embedding: Tensor = self.network.image_encoder(pixels)
         return embedding.float()

@@ -24,6 +24,7 @@ from medlsam.volume import Image
 # A mask may exceed its box by this share of the box and so many pixels; farther away it is cut off.
 _MARGIN, _MARGIN_PIXELS = 0.1, 2
 View = tuple[int, int, int, int]
+WindowHu = tuple[float, float]
 
 
 class SliceModel(Protocol):
@@ -41,8 +42,8 @@ class SliceModel(Protocol):
     def precision(self) -> str:
         """Precision of the encoder: ``auto``, ``float32`` or ``bfloat16``."""
 
-    def encode(self, slice_hu: NDArray[np.generic]) -> Tensor:
-        """Encode a slice (H, W) in HU."""
+    def encode(self, slice_hu: NDArray[np.generic], window_hu: tuple[float, float] | None = None) -> Tensor:
+        """Encode a slice (H, W) in HU, in a window (low, high) or in the model's own."""
 
     def decode(
         self,
@@ -83,7 +84,8 @@ class WholeSliceSegmenter:
     ) -> dict[str, MaskBlock]:
         """Segment structures slice by slice; see ``Segmenter.segment``.
 
-        The view of a prompt, where it has one, is encoded by itself, in place of the whole slice.
+        The view of a prompt, where it has one, is encoded by itself, in place of the whole slice; so is a slice in each
+        window that its prompts ask for.
 
         Raises:
             GeometryError: a prompt on a slice that the scan does not have.
@@ -93,14 +95,17 @@ class WholeSliceSegmenter:
         blocks = {
             name: _empty_block(name, own, (depth, height, width)) for name, own in prompts.items() if own
         }
-        by_view: dict[tuple[int, View], list[tuple[str, SlicePrompt]]] = defaultdict(list)
+        by_view: dict[tuple[int, View, WindowHu | tuple[()]], list[tuple[str, SlicePrompt]]] = defaultdict(
+            list
+        )
         for name, own in prompts.items():
             for prompt in own:
-                by_view[prompt.z, prompt.view_xyxy or (0, 0, width, height)].append((name, prompt))
-        for (z, view), here in sorted(by_view.items(), key=lambda item: item[0]):
+                view = prompt.view_xyxy or (0, 0, width, height)
+                by_view[prompt.z, view, prompt.window_hu or ()].append((name, prompt))
+        for (z, view, window), here in sorted(by_view.items(), key=lambda item: item[0]):
             x0, y0, x1, y1 = view
             with stopwatch("encode"):
-                embedding = self._embedding(volume.array[z, y0:y1, x0:x1])
+                embedding = self._embedding(volume.array[z, y0:y1, x0:x1], window or None)
             with stopwatch("decode"):
                 boxes = np.array([p.box_xyxy for _, p in here]) - (x0, y0, x0, y0)
                 logits = self.model.decode(
@@ -114,12 +119,13 @@ class WholeSliceSegmenter:
                     _put(blocks[name], z, view, mask)
         return blocks
 
-    def _embedding(self, pixels: NDArray[np.generic]) -> Tensor:
+    def _embedding(self, pixels: NDArray[np.generic], window: WindowHu | None) -> Tensor:
         # Embeddings of different precisions must not be mistaken for each other.
         dtype = autocast_dtype(self.model.device, self.model.precision)
         signature = self.signature if dtype is None else f"{self.signature}/{dtype}"
-        key = embedding_key(pixels, signature, self.spec)
-        return self.cache.get(key, lambda: self.model.encode(pixels)).to(self.model.device)
+        spec = self.spec if window is None else self.spec.in_window(window)
+        key = embedding_key(pixels, signature, spec)
+        return self.cache.get(key, lambda: self.model.encode(pixels, window)).to(self.model.device)
 
 
 def keep_embeddings(segmenter: Segmenter, cache: EmbeddingCache | None) -> Segmenter:

@@ -103,7 +103,7 @@ class CountingModel:
         self.encoded = 0
         self.asked: list[tuple[Any, Any]] = []
 
-    def encode(self, slice_hu: NDArray[np.generic]) -> Tensor:
+    def encode(self, slice_hu: NDArray[np.generic], window_hu: tuple[float, float] | None = None) -> Tensor:
         self.encoded += 1
         return torch.full((1, 4, 2, 2), float(np.asarray(slice_hu, float).mean()) / 100)
 

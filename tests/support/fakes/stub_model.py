@@ -48,7 +48,7 @@ def template_set(
     arrays = {
         f.name: np.full(1, shift, np.float32)
         for f in fields(StructureTemplate)
-        if f.name != "template" and not f.name.startswith("part_")
+        if f.name not in ("template", "hu", "part_boxes", "part_profiles")
     }
     template = StructureTemplate(template="template", **arrays)  # type: ignore[arg-type]
     names = list(names)

@@ -1,0 +1,59 @@
+"""The HU window of a structure, for models that see a slice through one window.
+
+A window of soft tissue shows lungs black and bone white, whatever is in them. So a structure that lies mostly beyond
+the model's window is shown in one of the others that the model's registry entry lists. The choice is one for the whole
+structure, so that a slice is encoded once for each window in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from medlsam.segment.prompts import SlicePrompt
+from medlsam.segment.registry import SegmenterSpec, Window
+from medlsam.volume import Image
+
+#: A structure with a larger share of its HU outside of the model's window is shown in another one.
+MOST_OUTSIDE = 0.5
+
+
+def saturated(hu: ArrayLike, low: float, high: float) -> float:
+    """Return the share of HU that a window shows black or white; 0 for none at all."""
+    values = np.asarray(hu)
+    return float(np.mean((values < low) | (values > high))) if values.size else 0.0
+
+
+def choose_window(hu: ArrayLike, spec: SegmenterSpec) -> Window | None:
+    """Choose the window of a structure.
+
+    Args:
+        hu: HU in the structure, any number of them.
+        spec: registry entry of the model.
+
+    Returns:
+        None for the model's own window, which at least half of the HU lie in, or which no other one improves on; else
+        the window with the fewest outside.
+    """
+    own = saturated(hu, spec.window.low, spec.window.high)
+    if own <= MOST_OUTSIDE or not spec.windows:
+        return None
+    found = min(spec.windows, key=lambda window: saturated(hu, window.low, window.high))
+    return found if saturated(hu, found.low, found.high) < own else None
+
+
+def in_window(prompts: Sequence[SlicePrompt], low: float, high: float) -> list[SlicePrompt]:
+    """Have the prompts' slices shown in a window, HU."""
+    return [replace(prompt, window_hu=(low, high)) for prompt in prompts]
+
+
+def hu_in_boxes(volume: Image, prompts: Sequence[SlicePrompt]) -> NDArray[np.generic]:
+    """Collect the HU of all pixels whose centres lie in the boxes, (N,)."""
+    found = [np.zeros(0, volume.array.dtype)]
+    for prompt in prompts:
+        x0, y0, x1, y1 = (int(np.ceil(side)) for side in prompt.box_xyxy)
+        found.append(volume.array[prompt.z, max(y0, 0) : y1, max(x0, 0) : x1].ravel())
+    return np.concatenate(found)
