@@ -1,5 +1,6 @@
 """The options of inference: where they come from, what is refused, and what a result depends on."""
 
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,21 @@ def test_parts_are_checked_where_they_are_made() -> None:
         LocateOptions(seed=-1)
 
 
+def test_a_window_is_a_word_or_a_pair() -> None:
+    given = ("auto", "model", "-1350,150", [-1350, 150], (-1350.0, 150))
+    values = [PromptOptions(window=value).window for value in given]
+    assert values == ["auto", "model", *[(-1350.0, 150.0)] * 3]
+    for wrong, told in (
+        ("lung", "'lung' is unknown"),
+        ("1,2,3", "lowest and the highest HU"),
+        ("150,-1350", "must be below"),
+        ((0, math.inf), "must be below"),
+        (3, "lowest and the highest HU"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            PromptOptions(window=wrong)
+
+
 def test_options_are_changed_by_flat_names() -> None:
     options = InferenceOptions.of(prompts="wpl", seed=3, device="cpu")
     changed = options.replace(margin_mm=2, organs=["liver"], cache=Path("kept"))
@@ -150,6 +166,7 @@ OTHER: dict[str, Any] = {
     "center_point": True,
     "shape_prompt": True,
     "zoom": 2.0,
+    "window": (-1350.0, 150.0),
     "axes": "three",
     "propagate": False,
     "threshold": 0.4,

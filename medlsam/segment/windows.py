@@ -35,14 +35,16 @@ def choose_window(hu: ArrayLike, spec: SegmenterSpec) -> Window | None:
         spec: registry entry of the model.
 
     Returns:
-        None for the model's own window, which at least half of the HU lie in, or which no other one improves on; else
-        the window with the fewest outside.
+        None for the model's own window, where at least half of the HU lie in it or the other one holds no more of them;
+        else the darkest of the entry's windows, or the brightest, by the side on which most of the rest lie.
     """
-    own = saturated(hu, spec.window.low, spec.window.high)
+    values, window = np.asarray(hu), spec.window
+    own = saturated(values, window.low, window.high)
     if own <= MOST_OUTSIDE or not spec.windows:
         return None
-    found = min(spec.windows, key=lambda window: saturated(hu, window.low, window.high))
-    return found if saturated(hu, found.low, found.high) < own else None
+    dark = (values < window.low).sum() > (values > window.high).sum()
+    found = (min if dark else max)(spec.windows, key=lambda other: other.level)
+    return found if saturated(values, found.low, found.high) < own else None
 
 
 def in_window(prompts: Sequence[SlicePrompt], low: float, high: float) -> list[SlicePrompt]:

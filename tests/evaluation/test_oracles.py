@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from medlsam.evaluation.oracles import in_true_box, in_true_slices
 from medlsam.geometry import Box, map_box, mask_box
 from medlsam.options import PromptOptions
@@ -41,3 +45,17 @@ def test_true_slice_boxes_are_true_in_every_plane_and_nothing_is_propagated() ->
         assert [p.box_xyxy for p in found.sides[turn.name]] == [p.box_xyxy for p in expected]
     alone = in_true_slices(SegmentationRequest(question.prompts), mask, PromptOptions())
     assert not alone.sides
+
+
+def test_true_slice_boxes_of_each_part() -> None:
+    mask = np.zeros((6, 12, 30), bool)
+    mask[1:5, 2:6, 2:6] = mask[2:6, 4:9, 20:26] = True
+    mask[0, 11, 29] = True  # a stray voxel
+    located = [replace(prompt, part=part) for prompt in oracle_slices(mask) for part in (0, 1)]
+    found = in_true_slices(SegmentationRequest(located), mask, PromptOptions())
+    assert {(p.part, p.box_xyxy) for p in found.prompts} == {
+        (0, (19.5, 3.5, 25.5, 8.5)),
+        (1, (1.5, 1.5, 5.5, 5.5)),
+    }
+    assert len(found.prompts) == 8
+    assert all(p.error_mm == 0 for p in found.prompts)

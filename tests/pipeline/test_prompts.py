@@ -12,8 +12,8 @@ from medlsam.errors import UsageError
 from medlsam.geometry import Box, Grid
 from medlsam.options import PromptOptions
 from medlsam.pipeline.model import MedLSAM
-from medlsam.pipeline.prompts import effective_prompts, slice_prompts
-from medlsam.results import Localization, LocatedStructure
+from medlsam.pipeline.prompts import effective_prompts, slice_prompts, structure_request
+from medlsam.results import Localization, LocatedStructure, PartShape
 from tests.support.fakes.stub_model import (
     VALUES,
     draw_ct,
@@ -84,6 +84,34 @@ def test_a_replaced_box_moves_the_prompts() -> None:
     other = structure(box=Box((0.0, 0.0, 0.0), (10.0, 4.0, 4.0)))
     found = millimetres(slice_prompts(other, grid, PromptOptions(prompts="profile", margin_mm=0.0)), grid)
     assert found == {1.0: pytest.approx([0, 0, 5, 4]), 3.0: pytest.approx([0, 0, 5, 4])}
+
+
+@pytest.mark.parametrize("prompts", ["wpl", "profile", "spl"])
+def test_each_part_has_boxes_of_its_own(prompts: str) -> None:
+    grid = Grid((20, 40, 40), (1.0, 1.0, 2.0), (0.0, -20.0, 1.0))
+    rows = np.array([[0, 0, 0.5, 1, 1], [1, 0, 0.5, 1, 1]], np.float32)
+    parts = (PartShape((0, 0, 0), (0.25, 1, 0.6), rows), PartShape((0.75, 0, 0.4), (1, 0.5, 1), rows))
+    options = PromptOptions(prompts=prompts, margin_mm=0.0)
+    found = slice_prompts(structure(part_shapes=parts), grid, options)
+    assert sorted({prompt.part for prompt in found}) == [0, 1]
+    left, right = (millimetres([p for p in found if p.part == part], grid) for part in (0, 1))
+    first = 0.0 if prompts == "profile" else -10.0  # the profile's lower half
+    assert left == {z: pytest.approx([10, first, 15, 10]) for z in (11.0, 13.0, 15.0)}
+    first = -5.0 if prompts == "profile" else -10.0
+    assert right == {z: pytest.approx([25, first, 30, 0]) for z in (15.0, 17.0, 19.0)}
+
+
+def test_the_other_planes_have_boxes_for_each_part() -> None:
+    prior = np.ones((32, 32, 32), np.float32)
+    rows = np.array([[0, 0, 0, 1, 1]], np.float32)
+    parts = (PartShape((0, 0, 0), (0.25, 1, 1), rows), PartShape((0.75, 0, 0), (1, 1, 1), rows))
+    options = PromptOptions(axes="three", margin_mm=0.0)
+    grid = Grid((20, 40, 40), (1.0, 1.0, 2.0), (0.0, -20.0, 1.0))
+    request = structure_request(structure(part_shapes=parts, shape_prior=prior), grid, options)
+    sagittal = {part: [p.z for p in request.sides["sagittal"] if p.part == part] for part in (0, 1)}
+    assert sagittal == {0: list(range(10, 16)), 1: list(range(25, 31))}
+    assert {p.part for p in request.sides["coronal"]} == {0, 1}
+    assert all(p.part == 0 for own in (structure_request(structure(), grid, options),) for p in own.prompts)
 
 
 def test_prompts_fall_back_and_say_so(model: MedLSAM) -> None:

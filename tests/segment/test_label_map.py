@@ -11,6 +11,8 @@ from medlsam.options import LabelMapOptions
 from medlsam.segment.label_map import (
     MaskBlock,
     assemble,
+    crop_prior,
+    joined,
     shape_prior_block,
 )
 
@@ -71,6 +73,46 @@ def test_all_components_stay_where_asked() -> None:
     assert assemble(blocks, values, SHAPE)[0, 0].tolist() == [1, 2, 0, 0, 0, 0, 0, 0, 0, 0]
     found = assemble(blocks, values, SHAPE, LabelMapOptions(components="all"))
     assert found[0, 0].tolist() == [1, 2, 1, 0, 0, 0, 1, 0, 0, 0]
+
+
+def test_as_many_components_stay_as_the_templates_show() -> None:
+    probability = np.zeros((1, 1, 40), dtype=np.float32)
+    for start, stop in ((0, 20), (22, 27), (29, 33), (35, 36)):
+        probability[0, 0, start:stop] = 0.7
+    block = {"a": MaskBlock((0, 0, 0), probability)}
+
+    def kept(components: str = "templates", **parts: int) -> int:
+        how = LabelMapOptions(components=components)
+        return int((assemble(block, {"a": 1}, (1, 1, 40), how, parts) > 0).sum())
+
+    assert [kept(), kept(a=1), kept(a=2), kept(a=3), kept(b=3)] == [20, 20, 25, 29, 20]
+    assert kept(a=4) == 29, "a voxel is no part beside twenty"
+    assert kept("largest", a=3) == 20
+    assert kept("all", a=1) == 30
+
+
+def test_what_an_overlap_cuts_off_a_part_goes_too() -> None:
+    probability = np.zeros((1, 1, 20), dtype=np.float32)
+    probability[0, 0, :8] = probability[0, 0, 10:20] = 0.6
+    blocks = {"a": MaskBlock((0, 0, 0), probability), "b": block((0, 0, 16), (1, 1, 2), 0.9)}
+    found = assemble(blocks, {"a": 1, "b": 2}, (1, 1, 20), parts={"a": 2})[0, 0]
+    assert found.tolist() == [1] * 8 + [0] * 2 + [1] * 6 + [2] * 2 + [0] * 2
+
+
+def test_parts_are_joined_by_the_larger_probability() -> None:
+    found = joined([block((1, 2, 3), (1, 2, 2), 0.4), block((1, 3, 4), (2, 1, 2), 0.9)])
+    assert (found.origin_zyx, found.probability.shape) == ((1, 2, 3), (2, 2, 3))
+    np.testing.assert_allclose(found.probability[0], [[0.4, 0.4, 0], [0.4, 0.9, 0.9]])
+    np.testing.assert_allclose(found.probability[1], [[0, 0, 0], [0, 0.9, 0.9]])
+    alone = block((1, 2, 3), (1, 2, 2), 0.4)
+    assert joined([alone]) is alone
+
+
+def test_a_part_of_the_mean_mask() -> None:
+    ramp = np.broadcast_to(np.arange(8, dtype=np.float32), (4, 6, 8))
+    half = crop_prior(ramp, (0.5, 0.0, 0.0), (1.0, 1.0, 1.0))
+    assert half.shape == (4, 6, 8)
+    np.testing.assert_allclose(half[0, 0], [3.75, 4.25, 4.75, 5.25, 5.75, 6.25, 6.75, 7.0])
 
 
 def test_overlaps_by_order_go_to_the_last() -> None:

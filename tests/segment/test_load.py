@@ -13,6 +13,7 @@ from medlsam.errors import WeightsError
 from medlsam.segment import load as segmenters
 from medlsam.segment.load import load_segmenter
 from medlsam.segment.registry import SEGMENTERS
+from medlsam.segment.sam.checkpoint import TUNED
 from medlsam.segment.sam.model import SamSlices
 from medlsam.weights.store import save_weights
 
@@ -70,3 +71,15 @@ def test_the_models_argument_decides_the_preprocessing(
     )
     for name in ("medsam_vit_b", "sam_vit_b", "mobile_sam", "litemedsam"):
         assert load_segmenter(path, "cpu", model=name).spec is SEGMENTERS[name]
+
+
+def test_a_fine_tuned_model_sees_its_own_window_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(
+        "medlsam.segment.load.load_sam", lambda path, spec, *rest: SamSlices(nn.Module(), spec, CPU)
+    )
+    for tuned in (True, False):
+        path = tmp_path / f"sam_vit_b-{tuned}.safetensors"
+        save_file({"w": torch.zeros(1)}, path, metadata=dict(TUNED) if tuned else None)
+        spec = load_segmenter(path, "cpu", model="sam_vit_b").spec
+        assert spec.windows == (() if tuned else SAM.windows)
+        assert repr(spec) == repr(SAM), "the same embeddings"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,15 +17,24 @@ from torch import Tensor
 
 from medlsam.errors import GeometryError, UsageError
 from medlsam.geometry import Grid
+from medlsam.io.labels import read_label_map
+from medlsam.io.read import read_image
+from medlsam.localize.build_templates import HU_QUANTILES
+from medlsam.phantoms import Phantom, phantom
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.prompts import SlicePrompt, zoomed
-from medlsam.segment.sam.embedding_cache import EmbeddingCache
+from medlsam.segment.propagate import Propagation
+from medlsam.segment.registry import SEGMENTERS, SegmenterSpec
+from medlsam.segment.request import SegmentationRequest, segment_requests
+from medlsam.segment.sam.embedding_cache import EmbeddingCache, embedding_key
 from medlsam.segment.sam.model import SamSlices
 from medlsam.segment.sam.preprocess import (
     prepare,
+    to_bytes,
 )
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter, keep_embeddings
-from medlsam.volume import Image
+from medlsam.segment.windows import choose_window, in_window
+from medlsam.volume import Image, to_canonical
 
 SHAPE = (8, 20, 24)
 
@@ -201,3 +213,115 @@ def test_a_view_is_encoded_by_itself_and_its_mask_comes_back_to_its_place() -> N
     assert model.encoded == 2
     assert whole.origin_zyx == zoom.origin_zyx
     assert whole.probability.max() < 0.75 < zoom.probability.min(), "the view shows nothing but the structure"
+
+
+# --- windows
+
+
+def test_a_slice_is_encoded_once_for_each_window(stubbed: tuple[SamSlices, Any]) -> None:
+    model, stub = stubbed
+    volume = scan()
+    bone = (-500.0, 1300.0)
+    boxes = [SlicePrompt(z, (2.0, 3.0, 9.0, 8.0)) for z in (1, 2)]
+    prompts = {"a": boxes, "b": in_window(boxes, *bone), "c": in_window(boxes, *bone)}
+    segmenter = WholeSliceSegmenter(model)
+    segmenter.segment(volume, prompts)
+    assert len(stub.seen) == 4
+    specs = [model.spec, replace(model.spec, level=400.0, width=1800.0)] * 2
+    for seen, z, spec in zip(stub.seen, (1, 1, 2, 2), specs, strict=True):
+        assert torch.equal(seen, prepare(volume.array[z], spec))
+    segmenter.segment(volume, prompts)
+    assert len(stub.seen) == 4
+
+
+def test_embeddings_of_other_windows_are_other_files(tmp_path: Path) -> None:
+    boxes = [SlicePrompt(2, (2.0, 3.0, 9.0, 8.0))]
+    model = CountingModel()
+    model.spec = SEGMENTERS["sam_vit_b"]
+    segmenter = WholeSliceSegmenter(model, "ab", EmbeddingCache(tmp_path, memory_bytes=0))
+    for own in (boxes, in_window(boxes, -500, 1300), in_window(boxes, -1350, 150), boxes):
+        segmenter.segment(scan(), {"a": own})
+    assert model.encoded == 3
+    # What was kept before there were windows is found: that key has not changed.
+    key = embedding_key(scan().array[2], "ab", model.spec)
+    assert (tmp_path / f"{key}.safetensors").is_file()
+    assert "windows" not in repr(model.spec)
+
+
+def test_soft_tissue_comes_out_as_in_the_models_own_window(stubbed: tuple[SamSlices, Any]) -> None:
+    model, stub = stubbed
+    volume = scan()
+    found = []
+    for window in ("auto", "model", (-160.0, 240.0)):
+        stub.seen.clear()  # its embeddings depend on how many there were
+        request = SegmentationRequest(
+            [SlicePrompt(z, (2.0, 3.0, 9.0, 8.0)) for z in (1, 2, 3)],
+            propagation=Propagation(),
+            window=window,
+            hu=(-20.0, 40.0, 300.0),
+        )
+        found.append(segment_requests(WholeSliceSegmenter(model), volume, {"liver": request})["liver"])
+    assert found[0].probability.any()
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0].probability, other.probability)
+
+
+@pytest.mark.parametrize("name", ["sam_vit_b", "medsam_vit_b", "litemedsam", "mobile_sam"])
+@pytest.mark.parametrize(
+    ("structure", "window"), [("lung_left", "lung"), ("mandible", "bone"), ("liver", None)]
+)
+def test_a_box_of_a_phantom_has_contrast(name: str, structure: str, window: str | None) -> None:
+    made = body()
+    (value,) = [value for value, label in made.names.items() if label == structure]
+    before, after, chosen = saturation(made.image, made.labels.array == value, SEGMENTERS[name])
+    assert chosen == window
+    if window is None:
+        assert after == before < 0.1
+    else:
+        assert before > 0.9, "black or white in soft tissue's window"
+        assert after < 0.05
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["sam_vit_b", "medsam_vit_b"])
+@pytest.mark.parametrize(
+    ("image", "labels", "value", "window"),
+    [
+        ("body/lidc_0001/image.nii.gz", "body/lidc_0001/labels.nii.gz", 1, "lung"),
+        (
+            "openkbp/templates/imagesTr/openkbp_066_0000.nii.gz",
+            "openkbp/templates/labelsTr/openkbp_066.nii.gz",
+            "Mandible",
+            "bone",
+        ),
+    ],
+)
+def test_a_box_of_a_real_scan_has_contrast(
+    real_ct: Path, name: str, image: str, labels: str, value: int | str, window: str
+) -> None:
+    if isinstance(value, str):
+        value = json.loads((real_ct / "openkbp" / "dataset.json").read_text())["labels"][value]
+    mask = to_canonical(read_label_map(real_ct / labels)).array == value
+    scanned = to_canonical(read_image(real_ct / image))
+    before, after, chosen = saturation(scanned, mask, SEGMENTERS[name])
+    assert chosen == window
+    assert before > 0.7
+    assert after < 0.2
+
+
+@lru_cache(maxsize=1)
+def body() -> Phantom:
+    return phantom(11, (5.0, 5.0, 5.0), "body")
+
+
+def saturation(image: Image, mask: NDArray[np.bool_], spec: SegmenterSpec) -> tuple[float, float, str | None]:
+    """Shares of a structure's pixels that are black or white in the model's picture: its own window, and the chosen."""
+    window = choose_window(np.quantile(image.array[mask], HU_QUANTILES), spec)
+    shown = spec.in_window(None if window is None else (window.low, window.high))
+    shares = []
+    for own in (spec, shown):
+        grey = np.concatenate(
+            [to_bytes(image.array[z], own)[mask[z]] for z in np.flatnonzero(mask.any(axis=(1, 2)))]
+        )
+        shares.append(float(np.isin(grey, (0, 255)).mean()))
+    return shares[0], shares[1], None if window is None else window.name

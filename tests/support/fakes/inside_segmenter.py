@@ -10,13 +10,15 @@ import numpy as np
 from medlsam.geometry import Grid
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
+from medlsam.segment.registry import SEGMENTERS, SegmenterSpec
 from medlsam.volume import Image
 
 
 class Inside:
     """Finds the scan's bright voxels inside each box (and nothing else), with probability 0.9."""
 
-    def __init__(self) -> None:
+    def __init__(self, spec: SegmenterSpec = SEGMENTERS["sam-tiny"]) -> None:
+        self.spec = spec
         self.calls: list[dict[str, list[SlicePrompt]]] = []
         self.mask_prompts: list[Mapping[str, MaskBlock]] = []
 
