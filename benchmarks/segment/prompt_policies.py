@@ -59,14 +59,15 @@ WAYS: dict[str, InferenceOptions] = {
     "shape prompt": _single(shape_prompt=True),
     "zoom 2": _single(zoom=2),
     "zoom 4": _single(zoom=4),
+    "model's window": _single(window="model"),
     "three axes": _single(axes="three"),
     "propagate": InferenceOptions(),
     "propagate + three axes": InferenceOptions.of(axes="three"),
     "all components": _single(components="all"),
     "overlaps by order": _single(overlaps="order"),
 }
-#: Rows that a model of the crop kind cannot tell from another: it zooms by itself.
-WHOLE_SLICES_ONLY = ("zoom 2", "zoom 4")
+#: Rows that a model of the crop kind cannot tell from another: it zooms by itself, and has windows of its own.
+WHOLE_SLICES_ONLY = ("zoom 2", "zoom 4", "model's window")
 #: Dice of structure and case, by policy.
 Scores = dict[str, dict[str, dict[str, float]]]
 

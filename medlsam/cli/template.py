@@ -111,6 +111,7 @@ def to_dict(templates: TemplateSet) -> dict[str, Any]:
         structures[name] = {
             "value": templates.values[name],
             "supports": [template.template for template in templates.by_structure[name]],
+            "parts": [template.parts for template in templates.by_structure[name]],
             "leave_one_out": None if found is None or not found.n else _leave_one_out(found),
         }
     return {

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from medlsam.geometry import tight_slices
 
-#: A part counts if it has at least this share of the largest one's voxels. In labels, stray voxels reach 0.045, and the
-#: smallest part that anybody would miss, a twelfth rib among ribs, has 0.3 (record 0063).
+#: A part counts if it has at least this share of the largest one's voxels. In labels, stray pieces reach 0.05 and the
+#: smallest whole part, a twelfth rib among ribs, has 0.3 (record 0063).
 LEAST_SHARE = 0.1
 
 

@@ -80,7 +80,7 @@ def test_why_scans_are_done_again(asked: Any, template: Path, scans: Path, tmp_p
     assert foresee("--overwrite")["a"] == ("do", "done and unchanged; --overwrite does it again")
     assert foresee("--prompts", "wpl", "--components", "all")["a"] == (
         "do",
-        "changed: prompts profile -> wpl; components largest -> all",
+        "changed: prompts profile -> wpl; components templates -> all",
     )
     template_set(shift=1.0).save(tmp_path / "other.medlsam")
     assert foresee(support=tmp_path / "other.medlsam")["b"] == ("do", "changed: templates")

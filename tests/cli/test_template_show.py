@@ -59,6 +59,7 @@ def test_json_holds_the_findings(templates: TemplateSet, tmp_path: Path) -> None
     assert found["misfit"]["patient 8"] == {"block": 0.22, "plate": 0.44}
     assert found["organs"]["block"]["leave_one_out"]["margin_mm"]["x-"] == 7.0
     assert found["organs"]["plate"]["leave_one_out"] is None
+    assert found["organs"]["plate"]["parts"] == [1]
 
 
 def test_one_template_says_that_nothing_could_be_calibrated(tmp_path: Path) -> None:
