@@ -60,6 +60,15 @@ def test_it_says_what_people_want_to_know(asked: Any, template: Path, scans: Pat
     assert not (tmp_path / "out").exists()
 
 
+def test_a_pair_of_hu_is_the_same_option_in_the_next_run(
+    asked: Any, template: Path, scans: Path, tmp_path: Path
+) -> None:
+    usually = (*usual(template, scans, tmp_path / "out"), "--window", "-1350,150")
+    call("segment", *usually)
+    found = document(call("segment", *usually, "--dry-run", "--json"))
+    assert actions(found)["a"] == ("skip", "done before and unchanged")
+
+
 def test_why_scans_are_done_again(asked: Any, template: Path, scans: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
 
@@ -82,6 +91,7 @@ def test_why_scans_are_done_again(asked: Any, template: Path, scans: Path, tmp_p
         "do",
         "changed: prompts profile -> wpl; components templates -> all",
     )
+    assert foresee("--window", "-1350,150")["a"] == ("do", "changed: window auto -> -1350.0,150.0")
     template_set(shift=1.0).save(tmp_path / "other.medlsam")
     assert foresee(support=tmp_path / "other.medlsam")["b"] == ("do", "changed: templates")
     write_volume(draw_ct(GRID, seed=5), scans / "b_0000.nii.gz")
