@@ -7,9 +7,9 @@ of other patients and segmented in the located box and in the true one, in three
 for each slice (`one box, largest`), as many components as the templates show of the same boxes (`one box, parts`), and
 a box for each part (`box a part`, the default). Then in the true boxes of every slice: one around all, one for each
 part, and one for each region that is connected within the slice, which also splits the rami of a jaw. Mean ± standard
-deviation over scans. Phantoms are persons 11 to 13 with persons 1 to 3 as templates; kidneys are those of `bodyval/`
-that have both, each with all others as templates; lungs are the whole ones of `body/` likewise; jaws are of openkbp's
-`pretrain` split with its templates. Takes about six minutes on one core.
+deviation over scans. Phantoms are persons 11 to 13 with persons 1 to 3 as templates; kidneys are those of
+`bodyval/templates` that have both, each with the others as templates; lungs are the whole ones of `body/` likewise;
+jaws are of openkbp's `pretrain` split with its templates. Takes about six minutes on one core.
 """
 
 from __future__ import annotations
@@ -84,16 +84,15 @@ def leave_one_out(scans: Sequence[Template]) -> list[Fold]:
 
 
 def kidneys(ct: Path) -> list[Fold]:
-    """The scans of ``bodyval`` that hold both kidneys."""
-    scans = []
-    for folder in (ct / "bodyval" / "templates", ct / "bodyval"):
-        names = json.loads((folder / "dataset.json").read_text())["labels"]
-        values = [value for name, value in names.items() if "kidney" in name]
-        for path in sorted((folder / "labelsTr").glob("*.nii.gz")):
-            labels, case = read_label_map(path), path.name.removesuffix(".nii.gz")
-            if np.isin(values, labels.array).all():
-                image = read_image(folder / "imagesTr" / f"{case}_0000.nii.gz")
-                scans.append(Template(case, image, joined(labels, values)))
+    """The template scans of ``bodyval`` that hold both kidneys: its other patients are to report on."""
+    folder, scans = ct / "bodyval" / "templates", []
+    names = json.loads((folder / "dataset.json").read_text())["labels"]
+    values = [value for name, value in names.items() if "kidney" in name]
+    for path in sorted((folder / "labelsTr").glob("*.nii.gz")):
+        labels, case = read_label_map(path), path.name.removesuffix(".nii.gz")
+        if np.isin(values, labels.array).all():
+            image = read_image(folder / "imagesTr" / f"{case}_0000.nii.gz")
+            scans.append(Template(case, image, joined(labels, values)))
     return leave_one_out(scans)
 
 
