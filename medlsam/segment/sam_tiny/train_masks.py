@@ -39,7 +39,7 @@ _ALIKE_HU = 40.0
 # Width of the outline's blur, mm.
 _SOFT_MM = (0.4, 3.0)
 # Slices that a rough mask may come from lie so far off, standard deviation, mm.
-_ALONG_MM = 3.0
+_ALONG_MM = 2.0
 # A smaller rough mask is none.
 _FEWEST_CELLS = 6
 
@@ -104,7 +104,7 @@ def mean_shape(
 
 def near_slice(index: int, spacing_mm: float, rng: np.random.Generator) -> int:
     """Draw the slice that a rough mask comes from: mostly ``index`` or one beside it."""
-    return index + round(float(rng.normal(0, _ALONG_MM)) / max(spacing_mm, _ALONG_MM / 2))
+    return index + round(float(rng.normal(0, _ALONG_MM)) / max(spacing_mm, 1.0))
 
 
 def rough_mask(

@@ -123,7 +123,7 @@ def _openkbp(root: Path) -> Iterator[SourceScan]:
 def _folders(root: Path) -> Iterator[SourceScan]:
     for path in sorted(root.iterdir()):
         image, labels = path / "image.nii.gz", path / "labels.nii.gz"
-        if path.name in NEVER or not image.exists():
+        if path.name in NEVER or not image.exists() or _use(path) != "train":
             continue
         if not labels.exists():
             yield SourceScan(path.name, root.name, image)
@@ -131,3 +131,9 @@ def _folders(root: Path) -> Iterator[SourceScan]:
         table = json.loads((path / "labels.json").read_text(encoding="utf-8"))
         names = {int(v): k for k, v in table.items() if int(v) > 0 and k not in REPORTED}
         yield SourceScan(path.name, root.name, image, labels, names)
+
+
+def _use(folder: Path) -> str:
+    """Read what a scan may be used for; all may train where nothing is said."""
+    told = folder / "source.json"
+    return str(json.loads(told.read_text(encoding="utf-8")).get("use", "train")) if told.exists() else "train"
