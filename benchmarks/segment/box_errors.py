@@ -3,8 +3,9 @@
     python benchmarks/segment/box_errors.py [--limit N] [--write]
 
 Head-neck scans that train the segmenter (the `pretrain` split without the cases at its end that validate), and the
-whole lungs of the train scans of `body/`, are located with templates drawn from other scans of the same. Prints the distribution of the faces' outward errors by axis; with `--write` every
-located box's six errors go to `configs/box_errors.json`, which `medlsam.segment.sam_tiny.train` draws from.
+whole lungs of the train scans of `body/`, are located with templates drawn from other scans of the same. Prints the
+distribution of the faces' outward errors by axis; with `--write` every located box's six errors go to
+`configs/box_errors.json`, which `medlsam.segment.sam_tiny.train` draws from.
 """
 
 from __future__ import annotations
@@ -88,7 +89,10 @@ def chest(localizer: SeenOnce, ct: Path) -> list[np.ndarray]:
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument(
-        "--limit", type=int, default=60, help="so many head-neck scans, evenly spaced; 0 for all (%(default)s)"
+        "--limit",
+        type=int,
+        default=60,
+        help="so many head-neck scans, evenly spaced; 0 for all (%(default)s)",
     )
     parser.add_argument("--write", action="store_true", help=f"store the errors in {TARGET}")
     arguments = parser.parse_args()

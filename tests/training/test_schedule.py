@@ -55,7 +55,9 @@ def test_a_resumed_clock_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -
 
     def fresh() -> schedules.ClockedLR:
         optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2e-3)
-        found: schedules.ClockedLR = warmup_cosine(optimizer, 1, 1000, minutes=2.0)["lr_scheduler"]["scheduler"]
+        found: schedules.ClockedLR = warmup_cosine(optimizer, 1, 1000, minutes=2.0)["lr_scheduler"][
+            "scheduler"
+        ]
         return found
 
     def step(schedule: schedules.ClockedLR) -> float:

@@ -16,8 +16,8 @@ from medlsam.segment.sam_tiny.train_crop import Sample
 from medlsam.segment.sam_tiny.train_samples import Hint, SampleSource, SampleStream
 
 #: Kinds of prompts that validate: true slice boxes, jittered ones, boxes as wrong as located ones, these with other
-#: patients' mean shape or with a point inside or outside, and masks that are nearly right with their boxes. As shares of
-#: exact boxes, jittered ones, samples with points.
+#: patients' mean shape or with a point inside or outside, and masks that are nearly right with their boxes. As shares
+#: of exact boxes, jittered ones, samples with points.
 VALIDATION = {
     "exact": (1.0, 0.0, 0.0),
     "jittered": (0.0, 1.0, 0.0),

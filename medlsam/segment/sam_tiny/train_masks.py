@@ -83,7 +83,8 @@ def mean_shape(
 
     Args:
         shapes: of all cases.
-        case, structure: to average for.
+        case: that the shape is for; its own mask is left out.
+        structure: to average.
         index: axial slice.
         box: (4,) turned mm that the structure is thought to fill.
         mirrored: whether the plane is.

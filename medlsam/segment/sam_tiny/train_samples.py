@@ -1,8 +1,8 @@
 """Training samples of ``sam-tiny``: one crop, one box, one mask at a time, drawn from the pool.
 
 Many are labelled structures, with boxes that are true, or off as a located box is off, or with a mask that is nearly
-right and its box. The others are regions without a name, so that the network learns "what fits this box" and not a list
-of structures. Some boxes hold nothing, since located boxes and other networks' masks reach past the ends of a structure.
+right and its box. The others are regions without a name, so that the network learns "what fits this box" and not a
+list of structures. Some boxes hold nothing, since located boxes and other networks' masks reach past a structure's end.
 """
 
 from __future__ import annotations
@@ -80,7 +80,11 @@ class SampleSource:
         if rng.random() < sampling.empty:
             return self._past_the_end(case, structure, rng)
         hint: Hint = (
-            "prior" if kind < sampling.prior else "rough" if kind < sampling.prior + sampling.rough else "none"
+            "prior"
+            if kind < sampling.prior
+            else "rough"
+            if kind < sampling.prior + sampling.rough
+            else "none"
         )
         axis = int(rng.integers(1, 3)) if hint != "prior" and rng.random() < sampling.other_plane else 0
         where = structure.where[axis]
@@ -112,7 +116,11 @@ class SampleSource:
             if rough is not None:
                 return self._cut(plane, mask, index, rough[1], self.sampling.rough_error_mm, rough[0], rng)
         box, error, moved = self._located_box(plane, structure, labels, index, rng)
-        shape = mean_shape(self.shapes, case, structure, index, moved, plane.mirrored, rng) if hint == "prior" else None
+        shape = (
+            mean_shape(self.shapes, case, structure, index, moved, plane.mirrored, rng)
+            if hint == "prior"
+            else None
+        )
         return self._cut(plane, mask, index, box, error, shape, rng)
 
     def _located_box(

@@ -1,8 +1,8 @@
 """Which scans train ``sam-tiny``, of whom and of which part of the body, and which labels of theirs.
 
 The list of what never trains is short and is kept here alone: what is reported on (``val`` and the templates of
-OpenKBP, the queries of ``bodyval``), what may not ship (``nsclc_lung1_001``, ``lesions``), and the labels of organs that
-``bodyval`` reports on.
+OpenKBP, the queries of ``bodyval``), what may not ship (``nsclc_lung1_001``, ``lesions``), and the labels of organs
+that ``bodyval`` reports on.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def test_the_training_ends_with_its_minutes_and_goes_on_with_the_rest(pool: Path
     assert schedule["seconds"] >= 1.2
     # the minutes are over already: one more step shows it
     main([*endless, "--model.minutes=0.02", f"--ckpt_path={first}"])
-    last = max((torch.load(f, weights_only=True)["global_step"] for f in tmp_path.rglob("*.ckpt")))
+    last = max(torch.load(f, weights_only=True)["global_step"] for f in tmp_path.rglob("*.ckpt"))
     assert last == state["global_step"] + 1
 
 

@@ -41,7 +41,13 @@ def tight(prompt: MaskPrompt) -> np.ndarray:
 
 def test_undisturbed_it_is_the_mask(case: TrainingCase, monkeypatch: pytest.MonkeyPatch) -> None:
     """Turned and mirrored too; a cell is 1.4 mm wide."""
-    for name, value in {"_SHIFT_MM": 0, "_GROWN_MM": 0, "_BENT_MM": (0, 0), "_ADDED": 0, "_MISSING": 0}.items():
+    for name, value in {
+        "_SHIFT_MM": 0,
+        "_GROWN_MM": 0,
+        "_BENT_MM": (0, 0),
+        "_ADDED": 0,
+        "_MISSING": 0,
+    }.items():
         monkeypatch.setattr(train_masks, name, value)
     mask = case.labels[8] == 1
     for angle, mirrored in ((0.0, False), (0.3, True)):
