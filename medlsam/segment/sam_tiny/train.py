@@ -1,8 +1,8 @@
 """Training of ``sam-tiny``.
 
 ``python -m medlsam.segment.sam_tiny.train fit --config configs/segmenter_tiny.yaml`` trains (LightningCLI: every
-field of the dataclasses is an option); ``python -m medlsam.segment.sam_tiny.train export CHECKPOINT FILE`` writes
-the weights file.
+field of the dataclasses is an option) and writes ``sam-tiny.safetensors`` beside its logs when it ends;
+``python -m medlsam.segment.sam_tiny.train export CHECKPOINT FILE`` writes the weights of a checkpoint before that.
 """
 
 from __future__ import annotations
@@ -119,6 +119,10 @@ class TinyTraining(lightning.LightningModule):
         optimizer = torch.optim.AdamW(groups, lr=self.learning_rate)
         return warmup_cosine(optimizer, self.warmup_steps, self.total_steps, floor=0.01, minutes=self.minutes)
 
+    def export(self, path: Path) -> None:
+        """Write the averaged weights as a segmenter file that ``load_segmenter`` reads."""
+        save_weights(path, self.ema.module.state_dict(), asdict(self.net_config), kind="segmenter", half=True)
+
 
 def net_state(checkpoint: dict[str, Any], prefix: str = "ema.module.") -> dict[str, Tensor]:
     """Take the averaged weights out of a training checkpoint; those of the last step with ``net.`` as the prefix."""
@@ -152,7 +156,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
         export(Path(given[1]), Path(given[2]))
         return
     own = None if arguments is None else given
-    TrainingCLI(TinyTraining, TinyDataModule, own)
+    TrainingCLI(TinyTraining, TinyDataModule, own, weights_name="sam-tiny.safetensors")
 
 
 if __name__ == "__main__":

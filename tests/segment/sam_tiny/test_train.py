@@ -106,6 +106,19 @@ def test_empty_samples_have_no_mask_but_rough_ones_may_reach_there(pool: Path, s
     assert all(made["mask_prompt"].max() > 0.5 for made in rough)
 
 
+def test_a_training_that_was_killed_ends_with_the_same_weights(pool: Path, tmp_path: Path) -> None:
+    def fit(name: str, steps: int, *more: str) -> Path:
+        arguments = _arguments(pool, tmp_path / name, steps)
+        main([*arguments, "--trainer.enable_checkpointing=true", "--trainer.limit_val_batches=0", *more])
+        return max((tmp_path / name).rglob("*.ckpt"), key=lambda file: file.stat().st_mtime)
+
+    unbroken = fit("whole", 5)
+    resumed = fit("rest", 5, f"--ckpt_path={fit('killed', 2)}")
+    one, other = (torch.load(file, weights_only=True) for file in (unbroken, resumed))
+    assert one["global_step"] == other["global_step"] == 5
+    torch.testing.assert_close(one["state_dict"], other["state_dict"], rtol=0, atol=0)
+
+
 def test_the_training_ends_with_its_minutes_and_goes_on_with_the_rest(pool: Path, tmp_path: Path) -> None:
     endless = [
         *_arguments(pool, tmp_path, 1000),
@@ -159,7 +172,10 @@ def test_train_export_load(pool: Path, tmp_path: Path) -> None:
     target = tmp_path / "net.safetensors"
     main(["export", str(checkpoint), str(target)])
     state = net_state(torch.load(checkpoint, map_location="cpu", weights_only=True))
+    written = next(tmp_path.rglob("sam-tiny.safetensors"))
     segmenter = TinySegmenter.load(target)
+    for name, value in TinySegmenter.load(written).net.state_dict().items():
+        torch.testing.assert_close(value, segmenter.net.state_dict()[name], rtol=0, atol=0)
     assert segmenter.config == SMALL
     for name, value in segmenter.net.state_dict().items():
         torch.testing.assert_close(value, state[name], atol=2e-3, rtol=2e-3)
