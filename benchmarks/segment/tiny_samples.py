@@ -24,7 +24,6 @@ from benchmarks.common import answer, command, options, progress
 from medlsam.errors import UsageError
 from medlsam.runtime.device import autocast, resolve_device
 from medlsam.segment.sam_tiny.train import TinyTraining
-from medlsam.segment.sam_tiny.train_boxes import SamplingConfig
 from medlsam.segment.sam_tiny.train_crop import Sample
 from medlsam.segment.sam_tiny.train_data import TinyDataModule
 from medlsam.segment.sam_tiny.train_samples import SampleSource
@@ -69,8 +68,8 @@ def rates(data: TinyDataModule, number: int) -> dict[str, float]:
     found = {}
     for share in (0.0, 1.0):
         for name in SOURCES:
-            only = {source: float(source == name) for source in SOURCES}
-            chosen: SamplingConfig = replace(sampling, **only, prior=0.0, rough=share)
+            only: dict[str, Any] = {source: float(source == name) for source in SOURCES}
+            chosen = replace(sampling, **only, prior=0.0, rough=share)
             source, rng = SampleSource(cases, data.net, chosen, {}), np.random.default_rng(0)
             found[f"{name}{', rough masks' if share else ''}"] = a_second(lambda: source.draw(rng), number)  # noqa: B023
             progress(name)
@@ -84,7 +83,7 @@ def step_rate(training: TinyTraining, data: TinyDataModule) -> float:
     rng, device = np.random.default_rng(1), resolve_device("cpu")
     drawn = [data.source.draw(rng) for _ in range(data.batch_size)]
     batch = {key: torch.stack([sample[key] for sample in drawn]) for key in drawn[0]}
-    (optimizer,) = [training.configure_optimizers()["optimizer"]]
+    optimizer = training.configure_optimizers()["optimizer"]
     training.train()
 
     def step() -> None:
