@@ -1,10 +1,11 @@
 """How far located boxes are off: the errors that the segmenter is trained to live with.
 
-    python benchmarks/segment/box_errors.py [--cases FILE.json:key] [--limit N] [--write]
+    python benchmarks/segment/box_errors.py [--limit N] [--write]
 
-Head-neck scans of the `pretrain` split, and the whole lungs of the train scans of `body/`, are located with templates
-drawn from other scans of the same. Prints the distribution of the faces' outward errors by axis; with `--write` every
-located box's six errors go to `configs/box_errors.json`, which `medlsam.segment.sam_tiny.train` draws from.
+Head-neck scans that train the segmenter (the `pretrain` split without the cases at its end that validate), and the
+whole lungs of the train scans of `body/`, are located with templates drawn from other scans of the same. Prints the
+distribution of the faces' outward errors by axis; with `--write` every located box's six errors go to
+`configs/box_errors.json`, which `medlsam.segment.sam_tiny.train` draws from.
 """
 
 from __future__ import annotations
@@ -15,29 +16,29 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from benchmarks.common import SeenOnce, answer, command, listed_cases, options, progress
+from benchmarks.common import SeenOnce, answer, command, evenly, options, progress
 from benchmarks.localize.body import lungs
 from medlsam.evaluation.references import find_references
 from medlsam.geometry import mask_box
-from medlsam.io.label_names import read_case_list
 from medlsam.io.read import read_image
 from medlsam.localize.build_templates import build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
 from medlsam.pipeline.templates import choose_templates, read_templates
 from medlsam.runtime.atomic_files import write_json
+from medlsam.segment.sam_tiny.train_sources import NEVER, training_cases
 
 TARGET = Path("configs/box_errors.json")
 TEMPLATES, SETS, CANDIDATES = 5, 3, 13
 OUTWARD = np.array([-1.0, 1.0, -1.0, 1.0, -1.0, 1.0])
 
 
-def head_neck(localizer: SeenOnce, ct: Path, spec: str, limit: int) -> list[np.ndarray]:
+def head_neck(localizer: SeenOnce, ct: Path, limit: int) -> list[np.ndarray]:
     """(6,) outward errors of every located structure, mm."""
     folder = ct / "openkbp"
     references = find_references(folder / "labelsTr")
     complete = {name: set(entry["complete"]) for name, entry in references.cases.items()}
-    listed = read_case_list(spec)
+    listed = training_cases(ct)
     able = [c for c in listed if complete[c] == set(references.names.values())][:CANDIDATES]
     found, names = choose_templates(folder, able)
     others = {s.name: s for s in read_templates(found, names)}
@@ -48,27 +49,26 @@ def head_neck(localizer: SeenOnce, ct: Path, spec: str, limit: int) -> list[np.n
         sets.append((chosen, build_templates(localizer, [others[c] for c in chosen], names)))  # type: ignore[arg-type]
     localizer.forget()
     errors = []
-    for number, case in enumerate(listed_cases(folder / "imagesTr", spec, limit)):
+    for number, case in enumerate(evenly(listed, limit)):
         chosen, templates = sets[number % SETS]
-        if case.name in chosen:
+        if case in chosen:
             continue
-        image = read_image(case.path)
-        reference = references.read(case.name, image)
+        image = read_image(folder / "imagesTr" / f"{case}_0000.nii.gz")
+        reference = references.read(case, image)
         located = locate(localizer.embed(image), templates)
-        for structure in sorted(complete[case.name] & set(reference.values)):
+        for structure in sorted(complete[case] & set(reference.values)):
             box = located[structure].box
             if box is not None:
                 errors.append(OUTWARD * (box.faces - reference.box(structure).faces))
         localizer.forget()
-        progress(case.name)
+        progress(case)
     return errors
 
 
 def chest(localizer: SeenOnce, ct: Path) -> list[np.ndarray]:
     """The same of whole lungs, without the scan that is evaluated only."""
-    found, names = choose_templates(
-        ct / "body", [n for n in lungs.CHEST if n != lungs.UNSEEN] + [*lungs.ONE_LUNG]
-    )
+    trained = [name for name in (*lungs.CHEST, *lungs.ONE_LUNG) if name not in NEVER]
+    found, names = choose_templates(ct / "body", trained)
     scans = {s.name: s for s in read_templates(found, names)}
     whole = lungs.whole_structures(list(scans.values()), names)
     values = {name: value for value, name in names.items()}
@@ -88,15 +88,16 @@ def chest(localizer: SeenOnce, ct: Path) -> list[np.ndarray]:
 
 def main() -> None:
     parser = options(__doc__)
-    parser.add_argument("--cases", help="head-neck scans (openkbp/splits.json:pretrain)")
-    parser.add_argument("--limit", type=int, default=60, help="so many of them, evenly spaced; 0 for all")
+    parser.add_argument(
+        "--limit",
+        type=int,
+        default=60,
+        help="so many head-neck scans, evenly spaced; 0 for all (%(default)s)",
+    )
     parser.add_argument("--write", action="store_true", help=f"store the errors in {TARGET}")
     arguments = parser.parse_args()
     localizer = SeenOnce(load_localizer(arguments.localizer, arguments.device))
-    spec = arguments.cases or f"{arguments.ct / 'openkbp'}/splits.json:pretrain"
-    errors = np.array(
-        head_neck(localizer, arguments.ct, spec, arguments.limit) + chest(localizer, arguments.ct)
-    )
+    errors = np.array(head_neck(localizer, arguments.ct, arguments.limit) + chest(localizer, arguments.ct))
     table = Table(title=f"outward errors of {len(errors)} located boxes, mm", box=SIMPLE_HEAD)
     for head in ("face", "mean", "10 %", "50 %", "90 %"):
         table.add_column(head, justify="right")

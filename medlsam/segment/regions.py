@@ -191,7 +191,10 @@ def superpixel(plane_hu: Plane, spacing_uv: Spacing, rng: np.random.Generator) -
     slic = sitk.SLICImageFilter()
     slic.SetSuperGridSize(grid)
     slic.SetSpatialProximityWeight(float(rng.uniform(3, 15)))
-    slic.SetNumberOfThreads(1)  # small, and the same on every machine
+    # small, and the same on every machine; parts would be handed to threads even where there is one, which on a busy
+    # machine takes four times as long
+    slic.SetNumberOfThreads(1)
+    slic.SetNumberOfWorkUnits(1)
     numbered = sitk.GetArrayFromImage(slic.Execute(sitk.GetImageFromArray(hu))).astype(np.intp)
     sizes = np.bincount(numbered.ravel())
     means = np.bincount(numbered.ravel(), hu.ravel()) / np.maximum(sizes, 1)

@@ -2,49 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import count
 
 import lightning
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader
 
 from medlsam.segment.distill.labels import STACK, TaughtScan
 from medlsam.segment.distill.options import DistillOptions
 from medlsam.segment.sam_tiny.network import TinyConfig
 from medlsam.segment.sam_tiny.train_boxes import SamplingConfig
-from medlsam.segment.sam_tiny.train_samples import Sample, SampleSource
+from medlsam.segment.sam_tiny.train_crop import Sample
+from medlsam.segment.sam_tiny.train_samples import NumberedDraws, SampleSource
 
 
-class Draws(IterableDataset[Sample]):
+class Draws(NumberedDraws):
     """Crops without end; one depends on the seed and its number alone, so a resumed training sees the same.
 
     A crop has one more tensor than those of the ordinary training: ``keep``, whether its box is so vague that the
     student keeps to its own first answer.
-
-    Attributes:
-        first: number of the first crop.
     """
 
     def __init__(
         self, scans: Sequence[TaughtScan], net: TinyConfig, options: DistillOptions, first: int = 0
     ) -> None:
-        self.scans, self.options, self.first = list(scans), options, first
+        super().__init__(options.batch_size, first)
+        self.scans, self.options = list(scans), options
         told = SamplingConfig(
             exact=options.exact, jittered=1 - options.exact, located_error_mm=net.located_error_mm
         )
         vague = replace(told, exact=0.0, jittered=0.0)
         self.taught, self.kept = (SampleSource([], net, sampling, {}) for sampling in (told, vague))
-
-    def __iter__(self) -> Iterator[Sample]:
-        # The loader takes a batch from each worker in turn.
-        info, size = get_worker_info(), self.options.batch_size
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        for batch in count(worker, workers):
-            for number in range(size):
-                yield self.draw(self.first + batch * size + number)
 
     def draw(self, number: int) -> Sample:
         """Draw a crop."""

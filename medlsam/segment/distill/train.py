@@ -23,7 +23,7 @@ from medlsam.segment.finetune.train import quiet
 from medlsam.segment.sam_tiny.network import TinyConfig
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 from medlsam.segment.sam_tiny.train import TinyTraining
-from medlsam.segment.sam_tiny.train_samples import Sample
+from medlsam.segment.sam_tiny.train_crop import Sample
 
 #: Steps between two checkpoints.
 CHECKPOINT_STEPS = 50

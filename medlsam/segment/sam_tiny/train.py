@@ -1,48 +1,31 @@
 """Training of ``sam-tiny``.
 
 ``python -m medlsam.segment.sam_tiny.train fit --config configs/segmenter_tiny.yaml`` trains (LightningCLI: every
-field of the dataclasses is an option); ``python -m medlsam.segment.sam_tiny.train export CHECKPOINT FILE`` writes
-the weights file.
+field of the dataclasses is an option) and writes ``sam-tiny.safetensors`` beside its logs when it ends;
+``python -m medlsam.segment.sam_tiny.train export CHECKPOINT FILE`` writes the weights of a checkpoint before that.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Dataset
 
 from medlsam.segment.sam_tiny.network import TinyConfig, TinySam
-from medlsam.segment.sam_tiny.train_arrays import build_arrays, load_arrays
-from medlsam.segment.sam_tiny.train_boxes import SamplingConfig
-from medlsam.segment.sam_tiny.train_samples import (
-    Sample,
-    SampleSource,
-    SampleStream,
-    collect_shapes,
-)
+from medlsam.segment.sam_tiny.train_crop import Sample
+from medlsam.segment.sam_tiny.train_data import VALIDATION, TinyDataModule
 from medlsam.training.cli import TrainingCLI
 from medlsam.training.losses import hard_dice, mask_losses
-from medlsam.training.schedule import warmup_cosine
+from medlsam.training.schedule import ClockedLR, warmup_cosine
 from medlsam.weights.store import load_weights, save_weights
 
-#: Kinds of prompts that validate: true slice boxes, jittered ones, boxes as wrong as located ones, and these with other
-#: patients' mean shape or with a point inside or outside. As shares of exact boxes, jittered ones, samples with points.
-VALIDATION = {
-    "exact": (1.0, 0.0, 0.0),
-    "jittered": (0.0, 1.0, 0.0),
-    "located": (0.0, 0.0, 0.0),
-    "prior": (0.0, 0.0, 0.0),
-    "points": (0.0, 0.0, 1.0),
-}
 #: Every so many batches come without points: a prompt without any has fewer tokens.
 _WITHOUT_POINTS = 2
 
@@ -71,7 +54,7 @@ class TinyTraining(lightning.LightningModule):
             total_steps: steps to the end of the cosine.
             ema_decay: of the averaged weights, which validate and ship.
             minutes: the cosine's length on the clock instead, for a machine that is shared and whose time
-                ends; give the trainer the same ``max_time``.
+                ends. Training ends with it; one that was killed and resumed has the rest of it.
             init_from: checkpoint or weights file to begin with; what it lacks begins as in a new network.
         """
         super().__init__()
@@ -105,6 +88,12 @@ class TinyTraining(lightning.LightningModule):
         super().optimizer_step(*args, **kwargs)
         self.ema.update_parameters(self.net)
 
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """End the training when its minutes are over."""
+        schedule = self.lr_schedulers()
+        if self.minutes is not None and isinstance(schedule, ClockedLR):
+            self.trainer.should_stop |= schedule.seconds >= 60 * self.minutes
+
     def validation_step(self, batch: Sample, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Log the Dice of the averaged weights on one kind of prompts."""
         kind = list(VALIDATION)[dataloader_idx]
@@ -130,108 +119,9 @@ class TinyTraining(lightning.LightningModule):
         optimizer = torch.optim.AdamW(groups, lr=self.learning_rate)
         return warmup_cosine(optimizer, self.warmup_steps, self.total_steps, floor=0.01, minutes=self.minutes)
 
-
-class _Fixed(Dataset[Sample]):
-    """Samples drawn once."""
-
-    def __init__(self, samples: list[Sample]) -> None:
-        self.samples = samples
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.samples[index]
-
-
-class TinyDataModule(lightning.LightningDataModule):
-    """Training crops without end, and fixed validation crops of the held-out cases.
-
-    Args:
-        pool: folder of the training arrays.
-        ct: folder of the scans that they are made from; the arrays are there already where None.
-        net: as in ``TinyTraining``; only the sizes and windows matter.
-        sampling: what is drawn.
-        batch_size: crops a step.
-        workers: processes that draw crops; 0 draws them in the training process.
-        seed: of the draws.
-        phantoms: how many phantoms to add.
-        slices: how many slices of each held-out structure validate.
-    """
-
-    def __init__(
-        self,
-        pool: str,
-        ct: str | None = None,
-        net: TinyConfig | None = None,
-        sampling: SamplingConfig | None = None,
-        batch_size: int = 32,
-        workers: int = 1,
-        seed: int = 0,
-        phantoms: int = 0,
-        slices: int = 2,
-    ) -> None:
-        super().__init__()
-        self.pool, self.ct = Path(pool), Path(ct) if ct else None
-        self.net, self.sampling = net or TinyConfig(), sampling or SamplingConfig()
-        self.batch_size, self.workers, self.seed = batch_size, workers, seed
-        self.phantoms, self.slices = phantoms, slices
-
-    def prepare_data(self) -> None:
-        """Write the training arrays, where scans are given."""
-        if self.ct is not None:
-            build_arrays(self.ct, self.pool, self.phantoms)
-
-    def setup(self, stage: str) -> None:
-        """Open the training arrays and draw the validation crops."""
-        cases = load_arrays(self.pool)
-        trained = [case for case in cases if not case.held_out]
-        self.source = SampleSource(trained, self.net, self.sampling)
-        shapes = collect_shapes(trained)
-        self.validation = {
-            name: self._fixed(
-                SampleSource(
-                    [case for case in cases if case.held_out],
-                    self.net,
-                    replace(
-                        self.sampling,
-                        exact=exact,
-                        jittered=jittered,
-                        points=points,
-                        intensity=False,
-                        zoom=(self.net.zoom, self.net.zoom + 1e-6),
-                        min_side_mm=(self.net.min_side_mm, self.net.min_side_mm),
-                    ),
-                    shapes,
-                ),
-                with_mask_prompt=name == "prior",
-            )
-            for name, (exact, jittered, points) in VALIDATION.items()
-        }
-
-    def _fixed(self, source: SampleSource, with_mask_prompt: bool) -> _Fixed:
-        rng = np.random.default_rng(self.seed)
-        made = []
-        for case in source.cases:
-            for structure in case.structures:
-                where = structure.where[0]
-                places = np.linspace(where.start, where.stop - 1, self.slices + 2)[1:-1].round().astype(int)
-                for index in places:
-                    made.append(
-                        source.structure_sample(case, structure, 0, int(index), with_mask_prompt, rng)
-                    )
-        return _Fixed([sample for sample in made if sample is not None])
-
-    def train_dataloader(self) -> DataLoader[Sample]:
-        """Load training crops without end."""
-        stream = SampleStream(self.source, self.seed)
-        return DataLoader(
-            stream, self.batch_size, num_workers=self.workers, prefetch_factor=4 if self.workers else None
-        )
-
-    def val_dataloader(self) -> list[DataLoader[Sample]]:
-        """Load the validation crops, one loader for each kind of prompts."""
-        return [DataLoader(fixed, self.batch_size) for fixed in self.validation.values()]
+    def export(self, path: Path) -> None:
+        """Write the averaged weights as a segmenter file that ``load_segmenter`` reads."""
+        save_weights(path, self.ema.module.state_dict(), asdict(self.net_config), kind="segmenter", half=True)
 
 
 def net_state(checkpoint: dict[str, Any], prefix: str = "ema.module.") -> dict[str, Tensor]:
@@ -266,7 +156,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
         export(Path(given[1]), Path(given[2]))
         return
     own = None if arguments is None else given
-    TrainingCLI(TinyTraining, TinyDataModule, own)
+    TrainingCLI(TinyTraining, TinyDataModule, own, weights_name="sam-tiny.safetensors")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,9 +19,14 @@ class SamplingConfig:
 
     Attributes:
         openkbp, body, phantom, nameless: weights of the four sources (absent ones are left out).
+        regions: weights of the regions of the body among nameless samples.
+        leave_out: structures, groups or regions of the body that are not trained on (``train_arrays.leave_out``).
         empty: share of labelled samples whose slice lies past the structure's end.
+        empty_rough: share of these with a rough mask that reaches there.
         prior: share of labelled samples with a mask prompt made of other patients' masks.
-        other_plane: share of coronal and sagittal samples among those without a mask prompt.
+        rough: share of all samples with a mask prompt that is nearly right, and with its box.
+        rough_error_mm: the error of such a box as the network is given it.
+        other_plane: share of coronal and sagittal samples among those without other patients' masks.
         points: share of labelled samples with a point inside, one outside, or both.
         exact, jittered: share of exact boxes, and of boxes with sides moved by up to 20 % of the edge; the
             others are moved as a located box is.
@@ -38,8 +44,15 @@ class SamplingConfig:
     body: float = 0.16
     phantom: float = 0.10
     nameless: float = 0.16
+    regions: Mapping[str, float] = field(
+        default_factory=lambda: {"head-neck": 0.25, "chest": 0.3, "abdomen": 0.3, "pelvis": 0.15}
+    )
+    leave_out: tuple[str, ...] = ()
     empty: float = 0.06
+    empty_rough: float = 0.5
     prior: float = 0.4
+    rough: float = 0.2
+    rough_error_mm: float = 2.0
     other_plane: float = 0.15
     points: float = 0.3
     exact: float = 0.15
