@@ -55,7 +55,7 @@ def main() -> None:
         table.add_column(head)
     for row in rows:
         table.add_row(row["scan"], row["label"], " ".join(f"{share:.3f}" for share in row["parts"]))
-    answer([table], rows, arguments.json)
+    answer([table], {"rows": rows}, arguments.json)
 
 
 def _scan(path: Path) -> str:

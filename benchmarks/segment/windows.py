@@ -90,7 +90,7 @@ def main() -> None:
         shares = ("{:.2f} to {:.2f}".format(*row[where]) for where in ("inside", "boxes"))
         cells = (row["scan"], row["structure"], row["model"], f"{row['median']:.0f}")
         table.add_row(*cells, row["window"], row["by boxes"], *shares)
-    answer([table], rows, arguments.json)
+    answer([table], {"rows": rows}, arguments.json)
 
 
 if __name__ == "__main__":
