@@ -14,8 +14,10 @@ from medlsam.evaluation.reliability import add_reliability
 from medlsam.evaluation.scores import (
     StructureScore,
     aggregate,
+    aggregate_boxes,
     aggregate_seconds,
     score_box,
+    score_located,
     to_csv,
 )
 from medlsam.evaluation.searches import (
@@ -44,6 +46,7 @@ class _Tally:
     """Scores, seconds and failures of the cases evaluated so far."""
 
     scores: list[StructureScore] = field(default_factory=list)
+    located: list[StructureScore] = field(default_factory=list)
     others: dict[str, list[StructureScore]] = field(default_factory=dict)
     seconds: list[Mapping[str, float]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -121,7 +124,7 @@ def evaluate(
         if on_progress is not None:
             on_progress(done, len(labelled), case.name)
     order = {name: place for place, name in enumerate(templates.structures)}
-    for scores in (tally.scores, *tally.others.values()):
+    for scores in (tally.scores, tally.located, *tally.others.values()):
         scores.sort(key=lambda score: (score.case, order[score.structure]))
     metrics = _metrics(tally, len(labelled), unlabelled, compare_search, templates.structures)
     metrics["options"] = {**options.result_fields(until="segment"), "nsd_tolerance_mm": tolerance_mm}
@@ -193,6 +196,7 @@ def _score(
         scores.append(replace(score_box(case, name, structures[name], truth), rows=own))
         beside.append(score_others(case, others, name, truth))
     tally.scores += scores
+    tally.located += [score_located(case, name, structures[name], reference.box(name)) for name in rows]
     for name in others:
         tally.others.setdefault(name, []).extend(found[name] for found in beside)
     for name in reference.absent:
@@ -215,6 +219,7 @@ def _score_failed(
         if name in templates.structures
     ]
     tally.scores += scores
+    tally.located += scores
     for name in OTHERS if compare_search else ():
         tally.others.setdefault(name, []).extend(scores)
 
@@ -228,6 +233,7 @@ def _metrics(
     add_reliability(metrics, tally.scores)
     metrics["seconds_per_case"] = {stage: entry["mean"] or 0.0 for stage, entry in seconds.items()}
     metrics["seconds_spread"] = seconds
+    metrics["as_located"] = aggregate_boxes(tally.located, order)
     metrics["failed"] = dict(tally.failed)
     metrics["unlabelled"] = unlabelled
     if compare_search:

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,11 @@ def score_box(case: str, name: str, structure: LocatedStructure | None, truth: B
         errors_mm=() if located is None else _outward(truth, located),
         margins_mm=() if located is None or promised is None else _outward(located, promised),
     )
+
+
+def score_located(case: str, name: str, structure: LocatedStructure, truth: Box) -> StructureScore:
+    """Score a structure's box as it was located, before its mask was made; see ``score_box``."""
+    return score_box(case, name, replace(structure, box=structure.located_box), truth)
 
 
 def _outward(inner: Box, outer: Box) -> tuple[float, ...]:

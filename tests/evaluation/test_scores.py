@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import csv
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from medlsam.evaluation.scores import score_box, score_located
+from medlsam.geometry import Box
+from medlsam.results import LocatedStructure
 from tests.support.fakes.evaluated import Dataset, StubModel, run
+
+
+def test_the_reported_box_is_scored_and_margins_are_those_of_the_located_one(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    truth, located = Box((0, 0, 0), (10, 10, 10)), Box((-2, 0, 0), (12, 10, 10))
+    own = LocatedStructure("cube", "found", 0.9, box=located, prompt_box=located.expand(3))
+    reported = replace(own, box=truth)
+    score, before = score_box("a", "cube", reported, truth), score_located("a", "cube", reported, truth)
+    assert (score.iou, score.wall_distance_mm) == (1.0, 0.0)
+    assert before.iou == pytest.approx(10 / 14)
+    assert score.errors_mm == before.errors_mm == (2.0, 2.0, 0.0, 0.0, 0.0, 0.0)
+    assert score.margins_mm == (3.0,) * 6
+    metrics = run(StubModel(missing=[("b", "cube")]), dataset(["a", "b"]), tmp_path)
+    assert metrics["as_located"]["organs"]["cube"]["iou"] == metrics["organs"]["cube"]["iou"]
 
 
 def test_a_missed_structure_counts_zero_and_has_no_distance(dataset: Dataset, tmp_path: Path) -> None:
