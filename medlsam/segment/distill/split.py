@@ -8,6 +8,7 @@ import numpy as np
 
 from medlsam.errors import UsageError
 from medlsam.segment.distill.labels import TaughtScan
+from medlsam.segment.finetune.components import check_apart
 
 
 def split(
@@ -36,12 +37,7 @@ def split(
         held_out = [scan.name for scan in scans if scan.patient in drawn]
     judging = [scan for scan in scans if scan.name in held_out]
     training = [scan for scan in scans if scan.name not in held_out]
-    both = {scan.patient for scan in judging} & {scan.patient for scan in training}
-    if both:
-        raise UsageError(
-            f"held_out: {', '.join(sorted(both))} would be trained on as well, by another scan of the same patient; "
-            "hold out all of a patient's scans"
-        )
+    check_apart({scan.patient for scan in judging}, {scan.patient for scan in training})
     for side, what in ((judging, "judge by"), (training, "train on")):
         if not side:
             raise UsageError(

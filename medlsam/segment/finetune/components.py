@@ -224,6 +224,19 @@ def chosen_names(names: Names, known: Iterable[str], what: str, kind: str = "lab
     return list(dict.fromkeys(wanted))
 
 
+def check_apart(held_out: set[str], trained: set[str]) -> None:
+    """Refuse patients that would be trained on and held out.
+
+    Raises:
+        UsageError: naming them.
+    """
+    if both := sorted(held_out & trained):
+        raise UsageError(
+            f"held_out: {', '.join(both)} would be trained on as well, by another scan of the same patient; "
+            "hold out all of a patient's scans"
+        )
+
+
 def read_owners(
     patients: Mapping[str, str] | str | Path | None, known: Collection[str], kind: str = "labelled scan"
 ) -> Mapping[str, str]:

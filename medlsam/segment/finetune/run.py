@@ -23,6 +23,7 @@ from medlsam.runtime.device import resolve_device
 from medlsam.segment.finetune.components import (
     LabelledCase,
     Names,
+    check_apart,
     chosen_names,
     find_labelled,
 )
@@ -205,12 +206,7 @@ def _split(
     names = [] if held_out is None else chosen_names(held_out, [case.name for case in found], "held_out")
     scored = [case for case in found if case.name in names]
     trained = [case for case in found if case.name not in names]
-    both = {case.patient for case in scored} & {case.patient for case in trained}
-    if both:
-        raise UsageError(
-            f"held_out: {', '.join(sorted(both))} would be trained on as well, by another scan of the same patient; "
-            "hold out all of a patient's scans"
-        )
+    check_apart({case.patient for case in scored}, {case.patient for case in trained})
     if len({case.patient for case in trained}) < 2:
         raise UsageError(
             f"leave-one-patient-out needs two patients to train on, there are {len(trained)} scan(s) that are not "
