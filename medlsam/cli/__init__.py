@@ -19,6 +19,7 @@ from medlsam.cli.demo import demo
 from medlsam.cli.evaluate import evaluate
 from medlsam.cli.finetune.command import finetune
 from medlsam.cli.info import info
+from medlsam.cli.lesion.app import app as lesion_app
 from medlsam.cli.localize import localize
 from medlsam.cli.pool import app as pool_app
 from medlsam.cli.pretrain import pretrain
@@ -68,6 +69,7 @@ app.command(
 app.add_typer(pool_app, name="pool")
 app.command()(finetune)
 app.add_typer(weights_app, name="weights")
+app.add_typer(lesion_app, name="lesion")
 app.command()(data)
 app.command()(info)
 app.command()(demo)

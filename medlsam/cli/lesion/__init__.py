@@ -1,0 +1,1 @@
+"""``medlsam lesion``: one file a command."""

@@ -1,0 +1,9 @@
+"""The group ``medlsam lesion``."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(
+    help="Lesions: from one slice to a mask, measured by RECIST, followed up, scored.", no_args_is_help=True
+)
