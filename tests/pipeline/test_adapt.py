@@ -77,22 +77,27 @@ def test_every_structure_is_judged_on_templates_that_taught_nothing(
     assert set(adapted.adapted.scores) == set(STRUCTURES)
     for score in adapted.adapted.scores.values():
         assert 2 <= score.n <= 3
-        assert 0 < score.before <= 1 and 0 < score.after <= 1
+        assert 0 < score.before <= 1
+        assert 0 < score.after <= 1
         assert score.before != score.after, "the decoder has learned something, for better or worse"
 
 
 def test_the_file_keeps_the_decoder(adapted: TemplateSet, model: MedLSAM, tmp_path: Path) -> None:
     whole = with_scores(adapted, model.segmenter, liver=GAIN, spleen=LOSS)
-    assert whole.adapted is not None and whole.adapted.differences
+    assert whole.adapted is not None
+    assert whole.adapted.differences
     whole.save(tmp_path / "a.medlsam")
     back = TemplateSet.load(tmp_path / "a.medlsam").adapted
-    assert back is not None and whole.adapted is not None
+    assert back is not None
+    assert whole.adapted is not None
     assert back.about() == whole.adapted.about()
     assert back.structures == ("liver",)
     for name, array in whole.adapted.differences.items():
         np.testing.assert_array_equal(back.differences[name], array)
     selected, rest = whole.select(["spleen"]).adapted, whole.without(whole.template_names[0]).adapted
-    assert selected is not None and set(selected.scores) == {"spleen"} and rest is None
+    assert selected is not None
+    assert set(selected.scores) == {"spleen"}
+    assert rest is None
 
 
 def test_only_structures_that_gain_are_drawn_anew(adapted: TemplateSet, model: MedLSAM, folder: Path) -> None:
