@@ -43,7 +43,7 @@ class Settings:
     step_mm: float = 60.0
     affine_iterations: int = 150
     grid_mm: float = 20.0
-    iterations: int = 400
+    iterations: int = 300
     resolutions: int = 3
     samples: int = 3000
     seed: int = 1
@@ -86,10 +86,10 @@ def load_itk() -> Any:
 def heights(scan: Grid, atlas: Grid, step_mm: float) -> list[float]:
     """How far to move the middle of an atlas from the middle of a scan along z, mm: the registration's starts.
 
-    From where the lower ends meet to where the upper ends meet, and a step beyond either.
+    From about where the lower ends meet to where the upper ends meet, and a step beyond either.
     """
     longer = abs(scan.box.size[2] - atlas.box.size[2]) / 2
-    half = int(np.ceil(longer / step_mm)) + 1
+    half = round(longer / step_mm) + 1
     return [step_mm * number for number in range(-half, half + 1)]
 
 
@@ -104,7 +104,7 @@ def mutual_information(first: NDArray[Any], second: NDArray[Any], bins: int = 32
 
 def grey_levels(hu: NDArray[Any]) -> NDArray[np.float32]:
     """Grey levels 0 to 100 of HU, any shape."""
-    return np.interp(hu, HU_KNOTS, GREY_KNOTS).astype(np.float32)
+    return np.asarray(np.interp(hu, HU_KNOTS, GREY_KNOTS), np.float32)
 
 
 class Registration:

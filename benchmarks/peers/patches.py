@@ -46,7 +46,7 @@ class Scan:
 
 def grey_levels(hu: NDArray[Any]) -> NDArray[np.float32]:
     """Grey levels of HU, any shape."""
-    return np.interp(hu, HU_KNOTS, GREY_KNOTS).astype(np.float32)
+    return np.asarray(np.interp(hu, HU_KNOTS, GREY_KNOTS), np.float32)
 
 
 def on_working_grid(image: Image) -> Image:
@@ -82,7 +82,7 @@ def draw_middle(scan: Scan, rng: np.random.Generator) -> NDArray[np.float64]:
 
 def draw_matrix(rng: np.random.Generator) -> NDArray[np.float64]:
     """(3, 3) from a step in the patch to one in the scan, mm (z, y, x): a turn about each axis and one scale."""
-    matrix = np.eye(3) * np.exp(rng.uniform(-SCALE_LOG, SCALE_LOG))
+    matrix: NDArray[np.float64] = np.eye(3) * np.exp(rng.uniform(-SCALE_LOG, SCALE_LOG))
     for axis, angle in enumerate(np.radians(rng.uniform(-TURN, TURN, 3))):
         first, second = (a for a in range(3) if a != axis)
         turn = np.eye(3)

@@ -16,7 +16,7 @@ from medlsam.geometry import Grid
 def test_starts_reach_from_lower_ends_to_upper_ends() -> None:
     short, long = Grid((50, 9, 9), (4.0, 4.0, 3.0)), Grid((120, 9, 9), (4.0, 4.0, 3.0), (0.0, 0.0, -80.0))
     assert heights(long, long, 60.0) == [-60.0, 0.0, 60.0]
-    # The middles lie 105 mm apart where the ends meet.
+    # The middles lie 105 mm apart where the ends meet: two steps.
     assert (
         heights(short, long, 60.0)
         == heights(long, short, 60.0)

@@ -130,7 +130,7 @@ def test_the_network_keeps_the_shape_and_learns() -> None:
             assert logits.shape == (1, 4, 8, 8, 12)
             loss = dice_and_cross_entropy(logits, labels[None], scan.labelled[None])
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             losses.append(float(loss.detach()))
     assert losses[-1] < 0.3 * losses[0]

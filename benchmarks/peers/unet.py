@@ -111,7 +111,7 @@ def train(task: Task, settings: Settings, kept: Kept) -> tuple[UNet, int]:
             logits = network(grey[:, None])
         loss = dice_and_cross_entropy(logits, labels, labelled)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
         optimizer.step()
         step, sums = step + 1, sums + float(loss.detach())
@@ -155,7 +155,7 @@ def label(network: UNet, image: Image, patch: tuple[int, int, int], classes: int
         resample(Image(one, working.grid), image.grid, fill=float(c == 0)).array
         for c, one in enumerate(found)
     ]
-    labels = np.stack(own).argmax(axis=0).astype(np.uint8)
+    labels = np.asarray(np.stack(own).argmax(axis=0), np.uint8)
     for c in range(1, classes):
         mask = labels == c
         labels[mask & ~largest_components(mask)] = 0
