@@ -99,6 +99,14 @@ def test_what_a_template_does_not_label_is_neither_right_nor_wrong() -> None:
     assert without_2.tolist() == [[True, True, False]], "what is given is not changed"
 
 
+def test_the_loss_is_cross_entropy_and_the_dice_of_structures_in_the_patch() -> None:
+    labels = torch.zeros(1, *SHAPE, dtype=torch.long)
+    labels[:, :4] = 1
+    even, known = torch.zeros(1, 3, *SHAPE), torch.tensor([[True, True, True]])
+    # A third everywhere, of a structure that fills half: Dice 2 * 1/6 / (1/3 + 1/2). Class 2 is not there.
+    assert float(dice_and_cross_entropy(even, labels, known)) == pytest.approx(np.log(3) + 1 - 0.4, abs=0.01)
+
+
 class Halves(nn.Module):
     """Two classes: the logit of the second is ten times the grey level."""
 
