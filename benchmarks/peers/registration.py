@@ -9,8 +9,8 @@ B-spline (final grid 20 mm). Its labels come over by nearest neighbour and are f
 weighted with local similarity. Ours is `medlsam.load()` with the same templates; the paired difference is of the mean
 Dice of a patient. Only structures that are complete in the scan count, as in `medlsam evaluate`.
 
-Seconds are processor time of one thread, from the scan in memory to its label map. The settings were chosen with
-`--choose`, which takes the last two cases of `pretrain` in place of `val`.
+Seconds are processor time of one thread, from the scan in memory to its label map. The settings were tried on the scans
+of `--choose`, the last two cases of `pretrain` in place of `val`.
 
 The registered atlases are kept in `.pool/peers` after each scan: a run that was stopped goes on, and a later run only
 votes and makes ours again, without itk, in a minute or two. The first takes some ten minutes of one core. After a
