@@ -170,7 +170,9 @@ def _segmented(run: Run, image: Image, case: str, stopwatch: Stopwatch) -> Segme
         image, given.boxes, run.templates, case, run.options.locate.organs, given.out_of_view
     )
     values = {name: run.templates.values[name] for name in places.structures}
-    return run.model.segment_located(image, places, values, run.options, stopwatch=stopwatch)
+    return run.model.segment_located(
+        image, places, values, run.options, templates=run.templates, stopwatch=stopwatch
+    )
 
 
 def _localize(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwatch) -> ScanResult:

@@ -54,7 +54,7 @@ def warn_of_misfits(console: Console, templates: TemplateSet) -> None:
 
 
 def load_with_templates(
-    options: InferenceOptions, path: Path, bar: CaseBar, cases: str | None = None
+    options: InferenceOptions, path: Path, bar: CaseBar, cases: str | None = None, adapt: bool = False
 ) -> tuple[MedLSAM, TemplateSet]:
     """Load the networks that a command's options name, and its templates.
 
@@ -63,12 +63,13 @@ def load_with_templates(
         path: a template file or a templates folder.
         bar: shows which template is read.
         cases: only these templates of a folder; see ``MedLSAM.templates``.
+        adapt: likewise.
     """
     from medlsam.pipeline.model import load
 
     model = load(options)
     bar.say("templates")
-    return model, model.templates(path, options.locate.organs, cases, on_progress=bar.say)
+    return model, model.templates(path, options.locate.organs, cases, on_progress=bar.say, adapt=adapt)
 
 
 def over_scans(

@@ -23,8 +23,8 @@ from medlsam.results import LocatedStructure, Segmentation
 from medlsam.volume import Image, from_canonical, to_canonical
 
 if TYPE_CHECKING:
-    from medlsam.pipeline.model import MedLSAM
     from medlsam.segment.label_map import MaskBlock
+    from medlsam.segment.protocol import Segmenter
     from medlsam.segment.request import SegmentationRequest
 
 
@@ -69,7 +69,7 @@ def in_true_slices(
 
 
 def score_oracles(
-    model: MedLSAM,
+    segmenter: Segmenter,
     segmentation: Segmentation,
     reference: CaseReference,
     options: InferenceOptions,
@@ -78,7 +78,7 @@ def score_oracles(
     """Score the masks of every row, for the structures that were looked for and have a reference.
 
     Args:
-        model: its segmenter makes the oracle rows.
+        segmenter: makes the oracle rows.
         segmentation: finished, with its volume; made without the labels.
         reference: the case's labels, on the scan's grid.
         options: those that ``segmentation`` was made with.
@@ -93,7 +93,7 @@ def score_oracles(
     maps = {"located": segmentation.labels.array}
     if names:
         assert segmentation.image is not None, "the scan is needed for the rows beside the located one"
-        maps |= _other_maps(model, segmentation, segmentation.image, reference, names, options)
+        maps |= _other_maps(segmenter, segmentation, segmentation.image, reference, names, options)
     rows = {row: score_map(array, values, reference, names, tolerance_mm) for row, array in maps.items()}
     for name in names:
         if structures[name].present and structures[name].shape_prior is None:
@@ -131,7 +131,7 @@ def score_map(
 
 
 def _other_maps(
-    model: MedLSAM,
+    segmenter: Segmenter,
     segmentation: Segmentation,
     volume: Image,
     reference: CaseReference,
@@ -150,15 +150,16 @@ def _other_maps(
     for name in names:
         structure = in_true_box(structures[name], reference.box(name))
         own = structure_request(structure, canonical.grid, options.prompt)
-        asks[f"oracle_box/{name}"] = own
-        asks[f"oracle_slices/{name}"] = in_true_slices(
+        # The structure first: one whose decoder is adapted is drawn with it here too.
+        asks[f"{name}/oracle_box"] = own
+        asks[f"{name}/oracle_slices"] = in_true_slices(
             own, truth.array == reference.values[name], options.prompt
         )
     # Both rows in one call: a model that sees whole slices encodes each slice once for the two of them.
-    answers = segment_requests(model.segmenter, canonical, asks)
+    answers = segment_requests(segmenter, canonical, asks)
     blocks: dict[str, dict[str, MaskBlock]] = {"oracle_box": {}, "oracle_slices": {}, "shape_prior": {}}
     for key, block in answers.items():
-        row, name = key.split("/", 1)
+        name, row = key.rsplit("/", 1)
         blocks[row][name] = block
     for name in names:
         box, prior = structures[name].located_box, structures[name].shape_prior

@@ -115,7 +115,9 @@ def evaluate(
             if compare_search:
                 others, more = locate_others(model, segmentation.localization, templates, embedding, options)
                 seconds |= more
-            _score(model, case.name, segmentation, others, references, options, tolerance_mm, tally)
+            _score(
+                model, templates, case.name, segmentation, others, references, options, tolerance_mm, tally
+            )
             tally.seconds.append(seconds)
         except Exception as error:
             # One scan must not stop the others, whatever it trips over; its structures count as missed.
@@ -178,6 +180,7 @@ def _segment(
 
 def _score(
     model: MedLSAM,
+    templates: TemplateSet,
     case: str,
     segmentation: Segmentation,
     others: Mapping[str, Localization],
@@ -189,7 +192,7 @@ def _score(
     """Open the labels and score. Nothing is added to the tally unless all of it succeeds."""
     reference = references.read(case, segmentation.image)
     structures = segmentation.localization.structures
-    rows = score_oracles(model, segmentation, reference, options, tolerance_mm)
+    rows = score_oracles(model.segmenter_for(templates), segmentation, reference, options, tolerance_mm)
     scores, beside = [], []
     for name, own in rows.items():
         truth = reference.box(name)

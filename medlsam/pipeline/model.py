@@ -23,10 +23,12 @@ from medlsam.pipeline.scan import case_generator, open_scan
 from medlsam.pipeline.segment import segment_located
 from medlsam.results import Localization, Segmentation
 from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.segment.adapted import PerStructure, with_differences
 from medlsam.segment.load import load_segmenter
 from medlsam.segment.protocol import Segmenter
 from medlsam.segment.sam.embedding_cache import EmbeddingCache
 from medlsam.segment.sam.segmenter import keep_embeddings
+from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 from medlsam.volume import Image
 from medlsam.weights import ENTRIES, resolve, sha256_of, state
 from medlsam.weights import names as weight_names
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from medlsam.localize.localizer import Localizer
     from medlsam.localize.protocol import ScanEmbedding
     from medlsam.localize.search.options import SearchOptions
+    from medlsam.localize.templates.adapted import AdaptedDecoder
 
 
 class MedLSAM:
@@ -59,6 +62,8 @@ class MedLSAM:
         self.options = options or InferenceOptions()
         self.source = None if options is None else _with_absolute_paths(options)
         self._segmenter = segmenter
+        # The last adapted decoder: one set of templates serves many scans.
+        self._adapted: tuple[AdaptedDecoder, Segmenter] | None = None
 
     @cached_property
     def segmenter(self) -> Segmenter:
@@ -98,6 +103,7 @@ class MedLSAM:
         organs: Iterable[str] | None = None,
         cases: Sequence[str] | str | Path | None = None,
         on_progress: Callable[[str], None] | None = None,
+        adapt: bool = False,
     ) -> TemplateSet:
         """Read a template file, or make templates from a folder of labelled scans.
 
@@ -106,10 +112,12 @@ class MedLSAM:
             organs: only these structures.
             cases: only these template scans of a folder: names, or ``FILE.json`` or ``FILE.json:key``.
             on_progress: called with a short text after each template scan of a folder.
+            adapt: also adapt the segmenter's decoder to the templates of a folder, one or two minutes; see
+                ``medlsam.pipeline.adapt``.
 
         Raises:
             TemplateError: no usable templates there, an unknown structure or case, or another localizer's templates.
-            UsageError: ``cases`` together with a file.
+            UsageError: ``cases`` or ``adapt`` together with a file, or ``adapt`` with another segmenter than sam-tiny.
         """
         from medlsam.pipeline.templates import choose_templates, read_templates
 
@@ -117,13 +125,22 @@ class MedLSAM:
         if path.is_dir():
             found, names = choose_templates(path, cases)
             scans, source = read_templates(found, names), path.resolve().name
-            return build_templates(
+            built = build_templates(
                 self.localizer, scans, names, organs=organs, source=source, on_progress=on_progress
             )
+            if not adapt:
+                return built
+            from medlsam.pipeline.adapt import adapt as adapted
+
+            return adapted(self, path, built, cases, on_progress)
         if not path.exists():
             raise TemplateError(f"{path}: there is no such template file or templates folder")
         if cases is not None:
             raise UsageError(f"{path}: cases can be chosen from a templates folder only, not from a file")
+        if adapt:
+            raise UsageError(
+                f"{path}: a file holds no scans to adapt to; build it again from its templates folder"
+            )
         templates = TemplateSet.load(path)
         self.check(templates)
         return templates if organs is None else templates.select(organs)
@@ -263,7 +280,9 @@ class MedLSAM:
             localization = given_localization(volume, boxes, templates, case or name, chosen.locate.organs)
         assert localization.image is not None
         values = {name: templates.values[name] for name in localization.structures}
-        return self.segment_located(localization.image, localization, values, chosen, stopwatch=stopwatch)
+        return self.segment_located(
+            localization.image, localization, values, chosen, templates=templates, stopwatch=stopwatch
+        )
 
     def segment_located(
         self,
@@ -272,15 +291,41 @@ class MedLSAM:
         values: Mapping[str, int],
         options: InferenceOptions | None = None,
         *,
+        templates: TemplateSet | None = None,
         stopwatch: Stopwatch | None = None,
         **overrides: Any,
     ) -> Segmentation:
         """Segment structures where they were located, or where somebody moved the boxes to.
 
-        See ``medlsam.pipeline.segment.segment_located``; ``options`` and ``overrides`` as in ``segment``.
+        See ``medlsam.pipeline.segment.segment_located``; ``options`` and ``overrides`` as in ``segment``. A decoder
+        that was adapted to ``templates`` is used where they are given.
         """
         chosen = self.options_of(options, **overrides)
-        return segment_located(lambda: self.segmenter, image, localization, values, chosen, stopwatch)
+        found = segment_located(
+            lambda: self.segmenter_for(templates), image, localization, values, chosen, stopwatch
+        )
+        adapted = templates.adapted if templates is not None else None
+        if adapted is None or adapted.signature == self.segmenter_weights["sha256"]:
+            return found
+        warning = (
+            "the templates carry a decoder that was adapted to other segmenter weights (sha256 "
+            f"{adapted.signature[:12]}...) than {self.segmenter_weights['name']}; it was not used"
+        )
+        return replace(found, warnings=(*found.warnings, warning))
+
+    def segmenter_for(self, templates: TemplateSet | None) -> Segmenter:
+        """The segmenter, with the decoder that was adapted to these templates for the structures that gain by it."""
+        adapted = templates.adapted if templates is not None else None
+        usual = self.segmenter
+        if adapted is None or not adapted.structures or not isinstance(usual, TinySegmenter):
+            return usual
+        if adapted.signature != usual.signature:
+            return usual
+        kept = self._adapted
+        if kept is None or kept[0] is not adapted:
+            own = with_differences(usual, adapted.differences)
+            kept = self._adapted = (adapted, PerStructure(usual, own, adapted.structures))
+        return kept[1]
 
 
 def load(options: InferenceOptions | None = None, **overrides: Any) -> MedLSAM:

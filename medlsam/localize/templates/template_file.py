@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from medlsam.errors import TemplateError
+from medlsam.localize.templates.adapted import AdaptedDecoder, AdaptedScore
 from medlsam.localize.templates.anchors import Anchors
 from medlsam.localize.templates.issues import TemplateIssue
 from medlsam.localize.templates.template_set import StructureCalibration, StructureTemplate, TemplateSet
@@ -68,6 +69,10 @@ def write_template_file(templates: TemplateSet, path: Path) -> None:
         "misfit": {template: dict(own) for template, own in templates.outlier_scores.items()},
         "anchors": list(templates.anchors),
     }
+    if templates.adapted is not None:
+        about["adapted"] = templates.adapted.about()
+        for name, array in templates.adapted.differences.items():
+            tensors[f"adapted.{name}"] = np.ascontiguousarray(array)
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(tensors, {"medlsam": json.dumps(about)}))
 
@@ -112,6 +117,14 @@ def read_template_file(path: Path) -> TemplateSet:
         tuple(TemplateIssue.from_dict(entry) for entry in about["findings"]),
         about["misfit"],
         anchors,
+        _adapted(about["adapted"], tensors) if "adapted" in about else None,
+    )
+
+
+def _adapted(about: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> AdaptedDecoder:
+    scores = {name: AdaptedScore(**own) for name, own in about["scores"].items()}
+    return AdaptedDecoder(
+        about["signature"], scores, {name: tensors[f"adapted.{name}"] for name in about["tensors"]}
     )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from medlsam.errors import TemplateError
 from medlsam.geometry import Box, ExtremePoints
+from medlsam.localize.templates.adapted import AdaptedDecoder
 from medlsam.localize.templates.anchors import Anchors
 from medlsam.localize.templates.issues import TemplateIssue
 from medlsam.option_fields import near
@@ -124,6 +125,7 @@ class TemplateSet:
             the file).
         anchors: template to the places by which another scan is aligned with its scan; empty for networks that compare
             no whole scans.
+        adapted: the segmenter's decoder adapted to the templates, where that was asked for.
     """
 
     values: dict[str, int]
@@ -134,6 +136,7 @@ class TemplateSet:
     issues: tuple[TemplateIssue, ...] = ()
     outlier_scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     anchors: Mapping[str, Anchors] = field(default_factory=dict)
+    adapted: AdaptedDecoder | None = None
 
     @property
     def structures(self) -> tuple[str, ...]:
@@ -167,6 +170,7 @@ class TemplateSet:
             outlier_scores={
                 s: {o: v for o, v in own.items() if o in organs} for s, own in self.outlier_scores.items()
             },
+            adapted=self.adapted and self.adapted.select(dict.fromkeys(organs)),
         )
 
     def without(self, template: str) -> TemplateSet:
@@ -186,6 +190,7 @@ class TemplateSet:
             issues=(),
             outlier_scores={},
             anchors=anchors,
+            adapted=None,
         )
 
     def save(self, path: str | Path) -> None:
