@@ -30,7 +30,7 @@ class Kind:
     beside: bool = False
 
 
-_DARK, _BRIGHT = (-45.0, -25.0), (30.0, 55.0)
+_DARK, _BRIGHT = (-50.0, -28.0), (30.0, 55.0)
 
 #: By name; the first seven are the classes of MSWAL.
 KINDS: dict[str, Kind] = {

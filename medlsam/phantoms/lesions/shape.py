@@ -78,38 +78,34 @@ class LesionShape:
         """Longest axial diameter (mm), the longest one perpendicular to it in the same slice (mm), volume (ml).
 
         Axial slices are planes of one LPS height. Of an ellipsoid the slice through its centre has the longest
-        diameter, and all three have formulas. Of a lobulated shape the longest diameter joins two points of the
-        outline (it may leave the shape between lobes) and the perpendicular is the longest chord within it.
+        diameter, and all three have formulas. Of a lobulated shape both diameters are those of the slice's convex
+        outline, as ``medlsam.measure.recist`` has it: they may leave the shape between lobes, as calipers do.
         """
         if self.is_ellipsoid:
             long, short = _section_radii(np.asarray(self.radii_mm), self.matrix)
             return 2 * long, 2 * short, float(4 / 3 * np.pi * np.prod(self.radii_mm)) / 1000
-        height, start, stop = self._longest_chord()
-        along = (stop - start) / np.linalg.norm(stop - start)
-        return (
-            float(np.linalg.norm(stop - start)),
-            self._longest_across(height, start, stop, along),
-            self._fine_volume_ml(),
-        )
+        long, short = self._outline_diameters()
+        return long, short, self._fine_volume_ml()
 
     def half_extent(self) -> NDArray[np.float64]:
         """(3,) mm: half the LPS box of the (enclosing) ellipsoid."""
         return np.asarray(np.linalg.norm(self.matrix * np.asarray(self.radii_mm), axis=1))
 
-    def _longest_chord(self) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-        """Height of the slice from the centre, and the two ends of its diameter as (x, y) mm from the centre."""
+    def _outline_diameters(self) -> tuple[float, float]:
+        """The longest diameter of all slices and the longest chord perpendicular to it in the same slice, mm."""
         reach = float(self.half_extent()[2])
-        best = (-1.0, 0.0, np.zeros(2), np.zeros(2))
-        for height in np.linspace(-reach, reach, 4 * _FINE_STEPS + 1):
+        longest, across = -1.0, 0.0
+        for height in np.linspace(-reach, reach, 2 * _FINE_STEPS + 1):
             outline = self._outline(float(height))
             if len(outline) < 3:
                 continue
             corners = outline[ConvexHull(outline).vertices]
             lengths = squareform(pdist(corners))
             first, second = np.unravel_index(int(np.argmax(lengths)), lengths.shape)
-            if lengths[first, second] > best[0]:
-                best = (float(lengths[first, second]), float(height), corners[first], corners[second])
-        return best[1:]
+            if lengths[first, second] > longest:
+                longest = float(lengths[first, second])
+                across = _widest_chord(corners, (corners[second] - corners[first]) / longest)
+        return longest, across
 
     def _outline(self, height: float) -> NDArray[np.float64]:
         """(N, 2) mm from the centre: points on the outlines of all balls in the slice at ``height``."""
@@ -130,23 +126,6 @@ class LesionShape:
             values, vectors = np.linalg.eigh(plane)
             points.append((middle[:2] + offset) + ((vectors * np.sqrt(room / values)) @ circle).T)
         return np.concatenate(points) if points else np.zeros((0, 2))
-
-    def _longest_across(
-        self,
-        height: float,
-        start: NDArray[np.float64],
-        stop: NDArray[np.float64],
-        along: NDArray[np.float64],
-    ) -> float:
-        across = np.array([-along[1], along[0]])
-        length = float(np.linalg.norm(stop - start))
-        steps, step = 4 * _FINE_STEPS, length / (4 * _FINE_STEPS)
-        t = (np.arange(steps) + 0.5) * step
-        s = (np.arange(-steps, steps) + 0.5) * step
-        plane = start + t[:, None, None] * along + s[None, :, None] * across
-        points = np.concatenate([plane, np.full((*plane.shape[:2], 1), height)], axis=-1)
-        inside = self.distance(points) < 0
-        return step * max(_longest_run(row) for row in inside)
 
     def _fine_volume_ml(self) -> float:
         # In the frame of the half axes, where the enclosing ellipsoid is a cube of two units.
@@ -182,6 +161,13 @@ def _section_radii(radii: NDArray[np.float64], turn: NDArray[np.float64]) -> tup
     return float(1 / np.sqrt(small)), float(1 / np.sqrt(large))
 
 
-def _longest_run(row: NDArray[np.bool_]) -> int:
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], row, [False]]).astype(np.int8)))
-    return int((edges[1::2] - edges[::2]).max(initial=0))
+def _widest_chord(corners: NDArray[np.float64], along: NDArray[np.float64]) -> float:
+    """The longest chord of a convex polygon (N, 2), corners in order, perpendicular to a direction."""
+    t, s = corners @ along, corners @ np.array([-along[1], along[0]])
+    first = int(np.argmin(t))
+    t, s = np.roll(t, -first), np.roll(s, -first)
+    last = int(np.argmax(t))
+    # From the first corner to the last along one side, and back along the other.
+    there = np.interp(t, t[: last + 1], s[: last + 1])
+    back = np.interp(t, np.append(t[last:], t[0])[::-1], np.append(s[last:], s[0])[::-1])
+    return float(np.abs(there - back).max())
