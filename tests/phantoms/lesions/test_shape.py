@@ -61,7 +61,7 @@ spacings = st.tuples(st.floats(0.6, 1.2), st.floats(0.6, 1.2), st.floats(0.8, 2.
 shifts = st.tuples(*[st.floats(-0.5, 0.5)] * 3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.floats(12, 25), axes, axes, turns, spacings, shifts)
 def test_the_mask_of_an_ellipsoid_has_the_analytic_measures(
     longest: float,

@@ -30,21 +30,22 @@ def test_the_first_visit_is_the_person() -> None:
     assert np.array_equal(a.hu, b.hu)
 
 
-@pytest.mark.parametrize("organ", ["liver", "kidney_left", "spleen", "aorta"])
 @pytest.mark.parametrize("seed", [2, 11])
-def test_places_go_with_their_organ(seed: int, organ: str) -> None:
+def test_places_go_with_their_organ(seed: int) -> None:
     first, later = Visitor(seed), Visitor(seed, visit=1)
-    spacing, region = (4.0, 4.0, 4.0), (250.0, 480.0)
+    spacing, region = (5.0, 5.0, 5.0), (250.0, 480.0)
     a, b = anatomy(first, spacing, region), anatomy(later, spacing, region)
-    kji = np.argwhere(a.labels == VALUES[organ])
-    points = a.grid.ijk_to_lps(kji[:, ::-1])
-    moved = later.find(first.place(points, organ), organ)
-    # They moved, and nearly all of them are in the organ again.
-    assert np.linalg.norm(moved - points, axis=1).mean() > 3
-    ijk = np.rint(b.grid.lps_to_ijk(moved)).astype(int)[:, ::-1]
-    seen = ((ijk >= 0) & (ijk < b.grid.shape_zyx)).all(axis=1)
-    assert (b.labels[tuple(ijk[seen].T)] == VALUES[organ]).mean() > (0.7 if organ == "aorta" else 0.85)
-    assert np.abs(first.find(first.place(points, organ), organ) - points).max() < 1e-3
+    for organ in ("liver", "kidney_left", "spleen", "aorta"):
+        kji = np.argwhere(a.labels == VALUES[organ])
+        points = a.grid.ijk_to_lps(kji[:, ::-1])
+        moved = later.find(first.place(points, organ), organ)
+        # They moved, and nearly all of them are in the organ again.
+        assert np.linalg.norm(moved - points, axis=1).mean() > 3
+        ijk = np.rint(b.grid.lps_to_ijk(moved)).astype(int)[:, ::-1]
+        seen = ((ijk >= 0) & (ijk < b.grid.shape_zyx)).all(axis=1)
+        share = float((b.labels[tuple(ijk[seen].T)] == VALUES[organ]).mean())
+        assert share > (0.7 if organ == "aorta" else 0.85), organ
+        assert np.abs(first.find(first.place(points, organ), organ) - points).max() < 1e-3
 
 
 def test_the_fields_turn_with_the_body() -> None:
