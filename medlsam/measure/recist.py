@@ -163,7 +163,9 @@ def hcuch_diameter(
 def _checked(mask: NDArray[np.bool_], spacing: Sequence[float]) -> tuple[float, float]:
     """Pixel size along rows' axis y and columns' axis x, mm."""
     if mask.ndim != 3 or not mask.any():
-        raise GeometryError(f"a lesion is a mask (Z, Y, X) with some voxel, got shape {mask.shape}, empty or not")
+        raise GeometryError(
+            f"a lesion is a mask (Z, Y, X) with some voxel, got shape {mask.shape}, empty or not"
+        )
     if len(spacing) != 3 or not all(np.isfinite(s) and s > 0 for s in spacing):
         raise GeometryError(f"a lesion needs three positive spacings (x, y, z) in mm, got {tuple(spacing)}")
     return float(spacing[1]), float(spacing[0])
@@ -205,7 +207,9 @@ def _outlines(
         start = corner + np.array([axis.start for axis in place]) * pixel
         diagonal = float(np.hypot(part.shape[0] * pixel[0], part.shape[1] * pixel[1]))
 
-        def outline(part: NDArray[np.bool_] = part, start: NDArray[np.float64] = start) -> NDArray[np.float64]:
+        def outline(
+            part: NDArray[np.bool_] = part, start: NDArray[np.float64] = start
+        ) -> NDArray[np.float64]:
             return convex_outline(part, pixel, of) + start
 
         yield np.count_nonzero(part), diagonal, outline

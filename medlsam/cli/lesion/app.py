@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from medlsam.cli.lesion.follow_up import follow_up
+from medlsam.cli.lesion.measure import measure
+
 app = typer.Typer(
     help="Lesions: from one slice to a mask, measured by RECIST, followed up, scored.", no_args_is_help=True
 )
+app.command()(measure)
+app.command(name="follow-up")(follow_up)

@@ -5,7 +5,8 @@ localizer's embeddings know the same places in both scans. Three steps, each wit
 whole scans are aligned by their features (``localize.search.alignment``), the alignment is repeated around the place,
 and places on a shell around it are searched for in a window; their median shift is robust against those whose
 surroundings changed, the lesion's own first of all. Latent positions alone (RDR's votes) are the answer of networks
-that have no features to compare whole scans by, and less precise: ``python benchmarks/lesion/follow_up.py`` prints both.
+that have no features to compare whole scans by, and less precise; ``python benchmarks/lesion/follow_up.py`` prints
+both.
 """
 
 from __future__ import annotations
@@ -27,9 +28,7 @@ SHELL_MM = 24.0
 #: Half width of the window in which each of them is searched for, mm, and the search's temperature.
 WINDOW_MM, TEMPERATURE = 32.0, 0.03
 #: The eight corners of a cube and the middles of its six faces.
-_SHELL = SHELL_MM * np.array(
-    [*product((-1.0, 1.0), repeat=3), *np.eye(3), *-np.eye(3)], dtype=np.float64
-)
+_SHELL = SHELL_MM * np.array([*product((-1.0, 1.0), repeat=3), *np.eye(3), *-np.eye(3)], dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)

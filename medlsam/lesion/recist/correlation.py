@@ -34,9 +34,7 @@ class Correlation:
     p: float
 
 
-def volume_diameter_correlation(
-    lesions: Iterable[Lesion], least: int = LEAST_LESIONS
-) -> list[Correlation]:
+def volume_diameter_correlation(lesions: Iterable[Lesion], least: int = LEAST_LESIONS) -> list[Correlation]:
     """Correlate volume and diameter (nodes: the short axis), of all lesions and of each organ's.
 
     Args:

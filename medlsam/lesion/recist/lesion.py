@@ -11,10 +11,18 @@ from medlsam.measure.lesions import LesionMeasurement
 
 #: HCUCH's letters: primary tumour, metastasis, node (adenopathy). Empty where nobody said it.
 LesionType = Literal["t", "m", "n", ""]
-TYPE_NAMES: dict[LesionType, str] = {"t": "primary tumour", "m": "metastasis", "n": "lymph node", "": "lesion"}
+TYPE_NAMES: dict[LesionType, str] = {
+    "t": "primary tumour",
+    "m": "metastasis",
+    "n": "lymph node",
+    "": "lesion",
+}
+
+_LETTERS: dict[str, LesionType] = {"t": "t", "m": "m", "n": "n", "": ""}
 
 #: All nodes are one organ when targets are chosen.
 NODES = "lymph nodes"
+_NODE = re.compile(r"(^|[_\W])(lymph|lymphnodes?|nodes?|adenopath\w*)($|[_\W])", re.IGNORECASE)
 _SIDES = re.compile(r"(^|[_ ])(left|right|l|r)(?=$|[_ ])")
 
 
@@ -32,21 +40,25 @@ class Kind:
 
     @classmethod
     def parse(cls, text: str) -> Kind:
-        """Read HCUCH's label, type and site with a comma between them: ``m,lung``. A site alone has no type.
+        """Read HCUCH's label, type and site with a comma between them: ``m,lung``.
+
+        Of a name without a comma (``liver_tumor``) only nodes are known by their name (``lymph_node``, ``adenopathy``);
+        of all others the type is not known, and the name is the site.
 
         Raises:
             UsageError: the type is none of t, m, n.
         """
         first, comma, rest = (part.strip() for part in text.partition(","))
         if not comma:
-            letter = first.lower()
-            return cls(letter) if letter in ("t", "m", "n") else cls("", first)  # type: ignore[arg-type]
-        if first.lower() not in ("t", "m", "n", ""):
+            if first.lower() in _LETTERS:
+                return cls(_LETTERS[first.lower()])
+            return cls("n" if _NODE.search(first) else "", first)
+        if first.lower() not in _LETTERS:
             raise UsageError(
-                f"lesion label {text!r}: {first!r} is no type; a label is type and site, such as m,lung: t is a primary "
-                "tumour, m a metastasis, n a lymph node"
+                f"lesion label {text!r}: {first!r} is no type; a label is type and site, such as m,lung: t is a "
+                "primary tumour, m a metastasis, n a lymph node"
             )
-        return cls(first.lower(), rest)  # type: ignore[arg-type]
+        return cls(_LETTERS[first.lower()], rest)
 
     def __str__(self) -> str:
         """As HCUCH writes it."""

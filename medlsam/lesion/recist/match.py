@@ -112,7 +112,8 @@ def match_mapped(
     cost, distance = _costs(lesions_a, mapped, lesions_b)
     chosen = _assign(cost)
     pairs = tuple(
-        Match(a, b, float(distance[a, b]), _alternatives(cost, chosen, a, b)) for a, b in sorted(chosen.items())
+        Match(a, b, float(distance[a, b]), _alternatives(cost, chosen, a, b))
+        for a, b in sorted(chosen.items())
     )
     partner = {match.after: match.before for match in pairs}
     splits: dict[int, tuple[int, ...]] = {}

@@ -56,6 +56,6 @@ def measurability(diameter_mm: float, slice_mm: float, node: bool = False) -> Me
 
 
 def measurability_of(lesion: Lesion, slice_mm: float | None = None) -> Measurability:
-    """Judge a lesion; by the distance of its slices unless their thickness is given (overlapping slices are thicker)."""
+    """Judge a lesion; by the distance of its slices where nobody gives their thickness, which may be larger."""
     thickness = lesion.measured.slice_mm if slice_mm is None else slice_mm
     return measurability(lesion.diameter_mm, thickness, lesion.node)

@@ -5,9 +5,10 @@ leaves a question open, the answer here is:
 
 - Complete response of the targets is looked at first: nodes that are all below 10 mm and nothing else are a complete
   response even where their sum has risen since the nadir.
-- The nadir is the smallest sum so far, the baseline's included; visits at which a target was not measured do not count.
-- A target that was not measured makes the response of that visit not evaluable, unless the others alone already are 20 %
-  and 5 mm above the nadir: a lesion that nobody measured cannot make a sum smaller.
+- The nadir is the smallest sum so far, the baseline's included; visits at which a target was not measured do not
+  count.
+- A target that was not measured makes the response of that visit not evaluable, unless the others alone already are
+  20 % and 5 mm above the nadir: a lesion that nobody measured cannot make a sum smaller.
 - What was gone and comes back after a complete response is progression.
 """
 
@@ -111,8 +112,6 @@ def assess(nodes: Sequence[bool], visits: Sequence[Findings]) -> list[Assessment
         total = sum(known) if len(known) == len(nodes) else None
         non_target = non_target_response(visit.non_targets)
         overall, reason = overall_response(target, non_target, visit.new_lesions)
-        if overall is target and target is not None and reason == "":
-            reason = why
         found.append(
             Assessment(
                 total,
