@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from medlsam.cli.lesion.propagate import propagate
+
 app = typer.Typer(
     help="Lesions: from one slice to a mask, measured by RECIST, followed up, scored.", no_args_is_help=True
 )
+
+app.command()(propagate)
