@@ -28,6 +28,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "weights list": ("medlsam weights list",),
     "weights download": ("medlsam weights download medsam_vit_b",),
     "weights verify": ("medlsam weights verify", "medlsam weights verify own.safetensors"),
+    "lesion propagate": (
+        "medlsam lesion propagate scan.nii.gz --prompts marks.mrk.json --output lesions",
+        "medlsam lesion propagate scan.nii.gz --prompts marks.json --organs organs.nii.gz --output lesions",
+    ),
     "data": ("medlsam data --list", "medlsam data totalsegmentator --output datasets"),
     "lesion measure": (
         "medlsam lesion measure lesions.nii.gz",
@@ -41,6 +45,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "pool": ("medlsam pool build /archive/chest --output pool",),
     "weights": ("medlsam weights list",),
     "lesion": ("medlsam lesion measure lesions.nii.gz",),
+    "lesion": ("medlsam lesion propagate scan.nii.gz --prompts marks.json --output lesions",),
     "": ("medlsam demo", "medlsam segment --support organs.medlsam --images scans --output out"),
 }
 
