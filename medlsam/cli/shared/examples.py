@@ -45,7 +45,6 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "pool": ("medlsam pool build /archive/chest --output pool",),
     "weights": ("medlsam weights list",),
     "lesion": ("medlsam lesion measure lesions.nii.gz",),
-    "lesion": ("medlsam lesion propagate scan.nii.gz --prompts marks.json --output lesions",),
     "": ("medlsam demo", "medlsam segment --support organs.medlsam --images scans --output out"),
 }
 
