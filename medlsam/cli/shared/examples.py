@@ -39,7 +39,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "lesion follow-up": ("medlsam lesion follow-up baseline month-3 month-6 --output follow-up",),
     "info": ("medlsam info", "medlsam info --json"),
-    "demo": ("medlsam demo --output medlsam-demo",),
+    "demo": ("medlsam demo --output medlsam-demo", "medlsam demo --lesions"),
     # Groups, and all.
     "template": ("medlsam template build templates --output organs.medlsam",),
     "pool": ("medlsam pool build /archive/chest --output pool",),
