@@ -212,7 +212,7 @@ def _draw(folder: Path, visits: Sequence[DemoVisit], followed: FollowUp) -> dict
         if not visit.found.lesions:
             continue
         image, labels = visit.phantom.image, visit.found.labels
-        made[f"{visit.name}: masks from one box each (the box is the dashed one)"] = (
+        made[f"{visit.name}: masks from one box each"] = (
             f"{visit.name}-masks.png", draw_propagated(image, labels, visit.found.lesions),
         )  # fmt: skip
         made[f"{visit.name}: diameters"] = (

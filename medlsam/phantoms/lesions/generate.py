@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medlsam.errors import UsageError
 from medlsam.phantoms.generate import Anatomy, anatomy, check_choices, scanned
-from medlsam.phantoms.lesions.kinds import KINDS, Kind
+from medlsam.phantoms.lesions.kinds import DARKEST_HU, KINDS, Kind
 from medlsam.phantoms.lesions.lesion import LesionPhantom, PhantomLesion
 from medlsam.phantoms.lesions.place import Places, Plan
 from medlsam.phantoms.lesions.visit import Visitor
@@ -207,7 +207,7 @@ def _color(plan: Plan, body: Anatomy, rng: np.random.Generator) -> tuple[float, 
         hu = float(rng.uniform(*plan.kind.hu))
     else:
         ranges = plan.kind.contrast
-        hu = surround + float(rng.uniform(*ranges[int(rng.integers(len(ranges)))]))
+        hu = max(surround + float(rng.uniform(*ranges[int(rng.integers(len(ranges)))])), DARKEST_HU)
     return hu, hu - surround
 
 

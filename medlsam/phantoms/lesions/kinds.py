@@ -30,7 +30,9 @@ class Kind:
     beside: bool = False
 
 
-_DARK, _BRIGHT = (-50.0, -28.0), (30.0, 55.0)
+_DARK, _DARKER, _BRIGHT = (-50.0, -28.0), (-75.0, -40.0), (30.0, 55.0)
+#: What follows the surrounding tissue is no darker than water, HU.
+DARKEST_HU = 0.0
 
 #: By name; the first seven are the classes of MSWAL.
 KINDS: dict[str, Kind] = {
@@ -39,7 +41,7 @@ KINDS: dict[str, Kind] = {
         Kind("gallstone", ("gallbladder",), (6, 14), hu=(90, 400)),
         Kind("kidney_stone", ("kidney_left", "kidney_right"), (5, 12), hu=(400, 1100)),
         Kind("liver_tumor", ("liver",), (12, 55), contrast=(_DARK, _DARK, _BRIGHT), round=0.2, lobulated=0.4),
-        Kind("kidney_tumor", ("kidney_left", "kidney_right"), (12, 32), contrast=(_DARK,), round=0.2, lobulated=0.4),
+        Kind("kidney_tumor", ("kidney_left", "kidney_right"), (12, 32), contrast=(_DARKER,), round=0.2, lobulated=0.4),
         Kind("pancreatic_cancer", ("pancreas",), (9, 22), contrast=(_DARK,), round=0.2, lobulated=0.3),
         Kind("liver_cyst", ("liver",), (8, 40), hu=(-5, 15), round=0.5),
         Kind("kidney_cyst", ("kidney_left", "kidney_right"), (8, 30), hu=(-5, 15), round=0.5),
