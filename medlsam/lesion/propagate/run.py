@@ -6,7 +6,7 @@ A lesion that fails is reported and the others go on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,7 +50,7 @@ class MemoryPropagator:
 
     segmenter: Segmenter
     policy: PromptPolicy | None = None
-    options: MemoryOptions = MemoryOptions()
+    options: MemoryOptions = field(default_factory=MemoryOptions)
 
     def propagate(
         self, volume: Image, prompt: LesionPrompt, stopwatch: Stopwatch | None = None
