@@ -32,7 +32,6 @@ from medlsam.lesion.propagate.prompts import LesionPrompt
 from medlsam.runtime.device import resolve_device
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
-from medlsam.segment.sam.preprocess import grey_levels
 from medlsam.volume import Image
 
 
@@ -205,7 +204,8 @@ def pictures(hu: NDArray[np.generic]) -> Tensor:
     """Prepare slices as its publishers do: window, 256 grey levels, resized, normalised; (Z, 3, size, size)."""
     low, high = MEDSAM2.window_hu
     size = (MEDSAM2.size, MEDSAM2.size)
-    levels = np.stack([grey_levels(plane, low, high) for plane in hu]).astype(np.float32)
+    # the conversion to bytes cuts fractions off, as theirs does
+    levels = np.floor(np.clip((hu.astype(np.float32) - low) * (255 / (high - low)), 0, 255))
     scaled = torch.nn.functional.interpolate(
         torch.from_numpy(levels)[:, None] / 255, size, mode="bicubic", align_corners=False, antialias=True
     ).clamp(0, 1)

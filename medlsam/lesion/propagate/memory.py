@@ -51,17 +51,15 @@ class MemoryOptions:
         reach_mm: the farthest that a lesion may reach from its key slice.
     """
 
-    past: int = 1
+    past: int = 2
     views: int = 8
     rounds: int = 3
     view_error_mm: float = 6.0
-    view_weight: float = 0.5
+    view_weight: float = 0.4
     error_mm: float = 2.0
     mask_prompt: bool = False
-    likeness: float = 0.0
+    likeness: float = 0.3
     reach_mm: float = 200.0
-    passes: int = 1
-    grow: float = 0.0
 
 
 @dataclass
@@ -141,30 +139,11 @@ def propagate_lesion(
         return MaskBlock((z, 0, 0), np.zeros((0, 0, 0), np.float32))
     region = region_around(key >= 0.5, z, volume, options.reach_mm)
     own = region.plane_of(key)
-    mask, found = own >= 0.5, None
-    appearance = learn_appearance(region.cut(volume.array, region.key), mask, volume.grid)
-    for _ in range(options.passes):
-        before = None if found is None else region.connected(found) >= 0.5
-        views = np.zeros(region.shape_zyx, np.float32)
-        if options.views:
-            views = side_views(segmenter, volume, region, mask, options, stopwatch, before)
-        found = _both_ways(segmenter, volume, region, own, views, appearance, options, stopwatch)
-    assert found is not None, "at least one pass"
-    return region.block(found)
-
-
-def _both_ways(
-    segmenter: Segmenter,
-    volume: Image,
-    region: Region,
-    own: Plane,
-    views: NDArray[np.float32],
-    appearance: Appearance,
-    options: MemoryOptions,
-    stopwatch: Stopwatch | None,
-) -> NDArray[np.float32]:
-    """Go up and down from the key slice, both in step: (Z, rows, columns) probabilities of the region."""
     whole = np.zeros(region.shape_zyx, np.float32)
+    views = whole.copy()
+    if options.views:
+        views = side_views(segmenter, volume, region, own >= 0.5, options, stopwatch)
+    appearance = learn_appearance(region.cut(volume.array, region.key), own >= 0.5, volume.grid)
     whole[region.key] = own
     fronts = {step: LesionMemory(own, views, appearance, options, deque([own])) for step in (1, -1)}
     distance = 0
@@ -184,7 +163,7 @@ def _both_ways(
                 whole[at] = agreed
                 going[step] = fronts[step]
         fronts = going
-    return whole
+    return region.block(whole)
 
 
 def _segment(

@@ -6,7 +6,7 @@ A lesion that fails is reported and the others go on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +18,7 @@ from medlsam.lesion.propagate.memory import MemoryOptions, propagate_lesion
 from medlsam.lesion.propagate.organ import LesionOrgan, OrganRule, Organs, lesion_organ
 from medlsam.lesion.propagate.prompt_policy import PromptPolicy, segment_key_slice
 from medlsam.lesion.propagate.prompts import LesionPrompt
-from medlsam.measure.shape import axial_diameters
+from medlsam.measure.recist import recist_diameters
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.protocol import Segmenter
@@ -50,7 +50,7 @@ class MemoryPropagator:
 
     segmenter: Segmenter
     policy: PromptPolicy | None = None
-    options: MemoryOptions = MemoryOptions()
+    options: MemoryOptions = field(default_factory=MemoryOptions)
 
     def propagate(
         self, volume: Image, prompt: LesionPrompt, stopwatch: Stopwatch | None = None
@@ -72,8 +72,8 @@ class LesionMask:
         organ: where it is; None where no organs were given.
         volume_ml: of the mask.
         slices: how many axial slices hold it.
-        longest_mm: longest axial diameter.
-        perpendicular_mm: width across it in the same slice.
+        longest_mm: longest axial diameter (``medlsam.measure.recist``).
+        perpendicular_mm: the short axis, perpendicular to it in the same slice.
         mean_hu: inside.
         seconds: wall seconds.
     """
@@ -202,8 +202,7 @@ def _measured(
     part = LabelMap(mask[box].astype(np.uint8), _part_grid(scan.grid, box))
     upright = to_canonical(part)
     own = upright.array > 0
-    spacing = upright.grid.spacing_xyz
-    longest, across = axial_diameters(own, (spacing[2], spacing[1], spacing[0]))
+    diameters = recist_diameters(own, upright.grid.spacing_xyz)
     return LesionMask(
         prompt,
         value,
@@ -212,8 +211,8 @@ def _measured(
         None if organs is None else lesion_organ(mask, organs, rule),
         float(mask.sum()) * scan.grid.voxel_ml,
         len(filled(own, 0)),
-        longest,
-        across,
+        diameters.longest_mm,
+        diameters.perpendicular_mm,
         float(scan.array[mask].mean()),
         seconds,
     )

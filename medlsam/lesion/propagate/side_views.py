@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.geometry import filled
-from medlsam.lesion.propagate.planes import Region, connected_to, tight_box
+from medlsam.lesion.propagate.planes import Region, connected_to
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.planes import SIDES, Plane
 from medlsam.segment.prompts import SlicePrompt
@@ -54,7 +54,6 @@ def side_views(
     key: NDArray[np.bool_],
     options: MemoryOptions,
     stopwatch: Stopwatch | None = None,
-    before: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Look at a lesion in coronal and sagittal slices.
 
@@ -65,44 +64,21 @@ def side_views(
         key: (rows, columns) of the region: its mask on the key slice.
         options: how many slices, how often, with which error.
         stopwatch: records the segmenter's seconds.
-        before: (Z, rows, columns) of the region: the lesion as it was propagated; its boxes are looked at again, once.
 
     Returns:
-        Probabilities in the region, (Z, rows, columns); 0 beside the lines that were looked at.
+        Probabilities in the region, (Z, rows, columns); 0 beside the key slice's rows and columns.
     """
     total = np.zeros(region.shape_zyx, np.float32)
     for plane in SIDES:
         axis = plane.order[0] - 1  # of (rows, columns): where the plane's slices lie side by side
+        looks = _first_looks(plane, volume, region, key, axis, options.views)
         turned = plane.volume(volume)
-        if before is None:
-            looks, lines = _first_looks(plane, volume, region, key, axis, options.views), filled(key, axis)
-        else:
-            looks, lines = _looks_again(region, before, axis, options), filled(before, axis + 1)
-        rounds = options.rounds if before is None else 1
-        for number in range(rounds):
-            last = number == rounds - 1
+        for number in range(options.rounds):
+            last = number == options.rounds - 1
             error = options.view_error_mm * (_LAST_ERROR if last else 1.0)
             _look(segmenter, turned, region, key, axis, looks, error, stopwatch)
-        total += _between(looks, lines, axis, region.shape_zyx) / len(SIDES)
+        total += _between(looks, filled(key, axis), axis, region.shape_zyx) / len(SIDES)
     return total
-
-
-def _looks_again(
-    region: Region, before: NDArray[np.bool_], axis: int, options: MemoryOptions
-) -> dict[int, _Look]:
-    """Choose slices across a lesion, evenly, each with the box that it has there."""
-    lines = filled(before, axis + 1)
-    places = np.linspace(lines[0], lines[-1], min(options.views, len(lines)) + 2)[1:-1]
-    first, shift = region.origin_zyx[0], region.origin_zyx[2 - axis]
-    looks = {}
-    for place in np.unique(np.rint(places).astype(int)).tolist():
-        own = np.take(before, place, axis=axis + 1)
-        if own.any():
-            x0, y0, x1, y1 = tight_box(own)
-            more = options.grow * (y1 - y0) / 2
-            empty = np.zeros(own.shape, np.float32)
-            looks[place] = _Look(y0 + first - more, y1 + first + more, x0 + shift, x1 + shift, empty)
-    return looks
 
 
 def _first_looks(
