@@ -34,7 +34,7 @@ from medlsam.runtime.atomic_files import atomic_path, write_json
 from medlsam.segment.load import load_segmenter
 
 #: The patient: has lesions of several kinds, some of which grow, shrink, vanish or are new.
-SEED, LESIONS = 2, 7
+SEED, LESIONS = 1, 7
 #: Tumours and nodes: RECIST leaves out cysts and stones.
 KINDS = ("liver_tumor", "kidney_tumor", "pancreatic_cancer", "lung_tumor", "lymph_node")
 SPACING_XYZ = (2.0, 2.0, 3.0)
