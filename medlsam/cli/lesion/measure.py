@@ -99,8 +99,8 @@ def measure(
     }
     if output is not None:
         _write(output, document)
-    for case, error in failed.items():
-        messages().print(f"[bold red]failed:[/] {escape(case)}: {escape(error)}", soft_wrap=True)
+    for case, what in failed.items():
+        messages().print(f"[bold red]failed:[/] {escape(case)}: {escape(what)}", soft_wrap=True)
     if as_json:
         print_json(document)
     else:
@@ -125,7 +125,7 @@ def _masks(path: Path) -> list[Path]:
 
 
 def _name(file: Path) -> str:
-    from medlsam.io.cases import case_name
+    from medlsam.io.folders import case_name
 
     return case_name(file)
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medlsam.errors import UsageError
-from medlsam.io.cases import case_name
-from medlsam.io.folders import IMAGE_SUFFIXES
+from medlsam.io.folders import IMAGE_SUFFIXES, case_name
 from medlsam.io.labels import read_label_map
 from medlsam.io.read import read_image
 from medlsam.lesion.recist.follow_up import Visit
@@ -128,21 +127,19 @@ def read_visit(
     files: VisitFiles,
     localizer: Localizer,
     slice_mm: float | None = None,
-    least_voxels: int = LEAST_VOXELS,
     instances: Instances = "auto",
 ) -> tuple[Visit, LabelMap, Image]:
-    """Read a visit and embed its scan.
+    """Read a visit with all its lesions, small ones too, and embed its scan.
 
     Args:
         files: of the visit, with a scan.
         localizer: the same for all visits.
         slice_mm: thickness of the slices; their distance by default.
-        least_voxels: fewer are no lesion.
         instances: what one lesion is, see ``measure.lesions``.
 
     Returns:
         The visit, and its mask and scan, to be drawn.
     """
-    lesions, mask, scan = read_lesions(files, least_voxels, instances)
+    lesions, mask, scan = read_lesions(files, 1, instances)
     assert scan is not None, "find_visit refuses a visit without a scan"
     return Visit(files.name, tuple(lesions), localizer.embed(scan), slice_mm), mask, scan
