@@ -11,6 +11,7 @@ from rich.table import Table
 
 from medlsam.cli.common import SOME_FAILED, AsJson, answers, messages, print_json, report_errors
 from medlsam.cli.lesion.flags import InstancesOption, LeastVoxels, SliceThickness
+from medlsam.cli.shared.failures import errors
 from medlsam.cli.shared.loudness import talkative
 from medlsam.errors import MedlsamError, UsageError
 from medlsam.option_fields import choice
@@ -100,7 +101,7 @@ def measure(
     if output is not None:
         _write(output, document)
     for case, what in failed.items():
-        messages().print(f"[bold red]failed:[/] {escape(case)}: {escape(what)}", soft_wrap=True)
+        errors().print(f"[bold red]failed:[/] {escape(case)}: {escape(what)}", soft_wrap=True)
     if as_json:
         print_json(document)
     else:
