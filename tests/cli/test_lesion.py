@@ -45,7 +45,8 @@ def visits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]
         tmp_path / "baseline", {1: ((20, 10, -40), 30), 2: ((-40, 0, 50), 20)}, (0.0, 0.0, 0.0)
     )
     second = write_visit(
-        tmp_path / "month-3", {1: ((20, 10, -40), 18), 2: ((-40, 0, 50), 20), 3: ((50, -50, 20), 20)}, (30.0, 0.0, 200.0)
+        tmp_path / "month-3",
+        {1: ((20, 10, -40), 18), 2: ((-40, 0, 50), 20), 3: ((50, -50, 20), 20)}, (30.0, 0.0, 200.0),
     )  # fmt: skip
     return first, second
 
@@ -144,7 +145,8 @@ def test_wrong_calls(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_volume(Image(np.zeros((4, 5, 6), np.int16), Grid((4, 5, 6))), tmp_path / "other" / "image.nii.gz")
+    hu = np.arange(480, dtype=np.int16).reshape(6, 8, 10) - 400
+    write_volume(Image(hu, Grid(hu.shape)), tmp_path / "other" / "image.nii.gz")
     if arguments[1:] == ["baseline"]:
         arguments = [*arguments, "--scan", "baseline/image.nii.gz"]
     result = call("lesion", *arguments)
