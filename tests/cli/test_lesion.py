@@ -99,6 +99,13 @@ def test_a_folder_of_masks_is_measured_mask_by_mask(visits: tuple[Path, Path], t
     assert list(found["failed"]) == ["c"]
 
 
+def test_a_folder_of_visits_is_measured_visit_by_visit(visits: tuple[Path, Path], tmp_path: Path) -> None:
+    result = call("lesion", "measure", tmp_path, "--json")
+    assert result.exit_code == 0, result.output
+    assert {own["case"] for own in document(result)["lesions"]} == {"baseline", "month-3"}
+    assert len(document(call("lesion", "measure", visits[0], "--json"))["lesions"]) == 2
+
+
 def test_follow_up_writes_and_prints(visits: tuple[Path, Path], tmp_path: Path) -> None:
     result = call("lesion", "follow-up", *visits, "--output", tmp_path / "out", "--json")
     assert result.exit_code == 0, result.output
@@ -129,7 +136,8 @@ def test_follow_up_prints_tables(visits: tuple[Path, Path], tmp_path: Path) -> N
         (["measure", "nowhere.nii.gz"], "there is no such file"),
         (["measure", "baseline/lesions.nii.gz", "--instances", "each"], "instances: 'each' is unknown"),
         (["measure", "baseline/lesions.nii.gz", "--scan", "other/image.nii.gz"], "do not lie on the grid"),
-        (["measure", "baseline"], "--scan goes with one mask|values"),
+        (["measure", "."], "--scan goes with one mask"),
+        (["measure", "other"], "no lesion mask in this folder"),
         (["follow-up", "baseline", "other", "--output", "out"], "no lesion mask"),
         (["follow-up", "baseline", "nowhere", "--output", "out"], "no such file or folder"),
         (["follow-up", "baseline", "baseline/lesions.nii.gz", "--output", "out"], "needs its scan"),
@@ -147,7 +155,8 @@ def test_wrong_calls(
     monkeypatch.chdir(tmp_path)
     hu = np.arange(480, dtype=np.int16).reshape(6, 8, 10) - 400
     write_volume(Image(hu, Grid(hu.shape)), tmp_path / "other" / "image.nii.gz")
-    if arguments[1:] == ["baseline"]:
+    (tmp_path / "other" / "dicom").mkdir()
+    if arguments[1:] == ["."]:
         arguments = [*arguments, "--scan", "baseline/image.nii.gz"]
     result = call("lesion", *arguments)
     assert result.exit_code == 2, result.output
