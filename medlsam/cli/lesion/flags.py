@@ -9,7 +9,12 @@ import typer
 from medlsam.cli.shared.completion import one_of
 
 LeastVoxels = Annotated[
-    int, typer.Option(help="Parts with fewer voxels are no lesions.", metavar="N", rich_help_panel="How")
+    int,
+    typer.Option(
+        help="What has fewer voxels is no lesion; in a follow-up: at no visit.",
+        metavar="N",
+        rich_help_panel="How",
+    ),
 ]
 InstancesOption = Annotated[
     str,

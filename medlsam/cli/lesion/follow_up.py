@@ -93,10 +93,10 @@ def follow_up(
     with console.status("reading") as status:
         for own in files:
             status.update(f"reading {escape(own.name)}")
-            visit, labels, scan = read_visit(own, network, slice_thickness, least_voxels, instances)  # type: ignore[arg-type]
+            visit, labels, scan = read_visit(own, network, slice_thickness, instances)  # type: ignore[arg-type]
             visits.append(visit)
             scenes.append(LesionScene(scan, labels))
-    found = follow(visits, chosen)
+    found = follow(visits, chosen, least_voxels)
     document = follow_up_document(found)
     write_json(output / "follow_up.json", document)
     write_rows(follow_up_rows(found), output / "follow_up.csv")

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from medlsam.cli.common import SOME_FAILED, AsJson, answers, messages, print_json, report_errors
 from medlsam.cli.lesion.flags import InstancesOption, LeastVoxels, SliceThickness
+from medlsam.cli.shared.failures import errors
 from medlsam.cli.shared.loudness import talkative
 from medlsam.errors import MedlsamError, UsageError
 from medlsam.option_fields import choice
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
 def measure(
     mask: Annotated[
         Path,
-        typer.Argument(help="A lesion mask, or a folder of them.", metavar="MASK", show_default=False),
+        typer.Argument(
+            help="A lesion mask, a folder of them, or a folder of visits or cases.",
+            metavar="MASK",
+            show_default=False,
+        ),
     ],
     scan: Annotated[
         Path | None,
@@ -62,18 +67,18 @@ def measure(
     Of several masks, volume and diameter are also correlated.
     """
     from medlsam.lesion.recist.correlation import volume_diameter_correlation
-    from medlsam.lesion.recist.files import VisitFiles, find_kinds, read_lesions
+    from medlsam.lesion.recist.files import VisitFiles, find_kinds, find_masks, read_lesions
     from medlsam.lesion.recist.tables import correlation_entry, lesion_entry
     from medlsam.measure.lesions import Instances
 
     choice("instances", instances, Instances.__args__)  # type: ignore[attr-defined]
-    masks = _masks(mask)
+    masks = find_masks(mask)
     if scan is not None and len(masks) > 1:
         raise UsageError(f"--scan goes with one mask, but {mask} holds {len(masks)}")
     measured: dict[str, list[Lesion]] = {}
     failed: dict[str, str] = {}
-    for file in masks:
-        files = VisitFiles(_name(file), file, scan, kinds or find_kinds(file))
+    for case, file in masks.items():
+        files = VisitFiles(case, file, scan, kinds or find_kinds(file))
         try:
             lesions, labels, image = read_lesions(files, least_voxels, instances)  # type: ignore[arg-type]
         except MedlsamError as error:
@@ -99,8 +104,8 @@ def measure(
     }
     if output is not None:
         _write(output, document)
-    for case, error in failed.items():
-        messages().print(f"[bold red]failed:[/] {escape(case)}: {escape(error)}", soft_wrap=True)
+    for case, what in failed.items():
+        errors().print(f"[bold red]failed:[/] {escape(case)}: {escape(what)}", soft_wrap=True)
     if as_json:
         print_json(document)
     else:
@@ -108,26 +113,6 @@ def measure(
         if found:
             answers().print(correlation_table(found))
     raise typer.Exit(SOME_FAILED if failed else 0)
-
-
-def _masks(path: Path) -> list[Path]:
-    from medlsam.io.folders import IMAGE_SUFFIXES
-    from medlsam.runtime.atomic_files import suffix_of
-
-    if not path.is_dir():
-        return [path]
-    found = [
-        file for file in sorted(path.iterdir()) if suffix_of(file) in IMAGE_SUFFIXES and file.name[0] != "."
-    ]
-    if not found:
-        raise UsageError(f"{path}: there is no mask in this folder; known are {', '.join(IMAGE_SUFFIXES)}")
-    return found
-
-
-def _name(file: Path) -> str:
-    from medlsam.io.cases import case_name
-
-    return case_name(file)
 
 
 def _draw(output: Path, image: Any, labels: Any, lesions: list[Lesion], title: str) -> None:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medlsam.errors import UsageError
-from medlsam.io.cases import case_name
-from medlsam.io.folders import IMAGE_SUFFIXES
+from medlsam.io.folders import IMAGE_SUFFIXES, case_name
 from medlsam.io.labels import read_label_map
 from medlsam.io.read import read_image
 from medlsam.lesion.recist.follow_up import Visit
@@ -64,9 +63,39 @@ def find_visit(path: Path) -> VisitFiles:
     return files
 
 
+def find_masks(path: Path) -> dict[str, Path]:
+    """Find the lesion masks that a path means, by the name of each case.
+
+    Args:
+        path: a mask; a visit's or case's folder; a folder of masks; or a folder of such folders.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if not path.is_dir():
+        return {case_name(path): path}
+    own = _named(path, MASK_NAMES)
+    if own is not None:
+        return {path.resolve().name: own}
+    entries = [entry for entry in sorted(path.iterdir()) if entry.name[0] != "."]
+    found = {
+        case_name(file): file for file in entries if file.is_file() and suffix_of(file) in IMAGE_SUFFIXES
+    }
+    for folder in (entry for entry in entries if entry.is_dir()):
+        mask = _named(folder, MASK_NAMES)
+        if mask is not None:
+            found[folder.name] = mask
+    if not found:
+        raise UsageError(
+            f"{path}: there is no lesion mask in this folder; known are {', '.join(IMAGE_SUFFIXES)}, and folders with "
+            f"{MASK_NAMES[0]}.nii.gz (or {', '.join(MASK_NAMES[1:])})"
+        )
+    return found
+
+
 def find_kinds(mask: Path) -> Path | None:
     """The file that says the kinds of a mask: ``labels/<series>.json`` of HCUCH, or a JSON of the mask's own name."""
-    stem = mask.name[: -len(suffix_of(mask))] if suffix_of(mask) in IMAGE_SUFFIXES else mask.stem
+    stem = mask.name[: -len(suffix_of(mask))]
     beside = [mask.parent / f"{stem}.json"]
     if mask.parent.name == "masks":
         beside.insert(0, mask.parent.parent / "labels" / f"{stem}.json")
@@ -128,21 +157,19 @@ def read_visit(
     files: VisitFiles,
     localizer: Localizer,
     slice_mm: float | None = None,
-    least_voxels: int = LEAST_VOXELS,
     instances: Instances = "auto",
 ) -> tuple[Visit, LabelMap, Image]:
-    """Read a visit and embed its scan.
+    """Read a visit with all its lesions, small ones too, and embed its scan.
 
     Args:
         files: of the visit, with a scan.
         localizer: the same for all visits.
         slice_mm: thickness of the slices; their distance by default.
-        least_voxels: fewer are no lesion.
         instances: what one lesion is, see ``measure.lesions``.
 
     Returns:
         The visit, and its mask and scan, to be drawn.
     """
-    lesions, mask, scan = read_lesions(files, least_voxels, instances)
+    lesions, mask, scan = read_lesions(files, 1, instances)
     assert scan is not None, "find_visit refuses a visit without a scan"
     return Visit(files.name, tuple(lesions), localizer.embed(scan), slice_mm), mask, scan

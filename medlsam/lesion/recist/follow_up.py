@@ -24,9 +24,13 @@ from medlsam.lesion.recist.measurable import NORMAL_NODE_MM
 from medlsam.lesion.recist.response import Assessment, Findings, NonTarget, assess
 from medlsam.lesion.recist.targets import choose_targets
 from medlsam.localize.protocol import ScanEmbedding
+from medlsam.measure.lesions import LEAST_VOXELS
 
 #: ``not_yet``: before the visit that showed it first. ``merged``: it has become part of another lesion.
 State = Literal["not_yet", "measured", "vanished", "not_evaluated", "merged"]
+
+#: ``too small`` counts as nothing.
+Role = Literal["target", "non-target", "new", "too small"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +39,7 @@ class Visit:
 
     Attributes:
         name: of the visit, for tables.
-        lesions: measured, with their kinds.
+        lesions: measured, with their kinds; also small ones, see ``follow_up``.
         embedding: of the scan, from one localizer for all visits.
         slice_mm: thickness of the slices; their distance where None.
     """
@@ -74,14 +78,17 @@ class Track:
     Attributes:
         id: from 1, in the order of appearance.
         kind: as the visit says that showed it first.
-        alias: A, B, ... of the targets; empty for all others.
         sightings: one a visit.
+        alias: A, B, ... of the targets; empty for all others.
+        small: whether it has too few voxels to be a lesion at every visit. It is followed all the same: a lesion that
+            shrinks is not gone, and a speck that grows into one is not new.
     """
 
     id: int
     kind: Kind
     sightings: tuple[Sighting, ...]
     alias: str = ""
+    small: bool = False
 
     @property
     def target(self) -> bool:
@@ -94,10 +101,12 @@ class Track:
         return next(number for number, own in enumerate(self.sightings) if own.state != "not_yet")
 
     @property
-    def role(self) -> Literal["target", "non-target", "new"]:
+    def role(self) -> Role:
         """What it counts as."""
         if self.target:
             return "target"
+        if self.small:
+            return "too small"
         return "new" if self.first else "non-target"
 
 
@@ -133,12 +142,15 @@ class _Growing:
         return number, max(self.sightings[number].lesions, key=lambda own: own.measured.voxels)
 
 
-def follow_up(visits: Sequence[Visit], targets: Sequence[int] | None = None) -> FollowUp:
+def follow_up(
+    visits: Sequence[Visit], targets: Sequence[int] | None = None, least_voxels: int = LEAST_VOXELS
+) -> FollowUp:
     """Follow every lesion through a patient's visits.
 
     Args:
         visits: the baseline first, then in order of time.
         targets: ids of the baseline's lesions that a person chose; by default ``choose_targets`` does.
+        least_voxels: what never has so many is followed but counts as nothing, and a new lesion counts from so many on.
 
     Raises:
         UsageError: fewer than two visits, or a target that the baseline does not have.
@@ -146,7 +158,7 @@ def follow_up(visits: Sequence[Visit], targets: Sequence[int] | None = None) -> 
     if len(visits) < 2:
         raise UsageError(f"a follow-up needs a baseline and a later visit, got {len(visits)} visit(s)")
     baseline = visits[0]
-    chosen = _chosen(baseline, targets)
+    chosen = _chosen(baseline, targets, least_voxels)
     growing: list[_Growing] = []
     for number, visit in enumerate(visits):
         _take(growing, visits, number, visit)
@@ -154,11 +166,17 @@ def follow_up(visits: Sequence[Visit], targets: Sequence[int] | None = None) -> 
     alias = {ids.index(lesion.id): chr(ord("A") + rank) for rank, lesion in enumerate(chosen)}
     # Tracks of the baseline lie in the order of its lesions.
     tracks = tuple(
-        Track(index + 1, own.kind, tuple(own.sightings), alias.get(index, ""))
+        Track(
+            index + 1,
+            own.kind,
+            tuple(own.sightings),
+            alias.get(index, ""),
+            max(map(_voxels, own.sightings)) < least_voxels,
+        )
         for index, own in enumerate(growing)
     )
     followed = sorted((track for track in tracks if track.target), key=lambda track: track.alias)
-    findings = [_findings(tracks, followed, number) for number in range(len(visits))]
+    findings = [_findings(tracks, followed, number, least_voxels) for number in range(len(visits))]
     assessments = assess([track.kind.node for track in followed], findings)
     return FollowUp(
         tuple(visit.name for visit in visits),
@@ -169,9 +187,10 @@ def follow_up(visits: Sequence[Visit], targets: Sequence[int] | None = None) -> 
     )
 
 
-def _chosen(baseline: Visit, targets: Sequence[int] | None) -> list[Lesion]:
+def _chosen(baseline: Visit, targets: Sequence[int] | None, least_voxels: int) -> list[Lesion]:
     if targets is None:
-        return choose_targets(baseline.lesions, baseline.slice_mm)
+        large = [lesion for lesion in baseline.lesions if lesion.measured.voxels >= least_voxels]
+        return choose_targets(large, baseline.slice_mm)
     known = {lesion.id: lesion for lesion in baseline.lesions}
     unknown = sorted(set(targets) - set(known))
     if unknown:
@@ -224,15 +243,21 @@ def _seen(lesions: list[Lesion], kind: Kind, distance_mm: float | None, other: t
     return Sighting("measured", tuple(lesions), sum(diameters), volume, distance_mm, other)
 
 
-def _findings(tracks: Sequence[Track], targets: Sequence[Track], number: int) -> Findings:
+def _findings(tracks: Sequence[Track], targets: Sequence[Track], number: int, least_voxels: int) -> Findings:
     # A node that is below 10 mm at baseline is no lesion, nor is a new one of that size.
     others = [track for track in tracks if track.role == "non-target" and not _normal(track, 0)]
-    new = [track for track in tracks if track.role == "new" and track.sightings[number].state == "measured"]
+    new = [
+        track for track in tracks if track.role == "new" and _voxels(track.sightings[number]) >= least_voxels
+    ]
     return Findings(
         tuple(track.sightings[number].diameter_mm for track in targets),
         tuple(_non_target(track, number) for track in others),
         sum(not _normal(track, number) for track in new),
     )
+
+
+def _voxels(sighting: Sighting) -> int:
+    return sum(lesion.measured.voxels for lesion in sighting.lesions)
 
 
 def _normal(track: Track, number: int) -> bool:
