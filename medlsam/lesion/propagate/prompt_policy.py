@@ -40,14 +40,15 @@ class PromptPolicy:
         scale: of the box about its centre.
         center_point: add a point in the middle.
         outside_points: add a point beyond the middle of each side of the box as it was drawn.
-        error_mm: standard deviation of the drawn box's sides, which ``sam-tiny`` is told; 0 for a tight box.
+        error_mm: standard deviation of the drawn box's sides, which ``sam-tiny`` is told; 0 for a tight box, None where
+            it is unknown.
         ellipse: give the ellipse of RECIST diameters as a mask prompt.
     """
 
     scale: float = 1.0
     center_point: bool = False
     outside_points: bool = False
-    error_mm: float | None = 0.0
+    error_mm: float | None = 1.0
     ellipse: bool = False
 
     @property
@@ -58,14 +59,15 @@ class PromptPolicy:
         return " ".join(parts)
 
 
-#: Box scales of 3DLAND's ablation, with and without a point in the centre and points outside.
+#: Box scales of 3DLAND's ablation, with and without a point in the centre and points outside. A box that was made
+#: smaller does not touch the lesion, so it is not said to be exact.
 POLICIES = tuple(
-    PromptPolicy(scale, center, outside)
+    PromptPolicy(scale, center, outside, 0.0 if scale == 1 else None)
     for center, outside, scale in product((False, True), (False, True), (1.0, 0.9, 0.8, 0.7, 0.6))
 )
 #: Of a drawn box, and of RECIST diameters, whose box is smaller than the lesion's: what measured best (record 0071).
 BOX_POLICY = PromptPolicy()
-RECIST_POLICY = PromptPolicy(error_mm=2.0, ellipse=True)
+RECIST_POLICY = PromptPolicy(error_mm=1.0)
 
 
 def policy_for(prompt: LesionPrompt) -> PromptPolicy:

@@ -39,7 +39,12 @@ def test_a_lesion_is_measured_and_others_fail_alone() -> None:
     assert lesion.organ is not None
     assert lesion.organ.organ == "muscle"
     entry = done.to_dict()["lesions"][0]
-    assert (entry["name"], entry["type"], entry["prompt"], entry["slices"]) == ("a", "cyst", "box", lesion.slices)
+    assert (entry["name"], entry["type"], entry["prompt"], entry["slices"]) == (
+        "a",
+        "cyst",
+        "box",
+        lesion.slices,
+    )
 
 
 def test_the_mask_lies_on_the_scans_own_grid() -> None:
