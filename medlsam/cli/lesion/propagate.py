@@ -97,7 +97,8 @@ def propagate(
         bar.say("files")
         document = _write(done, failed, scan, image, output)
     for name, text in failed.items():
-        console.print(f"[bold red]failed:[/] {escape(name)}: {escape(text)}", soft_wrap=True)
+        words = text if text.startswith(name) else f"{name}: {text}"
+        console.print(f"[bold red]failed:[/] {escape(words)}", soft_wrap=True)
     console.print(escape(f"wrote {output / 'lesions.nii.gz'}"), soft_wrap=True)
     if as_json:
         print_json(document)
