@@ -22,7 +22,11 @@ def scan(tmp_path: Path) -> Path:
     """A dark ball of 24 mm in muscle, with air around: what sam-tiny knows."""
     z, y, x = np.meshgrid(*(np.arange(n) for n in GRID.shape_zyx), indexing="ij")
     ball = (3 * (z - 10)) ** 2 + (1.5 * (y - 30)) ** 2 + (1.5 * (x - 30)) ** 2 < 12**2
-    hu = np.where((y < 4) | (y > 55), -1000, 60) - 60 * ball + np.random.default_rng(0).normal(0, 8, ball.shape)
+    hu = (
+        np.where((y < 4) | (y > 55), -1000, 60)
+        - 60 * ball
+        + np.random.default_rng(0).normal(0, 8, ball.shape)
+    )
     medlsam.write_volume(Image(hu.round().astype(np.int16), GRID), tmp_path / "scan.nii.gz")
     organ = np.where((x > 10) & (x < 50) & ~ball, 1, 0).astype(np.uint8)
     medlsam.write_volume(LabelMap(organ, GRID), tmp_path / "organs.nii.gz", names={1: "liver"})
