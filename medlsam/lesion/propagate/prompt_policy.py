@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from medlsam.errors import GeometryError
 from medlsam.geometry import Grid, Vector
+from medlsam.lesion.propagate.appearance import learn_appearance
 from medlsam.lesion.propagate.planes import in_plane
 from medlsam.lesion.propagate.prompts import LesionPrompt
 from medlsam.runtime.stopwatch import Stopwatch
@@ -29,7 +30,7 @@ Plane = NDArray[np.float32]
 # Short over long diameter of a lesion of which only the long one was drawn.
 _USUAL_RATIO = 0.75
 # Edges that are tried for a lesion of which only a point is known, mm.
-_POINT_MM = (12.0, 18.0, 27.0, 40.0, 60.0)
+_POINT_MM = (12.0, 18.0, 27.0, 40.0, 60.0, 90.0)
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def recist_ellipse(prompt: LesionPrompt, grid: Grid) -> tuple[Plane, tuple[float
     spacing = np.asarray(grid.spacing_xyz[:2])
 
     def place(end: Vector) -> NDArray[np.float64]:
-        return grid.lps_to_ijk(end)[:2] * spacing
+        return np.asarray(grid.lps_to_ijk(end)[:2] * spacing)
 
     first, last = (place(end) for end in prompt.long)
     along = (last - first) / np.linalg.norm(last - first)
@@ -233,7 +234,10 @@ def _from_point(
 def _best_fit(
     found: Mapping[str, MaskBlock], asked: Mapping[str, Sequence[SlicePrompt]], volume: Image
 ) -> Plane:
-    """Choose the mask that is most certain and fills its box: 1 where its tight box is the box that was asked for."""
+    """Choose the mask that is most certain, fills its box, and looks unlike what surrounds it.
+
+    Inside a large lesion a small box is filled as well; only its mask has nothing different around it.
+    """
     best, most = np.zeros(volume.array.shape[1:], np.float32), -1.0
     for name, (prompt,) in asked.items():
         plane = in_plane(found[name], prompt.z, best.shape)
@@ -241,7 +245,9 @@ def _best_fit(
         if mask.sum() < 3:
             continue
         certain = float(np.abs(2 * plane[plane >= 0.1] - 1).mean())
-        fit = certain * _iou(oracle_slices(mask[None])[0].box_xyxy, prompt.box_xyxy)
+        looks = learn_appearance(volume.array[prompt.z], mask, volume.grid)
+        differs = max(looks.inside - looks.around, 0.0)
+        fit = certain * differs * _iou(oracle_slices(mask[None])[0].box_xyxy, prompt.box_xyxy)
         if fit > most:
             best, most = plane, fit
     return best

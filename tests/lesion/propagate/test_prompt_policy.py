@@ -91,7 +91,9 @@ def test_the_key_slice_is_segmented_from_each_kind_of_mark() -> None:
     seer = SeesDark()
     _, plane = segment_key_slice(seer, scan(), diameters)
     assert np.array_equal(plane >= 0.5, mask)
-    assert "key" in seer.masks[0], "the ellipse is a mask prompt"
+    assert not seer.masks[0]
+    segment_key_slice(seer, scan(), diameters, PromptPolicy(ellipse=True))
+    assert "key" in seer.masks[1], "the ellipse is a mask prompt where the policy says so"
     point = LesionPrompt("a", point=lps(33, 28))
     _, plane = segment_key_slice(SeesDark(), scan(), point)
     assert (plane[mask] >= 0.5).mean() > 0.95
