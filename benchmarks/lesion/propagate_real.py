@@ -40,8 +40,10 @@ from benchmarks.lesion.lesion_cases import (
     true_boxes,
 )
 from medlsam.errors import UsageError
+from medlsam.geometry import Box
 from medlsam.lesion.propagate.memory import MemoryOptions
 from medlsam.lesion.propagate.prompt_policy import POLICIES, RECIST_POLICY, PromptPolicy, segment_key_slice
+from medlsam.lesion.propagate.prompts import LesionPrompt
 from medlsam.lesion.propagate.run import MemoryPropagator
 from medlsam.segment.load import load_segmenter
 from medlsam.segment.protocol import Segmenter
@@ -49,6 +51,10 @@ from medlsam.segment.protocol import Segmenter
 #: Dice by row and case.
 Scores = dict[str, dict[str, float]]
 GROUPS = ("sarcoma, chosen on", "sarcoma", "deeplesion")
+#: What the segmenter is told of the sides of boxes, mm.
+ERRORS = (0.0, 1.0, 2.0, 4.0)
+#: Standard deviation of the sides of a box that a hurried person draws, mm.
+HAND_MM = 2.0
 
 
 def volumes(case: LesionCase, segmenter: Segmenter, options: MemoryOptions) -> dict[str, tuple[float, float]]:
@@ -77,9 +83,14 @@ def key_slices(case: LesionCase, segmenter: Segmenter) -> dict[str, float]:
     """2D Dice of every policy on the key slice, from the box; and from the diameters with and without their ellipse."""
     box, diameters = box_prompt(case), recist_prompt(case)
     asked = [(policy.name, box, policy) for policy in POLICIES]
-    asked += [(f"100 %, error {error:g} mm", box, PromptPolicy(error_mm=error)) for error in (1.0, 2.0, 4.0)]
+    asked += [(f"100 %, error {error:g} mm", box, PromptPolicy(error_mm=error)) for error in ERRORS]
+    drawn = _by_hand(case, box)
+    asked += [
+        (f"box {HAND_MM:g} mm off, error {error:g} mm", drawn, PromptPolicy(error_mm=error))
+        for error in ERRORS
+    ]
     for ellipse in (False, True):
-        for error in (0.0, 1.0, 2.0, 4.0):
+        for error in ERRORS:
             name = f"RECIST, error {error:g} mm" + (", ellipse" if ellipse else "")
             asked.append((name, diameters, replace(RECIST_POLICY, error_mm=error, ellipse=ellipse)))
     reference = case.reference[case.key]
@@ -87,6 +98,14 @@ def key_slices(case: LesionCase, segmenter: Segmenter) -> dict[str, float]:
         name: dice(segment_key_slice(segmenter, case.image, mark, policy)[1] >= 0.5, reference)
         for name, mark, policy in asked
     }
+
+
+def _by_hand(case: LesionCase, prompt: LesionPrompt) -> LesionPrompt:
+    """Move each side of a box by chance, the same way at every call."""
+    assert prompt.box is not None, "a prompt of kind box"
+    moved = prompt.box.faces
+    moved[:4] += np.random.default_rng(len(case.name) + case.key).normal(0, HAND_MM, 4)
+    return replace(prompt, box=Box.from_faces(moved))
 
 
 def table(scores: Scores, cases: list[LesionCase], title: str) -> Table:

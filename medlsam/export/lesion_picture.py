@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from medlsam.export.figures import Picture, scene
+from medlsam.export.figures import Picture
 from medlsam.export.planes import (
     BOX,
     INK,
@@ -25,7 +25,7 @@ from medlsam.export.planes import (
 )
 from medlsam.geometry import mask_box
 from medlsam.lesion.propagate.run import LesionMask
-from medlsam.volume import Image, LabelMap
+from medlsam.volume import Image, LabelMap, to_canonical
 
 #: More rows make a picture that nobody scrolls through.
 MOST = 30
@@ -35,7 +35,6 @@ _AROUND_MM = 30.0
 
 def draw_lesions(
     image: Image,
-    labels: LabelMap,
     lesions: Sequence[LesionMask],
     window: tuple[float, float] = SOFT_TISSUE,
 ) -> Picture:
@@ -43,19 +42,16 @@ def draw_lesions(
 
     Args:
         image: the scan, HU.
-        labels: the lesions' label map.
-        lesions: at least one; of more than ``MOST`` the first.
+        lesions: at least one, on the scan's grid; of more than ``MOST`` the first. Each is drawn whole, also where
+            another has its voxels in the label map.
         window: lowest and highest HU.
     """
     shown = list(lesions)[:MOST]
-    drawn = scene(image, labels)
-    grid = drawn.image.grid
-    assert drawn.labels is not None, "a label map was given"
+    volume = to_canonical(image)
+    grid = volume.grid
     figure = Picture(figsize=(9.6, 3.45 * len(shown) + 0.3), facecolor=PAPER)
     for row, lesion in enumerate(shown):
-        mask = drawn.labels == lesion.value
-        if not mask.any():  # a later lesion has all of its voxels
-            continue
+        mask = to_canonical(LabelMap(lesion.mask.astype(np.uint8), image.grid)).array > 0
         axes = row_axes(figure, row, len(shown))
         box = mask_box(mask, grid)
         key = min(max(lesion.key_index, 0), len(mask) - 1)
@@ -67,7 +63,7 @@ def draw_lesions(
         for ax, plane in zip(axes, PLANES, strict=True):
             size = mask.shape[2 - plane.cut]
             at = int(np.clip(np.rint(grid.lps_to_ijk(centre)[plane.cut]), 0, size - 1))
-            show(ax, np.take(drawn.image.array, at, axis=2 - plane.cut), grid, plane, window)
+            show(ax, np.take(volume.array, at, axis=2 - plane.cut), grid, plane, window)
             outline(ax, np.take(mask, at, axis=2 - plane.cut), grid, plane, MASK, "-")
             if plane.cut == 2:
                 _draw_mark(ax, lesion)

@@ -224,7 +224,9 @@ def _node(node: Mapping[str, Any], path: Path, kind: type[MedlsamError], types: 
     if type_ == "ROI":
         return _Node(name, points, _roi_box(node, name or _file_stem(path), points, to_mm, path, kind), type_)
     if type_ not in types:
-        wanted = "draw a Line, an ROI or a point" if "Line" in types else "place six points (Point List) or an ROI"
+        wanted = (
+            "draw a Line, an ROI or a point" if "Line" in types else "place six points (Point List) or an ROI"
+        )
         raise kind(f"{path}: {name or 'a node'} is a {type_}; {wanted}")
     return _Node(name, points, kind=type_)
 

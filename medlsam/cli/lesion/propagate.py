@@ -97,7 +97,12 @@ def propagate(
         bar.say("files")
         document = _write(done, failed, scan, image, output)
     for name, text in failed.items():
-        console.print(f"[bold red]failed:[/] {escape(name)}: {escape(text)}", soft_wrap=True)
+        words = text if text.startswith(name) else f"{name}: {text}"
+        console.print(f"[bold red]failed:[/] {escape(words)}", soft_wrap=True)
+    for pair in done.overlaps:
+        console.print(
+            escape(f"warning: {pair[0]} and {pair[1]} overlap; in the label map the second has the voxels")
+        )
     console.print(escape(f"wrote {output / 'lesions.nii.gz'}"), soft_wrap=True)
     if as_json:
         print_json(document)
@@ -132,7 +137,7 @@ def _write(
     write_json(output / "lesions.json", document)
     if done.lesions:
         with atomic_path(output / "lesions.png") as temporary:
-            temporary.write_bytes(png(draw_lesions(image, done.labels, done.lesions)))
+            temporary.write_bytes(png(draw_lesions(image, done.lesions)))
     return document
 
 

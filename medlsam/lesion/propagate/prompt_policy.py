@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from medlsam.errors import GeometryError
 from medlsam.geometry import Grid, Vector
+from medlsam.lesion.propagate.appearance import learn_appearance
 from medlsam.lesion.propagate.planes import in_plane
 from medlsam.lesion.propagate.prompts import LesionPrompt
 from medlsam.runtime.stopwatch import Stopwatch
@@ -29,7 +30,7 @@ Plane = NDArray[np.float32]
 # Short over long diameter of a lesion of which only the long one was drawn.
 _USUAL_RATIO = 0.75
 # Edges that are tried for a lesion of which only a point is known, mm.
-_POINT_MM = (12.0, 18.0, 27.0, 40.0, 60.0)
+_POINT_MM = (12.0, 18.0, 27.0, 40.0, 60.0, 90.0)
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,15 @@ class PromptPolicy:
         scale: of the box about its centre.
         center_point: add a point in the middle.
         outside_points: add a point beyond the middle of each side of the box as it was drawn.
-        error_mm: standard deviation of the drawn box's sides, which ``sam-tiny`` is told; 0 for a tight box.
+        error_mm: standard deviation of the drawn box's sides, which ``sam-tiny`` is told; 0 for a tight box, None where
+            it is unknown.
         ellipse: give the ellipse of RECIST diameters as a mask prompt.
     """
 
     scale: float = 1.0
     center_point: bool = False
     outside_points: bool = False
-    error_mm: float | None = 0.0
+    error_mm: float | None = 1.0
     ellipse: bool = False
 
     @property
@@ -58,14 +60,15 @@ class PromptPolicy:
         return " ".join(parts)
 
 
-#: Box scales of 3DLAND's ablation, with and without a point in the centre and points outside.
+#: Box scales of 3DLAND's ablation, with and without a point in the centre and points outside. A box that was made
+#: smaller does not touch the lesion, so it is not said to be exact.
 POLICIES = tuple(
-    PromptPolicy(scale, center, outside)
+    PromptPolicy(scale, center, outside, 0.0 if scale == 1 else None)
     for center, outside, scale in product((False, True), (False, True), (1.0, 0.9, 0.8, 0.7, 0.6))
 )
 #: Of a drawn box, and of RECIST diameters, whose box is smaller than the lesion's: what measured best (record 0071).
 BOX_POLICY = PromptPolicy()
-RECIST_POLICY = PromptPolicy(error_mm=2.0, ellipse=True)
+RECIST_POLICY = PromptPolicy(error_mm=1.0)
 
 
 def policy_for(prompt: LesionPrompt) -> PromptPolicy:
@@ -106,7 +109,7 @@ def recist_ellipse(prompt: LesionPrompt, grid: Grid) -> tuple[Plane, tuple[float
     spacing = np.asarray(grid.spacing_xyz[:2])
 
     def place(end: Vector) -> NDArray[np.float64]:
-        return grid.lps_to_ijk(end)[:2] * spacing
+        return np.asarray(grid.lps_to_ijk(end)[:2] * spacing)
 
     first, last = (place(end) for end in prompt.long)
     along = (last - first) / np.linalg.norm(last - first)
@@ -231,7 +234,10 @@ def _from_point(
 def _best_fit(
     found: Mapping[str, MaskBlock], asked: Mapping[str, Sequence[SlicePrompt]], volume: Image
 ) -> Plane:
-    """Choose the mask that is most certain and fills its box: 1 where its tight box is the box that was asked for."""
+    """Choose the mask that is most certain, fills its box, and looks unlike what surrounds it.
+
+    Inside a large lesion a small box is filled as well; only its mask has nothing different around it.
+    """
     best, most = np.zeros(volume.array.shape[1:], np.float32), -1.0
     for name, (prompt,) in asked.items():
         plane = in_plane(found[name], prompt.z, best.shape)
@@ -239,7 +245,9 @@ def _best_fit(
         if mask.sum() < 3:
             continue
         certain = float(np.abs(2 * plane[plane >= 0.1] - 1).mean())
-        fit = certain * _iou(oracle_slices(mask[None])[0].box_xyxy, prompt.box_xyxy)
+        looks = learn_appearance(volume.array[prompt.z], mask, volume.grid)
+        differs = max(looks.inside - looks.around, 0.0)
+        fit = certain * differs * _iou(oracle_slices(mask[None])[0].box_xyxy, prompt.box_xyxy)
         if fit > most:
             best, most = plane, fit
     return best

@@ -117,12 +117,14 @@ class PropagatedLesions:
         names: value to lesion.
         lesions: those that have a mask.
         failed: name to what is wrong, of those that have none.
+        overlaps: pairs of lesions that share voxels; figures are of each lesion's whole mask.
     """
 
     labels: LabelMap
     names: Mapping[int, str]
     lesions: tuple[LesionMask, ...]
     failed: Mapping[str, str]
+    overlaps: tuple[tuple[str, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The content of ``lesions.json``."""
@@ -130,6 +132,7 @@ class PropagatedLesions:
             "coordinate_system": "LPS",
             "units": "mm",
             "lesions": [lesion.to_dict() for lesion in self.lesions],
+            "overlaps": [list(pair) for pair in self.overlaps],
             "failed": [{"name": name, "error": text} for name, text in self.failed.items()],
         }
 
@@ -157,6 +160,7 @@ def propagate_lesions(
     labels = np.zeros(scan.grid.shape_zyx, np.uint8 if len(prompts) < 256 else np.uint16)
     found: list[LesionMask] = []
     failed: dict[str, str] = {}
+    overlaps: list[tuple[str, str]] = []
     for value, prompt in enumerate(prompts, start=1):
         if on_progress is not None:
             on_progress(prompt.name)
@@ -169,9 +173,13 @@ def propagate_lesions(
         except MedlsamError as error:
             failed[prompt.name] = str(error)
             continue
+        taken = np.unique(labels[mask])
+        overlaps += [(own.prompt.name, prompt.name) for own in found if own.value in taken]
         labels[mask] = value
     names = {lesion.value: lesion.prompt.name for lesion in found}
-    return PropagatedLesions(LabelMap(labels, scan.grid, scan.source), names, tuple(found), failed)
+    return PropagatedLesions(
+        LabelMap(labels, scan.grid, scan.source), names, tuple(found), failed, tuple(overlaps)
+    )
 
 
 def _on(grid: Grid, block: MaskBlock, volume: Image) -> NDArray[np.bool_]:

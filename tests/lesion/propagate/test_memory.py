@@ -32,7 +32,9 @@ def key(z: int = CENTER[0]) -> NDArray[np.float32]:
     return ball()[z].astype(np.float32)
 
 
-@pytest.mark.parametrize("options", [MemoryOptions(), MemoryOptions(views=0), MemoryOptions(mask_prompt=True)])
+@pytest.mark.parametrize(
+    "options", [MemoryOptions(), MemoryOptions(views=0), MemoryOptions(mask_prompt=True)]
+)
 def test_a_lesion_is_followed_to_both_ends_and_no_farther(options: MemoryOptions) -> None:
     seer = SeesDark()
     mask = whole(propagate_lesion(seer, scan(), CENTER[0], key(), options))
@@ -54,7 +56,9 @@ def test_another_lesion_is_left_alone() -> None:
 def test_the_ends_of_the_scan_end_a_lesion() -> None:
     tall = np.zeros(GRID.shape_zyx, bool)
     tall[:, 20:36, 25:45] = True
-    mask = whole(propagate_lesion(SeesDark(), scan(tall), 3, tall[3].astype(np.float32), MemoryOptions(views=0)))
+    mask = whole(
+        propagate_lesion(SeesDark(), scan(tall), 3, tall[3].astype(np.float32), MemoryOptions(views=0))
+    )
     assert mask[0].any()
     assert mask[-1].any()
     near = MemoryOptions(views=0, reach_mm=9.0)

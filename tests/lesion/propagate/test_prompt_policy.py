@@ -51,7 +51,9 @@ def test_the_ellipse_turns_with_the_diameters() -> None:
     _, box = recist_ellipse(LesionPrompt("a", long=line((20, 20), (40, 35))), GRID)  # 30 mm each way
     # half axes a = 15 sqrt(2) along the diagonal and 0.75 a across it
     half = np.sqrt((15**2 * 2) * (1 + 0.75**2) / 2)
-    assert box == pytest.approx((30 - half / 1.5, 27.5 - half / 2, 30 + half / 1.5, 27.5 + half / 2), abs=0.05)
+    assert box == pytest.approx(
+        (30 - half / 1.5, 27.5 - half / 2, 30 + half / 1.5, 27.5 + half / 2), abs=0.05
+    )
 
 
 def test_key_slices_are_the_nearest_and_inside() -> None:
@@ -66,7 +68,9 @@ def test_key_slices_are_the_nearest_and_inside() -> None:
 def test_policies_scale_and_add_points() -> None:
     assert len({policy.name for policy in POLICIES}) == 20
     box = (10.0, 20.0, 30.0, 24.0)
-    made = key_prompt(DRAWN, GRID, PromptPolicy(0.5, center_point=True, outside_points=True, error_mm=2.0), box)
+    made = key_prompt(
+        DRAWN, GRID, PromptPolicy(0.5, center_point=True, outside_points=True, error_mm=2.0), box
+    )
     assert made.box_xyxy == (15.0, 21.0, 25.0, 23.0)
     assert (made.point_xy, made.error_mm, made.z) == ((20.0, 22.0), 2.0, CENTER[0])
     assert made.outside_xy[0] == pytest.approx((8.0, 22.0)), "beyond the box as it was drawn"
@@ -87,7 +91,9 @@ def test_the_key_slice_is_segmented_from_each_kind_of_mark() -> None:
     seer = SeesDark()
     _, plane = segment_key_slice(seer, scan(), diameters)
     assert np.array_equal(plane >= 0.5, mask)
-    assert "key" in seer.masks[0], "the ellipse is a mask prompt"
+    assert not seer.masks[0]
+    segment_key_slice(seer, scan(), diameters, PromptPolicy(ellipse=True))
+    assert "key" in seer.masks[1], "the ellipse is a mask prompt where the policy says so"
     point = LesionPrompt("a", point=lps(33, 28))
     _, plane = segment_key_slice(SeesDark(), scan(), point)
     assert (plane[mask] >= 0.5).mean() > 0.95

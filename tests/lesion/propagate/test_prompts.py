@@ -103,9 +103,18 @@ def test_slicers_rois_lines_and_points(tmp_path: Path) -> None:
     node = {"coordinateSystem": "RAS", "coordinateUnits": "mm"}
     roi = {"type": "ROI", "name": "a", "roiType": "Box", "center": [0, 0, 5], "size": [10, 20, 3], **node}
     long = {"type": "Line", "name": "b long", "controlPoints": [control(0, 0, 1), control(30, 0, 1)], **node}
-    short = {"type": "Line", "name": "b short", "controlPoints": [control(9, 4, 1), control(9, -4, 1)], **node}
+    short = {
+        "type": "Line",
+        "name": "b short",
+        "controlPoints": [control(9, 4, 1), control(9, -4, 1)],
+        **node,
+    }
     alone = {"type": "Line", "name": "c", "controlPoints": [control(0, 0, 1), control(0, 8, 1)], **node}
-    points = {"type": "Fiducial", "controlPoints": [control(1, 2, 3, label="d"), control(4, 5, 6, label="d")], **node}
+    points = {
+        "type": "Fiducial",
+        "controlPoints": [control(1, 2, 3, label="d"), control(4, 5, 6, label="d")],
+        **node,
+    }
     path = tmp_path / "marks.mrk.json"
     path.write_text(json.dumps({"markups": [roi, short, long, alone, points]}))
     read = {own.name: own for own in read_prompts(path, SCAN).lesions}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medlsam.errors import GeometryError
 from medlsam.geometry import Box, Grid
 from medlsam.lesion.propagate.organ import Organs
 from medlsam.lesion.propagate.prompts import LesionPrompt
@@ -39,7 +38,12 @@ def test_a_lesion_is_measured_and_others_fail_alone() -> None:
     assert lesion.organ is not None
     assert lesion.organ.organ == "muscle"
     entry = done.to_dict()["lesions"][0]
-    assert (entry["name"], entry["type"], entry["prompt"], entry["slices"]) == ("a", "cyst", "box", lesion.slices)
+    assert (entry["name"], entry["type"], entry["prompt"], entry["slices"]) == (
+        "a",
+        "cyst",
+        "box",
+        lesion.slices,
+    )
 
 
 def test_the_mask_lies_on_the_scans_own_grid() -> None:
@@ -56,8 +60,16 @@ def test_the_mask_lies_on_the_scans_own_grid() -> None:
     assert own.key_index == plain.key_index
 
 
+def test_lesions_that_overlap_are_named() -> None:
+    again = LesionPrompt("b", box=BOX.box)
+    done = propagate_lesions(scan(), [BOX, again], MemoryPropagator(SeesDark()))
+    assert done.overlaps == (("a", "b"),)
+    first, second = done.lesions
+    assert np.array_equal(first.mask, second.mask)
+    assert set(np.unique(done.labels.array)) == {0, 2}, "the later one has the voxels"
+
+
 def test_organs_on_another_grid_are_an_error() -> None:
     organs = Organs(np.ones((2, 2, 2), np.uint8), {1: "muscle"}, Grid((2, 2, 2)))
     done = propagate_lesions(scan(), [BOX], MemoryPropagator(SeesDark()), organs)
     assert "see read_organs" in done.failed["a"]
-    assert issubclass(GeometryError, Exception)
