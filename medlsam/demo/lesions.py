@@ -213,7 +213,7 @@ def _draw(folder: Path, visits: Sequence[DemoVisit], followed: FollowUp) -> dict
             continue
         image, labels = visit.phantom.image, visit.found.labels
         made[f"{visit.name}: masks from one box each"] = (
-            f"{visit.name}-masks.png", draw_propagated(image, labels, visit.found.lesions),
+            f"{visit.name}-masks.png", draw_propagated(image, visit.found.lesions),
         )  # fmt: skip
         made[f"{visit.name}: diameters"] = (
             f"{visit.name}-diameters.png", draw_lesions(image, labels, visit.lesions, visit.name),
