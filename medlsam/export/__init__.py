@@ -14,5 +14,6 @@ other programs; nothing is computed anew and no network runs.
    structure (``per_structure``), and DICOM objects (the folder ``dicom``). ``itksnap`` lists a run's labels.
    ``anatomy`` gives names their codes and colours.
 6. ``slicer_markups`` writes points and boxes for 3D Slicer.
-7. ``nnunet`` makes a dataset for nnU-Net of an output folder, and keeps what was corrected in it.
+7. ``lesions`` draws lesions with their axes, at one visit or at all of a patient.
+8. ``nnunet`` makes a dataset for nnU-Net of an output folder, and keeps what was corrected in it.
 """

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.errors import MedlsamError, TemplateError, UsageError
-from medlsam.geometry import FACES, Box, ExtremePoints
+from medlsam.geometry import FACES, Box, ExtremePoints, Vector
 from medlsam.results import Localization
 
 _log = logging.getLogger(__name__)
@@ -43,12 +43,30 @@ class _Point:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A mark that somebody drew in Slicer.
+
+    Attributes:
+        name: of the markups node; of the file, or of the point, where the node has none.
+        kind: ``ROI``, ``Line`` or ``Fiducial`` (a point).
+        points: LPS mm: two of a line, one of a point, none of an ROI.
+        box: of an ROI, LPS mm.
+    """
+
+    name: str
+    kind: str
+    points: tuple[Vector, ...] = ()
+    box: Box | None = None
+
+
+@dataclass(frozen=True)
 class _Node:
     """A markups node: control points, and the box of an ROI."""
 
     name: str
     points: tuple[_Point, ...]
     box: Box | None = None
+    kind: str = "Fiducial"
 
     @property
     def label(self) -> str:
@@ -136,7 +154,37 @@ def read_boxes(
     return boxes
 
 
-def _nodes(path: Path, kind: type[MedlsamError]) -> Iterator[_Node]:
+def read_marks(path: Path | str) -> list[Mark]:
+    """ROIs, lines and points of a markups file, in the file's order; points that are not placed are left out.
+
+    Raises:
+        UsageError: the file cannot be read, or holds a line without two points.
+    """
+    path = Path(path)
+    marks: list[Mark] = []
+    for node in _nodes(path, UsageError, ("ROI", "Line", "Fiducial")):
+        placed = [(p.label, _as_vector(p.position)) for p in node.points if p.position is not None]
+        if node.kind == "Fiducial":
+            marks += [
+                Mark(label or node.name or _file_stem(path), node.kind, (place,)) for label, place in placed
+            ]
+            continue
+        name = node.name or _file_stem(path)
+        if node.kind == "Line" and len(placed) != 2:
+            raise UsageError(f"{path}: the line {name} has {len(placed)} placed points; it needs two")
+        points = tuple(place for _, place in placed) if node.kind == "Line" else ()
+        marks.append(Mark(name, node.kind, points, node.box))
+    return marks
+
+
+def _as_vector(position: NDArray[np.float64]) -> Vector:
+    x, y, z = position.tolist()
+    return (x, y, z)
+
+
+def _nodes(
+    path: Path, kind: type[MedlsamError], types: tuple[str, ...] = ("ROI", "Fiducial")
+) -> Iterator[_Node]:
     if path.suffix.lower() == ".fcsv":
         yield _fcsv(path, kind)
         return
@@ -146,7 +194,7 @@ def _nodes(path: Path, kind: type[MedlsamError]) -> Iterator[_Node]:
         raise _foreign(path, kind, error) from error
     for node in nodes:
         try:
-            yield _node(node, path, kind)
+            yield _node(node, path, kind, types)
         except _BROKEN as error:
             raise _foreign(path, kind, error) from error
 
@@ -162,7 +210,7 @@ def _foreign(path: Path, kind: type[MedlsamError], error: Exception) -> MedlsamE
     return kind(f"{path}: not a 3D Slicer markups file ({type(error).__name__}: {error})")
 
 
-def _node(node: Mapping[str, Any], path: Path, kind: type[MedlsamError]) -> _Node:
+def _node(node: Mapping[str, Any], path: Path, kind: type[MedlsamError], types: tuple[str, ...]) -> _Node:
     system = str(node.get("coordinateSystem", "LPS"))
     if system not in _TO_LPS:
         raise kind(f"{path}: coordinate system {system!r} is neither LPS nor RAS")
@@ -174,10 +222,13 @@ def _node(node: Mapping[str, Any], path: Path, kind: type[MedlsamError]) -> _Nod
     points = tuple(_point(control, to_mm, path, kind) for control in node.get("controlPoints", []))
     name, type_ = str(node.get("name") or ""), str(node.get("type", "Fiducial"))
     if type_ == "ROI":
-        return _Node(name, points, _roi_box(node, name or _file_stem(path), points, to_mm, path, kind))
-    if type_ != "Fiducial":
-        raise kind(f"{path}: {name or 'a node'} is a {type_}; place six points (Point List) or an ROI")
-    return _Node(name, points)
+        return _Node(name, points, _roi_box(node, name or _file_stem(path), points, to_mm, path, kind), type_)
+    if type_ not in types:
+        wanted = (
+            "draw a Line, an ROI or a point" if "Line" in types else "place six points (Point List) or an ROI"
+        )
+        raise kind(f"{path}: {name or 'a node'} is a {type_}; {wanted}")
+    return _Node(name, points, kind=type_)
 
 
 def _point(

@@ -8,4 +8,5 @@ of labels is known here.
 - ``statistics`` measures each structure of a segmentation for ``statistics.csv`` and ``statistics.json``: ``shape``
   gives axial diameters, surface and sphericity, ``intensity`` mean and percentiles of HU, ``place`` the centre, the
   distance to the scan's edge, and slice numbers as the scanner counts them.
+- ``lesions`` says what one lesion of a mask is and measures each; ``recist`` has the diameters.
 """

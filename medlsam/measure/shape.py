@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,8 @@ from scipy.spatial.distance import cdist
 
 from medlsam.geometry import filled
 
+#: What the outline of a slice goes around: the middles of its outer pixels' edges, their corners, or their centres.
+Outline = Literal["edges", "corners", "centres"]
 #: Below so many voxels along an axis the surface is not estimated: it would be wrong by more than a tenth.
 LEAST_VOXELS = 3
 
@@ -45,7 +49,7 @@ def axial_diameters(mask: NDArray[np.bool_], spacing: tuple[float, float, float]
     for index in sorted(diagonals, key=diagonals.__getitem__, reverse=True):
         if diagonals[index] < longest - _EQUAL_MM:
             break
-        outline = _hull(mask[index], spacing[1:])
+        outline = convex_outline(mask[index], spacing[1:])
         distances = cdist(outline, outline)
         own = float(distances.max())
         if own < longest - _EQUAL_MM:
@@ -105,17 +109,41 @@ def _shares(spacing: tuple[float, float, float]) -> tuple[float, ...]:
     return tuple((areas[: len(_STEPS)] + areas[len(_STEPS) :]).tolist())
 
 
-def _hull(mask: NDArray[np.bool_], spacing: tuple[float, ...]) -> NDArray[np.float64]:
-    """(N, 2) mm: the convex outline of a slice through the middles of its outer pixels' edges."""
+def convex_outline(
+    mask: NDArray[np.bool_], spacing: Sequence[float], of: Outline = "edges"
+) -> NDArray[np.float64]:
+    """The corners of the convex outline of a slice, one after the other around it.
+
+    Args:
+        mask: (row, column), not empty.
+        spacing: mm along these axes.
+        of: what the outline goes around: the middles of the outer pixels' edges, their corners, or their centres.
+
+    Returns:
+        (N, 2) mm, row and column; pixel (0, 0) has its centre at (0, 0). Centres that lie on one line have no outline:
+        their two ends come back, or the one.
+    """
     rows = filled(mask, 0)
     first = mask[rows].argmax(axis=1)
     last = mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
     points = np.concatenate(
         [
-            np.stack([rows + up, column + across], axis=1)
-            for column, side in ((first, -0.5), (last, 0.5))
-            for up, across in ((0.0, side), (-0.5, 0.0), (0.5, 0.0))
+            np.stack([rows + up, columns + across], axis=1)
+            for columns, side in ((first, -1), (last, 1))
+            for up, across in _around(side, of)
         ]
     ) * np.asarray(spacing)
+    if of == "centres" and np.linalg.matrix_rank(points - points[0]) < 2:
+        order = np.lexsort(points.T[::-1])
+        return np.asarray(np.unique(points[order[[0, -1]]], axis=0), dtype=np.float64)
     outline: NDArray[np.float64] = points[ConvexHull(points).vertices]
     return outline
+
+
+def _around(side: int, of: Outline) -> tuple[tuple[float, float], ...]:
+    """Places (up, across) about a row's outermost pixel on one side."""
+    if of == "centres":
+        return ((0.0, 0.0),)
+    if of == "corners":
+        return ((-0.5, 0.5 * side), (0.5, 0.5 * side))
+    return ((0.0, 0.5 * side), (-0.5, 0.0), (0.5, 0.0))

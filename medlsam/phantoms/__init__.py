@@ -5,7 +5,7 @@ the part of the scan that is being painted, in the coordinates of an average bod
 which label it has). The anatomy is painted in layers, later ones over earlier ones: ``trunk_layers``, ``chest``,
 ``abdomen``, ``skeleton`` and ``head``, all made of the ``shapes``. Then the ``scanner`` adds the couch, metal and its
 streaks, and blur and noise follow. The result is an ``Image``, a ``LabelMap`` on the same grid and the names of its
-values; ``dataset`` writes those of several people to files.
+values; ``dataset`` writes those of several people to files, and ``lesions`` draws lesions into one or several visits.
 """
 
 from medlsam.phantoms.generate import Phantom, phantom

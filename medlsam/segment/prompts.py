@@ -40,6 +40,7 @@ class SlicePrompt:
             input; ``sam-tiny`` keeps to the sides of an exact box.
         part: which connected part of the structure the box is around. The parts are segmented one by one, since masks
             are handed on, and looked at again, within a part.
+        outside_xy: points outside of the structure (negative points), continuous pixel indices.
     """
 
     z: int
@@ -49,6 +50,13 @@ class SlicePrompt:
     window_hu: tuple[float, float] | None = None
     error_mm: float | None = None
     part: int = 0
+    outside_xy: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def points(self) -> list[tuple[float, float, int]]:
+        """Its points as models take them: x, y and 1 for inside, 0 for outside."""
+        inside = [] if self.point_xy is None else [(*self.point_xy, 1)]
+        return [*inside, *((x, y, 0) for x, y in self.outside_xy)]
 
 
 def covered(low: float, high: float, count: int) -> range:
@@ -163,6 +171,21 @@ def with_center_point(prompts: Sequence[SlicePrompt]) -> list[SlicePrompt]:
         for prompt in prompts
         for x0, y0, x1, y1 in (prompt.box_xyxy,)
     ]
+
+
+def with_outside_points(prompts: Sequence[SlicePrompt], distance: float = 0.1) -> list[SlicePrompt]:
+    """Add a negative point beyond the middle of each side of the boxes.
+
+    Args:
+        prompts: boxes.
+        distance: from the side, in edges of the box.
+    """
+    found = []
+    for prompt in prompts:
+        x0, y0, x1, y1 = prompt.box_xyxy
+        x, y, dx, dy = (x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) * distance, (y1 - y0) * distance
+        found.append(replace(prompt, outside_xy=((x0 - dx, y), (x1 + dx, y), (x, y0 - dy), (x, y1 + dy))))
+    return found
 
 
 def zoomed(prompts: Sequence[SlicePrompt], zoom: float, shape_hw: tuple[int, int]) -> list[SlicePrompt]:

@@ -18,6 +18,7 @@ from medlsam.segment.prompts import (
     shrink,
     spl,
     with_center_point,
+    with_outside_points,
     wpl,
     zoomed,
 )
@@ -128,6 +129,13 @@ def test_boxes_shrink_about_their_centres_and_get_a_point_there() -> None:
     assert shrink(prompts, 1.0) == prompts
     assert [p.point_xy for p in with_center_point(small)] == [(20.0, 22.0), (1.0, 1.0)]
     assert [p.z for p in with_center_point(small)] == [2, 3]
+
+
+def test_points_outside_lie_beyond_the_middles_of_the_sides() -> None:
+    (prompt,) = with_outside_points(with_center_point([SlicePrompt(2, (10.0, 20.0, 30.0, 24.0))]), 0.25)
+    assert prompt.outside_xy == ((5.0, 22.0), (35.0, 22.0), (20.0, 19.0), (20.0, 25.0))
+    assert prompt.points[0] == (20.0, 22.0, 1)
+    assert prompt.points[-1] == (20.0, 25.0, 0)
 
 
 def test_views_are_squares_around_boxes_inside_the_image() -> None:

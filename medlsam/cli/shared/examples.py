@@ -28,13 +28,23 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "weights list": ("medlsam weights list",),
     "weights download": ("medlsam weights download medsam_vit_b",),
     "weights verify": ("medlsam weights verify", "medlsam weights verify own.safetensors"),
+    "lesion propagate": (
+        "medlsam lesion propagate scan.nii.gz --prompts marks.mrk.json --output lesions",
+        "medlsam lesion propagate scan.nii.gz --prompts marks.json --organs organs.nii.gz --output lesions",
+    ),
     "data": ("medlsam data --list", "medlsam data totalsegmentator --output datasets"),
+    "lesion measure": (
+        "medlsam lesion measure lesions.nii.gz",
+        "medlsam lesion measure lesions.nii.gz --scan scan.nii.gz --output measured",
+    ),
+    "lesion follow-up": ("medlsam lesion follow-up baseline month-3 month-6 --output follow-up",),
     "info": ("medlsam info", "medlsam info --json"),
-    "demo": ("medlsam demo --output medlsam-demo",),
+    "demo": ("medlsam demo --output medlsam-demo", "medlsam demo --lesions"),
     # Groups, and all.
     "template": ("medlsam template build templates --output organs.medlsam",),
     "pool": ("medlsam pool build /archive/chest --output pool",),
     "weights": ("medlsam weights list",),
+    "lesion": ("medlsam lesion measure lesions.nii.gz",),
     "": ("medlsam demo", "medlsam segment --support organs.medlsam --images scans --output out"),
 }
 

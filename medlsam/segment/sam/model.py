@@ -77,7 +77,8 @@ class SamSlices:
             embedding: result of ``encode``.
             boxes: (N, 4) x0, y0, x1, y1 in continuous pixel indices.
             shape_hw: rows and columns of the slice.
-            points: (N, 2) x, y in continuous pixel indices, each inside its structure; NaN for boxes without.
+            points: (N, K, 3) x, y in continuous pixel indices and 1 for inside, 0 for outside; NaN for no point. (N, 2)
+                are points inside.
             mask_prompts: (N, H, W) probabilities of rough masks; NaN for boxes without.
 
         Returns:
@@ -99,8 +100,12 @@ class SamSlices:
         scaled = torch.as_tensor(scale_boxes(boxes, shape_hw, self.spec), device=self.device)
         places = None
         if points is not None:
-            twice = np.tile(np.asarray(points, dtype=float).reshape(-1, 2), 2)  # a box of one point
-            places = torch.as_tensor(scale_boxes(twice, shape_hw, self.spec)[:, :2], device=self.device)
+            given = np.asarray(points, dtype=np.float32)
+            if given.ndim == 2:
+                given = np.concatenate([given[:, None], np.ones((len(given), 1, 1), np.float32)], axis=2)
+            twice = np.tile(given[..., :2].reshape(-1, 2), 2)  # a box of one point
+            xy = scale_boxes(twice, shape_hw, self.spec)[:, :2].reshape(*given.shape[:2], 2)
+            places = torch.as_tensor(np.concatenate([xy, given[..., 2:]], axis=2), device=self.device)
         rough = None
         if mask_prompts is not None:
             rough = scale_masks(mask_prompts, self.spec, prompt_encoder.mask_input_size).to(self.device)
@@ -127,14 +132,15 @@ class SamSlices:
         prompt_encoder = self.network.prompt_encoder
         places = None
         if points is not None:
-            known = ~points.isnan().any(dim=1)
+            known = ~points.isnan().any(dim=2)
+            given = torch.nan_to_num(points)
             # label -1 is segment-anything's own "no point here"
-            places = (torch.nan_to_num(points)[:, None], torch.where(known, 1, -1)[:, None])
+            places = (given[..., :2], torch.where(known, given[..., 2].round().long(), -1))
         sparse, dense = prompt_encoder(points=places, boxes=boxes, masks=None)
         if masks is not None:
-            given = ~masks[:, 0, 0].isnan()
+            masked = ~masks[:, 0, 0].isnan()
             _, rough = prompt_encoder(points=None, boxes=None, masks=torch.nan_to_num(masks)[:, None])
-            dense = torch.where(given[:, None, None, None], rough, dense)
+            dense = torch.where(masked[:, None, None, None], rough, dense)
         return sparse, dense
 
 

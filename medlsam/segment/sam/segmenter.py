@@ -150,12 +150,15 @@ def keep_embeddings(segmenter: Segmenter, cache: EmbeddingCache | None) -> Segme
 
 
 def _points(prompts: Sequence[SlicePrompt], view: View) -> NDArray[np.float64] | None:
-    """Collect points, (N, 2) x, y in the view: NaN for a prompt without; None where all are without."""
-    if all(prompt.point_xy is None for prompt in prompts):
+    """Collect points, (N, K, 3) x, y in the view and 1 or 0: NaN for no point; None where all are without."""
+    count = max(len(prompt.points) for prompt in prompts)
+    if not count:
         return None
-    nowhere = (np.nan, np.nan)
-    places = np.asarray([prompt.point_xy or nowhere for prompt in prompts], dtype=float)
-    return np.asarray(places - np.asarray(view[:2]))
+    found = np.full((len(prompts), count, 3), np.nan)
+    for row, prompt in zip(found, prompts, strict=True):
+        for place, point in zip(row, prompt.points, strict=False):
+            place[:] = np.subtract(point, (*view[:2], 0))
+    return found
 
 
 def _masks(mask_prompts: Sequence[MaskBlock | None], z: int, view: View) -> Tensor | None:

@@ -191,14 +191,15 @@ class TinySegmenter:
         return torch.from_numpy(boxes).float().to(self.device)
 
     def _points(self, batch: Sequence[CropItem]) -> Tensor | None:
-        """Return (B, 1, 3) points in crop pixels, marked as absent for prompts without; None where all are without."""
-        if all(item.prompt.point_xy is None for item in batch):
+        """Return (B, K, 3) points in crop pixels, filled up with points marked as absent; None where there are none."""
+        count = max(len(item.prompt.points) for item in batch)
+        if not count:
             return None
-        points = torch.tensor([[[0.0, 0.0, -1.0]]]).repeat(len(batch), 1, 1)
+        points = torch.tensor([[[0.0, 0.0, -1.0]]]).repeat(len(batch), count, 1)
         for row, item in zip(points, batch, strict=True):
-            if item.prompt.point_xy is not None:
-                x, y = item.frame.from_pixels(item.prompt.point_xy) * self.config.size
-                row[0] = torch.tensor([x, y, 1.0])
+            for place, (px, py, inside) in zip(row, item.prompt.points, strict=False):
+                x, y = item.frame.from_pixels((px, py)) * self.config.size
+                place[:] = torch.tensor([x, y, float(inside)])
         return points.to(self.device)
 
     def _errors(self, batch: Sequence[CropItem]) -> Tensor:

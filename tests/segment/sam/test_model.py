@@ -97,6 +97,25 @@ def test_points_are_scaled_as_boxes_are_and_said_to_be_inside(model: SamSlices) 
     assert torch.isfinite(found).all()
 
 
+def test_points_outside_are_said_to_be_outside(model: SamSlices) -> None:
+    embedding = model.encode(np.zeros((32, 32), np.int16))
+    inside = np.array([[[5.5, 5.5, 1.0]], [[np.nan] * 3]])
+    torch.testing.assert_close(
+        model.decode(embedding, BOXES, (32, 32), inside),
+        model.decode(embedding, BOXES, (32, 32), inside[:, 0, :2]),
+    )
+    outside = inside * [1, 1, 0]
+    found = model.decode(embedding, BOXES, (32, 32), outside)
+    network = model.network
+    with torch.no_grad():
+        edges = torch.as_tensor((BOXES[:1] + 0.5) * 2, dtype=torch.float32)
+        place = (torch.tensor([[[12.0, 12.0]]]), torch.zeros((1, 1)))
+        expected = network.prompt_encoder(points=place, boxes=edges, masks=None)[0]
+        asked = model._prompts(edges, torch.tensor([[[12.0, 12.0, 0.0]]]), None)[0]
+    torch.testing.assert_close(asked, expected)
+    assert not torch.allclose(found[0], model.decode(embedding, BOXES, (32, 32), inside)[0])
+
+
 def test_mask_prompts_change_the_boxes_that_have_one(model: SamSlices) -> None:
     embedding = model.encode(np.zeros((32, 32), np.int16))
     plain = model.decode(embedding, BOXES, (32, 32))

@@ -182,7 +182,7 @@ def test_a_folder_is_refused_where_it_cannot_serve(tmp_path: Path) -> None:
 def test_views_points_and_mask_prompts_reach_the_model() -> None:
     model = CountingModel()
     segmenter = WholeSliceSegmenter(model)
-    own = [SlicePrompt(1, (2.0, 3.0, 9.0, 8.0), point_xy=(5.5, 5.5))]
+    own = [SlicePrompt(1, (2.0, 3.0, 9.0, 8.0), point_xy=(5.5, 5.5), outside_xy=((1.0, 2.0),))]
     views = zoomed(
         [SlicePrompt(1, (4.0, 4.0, 8.0, 8.0)), SlicePrompt(2, (4.0, 4.0, 8.0, 8.0))], 2.0, (20, 24)
     )
@@ -190,7 +190,7 @@ def test_views_points_and_mask_prompts_reach_the_model() -> None:
     assert model.encoded == 2, "a view that holds all of a small slice is the slice itself"
     points, mask_prompts = model.asked[0]
     assert np.isnan(points[1]).all()
-    assert points[0].tolist() == [5.5, 5.5]
+    assert points[0].tolist() == [[5.5, 5.5, 1.0], [1.0, 2.0, 0.0]]
     assert mask_prompts is None
     segmenter.segment(scan(), {"b": [SlicePrompt(1, (4.0, 4.0, 8.0, 8.0))]}, mask_prompts=found)
     _, mask_prompts = model.asked[-1]

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from medlsam.batch import segment_folder
-from medlsam.errors import UsageError
+from medlsam.demo.folder import claim
 from medlsam.export.figures import draw_structure, png, scene
 from medlsam.export.report import write_report
 from medlsam.io.labels import read_label_map
@@ -134,7 +134,7 @@ def run_demo(
         WeightsError: the weights that ship are not there.
     """
     output, tell = Path(output), on_progress or (lambda text: None)
-    _claim(output)
+    claim(output, _README)
     model = model or load(device=device)
     seconds: dict[str, float] = {}
     clock = time.perf_counter()
@@ -198,23 +198,6 @@ def demo_table(result: DemoResult) -> Table:
 
 def _spread(scores: Sequence[float]) -> str:
     return f"{np.mean(scores):.2f} ± {np.std(scores):.2f}" if scores else "–"
-
-
-def _claim(output: Path) -> None:
-    """Make the folder; refuse one that holds something else than a demo."""
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"{output}: this is a file; give a folder for the demo")
-    # Folders of an earlier demo are replaced, so it has to be one.
-    readme = output / "README.txt"
-    ours = readme.is_file() and readme.read_text(encoding="utf-8", errors="replace").startswith(_README[:22])
-    if output.is_dir() and any(output.iterdir()) and not ours:
-        raise UsageError(f"{output}: this folder holds other things; give a new one, or remove it")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        with atomic_path(readme) as temporary:
-            temporary.write_text(_README, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{output}: cannot be written to ({error.strerror or error})") from error
 
 
 def _datasets(

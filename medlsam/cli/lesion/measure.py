@@ -1,0 +1,168 @@
+"""``medlsam lesion measure``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from medlsam.cli.common import SOME_FAILED, AsJson, answers, messages, print_json, report_errors
+from medlsam.cli.lesion.flags import InstancesOption, LeastVoxels, SliceThickness
+from medlsam.cli.shared.failures import errors
+from medlsam.cli.shared.loudness import talkative
+from medlsam.errors import MedlsamError, UsageError
+from medlsam.option_fields import choice
+
+if TYPE_CHECKING:
+    from medlsam.lesion.recist.correlation import Correlation
+    from medlsam.lesion.recist.lesion import Lesion
+
+
+@report_errors
+@talkative
+def measure(
+    mask: Annotated[
+        Path,
+        typer.Argument(
+            help="A lesion mask, a folder of them, or a folder of visits or cases.",
+            metavar="MASK",
+            show_default=False,
+        ),
+    ],
+    scan: Annotated[
+        Path | None,
+        typer.Option(
+            help="The mask's scan: gives mean HU, DICOM slice numbers, and a picture.",
+            metavar="SCAN",
+            show_default=False,
+        ),
+    ] = None,
+    kinds: Annotated[
+        Path | None,
+        typer.Option(
+            help='Which value is what: {"1": "m,lung"} (t primary tumour, m metastasis, n lymph node). By default the '
+            "JSON file of the mask's name beside it, or in HCUCH's labels folder.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write lesions.csv and lesions.json there, and with a scan lesions.png.",
+            metavar="DIR",
+            show_default=False,
+        ),
+    ] = None,
+    slice_thickness: SliceThickness = None,
+    least_voxels: LeastVoxels = 50,
+    instances: InstancesOption = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure the lesions of a mask: longest diameter, short axis, volume, by RECIST 1.1.
+
+    Of several masks, volume and diameter are also correlated.
+    """
+    from medlsam.lesion.recist.correlation import volume_diameter_correlation
+    from medlsam.lesion.recist.files import VisitFiles, find_kinds, find_masks, read_lesions
+    from medlsam.lesion.recist.tables import correlation_entry, lesion_entry
+    from medlsam.measure.lesions import Instances
+
+    choice("instances", instances, Instances.__args__)  # type: ignore[attr-defined]
+    masks = find_masks(mask)
+    if scan is not None and len(masks) > 1:
+        raise UsageError(f"--scan goes with one mask, but {mask} holds {len(masks)}")
+    measured: dict[str, list[Lesion]] = {}
+    failed: dict[str, str] = {}
+    for case, file in masks.items():
+        files = VisitFiles(case, file, scan, kinds or find_kinds(file))
+        try:
+            lesions, labels, image = read_lesions(files, least_voxels, instances)  # type: ignore[arg-type]
+        except MedlsamError as error:
+            if len(masks) == 1:
+                raise
+            failed[files.name] = str(error)
+            continue
+        measured[files.name] = lesions
+        if output is not None and image is not None and lesions:
+            _draw(output, image, labels, lesions, files.name)
+    found = volume_diameter_correlation(own for lesions in measured.values() for own in lesions)
+    document: dict[str, Any] = {
+        "mask": str(mask),
+        "scan": None if scan is None else str(scan),
+        "least_voxels": least_voxels,
+        "lesions": [
+            {"case": case, **lesion_entry(own, slice_thickness)}
+            for case, lesions in measured.items()
+            for own in lesions
+        ],
+        "correlation": [correlation_entry(own) for own in found],
+        "failed": failed,
+    }
+    if output is not None:
+        _write(output, document)
+    for case, what in failed.items():
+        errors().print(f"[bold red]failed:[/] {escape(case)}: {escape(what)}", soft_wrap=True)
+    if as_json:
+        print_json(document)
+    else:
+        answers().print(lesion_table(document))
+        if found:
+            answers().print(correlation_table(found))
+    raise typer.Exit(SOME_FAILED if failed else 0)
+
+
+def _draw(output: Path, image: Any, labels: Any, lesions: list[Lesion], title: str) -> None:
+    from medlsam.export.figures import png
+    from medlsam.export.lesions import draw_lesions
+    from medlsam.runtime.atomic_files import atomic_path
+
+    picture = png(draw_lesions(image, labels, lesions, title))
+    with atomic_path(output / "lesions.png") as temporary:
+        temporary.write_bytes(picture)
+
+
+def _write(output: Path, document: dict[str, Any]) -> None:
+    from medlsam.lesion.recist.tables import write_rows
+    from medlsam.runtime.atomic_files import write_json
+
+    write_json(output / "lesions.json", document)
+    rows = [
+        {key: value for key, value in own.items() if not key.endswith("_line")} for own in document["lesions"]
+    ]
+    write_rows(rows, output / "lesions.csv")
+    messages().print(f"wrote {escape(str(output))}", soft_wrap=True)
+
+
+def lesion_table(document: dict[str, Any]) -> Table:
+    """One line a lesion."""
+    lesions = document["lesions"]
+    several = len({own["case"] for own in lesions}) > 1
+    table = Table(title=f"{Path(document['mask']).name}: {len(lesions)} lesions")
+    for head in (*(("case",) if several else ()), "lesion", "type", "site"):
+        table.add_column(head, no_wrap=True)
+    for head in ("longest mm", "short axis mm", "HCUCH mm", "volume ml", "slice"):
+        table.add_column(head, justify="right")
+    table.add_column("RECIST 1.1")
+    for own in lesions:
+        table.add_row(
+            *((escape(own["case"]),) if several else ()),
+            str(own["id"]), own["type"], escape(own["site"]) or "–", f"{own['longest_mm']:.1f}",
+            f"{own['perpendicular_mm']:.1f}", f"{own['hcuch_mm']:.1f}", f"{own['volume_ml']:.2f}", str(own["slice"]),
+            own["measurable"].replace("_", "-") + (", cut off" if own["cut_off"] else ""),
+        )  # fmt: skip
+    table.caption = f"lesions of at least {document['least_voxels']} voxels; nodes count by their short axis"
+    return table
+
+
+def correlation_table(found: list[Correlation]) -> Table:
+    """Spearman's correlation of volume and diameter."""
+    table = Table(title="volume and diameter: Spearman's correlation")
+    for head in ("organ", "lesions", "rho", "p"):
+        table.add_column(head, justify="left" if head == "organ" else "right")
+    for own in found:
+        table.add_row(escape(own.organ), str(own.n), f"{own.rho:.2f}", f"{own.p:.1g}")
+    return table

@@ -1,0 +1,126 @@
+"""A patient's visits: tracks, sums, roles, responses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from medlsam.errors import UsageError
+from medlsam.lesion.recist.correlation import volume_diameter_correlation
+from medlsam.lesion.recist.follow_up import Visit, follow_up
+from medlsam.lesion.recist.tables import follow_up_document, follow_up_rows
+from tests.support.fakes.fake_embedding import fake_embedding
+from tests.support.lesions import lesion
+
+LIVER, LUNG, NODE, FAR = (20.0, 10.0, -40.0), (-40.0, 0.0, 50.0), (0.0, 40.0, 0.0), (50.0, -50.0, 20.0)
+
+
+def visit(name: str, *lesions: Any, z: float = 0.0) -> Visit:
+    """Lesions given in the anatomy, in a scan that lies ``z`` higher."""
+    moved = [
+        lesion(
+            own.id, own.measured.longest_mm, str(own.kind), own.measured.perpendicular_mm,
+            (own.measured.center[0], own.measured.center[1], own.measured.center[2] + z), voxels=own.measured.voxels,
+        )
+        for own in lesions
+    ]  # fmt: skip
+    return Visit(name, tuple(moved), fake_embedding((0.0, 0.0, z)))
+
+
+BASELINE = visit(
+    "baseline", lesion(1, 40, "m,liver", center=LIVER), lesion(2, 30, "n,iliac", 20, center=NODE)
+)
+
+
+def test_a_patient_who_answers_and_relapses() -> None:
+    better = visit(
+        "3", lesion(7, 20, "m,liver", center=LIVER), lesion(4, 20, "n,iliac", 12, center=NODE), z=100
+    )
+    worse = visit(
+        "6", lesion(1, 30, "m,liver", center=LIVER), lesion(2, 20, "n,iliac", 12, center=NODE),
+        lesion(3, 14, "m,lung", center=LUNG), z=-60,
+    )  # fmt: skip
+    found = follow_up([BASELINE, better, worse])
+    assert [(own.alias, own.role) for own in found.tracks] == [("A", "target"), ("B", "target"), ("", "new")]
+    assert found.sums_mm == pytest.approx((60, 32, 42))
+    assert [str(own.overall) for own in found.assessments] == ["PR", "PD"]
+    assert found.assessments[1].from_nadir == pytest.approx(10 / 32)
+    assert found.assessments[1].new_lesions == 1
+    assert [own.state for own in found.tracks[2].sightings] == ["not_yet", "not_yet", "measured"]
+    assert [own.lesions[0].id for own in found.tracks[0].sightings] == [1, 7, 1]
+    rows = follow_up_rows(found)
+    assert len(rows) == 9
+    assert rows[1]["diameter_mm"] == 20.0
+    document = follow_up_document(found)
+    assert [own.get("response") for own in document["visits"]] == [None, "PR", "PD"]
+    assert document["visits"][2]["new"] == [3]
+
+
+def test_vanished_is_zero_and_comes_back_as_itself() -> None:
+    nodes_normal = visit("3", lesion(1, 12, "n,iliac", 8, center=NODE))
+    back = visit("6", lesion(5, 9, "m,liver", center=LIVER), lesion(1, 12, "n,iliac", 8, center=NODE))
+    found = follow_up([BASELINE, nodes_normal, back])
+    assert [own.state for own in found.tracks[0].sightings] == ["measured", "vanished", "measured"]
+    assert [str(own.overall) for own in found.assessments] == ["CR", "PD"]
+    assert len(found.tracks) == 2
+
+
+def test_what_lies_outside_of_the_later_scan_is_not_evaluated() -> None:
+    high = Visit("3", (lesion(2, 30, "n,iliac", 20, center=NODE),), fake_embedding())
+    low = Visit("b", (*high.lesions, lesion(1, 40, "m,liver", center=(20.0, 10.0, -129.0))), fake_embedding())
+    found = follow_up([low, high])
+    assert found.tracks[1].sightings[1].state == "not_evaluated"
+    assert found.sums_mm[1] is None
+    assert str(found.assessments[0].overall) == "NE"
+
+
+def test_small_things_are_followed_but_do_not_count() -> None:
+    """A speck that grows was there; one that never does is nothing; a target that shrinks is not gone."""
+    speck, dot = lesion(3, 4, "m,lung", center=LUNG), lesion(4, 3, "m,lung", center=FAR)
+    baseline = visit("baseline", *BASELINE.lesions, speck, dot)
+    later = visit(
+        "3", lesion(1, 4, "m,liver", center=LIVER), lesion(2, 30, "n,iliac", 20, center=NODE),
+        lesion(3, 14, "m,lung", center=LUNG), lesion(4, 3, "m,lung", center=FAR),
+    )  # fmt: skip
+    found = follow_up([baseline, later])
+    assert [own.role for own in found.tracks] == ["target", "target", "non-target", "too small"]
+    assert found.tracks[0].sightings[1].diameter_mm == 4
+    assert found.assessments[0].new_lesions == 0
+    assert str(found.assessments[0].overall) == "PR"
+
+
+def test_a_new_normal_node_is_no_new_lesion() -> None:
+    later = visit("3", *BASELINE.lesions, lesion(3, 20, "n,mediastinum", 9, center=LUNG))
+    assert follow_up([BASELINE, later]).assessments[0].new_lesions == 0
+    larger = visit("3", *BASELINE.lesions, lesion(3, 20, "n,mediastinum", 10, center=LUNG))
+    assert follow_up([BASELINE, larger]).assessments[0].new_lesions == 1
+
+
+def test_parts_of_a_split_lesion_are_added() -> None:
+    x, y, z = LIVER
+    later = visit(
+        "3", lesion(1, 14, center=(x - 8, y, z)), lesion(2, 15, center=(x + 8, y, z)),
+        lesion(3, 30, "n,iliac", 20, center=NODE),
+    )  # fmt: skip
+    found = follow_up([BASELINE, later])
+    assert found.tracks[0].sightings[1].diameter_mm == 29
+    assert found.assessments[0].new_lesions == 0
+
+
+def test_a_person_may_choose_the_targets() -> None:
+    found = follow_up([BASELINE, BASELINE], targets=[2])
+    assert [own.role for own in found.tracks] == ["non-target", "target"]
+    assert found.sums_mm == (20, 20)
+    with pytest.raises(UsageError, match="no lesion 9"):
+        follow_up([BASELINE, BASELINE], targets=[9])
+    with pytest.raises(UsageError, match="a later visit"):
+        follow_up([BASELINE])
+
+
+def test_volume_and_diameter_are_correlated_where_there_are_enough() -> None:
+    lesions = [lesion(i, 10 + i, "m,lung" if i % 2 else "m,liver") for i in range(24)]
+    found = volume_diameter_correlation(lesions)
+    assert [(own.organ, own.n) for own in found] == [("all", 24), ("liver", 12), ("lung", 12)]
+    assert all(own.rho == pytest.approx(1) for own in found)
+    assert volume_diameter_correlation(lesions[:9]) == []
