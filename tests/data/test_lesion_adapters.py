@@ -226,6 +226,15 @@ def test_a_mask_of_one_run_is_read_and_one_of_another_size_is_named(tmp_path: Pa
     folder = prepare("3dland", tmp_path / "out", copy).folder
     found = read_label_map(folder / "labelsTr" / f"{SERIES}_103-112.nii.gz").array
     np.testing.assert_array_equal(found == 3, expected)
+    # A mask of the whole series: slice 117 is the fifth from below of 114 to 121, those of 130 and 131 lie below.
+    whole = np.zeros((20, 20, 24), np.uint8)
+    whole[2 + 3 : 2 + 6, 4:8, 3:7], whole[2 + 4, 4:8, 16:19] = 1, 1
+    write_volume(LabelMap(whole, Grid(whole.shape, SPACING)), file.with_name(f"{SERIES}_117.nii.gz"))
+    folder = prepare("3dland", tmp_path / "whole", copy).folder
+    found = read_label_map(folder / "labelsTr" / f"{SERIES}_114-121.nii.gz").array
+    np.testing.assert_array_equal(found != 0, whole[2:10] != 0)
+    assert (found[4, 4:8, 3:7] == 2).all()
+    assert (found[4, 4:8, 16:19] == 1).all()
     write_volume(LabelMap(np.ones((5, 20, 24), np.uint8), Grid((5, 20, 24), SPACING)), file)
     result = prepare("3dland", tmp_path / "other", copy)
     assert "(5, 20, 24) voxels" in result.failed[f"{SERIES}_103-112"]
