@@ -35,7 +35,7 @@ def _hcuch(name: str, dataset: str, what: str, find: Callable[[SourceFiles], Fou
         licence="CC-BY-4.0",
         licence_url="https://creativecommons.org/licenses/by/4.0/",
         citation="Rojas-Pizarro et al., A CT dataset with RECIST measurements and comprehensive segmentation masks for "
-        "tumors and lymph nodes, Sci. Data (2026); data: doi.org/10.5281/zenodo.17788162",
+        "tumors and lymph nodes; data: doi.org/10.5281/zenodo.17788162",
         homepage="https://zenodo.org/records/17788162",
         dataset=dataset,
         find=find,

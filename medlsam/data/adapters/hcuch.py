@@ -6,8 +6,9 @@ primary tumour, ``m`` metastasis, ``n`` lymph node, then organ or region). ``met
 which window of HU a series is meant to be seen.
 
 Classes are the types (or, for ``of_site``, the tumours of one organ, as the paper trains nnU-Net on lung and on
-liver): sites are many and some have one lesion. The single lesions stay in ``instancesTr`` under the values of the
-source, ``recist_measurements.csv`` names them by these, and ``lesions.csv`` has type and site of each.
+liver): sites are many, and all but these two share few lesions. The single lesions stay in ``instancesTr`` under
+the values of the source, ``recist_measurements.csv`` names them by these, and ``lesions.csv`` has type and site of
+each.
 """
 
 from __future__ import annotations
