@@ -6,15 +6,17 @@ A case is in memory at a time. What counts in an empty case is said in ``medlsam
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import find_objects
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects, label
 
 from medlsam.errors import MedlsamError, UsageError
+from medlsam.geometry import tight_slices
 from medlsam.io.checks import check_same_grid
 from medlsam.lesion.label_folder import LabelFolder, find_label_folder
 from medlsam.measure.detection import (
@@ -160,31 +162,36 @@ def _score(
     else:
         array = np.zeros_like(reference.array)
     own = {name: value for value, name in own_names.items()}
-    places, true_places = find_objects(array), find_objects(reference.array)
-    found = {}
-    for value, name in names.items():
-        crop = _around(_place(places, own.get(name, 0)), _place(true_places, value))
-        masks = (
-            (array[crop] == own[name] if name in own else np.zeros_like(array[crop], bool)),
-            (reference.array[crop] == value),
-        )
-        found[name] = detection_score(*masks, options.threshold, options.smallest_voxels, options.matching)
-    return found
+    parts: dict[str, list[DetectionScore]] = {name: [] for name in names.values()}
+    for there, truth in _blobs(array, reference.array):
+        values, true_values = set(np.unique(there)), set(np.unique(truth))
+        for value, name in names.items():
+            if value in true_values or own.get(name, 0) in values - {0}:
+                masks = there == own[name] if name in own else np.zeros(there.shape, bool), truth == value
+                parts[name].append(
+                    detection_score(*masks, options.threshold, options.smallest_voxels, options.matching)
+                )
+    return {name: pool(scores) for name, scores in parts.items()}
 
 
-def _place(places: Sequence[tuple[slice, ...] | None], value: int) -> tuple[slice, ...] | None:
-    return places[value - 1] if 0 < value <= len(places) else None
+def _blobs(
+    prediction: NDArray[np.unsignedinteger], reference: NDArray[np.unsignedinteger]
+) -> Iterator[tuple[NDArray[np.unsignedinteger], NDArray[np.unsignedinteger]]]:
+    """Both label maps in the neighbourhood of each connected part of what is labelled in either.
 
-
-def _around(*places: tuple[slice, ...] | None) -> tuple[slice, ...]:
-    """The bounds of both, so that only the part of the scan is looked at where a class is."""
-    there = [place for place in places if place is not None]
-    if not there:
-        return (slice(0, 0),) * 3
-    return tuple(
-        slice(min(place[axis].start for place in there), max(place[axis].stop for place in there))
-        for axis in range(3)
-    )
+    No region reaches from one to another, so each may be scored by itself: a scan is large, and lesions are small.
+    """
+    foreground = (prediction != 0) | (reference != 0)
+    if not foreground.any():
+        return
+    crop = tight_slices(foreground)
+    numbered, _ = label(foreground[crop], np.ones((3, 3, 3), bool))
+    for number, place in enumerate(find_objects(numbered), start=1):
+        outside = numbered[place] != number
+        parts = [array[crop][place].copy() for array in (prediction, reference)]
+        for part in parts:
+            part[outside] = 0
+        yield parts[0], parts[1]
 
 
 def _figures(score: DetectionScore) -> dict[str, Any]:

@@ -167,7 +167,7 @@ def region_ious(prediction: NDArray[Any], reference: NDArray[Any]) -> NDArray[np
     code = prediction[both].astype(np.int64) * (columns + 1) + reference[both].astype(np.int64)
     shared = np.bincount(code, minlength=(rows + 1) * (columns + 1)).reshape(rows + 1, columns + 1)[1:, 1:]
     sizes = [
-        np.bincount(array.ravel(), minlength=count + 1)[1:]
+        np.bincount(array[array != 0], minlength=count + 1)[1:]
         for array, count in ((prediction, rows), (reference, columns))
     ]
     union = sizes[0][:, None] + sizes[1][None, :] - shared
@@ -240,7 +240,7 @@ def detection_score(
 
 
 def pool(scores: Iterable[DetectionScore]) -> DetectionScore:
-    """The summed counts of several cases, without pairs."""
+    """The summed counts of several cases, or of parts of one that share no region; without pairs."""
     regions, voxels = RegionCounts(), VoxelCounts()
     for score in scores:
         regions, voxels = regions + score.regions, voxels + score.voxels
