@@ -7,7 +7,7 @@ panoptica (2.1.7) wants an older numpy than our pins, so it lives in an environm
 numpy, scipy and SimpleITK there. Drawn are pairs of masks with up to twelve blobs: a lesion of the reference is
 found, moved, grown, shrunk, split, merged with a neighbour, missed, or there is one more. Compared are TP, FP, FN,
 F1 and Dice, with greedy matching against panoptica's ``NaiveThresholdMatching`` and with optimal matching against
-its ``MaxBipartiteMatching``. Takes a quarter of a minute of one core.
+its ``MaxBipartiteMatching``. Takes a minute or two.
 
 Where they define different things: with neither side a region panoptica has F1 0 or nan by its settings, ours is
 nan; with one side empty its Dice follows its settings, ours is 0. Such pairs are counted apart and only their
