@@ -7,6 +7,7 @@ import typer
 from medlsam.cli.lesion.follow_up import follow_up
 from medlsam.cli.lesion.measure import measure
 from medlsam.cli.lesion.propagate import propagate
+from medlsam.cli.lesion.evaluate import evaluate
 
 app = typer.Typer(
     help="Lesions: from one slice to a mask, measured by RECIST, followed up, scored.", no_args_is_help=True
@@ -15,3 +16,4 @@ app.command()(measure)
 app.command(name="follow-up")(follow_up)
 
 app.command()(propagate)
+app.command()(evaluate)
