@@ -9,7 +9,6 @@ from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 from medlsam.errors import GeometryError, UsageError
 from medlsam.geometry import Grid
@@ -23,7 +22,7 @@ from medlsam.phantoms import (
 from medlsam.phantoms.canvas import Block, Canvas
 from medlsam.phantoms.layout import NAMES, REGIONS, VALUES
 from medlsam.phantoms.person import Enhancement, Person
-from medlsam.phantoms.scanner import metal_artefact, physical_axis, table_hu
+from medlsam.phantoms.scanner import metal_artefact, outside_circle, scanner_noise, table_hu
 from medlsam.volume import Image, LabelMap
 from medlsam.volume.hounsfield import HIGHEST_HU, LOWEST_HU
 
@@ -115,6 +114,18 @@ def phantom(
         UsageError: unknown region, name or enhancement.
         GeometryError: a spacing or orientation that makes no grid.
     """
+    check_choices(absent, enhancement)
+    number = int(seed.integers(2**31)) if isinstance(seed, np.random.Generator) else int(seed)
+    body = anatomy(Person(number, enhancement), spacing_xyz, region, fov_mm, orientation, absent, arms)
+    return scanned(body, fov_mm, metal, noise_hu, table, padding_hu)
+
+
+def check_choices(absent: Collection[str], enhancement: str) -> None:
+    """Refuse names and a kind of enhancement that there are not.
+
+    Raises:
+        UsageError: unknown name or enhancement.
+    """
     unknown = sorted(set(absent) - set(NAMES))
     if unknown:
         raise UsageError(
@@ -122,30 +133,72 @@ def phantom(
         )
     if enhancement not in get_args(Enhancement):
         raise UsageError(f"enhancement is one of {', '.join(get_args(Enhancement))}, got {enhancement!r}")
-    number = int(seed.integers(2**31)) if isinstance(seed, np.random.Generator) else int(seed)
-    person = Person(number, enhancement)
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A body on a grid, before a scanner saw it: sharp and without noise.
+
+    Attributes:
+        person: whose.
+        grid: of the arrays.
+        center: (3,) LPS mm, the middle of the circle that the scanner reconstructs.
+        hu: float32 (Z, Y, X). What is painted into it later is scanned with the rest.
+        labels: uint8 (Z, Y, X).
+    """
+
+    person: Person
+    grid: Grid
+    center: NDArray[np.float64]
+    hu: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+
+
+def anatomy(
+    person: Person,
+    spacing_xyz: Sequence[float],
+    region: str | tuple[float, float],
+    fov_mm: float | None = None,
+    orientation: str | ArrayLike = "LPS",
+    absent: Collection[str] = (),
+    arms: bool = False,
+) -> Anatomy:
+    """Paint a person's body on a grid; see ``phantom`` for the arguments."""
     grid, center = _scan_grid(person, spacing_xyz, region, fov_mm, _direction(orientation), arms)
     hu = np.empty(grid.shape_zyx, np.float32)
     labels = np.empty(grid.shape_zyx, np.uint8)
     slab = max(4, math.ceil(_SLAB_VOXELS / (grid.shape_zyx[1] * grid.shape_zyx[2])))
     for start in range(0, grid.shape_zyx[0], slab):
         stop = min(start + slab, grid.shape_zyx[0])
-        hu[start:stop], labels[start:stop] = _anatomy(person, grid, start, stop, absent, arms)
+        hu[start:stop], labels[start:stop] = _slab(person, grid, start, stop, absent, arms)
+    return Anatomy(person, grid, center, hu, labels)
+
+
+def scanned(
+    body: Anatomy,
+    fov_mm: float | None = None,
+    metal: bool = False,
+    noise_hu: float = 15.0,
+    table: bool = True,
+    padding_hu: float = -1024,
+) -> Phantom:
+    """What a scanner makes of a body, whose arrays are used up; see ``phantom`` for the arguments."""
+    person, grid, hu, labels = body.person, body.grid, body.hu, body.labels
     if metal:
         metal_artefact(hu, person, grid)
     if table:
         table_hu(hu, person, grid)
-    _scanner_noise(hu, person, grid, noise_hu)
+    scanner_noise(hu, person, grid, noise_hu)
     width = fov_mm or max(grid.box.size[:2])
     # An oblique grid of a limited field is cut by its own borders.
     radius = math.inf if fov_mm is not None and not grid.is_axis_aligned else 0.53 * width
-    outside = _outside_circle(grid, center, radius)
+    outside = outside_circle(grid, body.center, radius)
     hu[outside], labels[outside] = padding_hu, 0
     image = np.clip(np.rint(hu), min(LOWEST_HU, padding_hu), HIGHEST_HU).astype(np.int16)
     return Phantom(Image(image, grid), LabelMap(labels, grid), {v: n for n, v in VALUES.items()})
 
 
-def _anatomy(
+def _slab(
     person: Person, grid: Grid, start: int, stop: int, absent: Collection[str], arms: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     canvas = Canvas(person, grid, start, stop, VALUES, absent)
@@ -222,29 +275,3 @@ def _scan_grid(
         tuple(float(v) for v in direction.ravel()),
     )
     return grid, center
-
-
-def _scanner_noise(hu: NDArray[np.float32], person: Person, grid: Grid, noise_hu: float) -> None:
-    """Blur as the scanner's point spread does, with noise that the same blur correlates; in place."""
-    sigma = [min(0.45 + 0.5 / s, 1.2) for s in grid.spacing_xyz[::-1]]
-    if noise_hu > 0:
-        # The blur takes away most of white noise: its gain is the sum of squared kernel weights per axis.
-        gain = 1.0
-        for s in sigma:
-            impulse = np.zeros(15)
-            impulse[7] = 1
-            gain *= float(np.sum(ndimage.gaussian_filter1d(impulse, s, truncate=2.5) ** 2))
-        rng = person.generator("noise")
-        for part in hu:
-            noise = rng.standard_normal(part.shape, dtype=np.float32)
-            noise *= np.float32(noise_hu / math.sqrt(gain))
-            part += noise
-    for axis, s in enumerate(sigma):
-        ndimage.gaussian_filter1d(hu, s, axis=axis, output=hu, truncate=2.5, mode="nearest")
-
-
-def _outside_circle(grid: Grid, center: NDArray[np.float64], radius: float) -> NDArray[np.bool_]:
-    if not math.isfinite(radius):
-        return np.zeros(grid.shape_zyx, bool)
-    squared = sum((physical_axis(grid, axis) - np.float32(center[axis])) ** 2 for axis in (0, 1))
-    return np.asarray(np.broadcast_to(squared > radius**2, grid.shape_zyx))

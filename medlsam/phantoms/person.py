@@ -53,6 +53,10 @@ class Waves:
         right = np.concatenate([inner.real, inner.imag], axis=-1).astype(np.float32)
         return np.asarray(left @ right.T, dtype=np.float32)
 
+    def at(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N,): the field at (N, 3) LPS mm."""
+        return np.asarray(np.cos(points @ self.vectors.T + self.phases) @ self.weights)
+
 
 @dataclass(frozen=True)
 class Pose:
@@ -149,6 +153,24 @@ class Person:
         """(N, 2) mm in x and y by which the head is bent on the neck at heights z (N, 1)."""
         above = np.maximum(z - 650.0, 0.0)
         return np.asarray(self.nod * above**2 / (above + 60.0))
+
+    def from_physical(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N, 3) LPS mm to mm of the reference body, with the smooth warp: what ``coordinates`` has on a grid."""
+        body = ((points - self.origin) @ self.rotation) / self.scale
+        body = body + self.warp_mm * np.stack([waves.at(points) for waves in self.warp], axis=1)
+        body[:, :2] += self.neck_shear(body[:, 2:])
+        return np.asarray(body)
+
+    def warped_to_physical(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N, 3) mm of the reference body to LPS mm: the inverse of ``from_physical``."""
+        straight = np.array(points, dtype=float)
+        straight[:, :2] -= self.neck_shear(straight[:, 2:])
+        physical = self.to_physical(straight)
+        # The warp changes by less than a fifth of a step: a few rounds bring the error below a micrometre.
+        for _ in range(12):
+            warp = self.warp_mm * np.stack([waves.at(physical) for waves in self.warp], axis=1)
+            physical = self.to_physical(straight - warp)
+        return physical
 
     def coordinates(
         self, grid: Grid, start: int, stop: int

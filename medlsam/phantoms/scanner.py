@@ -1,9 +1,12 @@
-"""What a scanner adds to the body: the couch and the streaks of metal."""
+"""What a scanner adds to the body: the couch, the streaks of metal, blur and noise, the circle it sees."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from medlsam.geometry import Grid
 from medlsam.phantoms.person import Person
@@ -65,3 +68,30 @@ def metal_artefact(hu: NDArray[np.float32], person: Person, grid: Grid) -> None:
             flat[near] += np.where(flat[near] > -800, 1.0, 0.35) * np.float32(650) * rays * fade
             core = dx * dx + dy * dy + dz * dz < radius**2
             flat[near[core]] = HIGHEST_HU
+
+
+def scanner_noise(hu: NDArray[np.float32], person: Person, grid: Grid, noise_hu: float) -> None:
+    """Blur as the scanner's point spread does, with noise that the same blur correlates; in place."""
+    sigma = [min(0.45 + 0.5 / s, 1.2) for s in grid.spacing_xyz[::-1]]
+    if noise_hu > 0:
+        # The blur takes away most of white noise: its gain is the sum of squared kernel weights per axis.
+        gain = 1.0
+        for s in sigma:
+            impulse = np.zeros(15)
+            impulse[7] = 1
+            gain *= float(np.sum(ndimage.gaussian_filter1d(impulse, s, truncate=2.5) ** 2))
+        rng = person.generator("noise")
+        for part in hu:
+            noise = rng.standard_normal(part.shape, dtype=np.float32)
+            noise *= np.float32(noise_hu / math.sqrt(gain))
+            part += noise
+    for axis, s in enumerate(sigma):
+        ndimage.gaussian_filter1d(hu, s, axis=axis, output=hu, truncate=2.5, mode="nearest")
+
+
+def outside_circle(grid: Grid, center: NDArray[np.float64], radius: float) -> NDArray[np.bool_]:
+    """Broadcastable to (Z, Y, X): what lies farther than ``radius`` mm from the middle, in a plane of one height."""
+    if not math.isfinite(radius):
+        return np.zeros(grid.shape_zyx, bool)
+    squared = sum((physical_axis(grid, axis) - np.float32(center[axis])) ** 2 for axis in (0, 1))
+    return np.asarray(np.broadcast_to(squared > radius**2, grid.shape_zyx))
