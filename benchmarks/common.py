@@ -15,13 +15,13 @@ from rich.table import Table
 from scipy.ndimage import find_objects
 
 from medlsam.errors import MedlsamError, UsageError
-from medlsam.evaluation.scores import summarize
 from medlsam.geometry import Box
 from medlsam.io.cases import Case, find_cases
 from medlsam.io.label_names import read_case_list
 from medlsam.localize.build_templates import Template
 from medlsam.localize.localizer import Localizer
 from medlsam.localize.protocol import ScanEmbedding
+from medlsam.measure.summary import summarize
 from medlsam.runtime.atomic_files import write_json
 from medlsam.volume import Image
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from medlsam.errors import UsageError
+from medlsam.windows import WINDOWS
 
 #: The steps of inference in order; the last one writes what a run found. Each needs its own options and those of the
 #: steps before it.
@@ -100,21 +101,25 @@ def number(
 
 
 def hu_window(words: tuple[str, ...], help_text: str) -> Any:
-    """An option that is one of several words, by default the first, or a window of HU: ``LOW,HIGH``, or two numbers."""
+    """An option that is one of several words, by default the first, or a window of HU.
+
+    The window is a name of ``medlsam.windows``, which becomes its lowest and highest HU, ``LOW,HIGH``, or two numbers.
+    """
 
     def check(name: str, value: object) -> str | tuple[float, float]:
         if isinstance(value, str) and "," not in value:
-            return choice(name, value, words)
+            word = choice(name, value, (*words, *WINDOWS))
+            return (WINDOWS[word].low, WINDOWS[word].high) if word in WINDOWS else word
         try:
             low, high = map(float, value.split(",") if isinstance(value, str) else value)  # type: ignore[call-overload]
         except (TypeError, ValueError) as error:
-            wanted = f"{', '.join(words)}, or the lowest and the highest HU (such as -1350,150)"
+            wanted = f"{', '.join((*words, *WINDOWS))}, or the lowest and the highest HU (such as -1350,150)"
             raise mistyped(name, value, wanted) from error
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise UsageError(f"{name}: the lowest HU must be below the highest, got {low:g} and {high:g}")
         return (low, high)
 
-    return option(words[0], help_text, check, metavar="|".join((*words, "LOW,HIGH")))
+    return option(words[0], help_text, check, metavar="|".join((*words, "NAME", "LOW,HIGH")))
 
 
 def name_or_path(

@@ -129,7 +129,8 @@ class PromptOptions(Checked):
     )
     window: str | tuple[float, float] = hu_window(
         ("auto", "model"),
-        "HU that whole-slice models are shown: by what lies in the structure, the model's own, or a pair.",
+        "HU that whole-slice models are shown: by what lies in the structure, the model's own, a named window (lung, "
+        "abdomen, mediastinum, bone, liver, ...), or a pair.",
     )
     axes: str = word(
         ("axial", "three"),

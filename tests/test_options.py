@@ -123,11 +123,11 @@ def test_parts_are_checked_where_they_are_made() -> None:
 
 
 def test_a_window_is_a_word_or_a_pair() -> None:
-    given = ("auto", "model", "-1350,150", [-1350, 150], (-1350.0, 150))
+    given = ("auto", "model", "-1350,150", [-1350, 150], (-1350.0, 150), "lung-wide")
     values = [PromptOptions(window=value).window for value in given]
-    assert values == ["auto", "model", *[(-1350.0, 150.0)] * 3]
+    assert values == ["auto", "model", *[(-1350.0, 150.0)] * 4]
     for wrong, told in (
-        ("lung", "'lung' is unknown"),
+        ("lungs", r"'lungs' is unknown \(did you mean 'lung'"),
         ("1,2,3", "lowest and the highest HU"),
         ("150,-1350", "must be below"),
         ((0, math.inf), "must be below"),

@@ -21,13 +21,14 @@ from rich.table import Table
 
 from benchmarks.common import SeenOnce, answer, command, listed_cases, options, progress
 from medlsam.evaluation.references import References, find_references
-from medlsam.evaluation.scores import StructureScore, aggregate_boxes, score_box, summarize
+from medlsam.evaluation.scores import StructureScore, aggregate_boxes, score_box
 from medlsam.io.cases import Case
 from medlsam.io.read import read_image
 from medlsam.localize.build_templates import Template, build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
 from medlsam.localize.templates.template_set import TemplateSet
+from medlsam.measure.summary import summarize
 from medlsam.pipeline.templates import choose_templates, read_templates
 
 Sets = dict[int, list[TemplateSet]]

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from medlsam.evaluation.scores import StructureScore, summarize
+from medlsam.evaluation.scores import StructureScore
 from medlsam.geometry import FACES
+from medlsam.measure.summary import summarize
 from medlsam.results import Status
 
 #: Those of a structure, and that of every structure in a case that failed.

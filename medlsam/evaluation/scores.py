@@ -13,6 +13,7 @@ import numpy as np
 
 from medlsam.geometry import Box
 from medlsam.measure.metrics import MaskOutcome, MaskScores, box_iou, wall_distance
+from medlsam.measure.summary import summarize
 from medlsam.results import LocatedStructure
 
 ROWS = ("located", "oracle_box", "oracle_slices", "shape_prior")
@@ -89,15 +90,6 @@ def score_located(case: str, name: str, structure: LocatedStructure, truth: Box)
 def _outward(inner: Box, outer: Box) -> tuple[float, ...]:
     """(6,) mm by which each face of ``outer`` lies outside of the same face of ``inner``; negative inside."""
     return tuple(float(v) for v in (outer.faces - inner.faces) * np.array([-1.0, 1.0] * 3))
-
-
-def summarize(values: Iterable[float]) -> dict[str, Any]:
-    """``mean``, ``std`` (of the sample; 0 for one value) and ``n`` of the values that exist, else None."""
-    kept = np.asarray([value for value in values if not math.isnan(value)], dtype=float)
-    if kept.size == 0:
-        return {"mean": None, "std": None, "n": 0}
-    std = float(kept.std(ddof=1)) if kept.size > 1 else 0.0
-    return {"mean": round(float(kept.mean()), 4), "std": round(std, 4), "n": int(kept.size)}
 
 
 def aggregate_boxes(scores: Sequence[StructureScore], order: Sequence[str]) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from medlsam.geometry import Box, Grid
+from medlsam.windows import WINDOWS
 
-SOFT_TISSUE = (-160.0, 240.0)
+SOFT_TISSUE = (WINDOWS["soft-tissue"].low, WINDOWS["soft-tissue"].high)
 CONVENTION = "Radiological display: the patient's right is on the left of the picture."
 # Told apart by people with any colour vision, on grey: orange, sky blue, and pink dashes.
 MASK, BOX, REFERENCE = "#ffb000", "#5cc8ff", "#ff6fae"

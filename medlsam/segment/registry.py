@@ -13,42 +13,13 @@ from typing import Literal
 
 from medlsam.weights.entries import WeightsEntry
 from medlsam.weights.registry import entry
+from medlsam.windows import WINDOWS, Window
 
 Kind = Literal["sam", "crop"]
 Architecture = Literal["vit_b", "vit_l", "vit_h", "tiny_vit_1024", "tiny_vit_256"]
 Aspect = Literal["longest", "stretch", "crop"]
 Interpolation = Literal["bilinear", "area", "spline", "own"]
 Normalisation = Literal["mean_std", "min_max", "own"]
-
-
-@dataclass(frozen=True)
-class Window:
-    """A window of HU; values outside are shown black or white.
-
-    Attributes:
-        name: what it is made for.
-        level: its middle, HU.
-        width: its width, HU.
-    """
-
-    name: str
-    level: float
-    width: float
-
-    @property
-    def low(self) -> float:
-        """Its lowest HU."""
-        return self.level - self.width / 2
-
-    @property
-    def high(self) -> float:
-        """Its highest HU."""
-        return self.level + self.width / 2
-
-
-# Radiology's usual ones; and the one in which the publishers of MedSAM showed it lungs.
-LUNG, BONE = Window("lung", -600.0, 1500.0), Window("bone", 400.0, 1800.0)
-MEDSAM_LUNG = Window("lung", -160.0, 1500.0)
 
 
 @dataclass(frozen=True)
@@ -142,7 +113,7 @@ def _sam(name: str, architecture: Architecture) -> SegmenterSpec:
         mean=(123.675, 116.28, 103.53),
         std=(58.395, 57.12, 57.375),
         architecture=architecture,
-        windows=(LUNG, BONE),
+        windows=(WINDOWS["lung-wide"], WINDOWS["bone"]),
     )
 
 
@@ -173,7 +144,7 @@ _SPECS = (
         interpolation="spline",
         normalisation="min_max",
         architecture="vit_b",
-        windows=(MEDSAM_LUNG, BONE),
+        windows=(WINDOWS["lung-medsam"], WINDOWS["bone"]),
     ),
     SegmenterSpec(
         # Window and range are MedSAM's; unlike there the aspect is kept. Its publishers cut the boxes' fractions
@@ -187,7 +158,7 @@ _SPECS = (
         interpolation="area",
         normalisation="min_max",
         architecture="tiny_vit_256",
-        windows=(MEDSAM_LUNG, BONE),
+        windows=(WINDOWS["lung-medsam"], WINDOWS["bone"]),
     ),
     # Distilled from SAM's encoder, on pictures prepared as for SAM.
     _sam("mobile_sam", "tiny_vit_1024"),

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medlsam.segment.prompts import SlicePrompt
-from medlsam.segment.registry import SegmenterSpec, Window
+from medlsam.segment.registry import SegmenterSpec
 from medlsam.volume import Image
+from medlsam.windows import Window
 
 #: A structure with a larger share of its HU outside of the model's window is shown in another one.
 MOST_OUTSIDE = 0.5

@@ -16,7 +16,7 @@ LEAST_SHARE = 0.1
 def large_components(mask: NDArray[np.bool_], least_share: float = LEAST_SHARE) -> list[NDArray[np.bool_]]:
     """List the connected parts (26 neighbours) of a mask (Z, Y, X) that are large enough, the largest first."""
     box = tight_slices(mask)
-    numbered, sizes = _numbered(mask[box])
+    numbered, sizes = number_components(mask[box])
     found = []
     for index in np.argsort(-sizes, kind="stable"):
         if sizes[index] >= least_share * sizes.max():
@@ -40,7 +40,7 @@ def largest_components(
         (Z, Y, X), a new array.
     """
     box = tight_slices(mask)
-    numbered, sizes = _numbered(mask[box])
+    numbered, sizes = number_components(mask[box])
     if len(sizes) < 2:
         return mask.copy()
     order = np.argsort(-sizes, kind="stable")[:count]
@@ -51,8 +51,15 @@ def largest_components(
     return kept
 
 
-def _numbered(mask: NDArray[np.bool_]) -> tuple[NDArray[np.unsignedinteger], NDArray[np.intp]]:
-    """Number the connected parts (26 neighbours) of a mask (Z, Y, X): numbers from 1 on, and each one's voxels."""
+def number_components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.unsignedinteger], NDArray[np.intp]]:
+    """Number the connected parts (26 neighbours) of a mask.
+
+    Args:
+        mask: (Z, Y, X).
+
+    Returns:
+        (Z, Y, X) with the numbers, from 1 on, 0 outside; and (parts,) voxels of each.
+    """
     if not mask.size:
         return np.zeros(mask.shape, np.uint32), np.zeros(0, np.intp)
     find = sitk.ConnectedComponentImageFilter()  # by runs: a third less time than scipy's

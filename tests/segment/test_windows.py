@@ -20,7 +20,7 @@ SAM = SEGMENTERS["sam_vit_b"]
     ("hu", "window"),
     [
         ([-20, 30, 60], None),
-        ([-900, -850, 30], "lung"),
+        ([-900, -850, 30], "lung-wide"),
         ([30, 300, 900], "bone"),
         ([-900, 30, 40, 900], None),  # half of it is seen
         ([-900, -900, 300, 900, 1000], "bone"),  # most of what is not seen is bright
@@ -43,8 +43,8 @@ def test_windows_of_the_registry() -> None:
         name: [(window.name, window.low, window.high) for window in spec.windows]
         for name, spec in SEGMENTERS.items()
     }
-    assert ends["mobile_sam"] == ends["sam_vit_h"] == [("lung", -1350, 150), ("bone", -500, 1300)]
-    assert ends["medsam_vit_b"] == ends["litemedsam"] == [("lung", -910, 590), ("bone", -500, 1300)]
+    assert ends["mobile_sam"] == ends["sam_vit_h"] == [("lung-wide", -1350, 150), ("bone", -500, 1300)]
+    assert ends["medsam_vit_b"] == ends["litemedsam"] == [("lung-medsam", -910, 590), ("bone", -500, 1300)]
     assert (SAM.window.low, SAM.window.high) == (-160, 240)
     assert SAM.in_window((-160.0, 240.0)) == SAM.in_window(None) == SAM
 

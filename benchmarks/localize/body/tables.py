@@ -13,8 +13,9 @@ from scipy.stats import spearmanr
 from benchmarks.localize.body.cases import FAR_MM, Finding
 from benchmarks.localize.body.phases import Matched
 from benchmarks.localize.status.answers import STATUSES
-from medlsam.evaluation.scores import ROWS, summarize
+from medlsam.evaluation.scores import ROWS
 from medlsam.geometry import FACES
+from medlsam.measure.summary import summarize
 
 Groups = Mapping[str, Sequence[Finding]]
 

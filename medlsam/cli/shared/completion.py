@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import typer
 
+from medlsam.windows import WINDOWS
+
 #: Gives the values that fit what was typed so far.
 Completion = Callable[[typer.Context, str], list[str]]
 
@@ -26,6 +28,7 @@ def completion_of(name: str, option: Field[Any]) -> Completion | None:
         "device": one_of(DEVICES),
         "localizer": weights("localizer"),
         "segmenter": weights("segmenter"),
+        "window": one_of(("auto", "model", *WINDOWS)),
     }
     if name in known:
         return known[name]

@@ -28,6 +28,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "weights list": ("medlsam weights list",),
     "weights download": ("medlsam weights download medsam_vit_b",),
     "weights verify": ("medlsam weights verify", "medlsam weights verify own.safetensors"),
+    "lesion evaluate": (
+        "medlsam lesion evaluate --predictions predictions --labels labels",
+        "medlsam lesion evaluate --predictions predictions --labels labels --threshold 0.1 --smallest 50 --json",
+    ),
     "data": ("medlsam data --list", "medlsam data totalsegmentator --output datasets"),
     "info": ("medlsam info", "medlsam info --json"),
     "demo": ("medlsam demo --output medlsam-demo",),
@@ -35,6 +39,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "template": ("medlsam template build templates --output organs.medlsam",),
     "pool": ("medlsam pool build /archive/chest --output pool",),
     "weights": ("medlsam weights list",),
+    "lesion": ("medlsam lesion evaluate --predictions predictions --labels labels",),
     "": ("medlsam demo", "medlsam segment --support organs.medlsam --images scans --output out"),
 }
 
