@@ -2,12 +2,11 @@
 
     python benchmarks/lesion/inception_ablation.py --folder .ablation [--seeds 3] [--steps 250] [--json FILE]
 
-Twelve phantoms to train on, eight others to score (4 x 4 x 5 mm, liver and kidneys, ten lesions each of four kinds). Each
-variant is trained from each seed with the same patches and a small network; then DSC by class and region F1 at IoU 0.5, both
-pooled over the eight phantoms, and their means over the classes. Printed are the mean and standard deviation over the
-seeds, beside the paper's, and the paired difference of each variant to V (same seed). Every run is a line of
-``FOLDER/runs.jsonl`` as it ends, so a killed benchmark goes on; ``--report`` only prints what is there. About 20 s of one
-core a run, 15 runs; as many minutes more on a busy machine.
+Twelve phantoms to train on, eight others to score (4 x 4 x 5 mm, liver and kidneys, ten lesions each of four kinds).
+Each variant is trained from each seed with the same patches and a small network; then DSC by class and region F1 at
+IoU 0.5, both pooled over the eight phantoms, and their means over the classes. Printed are the mean and standard
+deviation over the seeds, beside the paper's, and the paired difference of each variant to V (same seed). Every run is
+a line of ``FOLDER/runs.jsonl`` as it ends, so a killed benchmark goes on; ``--report`` only prints what is there.
 """
 
 from __future__ import annotations
@@ -39,7 +38,13 @@ KINDS = ("liver_cyst", "liver_tumor", "kidney_cyst", "kidney_stone")
 TRAINED, SCORED = range(12), range(100, 108)
 WIDTHS, BLOCKS, PATCH, BATCH = (8, 16, 24), (1, 1, 1), (16, 32, 32), 2
 #: DSC and F1 of the paper, percent.
-PAPER = {"I": (49.02, 38.39), "II": (49.46, 38.78), "III": (49.83, 39.23), "IV": (50.02, 39.42), "V": (50.09, 39.56)}
+PAPER = {
+    "I": (49.02, 38.39),
+    "II": (49.46, 38.78),
+    "III": (49.83, 39.23),
+    "IV": (50.02, 39.42),
+    "V": (50.09, 39.56),
+}
 
 
 def write_dataset(folder: Path) -> None:
@@ -61,7 +66,12 @@ def write_dataset(folder: Path) -> None:
             write_volume(LabelMap(table[made.lesion_labels.array], made.lesion_labels.grid), target)
     write_json(
         folder / "dataset.json",
-        {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": len(TRAINED), "file_ending": ".nii.gz"},
+        {
+            "channel_names": {"0": "CT"},
+            "labels": labels,
+            "numTraining": len(TRAINED),
+            "file_ending": ".nii.gz",
+        },
     )
 
 

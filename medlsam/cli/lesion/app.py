@@ -5,8 +5,10 @@ from __future__ import annotations
 import typer
 
 from medlsam.cli.lesion.evaluate import evaluate
+from medlsam.cli.lesion.segment import segment
 
 app = typer.Typer(
     help="Lesions: from one slice to a mask, measured by RECIST, followed up, scored.", no_args_is_help=True
 )
 app.command()(evaluate)
+app.command()(segment)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from medlsam.errors import UsageError
 from medlsam.io.label_names import read_label_names
 from medlsam.io.labelled_scans import find_templates
-from medlsam.lesion.inception.folds import make_folds, read_folds
+from medlsam.lesion.inception.folds import make_folds, read_folds, read_patients
 from medlsam.lesion.inception.patches import Onwards, Patch, Patches
 from medlsam.lesion.inception.plan import ScanPlan, plan_dataset
 from medlsam.lesion.inception.prepare import prepare_cases
@@ -29,7 +29,7 @@ class LesionDataModule(lightning.LightningDataModule):
         fold: that validates; None trains on all scans, and validates on them.
         folds: how many there are where ``splits`` is not given.
         splits: nnU-Net's ``splits_final.json``.
-        patients: JSON of scan to patient: scans of one patient lie in one fold.
+        patients: JSON of scan to patient, or a ``cases.json`` with patients: scans of one patient lie in one fold.
         patch: (z, y, x) voxels; multiples of the network's strides.
         spacing: (x, y, z) mm of a voxel; the median of the scans where None.
         batch_size: patches a step.
@@ -83,7 +83,12 @@ class LesionDataModule(lightning.LightningDataModule):
         """Plan, and write the arrays that are missing or out of date."""
         cases, names = find_templates(self.dataset)
         self._sides([case.name for case in cases])  # a wrong fold is refused before hours of work
-        asked = {"dataset": str(self.dataset.resolve()), "spacing": self.spacing, "patch": self.patch, "scans": len(cases)}
+        asked = {
+            "dataset": str(self.dataset.resolve()),
+            "spacing": self.spacing,
+            "patch": self.patch,
+            "scans": len(cases),
+        }
         asked = json.loads(json.dumps(asked | {"names": sorted(names.items())}))
         file = self.prepared / PLAN_FILE
         if not file.is_file() or json.loads(file.read_text(encoding="utf-8"))["asked"] != asked:
@@ -110,10 +115,12 @@ class LesionDataModule(lightning.LightningDataModule):
         if self.splits is not None:
             folds = read_folds(self.splits, names)
         else:
-            patients = json.loads(self.patients.read_text(encoding="utf-8")) if self.patients else None
+            patients = read_patients(self.patients) if self.patients else None
             folds = make_folds(names, self.folds, patients)
         if not 0 <= self.fold < len(folds):
-            raise UsageError(f"fold {self.fold}: there are {len(folds)} folds, numbered from 0; or null for all scans")
+            raise UsageError(
+                f"fold {self.fold}: there are {len(folds)} folds, numbered from 0; or null for all scans"
+            )
         one = folds[self.fold]
         return one["train"], one["val"]
 

@@ -44,7 +44,9 @@ def supervised(outputs: Tensor | Sequence[Tensor], labels: Tensor) -> Tensor:
     total, weights = torch.zeros((), device=labels.device), 0.0
     for number, logits in enumerate(levels):
         if logits.shape[2:] != labels.shape[1:]:
-            small = functional.interpolate(labels[:, None].float(), size=logits.shape[2:], mode="nearest-exact")
+            small = functional.interpolate(
+                labels[:, None].float(), size=logits.shape[2:], mode="nearest-exact"
+            )
             target = small[:, 0].long()
         else:
             target = labels

@@ -26,17 +26,19 @@ Where the text and the authors' code (one file, for nnU-Net's plans) differ, thi
 - the right branch of Inception Downsampling always has its 1x1x1 convolution; the code leaves it out where the width
   stays.
 
-Where the text is silent: the sum of the branches passes a ReLU (as in the code); M = 6 is taken as the stages, and
-N are the blocks of nnU-Net's ResEnc-L plan, whose first block of each stage is the downsampling (1, 3, 4, 6, 6, 6); the
-"central arrow" of Inception Downsampling cannot be an identity between two sizes, and is taken as its pooled right branch.
+Where the text is silent: the sum of the branches passes a ReLU (as in the code). M = 6 is taken as the stages, and N
+are the blocks of nnU-Net's ResEnc-L plan, whose first block of each further stage is the downsampling (1, 3, 4, 6, 6,
+6). The "central arrow" of Inception Downsampling cannot be an identity between two sizes, and is taken as its pooled
+right branch, as in the code.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from itertools import pairwise
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -93,11 +95,23 @@ class InceptionConfig:
             if values and len(values) != stages:
                 raise UsageError(f"{name}: {len(values)} given, there are {stages} stages (widths)")
         if self.strides and tuple(self.strides[0]) != (1, 1, 1):
-            raise UsageError(f"strides begin with 1, 1, 1 (the first stage is not coarser), got {self.strides[0]}")
+            raise UsageError(
+                f"strides begin with 1, 1, 1 (the first stage is not coarser), got {self.strides[0]}"
+            )
         if self.variant not in VARIANTS:
             raise UsageError(f"variant is one of {', '.join(VARIANTS)}, got {self.variant!r}")
         if self.norm not in get_args(Norm):
             raise UsageError(f"norm is one of {', '.join(get_args(Norm))}, got {self.norm!r}")
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> InceptionConfig:
+        """Read what ``dataclasses.asdict`` made of one, also after JSON."""
+        read: dict[str, Any] = dict(data)
+        for key in ("widths", "blocks"):
+            read[key] = tuple(int(n) for n in data[key])
+        for key in ("strides", "kernels"):
+            read[key] = tuple(_triple(row) for row in data[key])
+        return cls(**read)
 
     @property
     def stage_strides(self) -> tuple[Triple, ...]:
@@ -204,8 +218,8 @@ class InceptionEncoder(nn.Module):
 class InceptionDecoder(nn.Module):
     """Stages from coarse to fine, each with a head; ``deep_supervision`` says whether all heads answer.
 
-    The names ``decoder.seg_layers`` and ``decoder.deep_supervision`` are those by which nnU-Net knows heads that are not
-    taken over from a pretrained model, and switches them.
+    By the names ``decoder.seg_layers`` and ``decoder.deep_supervision`` nnU-Net knows heads, which are not taken over
+    from a pretrained model, and switches them.
     """
 
     def __init__(self, config: InceptionConfig, classes: int, deep_supervision: bool) -> None:
@@ -217,7 +231,7 @@ class InceptionDecoder(nn.Module):
             stride, kernel = config.stage_strides[number], config.stage_kernels[number - 1]
             ups.append(nn.ConvTranspose3d(below, width, stride, stride))
             inner = [2 * width, *[width] * config.decoder_blocks]
-            pairs = zip(inner[:-1], inner[1:], strict=True)
+            pairs = pairwise(inner)
             stages.append(nn.Sequential(*[MiniInception(a, b, kernel, config) for a, b in pairs]))
             heads.append(nn.Conv3d(width, classes, 1))
         self.ups, self.stages = nn.ModuleList(ups), nn.ModuleList(stages)
@@ -269,9 +283,16 @@ class InceptionUNet(nn.Module):
         """
         size = tuple(image.shape[2:])
         if len(size) != 3 or any(n % d for n, d in zip(size, self.config.divisor, strict=True)):
-            raise GeometryError(f"a patch of {size} voxels (z, y, x): give multiples of {self.config.divisor}")
+            raise GeometryError(
+                f"a patch of {size} voxels (z, y, x): give multiples of {self.config.divisor}"
+            )
         logits: list[Tensor] = self.decoder(self.encoder(image))
         return logits if self.decoder.deep_supervision else logits[0]
+
+
+def _triple(row: Sequence[int]) -> Triple:
+    z, y, x = (int(n) for n in row)
+    return z, y, x
 
 
 def parameter_count(network: nn.Module) -> int:
@@ -283,8 +304,8 @@ def _conv(
     before: int, after: int, kernel: int | Triple, norm: Norm, stride: Triple = (1, 1, 1)
 ) -> list[nn.Module]:
     """A convolution that keeps the size but for its stride, and the normalisation, which makes a bias needless."""
-    sizes = (kernel,) * 3 if isinstance(kernel, int) else kernel
-    padding = tuple(n // 2 for n in sizes)
+    sizes = (kernel, kernel, kernel) if isinstance(kernel, int) else kernel
+    padding = (sizes[0] // 2, sizes[1] // 2, sizes[2] // 2)
     normalisation = nn.BatchNorm3d(after) if norm == "batch" else nn.InstanceNorm3d(after, affine=True)
     return [nn.Conv3d(before, after, sizes, stride, padding, bias=False), normalisation]
 

@@ -128,7 +128,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not given:
         print(TRAINERS)
         return
-    found = [entry for entry in entry_points(group="console_scripts", name=given[0]) if entry.value.startswith("nnunetv2.")]
+    found = [
+        entry
+        for entry in entry_points(group="console_scripts", name=given[0])
+        if entry.value.startswith("nnunetv2.")
+    ]
     if not found:
         raise UsageError(f"{given[0]!r} is no command of nnU-Net; give nnUNetv2_train, nnUNetv2_predict, ...")
     list_trainers()

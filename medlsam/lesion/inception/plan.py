@@ -1,4 +1,4 @@
-"""How scans are prepared for the network: spacing, range of HU and patch, read off the training scans as nnU-Net does."""
+"""How scans are prepared for the network: spacing and range of HU, read off the training scans as nnU-Net does."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ class ScanPlan:
         canonical = to_canonical(image)
         return resample(canonical, self.grid(canonical.grid))
 
-    def standardised(self, hu: NDArray[Any]) -> NDArray[np.float32]:
+    def standardised(self, hu: NDArray[Any] | float) -> NDArray[np.float32]:
         """Cut HU off and scale them, as the network sees them."""
-        clipped = np.clip(hu, *self.hu_range).astype(np.float32)
+        clipped = np.clip(np.asarray(hu, np.float32), *self.hu_range)
         standard: NDArray[np.float32] = (clipped - np.float32(self.mean)) / np.float32(self.std)
         return standard
 
@@ -115,7 +115,9 @@ def plan_dataset(
         values.append(inside.astype(np.float32))
     hu = np.concatenate(values)
     if not hu.size:
-        raise DatasetError(f"{cases[0].image}: no voxel of this dataset is labelled; there is nothing to learn")
+        raise DatasetError(
+            f"{cases[0].image}: no voxel of this dataset is labelled; there is nothing to learn"
+        )
     low, high = (float(v) for v in np.percentile(hu, (0.5, 99.5)))
     if high - low < 1:
         low, high = low - 1, high + 1
@@ -137,15 +139,19 @@ def read_labelled(case: TemplateCase, names: Mapping[int, str]) -> tuple[Image, 
         GeometryError: the label map does not lie on its scan's grid.
     """
     if case.labels is None:
-        raise DatasetError(f"{case.image}: there is no label map of this scan; add one, or take the scan away")
+        raise DatasetError(
+            f"{case.image}: there is no label map of this scan; add one, or take the scan away"
+        )
     image, labels = read_image(case.image), read_label_map(case.labels)
     unknown = sorted({int(value) for value in np.unique(labels.array)} - set(names) - {0})
     if unknown:
         known = ", ".join(f"{value} {name}" for value, name in sorted(names.items()))
-        raise DatasetError(f"{case.labels}: value {unknown[0]} has no name in dataset.json (known: {known}); add it there")
+        raise DatasetError(
+            f"{case.labels}: value {unknown[0]} has no name in dataset.json (known: {known}); add it there"
+        )
     if not labels.grid.matches(image.grid):
         raise GeometryError(
             f"{case.labels}: the label map lies on another grid than its scan {case.image} "
-            f"({labels.grid.shape_zyx} and {image.grid.shape_zyx} voxels, or another place); export it again on the scan"
+            f"({labels.grid.shape_zyx} and {image.grid.shape_zyx} voxels, or elsewhere); export it again on the scan"
         )
     return image, labels

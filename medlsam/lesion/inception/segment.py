@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from medlsam.errors import MedlsamError, UsageError
@@ -18,6 +21,7 @@ from medlsam.lesion.inception.plan import ScanPlan
 from medlsam.lesion.inception.sliding_window import sliding_window
 from medlsam.runtime.atomic_files import write_json
 from medlsam.runtime.device import autocast, resolve_device
+from medlsam.volume.hounsfield import LOWEST_HU
 from medlsam.volume.resample import resample
 from medlsam.volume.volume import Image, LabelMap
 from medlsam.weights.checkpoint import check_fit
@@ -53,14 +57,27 @@ class SegmentedCase:
     Attributes:
         case: its name.
         path: the label map.
-        voxels: value to the number of voxels; empty where it failed.
+        volumes_ml: lesion to its volume, all regions together; empty where the scan was not segmented.
         error: why there is no label map; None where there is one.
+        skipped: whether the label map was there already.
     """
 
     case: str
     path: Path
-    voxels: dict[int, int]
+    volumes_ml: dict[str, float]
     error: str | None = None
+    skipped: bool = False
+
+    @property
+    def status(self) -> str:
+        """``done``, ``failed`` or ``skipped``."""
+        return "failed" if self.error is not None else "skipped" if self.skipped else "done"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        volumes = {name: round(volume, 4) for name, volume in self.volumes_ml.items()}
+        more = {"error": self.error} if self.error is not None else {"volume_ml": volumes}
+        return {"case": self.case, "status": self.status, "path": str(self.path), **more}
 
 
 def load_network(path: Path | str, device: str | torch.device = "auto") -> LesionNetwork:
@@ -73,20 +90,13 @@ def load_network(path: Path | str, device: str | torch.device = "auto") -> Lesio
     Raises:
         WeightsError: absent, damaged or of another kind.
     """
-    from medlsam.lesion.inception.train import config_of
-
     state, config = load_weights(path, "lesion-network")
-    plan, net = ScanPlan.from_dict(config["plan"]), config_of(config["net"])
-    network = built(net, plan)
+    plan, net = ScanPlan.from_dict(config["plan"]), InceptionConfig.from_dict(config["net"])
+    network = InceptionUNet(net, plan.classes)
     check_fit(state, network.state_dict(), path, "the network that it describes")
     network.load_state_dict(state)
     where = resolve_device(device)
     return LesionNetwork(network.to(where).eval(), plan, where)
-
-
-def built(config: InceptionConfig, plan: ScanPlan) -> InceptionUNet:
-    """Make the network of a plan, without deep supervision."""
-    return InceptionUNet(config, plan.classes)
 
 
 def segment_scan(
@@ -110,13 +120,13 @@ def segment_scan(
     check_together(networks)
     names = networks[0].plan.names
     # Networks of one plan share their grid, so their probabilities are added there.
-    total: dict[ScanPlan, tuple[Image, np.ndarray]] = {}
+    total: dict[ScanPlan, tuple[Image, NDArray[Any]]] = {}
     for one in networks:
         if one.plan not in total:
             volume = one.plan.resampled(image)
             total[one.plan] = (volume, np.zeros((one.plan.classes, *volume.array.shape), np.float32))
         volume, summed = total[one.plan]
-        air = float(one.plan.standardised(np.float32(-1024)))
+        air = float(one.plan.standardised(LOWEST_HU))
         summed += sliding_window(
             one.plan.standardised(volume.array),
             one,
@@ -137,10 +147,10 @@ def segment_scan(
     return LabelMap(best.astype(np.uint8) if best.max(initial=0) < 256 else best, image.grid, image.source)
 
 
-def _on(total: dict[ScanPlan, tuple[Image, np.ndarray]], number: int, image: Image) -> np.ndarray:
+def _on(total: dict[ScanPlan, tuple[Image, NDArray[Any]]], number: int, image: Image) -> NDArray[Any]:
     """The summed probabilities of a class on the scan's grid, interpolated linearly."""
     parts = [resample(Image(s[number], v.grid), image.grid, fill=0.0).array for v, s in total.values()]
-    summed: np.ndarray = sum(parts[1:], parts[0])
+    summed: NDArray[Any] = sum(parts[1:], parts[0])
     return summed
 
 
@@ -202,8 +212,9 @@ def segment_scans(
             on_progress(done, len(cases), case.name)
         target = output / f"{case.name}.nii.gz"
         if target.is_file() and not overwrite:
-            continue
-        yield _segmented(case, networks, target, overlap, mirror)
+            yield SegmentedCase(case.name, target, {}, skipped=True)
+        else:
+            yield _segmented(case, networks, target, overlap, mirror)
 
 
 def _segmented(
@@ -214,15 +225,15 @@ def _segmented(
         write_volume(found, target, names=networks[0].names)
     except MedlsamError as error:
         return SegmentedCase(case.name, target, {}, str(error))
-    values, counts = np.unique(found.array, return_counts=True)
-    voxels = {int(v): int(n) for v, n in zip(values, counts, strict=True) if v}
-    return SegmentedCase(case.name, target, {v: voxels.get(v, 0) for v in networks[0].names})
+    voxel_ml = float(np.prod(found.grid.spacing_xyz)) / 1000
+    volumes = {
+        name: int((found.array == value).sum()) * voxel_ml for value, name in networks[0].names.items()
+    }
+    return SegmentedCase(case.name, target, volumes)
 
 
 def _check_output(output: Path, names: dict[str, str]) -> None:
     """Label maps of two label sets in one folder could not be told apart."""
-    import json
-
     file = output / LABELS_FILE
     if file.is_file() and json.loads(file.read_text(encoding="utf-8")) != names:
         raise UsageError(f"{file}: this folder holds label maps of other lesions; give another --output")

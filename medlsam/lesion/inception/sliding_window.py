@@ -1,7 +1,7 @@
 """A patch network over a whole scan: windows that overlap, each voxel the mean of those that saw it.
 
-A window's middle is worth more than its border (a Gaussian, as in nnU-Net). torchio's ``GridAggregator`` has no Gaussian
-and keeps a copy of the scan for each weighting, so the sum is kept here.
+A window's middle is worth more than its border (a Gaussian, as in nnU-Net), which torchio's ``GridAggregator`` does not
+offer.
 """
 
 from __future__ import annotations
@@ -87,9 +87,7 @@ def sliding_window(
     return np.ascontiguousarray(total[(slice(None), *inner)])
 
 
-def starts(
-    shape: Sequence[int], patch: Sequence[int], overlap: float
-) -> Iterator[tuple[int, int, int]]:
+def starts(shape: Sequence[int], patch: Sequence[int], overlap: float) -> Iterator[tuple[int, int, int]]:
     """Place windows so that they cover a volume evenly, the first and last of each axis at its ends.
 
     Args:
@@ -118,4 +116,5 @@ def gaussian(size: tuple[int, int, int]) -> NDArray[np.float32]:
         places = (np.arange(n) - (n - 1) / 2) / (n * _SIGMA)
         curves.append(np.exp(-0.5 * places**2))
     weight = curves[0][:, None, None] * curves[1][None, :, None] * curves[2][None, None]
-    return np.maximum(weight / weight.max(), 1e-3).astype(np.float32)
+    weight /= weight.max()
+    return np.maximum(weight, 1e-3).astype(np.float32)  # type: ignore[no-any-return]

@@ -1,8 +1,9 @@
 """Training of the lesion network.
 
-``python -m medlsam.lesion.inception.train fit --config configs/lesion_inception.yaml`` trains (LightningCLI: every field
-is an option) and writes ``lesions.safetensors`` beside its logs when it ends, which ``medlsam lesion segment`` takes;
-``python -m medlsam.lesion.inception.train export CHECKPOINT FILE`` writes the weights of a checkpoint before that.
+``python -m medlsam.lesion.inception.train fit --config configs/lesion_inception.yaml`` trains (LightningCLI: every
+field is an option) and writes ``lesions.safetensors`` beside its logs when it ends, which ``medlsam lesion segment``
+takes. ``python -m medlsam.lesion.inception.train export CHECKPOINT FILE`` writes the weights of a checkpoint before
+that.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from medlsam.lesion.inception.patches import Patch
 from medlsam.lesion.inception.plan import ScanPlan
 from medlsam.lesion.inception.transfer import start_from
 from medlsam.training.cli import TrainingCLI
+from medlsam.training.distributed import total_over_processes
 from medlsam.training.schedule import linear_decay
 from medlsam.weights.store import save_weights
 
@@ -70,7 +72,7 @@ class InceptionTraining(lightning.LightningModule):
         if [name for _, name in plan.names] != self.class_names:
             raise UsageError(
                 f"the network's lesions are {', '.join(self.class_names)}, those of the dataset "
-                f"{', '.join(name for _, name in plan.names)}; leave model.class_names out, and begin with model.init_from"
+                f"{', '.join(name for _, name in plan.names)}; leave model.class_names out"
             )
         if any(n % d for n, d in zip(plan.patch_zyx, self.net_config.divisor, strict=True)):
             raise UsageError(
@@ -99,11 +101,11 @@ class InceptionTraining(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log Dice by class, pooled over the patches, and their mean; a class that is nowhere has none."""
         assert self._counts is not None, "counting has begun"
-        counts = self._counts.float()
-        if self.trainer.world_size > 1:
-            counts = self.all_gather(counts).sum(0)
+        counts = total_over_processes(self._counts).float()
         dice = counts[:, 0] / counts[:, 1]
-        named = {f"val/dice/{name}": d for name, d in zip(self.class_names, dice, strict=True) if not d.isnan()}
+        named = {
+            f"val/dice/{name}": d for name, d in zip(self.class_names, dice, strict=True) if not d.isnan()
+        }
         self.log_dict(named)
         self.log("val/dice", dice.nanmean() if named else torch.zeros(()), prog_bar=True)
 
@@ -144,7 +146,9 @@ def _names(data: LesionDataModule) -> list[str]:
 
 def save_network(path: Path, state: dict[str, Tensor], config: InceptionConfig, plan: ScanPlan) -> None:
     """Write the network, its sizes and its plan as one weights file."""
-    save_weights(path, state, {"net": asdict(config), "plan": plan.to_dict()}, kind="lesion-network", half=True)
+    save_weights(
+        path, state, {"net": asdict(config), "plan": plan.to_dict()}, kind="lesion-network", half=True
+    )
 
 
 def export(checkpoint: Path, target: Path) -> None:
@@ -157,17 +161,8 @@ def export(checkpoint: Path, target: Path) -> None:
     if "scan_plan" not in data or "net" not in data.get("hyper_parameters", {}):
         raise WeightsError(f"{checkpoint}: not a checkpoint of medlsam.lesion.inception.train")
     state = {k.removeprefix("net."): v for k, v in data["state_dict"].items() if k.startswith("net.")}
-    config = config_of(data["hyper_parameters"]["net"])
+    config = InceptionConfig.from_dict(data["hyper_parameters"]["net"])
     save_network(target, state, config, ScanPlan.from_dict(data["scan_plan"]))
-
-
-def config_of(data: dict[str, Any]) -> InceptionConfig:
-    """Read what ``asdict`` made of the configuration, and JSON of that."""
-    lists = {
-        key: tuple(tuple(v) if isinstance(v, list | tuple) else v for v in value) if isinstance(value, list | tuple) else value
-        for key, value in data.items()
-    }
-    return InceptionConfig(**lists)
 
 
 def main(arguments: Iterable[str] | None = None) -> None:

@@ -22,8 +22,8 @@ _NNUNET = "network_weights"
 def start_from(network: InceptionUNet, file: Path, names: Sequence[str]) -> None:
     """Put the weights of a file into a network whose classes may be others.
 
-    A head is taken over only where all its classes have the same names in the same order; of lesions in common, the rows
-    of their class go over. What begins new is told in a warning.
+    The body is taken over whole. Of each head, the rows of lesions in common (by name) and the background's are; those
+    of other lesions begin new. A warning tells which.
 
     Args:
         network: takes the weights, in place.
@@ -36,11 +36,18 @@ def start_from(network: InceptionUNet, file: Path, names: Sequence[str]) -> None
     state, before = read_start(file)
     own = network.state_dict()
     body = {key: value for key, value in state.items() if not key.startswith(HEADS)}
-    check_fit(body, {k: v for k, v in own.items() if not k.startswith(HEADS)}, file, "this network (widths, blocks, ...)")
+    check_fit(
+        body,
+        {k: v for k, v in own.items() if not k.startswith(HEADS)},
+        file,
+        "this network (widths, blocks, ...)",
+    )
     common = [name for name in names if name in before]
     new = [name for name in names if name not in before]
     if list(before) != list(names):
-        told = f"{file}: trained on {', '.join(before)}; the heads of {', '.join(new) or 'no lesion'} begin new"
+        told = (
+            f"{file}: trained on {', '.join(before)}; the heads of {', '.join(new) or 'no lesion'} begin new"
+        )
         _log.warning("%s%s", told, f", those of {', '.join(common)} are taken over" if common else "")
     for key, tensor in own.items():
         if key.startswith(HEADS):
@@ -48,7 +55,9 @@ def start_from(network: InceptionUNet, file: Path, names: Sequence[str]) -> None
             # The background (row 0) is another one where it holds other lesions, but the nearest that there is.
             rows = [(0, 0), *[(names.index(name) + 1, before.index(name) + 1) for name in common]]
             if theirs is None or theirs.shape[1:] != tensor.shape[1:]:
-                raise WeightsError(f"{file}: no head {key} of {tuple(tensor.shape)}; it was trained with other stages")
+                raise WeightsError(
+                    f"{file}: no head {key} of {tuple(tensor.shape)}; it was trained with other stages"
+                )
             body[key] = tensor.clone()
             for mine, other in rows:
                 body[key][mine] = theirs[other]
@@ -67,8 +76,10 @@ def read_start(file: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     checkpoint = read_checkpoint(file, "weights or a checkpoint of medlsam.lesion.inception.train is wanted")
     state = {k.removeprefix("net."): v for k, v in checkpoint.state.items() if k.startswith("net.")}
     if not state or "scan_plan" not in checkpoint.beside:
-        kind = "a checkpoint of nnU-Net, for nnUNetv2_train -pretrained_weights" if _NNUNET in checkpoint.beside else (
-            f"a {checkpoint.form}"
+        kind = (
+            "a checkpoint of nnU-Net, for nnUNetv2_train -pretrained_weights"
+            if _NNUNET in checkpoint.beside
+            else (f"a {checkpoint.form}")
         )
         raise WeightsError(f"{file} is {kind}, not of medlsam.lesion.inception.train")
     import torch

@@ -36,6 +36,11 @@ def write_blobs(folder: Path, count: int = 2, names: dict[str, int] | None = Non
         image, labels = blobs(number)
         write_volume(image, folder / "imagesTr" / f"case{number}_0000.nii.gz")
         write_volume(labels, folder / "labelsTr" / f"case{number}.nii.gz")
-    content = {"channel_names": {"0": "CT"}, "labels": names or NAMES, "numTraining": count, "file_ending": ".nii.gz"}
+    content = {
+        "channel_names": {"0": "CT"},
+        "labels": names or NAMES,
+        "numTraining": count,
+        "file_ending": ".nii.gz",
+    }
     write_json(folder / "dataset.json", content)
     return folder
