@@ -45,7 +45,9 @@ def test_gradient() -> None:
 def test_coarser_levels_count_half_each() -> None:
     labels = torch.randint(0, 2, (1, 4, 4, 4), generator=torch.Generator().manual_seed(2))
     fine, coarse = torch.randn(1, 2, 4, 4, 4), torch.randn(1, 2, 2, 2, 2)
-    small = torch.nn.functional.interpolate(labels[:, None].float(), size=(2, 2, 2), mode="nearest-exact")[:, 0].long()
+    small = torch.nn.functional.interpolate(labels[:, None].float(), size=(2, 2, 2), mode="nearest-exact")[
+        :, 0
+    ].long()
     expected = (2 * dice_and_cross_entropy(fine, labels) + dice_and_cross_entropy(coarse, small)) / 3
     torch.testing.assert_close(supervised([fine, coarse], labels), expected)
 

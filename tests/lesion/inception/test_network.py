@@ -25,7 +25,9 @@ def kinds(module: nn.Module | None) -> list[str]:
     """The layers of a branch in order, convolutions with kernel and stride."""
     assert isinstance(module, nn.Sequential)
     return [
-        f"conv {layer.kernel_size[0]} /{layer.stride[0]}" if isinstance(layer, nn.Conv3d) else type(layer).__name__
+        f"conv {layer.kernel_size[0]} /{layer.stride[0]}"
+        if isinstance(layer, nn.Conv3d)
+        else type(layer).__name__
         for layer in module
     ]
 
@@ -48,7 +50,9 @@ def test_inception_downsampling_is_that_of_the_text() -> None:
     assert kinds(block.right) == ["AvgPool3d", "conv 1 /1", "BatchNorm3d"]
     features = torch.randn(2, 4, 4, 6, 8)
     assert block.left is not None
-    torch.testing.assert_close(block.eval()(features), torch.relu(block.left(features) + block.right(features)))
+    torch.testing.assert_close(
+        block.eval()(features), torch.relu(block.left(features) + block.right(features))
+    )
     assert block(features).shape == (2, 6, 2, 3, 4)
 
 
@@ -68,7 +72,8 @@ def test_a_variant_lacks_what_the_table_says(variant: str, left: bool, right: bo
 def test_parameters_of_the_variants_are_those_that_the_docstring_states() -> None:
     with torch.device("meta"):
         counted = {
-            variant: parameter_count(InceptionUNet(InceptionConfig(variant=variant), 8)) for variant in VARIANTS
+            variant: parameter_count(InceptionUNet(InceptionConfig(variant=variant), 8))
+            for variant in VARIANTS
         }
     stated = {"I": 93_566_824, "II": 97_359_016, "III": 107_941_544, "IV": 110_972_776, "V": 111_353_256}
     assert counted == stated
@@ -92,7 +97,10 @@ def test_shapes_of_the_stages_are_those_that_the_docstring_states(variant: str) 
 
 def test_strides_and_kernels_may_differ_along_z() -> None:
     config = InceptionConfig(
-        widths=(4, 6, 8), blocks=(1, 0, 1), strides=((1, 1, 1), (1, 2, 2), (2, 2, 2)), kernels=((1, 3, 3), *[(3,) * 3] * 2)
+        widths=(4, 6, 8),
+        blocks=(1, 0, 1),
+        strides=((1, 1, 1), (1, 2, 2), (2, 2, 2)),
+        kernels=((1, 3, 3), *[(3,) * 3] * 2),
     )
     assert config.divisor == (2, 4, 4)
     assert InceptionUNet(config, 3)(torch.zeros(1, 1, 6, 8, 12)).shape == (1, 3, 6, 8, 12)
@@ -105,7 +113,9 @@ def test_every_weight_of_every_variant_learns() -> None:
         network = InceptionUNet(InceptionConfig(widths=(4, 6), blocks=(1, 1), variant=variant), 2, True)
         outputs = network(torch.randn(2, 1, 8, 8, 8))
         sum(output.square().mean() for output in outputs).backward()
-        assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+        assert [
+            n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0
+        ] == []
 
 
 def test_wrong_sizes_are_named() -> None:
