@@ -55,7 +55,9 @@ def describe(value: Any) -> Any:
 
 def documented() -> list[str]:
     """The modules that the reference pages document."""
-    pages = sorted((ROOT / "docs" / "reference").glob("*.md"))
+    pages = [
+        page for room in ("reference", "lesions") for page in sorted((ROOT / "docs" / room).glob("*.md"))
+    ]
     found = {
         name for page in pages for name in re.findall(r"^::: (\S+)", page.read_text(encoding="utf-8"), re.M)
     }

@@ -2,7 +2,9 @@
 
 ``.cases/<case>.json`` is written last of a case, so what has one is done. At the end the tables of all cases are made
 from them: ``dataset.json`` for nnU-Net, ``cases.json`` with the structures that lie wholly in each scan (for
-``medlsam evaluate``), and ``splits.json`` with the source's own splits.
+``medlsam evaluate``), and ``splits.json`` with the source's own splits. Where a source tells single lesions apart,
+``lesions.csv`` has a row for each, and ``instancesTr`` (``instancesTs``) their masks in the numbers of these rows: a
+label map holds classes, and lesions of one class that touch are one region in it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from medlsam.data.lesion_table import write_lesion_table
 from medlsam.data.source import DataSource, FoundCases, RawCase, RawScan
 from medlsam.errors import DatasetError, VolumeError
 from medlsam.io.checks import check_same_grid
@@ -49,6 +52,10 @@ class DatasetFolder:
         labels = self.path / "labelsTr" / f"{case.name}.nii.gz" if case.labelled else None
         return self.path / scans / f"{case.name}_0000.nii.gz", labels
 
+    def instances(self, case: RawCase) -> Path:
+        """The masks of a case's single lesions, where its source has any."""
+        return self.path / ("instancesTr" if case.labelled else "instancesTs") / f"{case.name}.nii.gz"
+
     def row(self, name: str) -> Path:
         """The file that says that a case is done."""
         return self.path / _ROWS / f"{name}.json"
@@ -59,7 +66,10 @@ class DatasetFolder:
         if not row.is_file() or not all(file.is_file() for file in self.files(case) if file is not None):
             return False
         values = {name: value for value, name in self.names.items()}
-        told = read_json(row, DatasetError).get("values")
+        content = read_json(row, DatasetError)
+        if content.get("instances") and not self.instances(case).is_file():
+            return False
+        told = content.get("values")
         return isinstance(told, dict) and all(values.get(name) == value for name, value in told.items())
 
 
@@ -75,6 +85,7 @@ def write_case(dataset: DatasetFolder, case: RawCase, scan: RawScan) -> None:
         GeometryError: the label map does not lie on the scan's grid.
     """
     image_file, label_file = dataset.files(case)
+    instance_file = dataset.instances(case) if scan.instances is not None else None
     facts: dict[str, Any] = {"values": {}}
     if (scan.labels is None) != (label_file is None):
         raise VolumeError(f"{scan.image.path}: the labels of the case are missing")
@@ -83,6 +94,8 @@ def write_case(dataset: DatasetFolder, case: RawCase, scan: RawScan) -> None:
         facts = _structures(scan.labels, dataset.names)
         if not facts["values"]:
             raise EmptyLabelsError(f"{scan.image.path}: no structure is labelled")
+    if scan.instances is not None:
+        check_same_grid(scan.image, scan.instances)
     try:
         write_volume(scan.image, image_file)
         again = read_image(image_file)
@@ -92,24 +105,29 @@ def write_case(dataset: DatasetFolder, case: RawCase, scan: RawScan) -> None:
             )
         if scan.labels is not None and label_file is not None:
             write_volume(LabelMap(scan.labels.array, scan.image.grid), label_file)
+        if scan.instances is not None and instance_file is not None:
+            write_volume(LabelMap(scan.instances.array, scan.image.grid), instance_file)
         row = facts | {
             "split": case.split,
             "labelled": case.labelled,
             "absent": list(scan.absent),
             "notes": list(scan.notes),
+            "facts": dict(scan.facts),
+            "lesions": [dict(row) for row in scan.lesions],
+            "instances": scan.instances is not None,
             "shape_zyx": list(scan.image.grid.shape_zyx),
             "spacing_xyz_mm": [round(edge, 6) for edge in scan.image.grid.spacing_xyz],
         }
         write_json(dataset.row(case.name), row)
     except BaseException:
-        for file in (image_file, label_file):
+        for file in (image_file, label_file, instance_file):
             if file is not None:
                 file.unlink(missing_ok=True)
         raise
 
 
 def write_tables(dataset: DatasetFolder, source: DataSource, found: FoundCases) -> None:
-    """Write ``dataset.json``, ``cases.json`` and ``splits.json`` from the cases that are done."""
+    """Write ``dataset.json``, ``cases.json``, ``splits.json`` and ``lesions.csv`` from the cases that are done."""
     rows = {
         case.name: read_json(dataset.row(case.name), DatasetError)
         for case in sorted(found.cases, key=lambda case: case.name)
@@ -130,7 +148,10 @@ def write_tables(dataset: DatasetFolder, source: DataSource, found: FoundCases) 
         },
     )
     keys = ("complete", "truncated", "absent", "shape_zyx", "spacing_xyz_mm", "notes")
-    cases = {name: {key: row[key] for key in keys if row.get(key)} for name, row in labelled.items()}
+    cases = {
+        name: {key: row[key] for key in keys if row.get(key)} | row.get("facts", {})
+        for name, row in labelled.items()
+    }
     if labelled:
         for case in cases.values():
             case.setdefault("complete", [])
@@ -138,6 +159,9 @@ def write_tables(dataset: DatasetFolder, source: DataSource, found: FoundCases) 
             dataset.path / "cases.json",
             {"labels": {str(value): name for value, name in sorted(dataset.names.items())}, "cases": cases},
         )
+    lesions = {name: row["lesions"] for name, row in rows.items() if row.get("lesions")}
+    if lesions:
+        write_lesion_table(dataset.path / "lesions.csv", lesions)
     splits = {
         split: [n for n, row in rows.items() if row["split"] == split] for split in ("train", "val", "test")
     }

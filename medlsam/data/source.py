@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from medlsam.data.files import SourceFiles
 from medlsam.runtime.http_transfer import Remote
 from medlsam.volume.volume import Image, LabelMap
 
 Split = Literal["train", "val", "test"]
+
+#: One lesion of a scan, a column each; see ``medlsam.data.lesion_table``.
+LesionRow = Mapping[str, str | int | float]
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,19 @@ class RawScan:
         labels: on the grid of the image, in the values of ``FoundCases.names``; None where the source has none.
         absent: structures of which the source itself says that they are not in the scan.
         notes: what a reader of the dataset should know of this case.
+        lesions: a row for each lesion that the source tells apart.
+        instances: on the grid of the image, in the numbers ``lesion`` of these rows; None where the source has no
+            masks of single lesions.
+        facts: what else the source says of the scan and ``cases.json`` keeps, JSON values.
     """
 
     image: Image
     labels: LabelMap | None = None
     absent: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    lesions: tuple[LesionRow, ...] = ()
+    instances: LabelMap | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

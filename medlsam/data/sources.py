@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
-from medlsam.data.adapters import amos, btcv, lidc, openkbp, totalsegmentator, word
-from medlsam.data.source import DataSource
+from medlsam.data.adapters import (
+    amos,
+    btcv,
+    deeplesion,
+    hcuch,
+    kits,
+    land3d,
+    lidc,
+    lits,
+    mswal,
+    openkbp,
+    totalsegmentator,
+    word,
+)
+from medlsam.data.files import SourceFiles
+from medlsam.data.source import DataSource, FoundCases
 from medlsam.errors import UsageError
 from medlsam.runtime.http_transfer import Remote
+
+
+def _hcuch(name: str, dataset: str, what: str, find: Callable[[SourceFiles], FoundCases]) -> DataSource:
+    """The HCUCH data set with one choice of classes; all share the zip."""
+    return DataSource(
+        name=name,
+        title="HCUCH: CT with RECIST measurements",
+        contents=what,
+        licence="CC-BY-4.0",
+        licence_url="https://creativecommons.org/licenses/by/4.0/",
+        citation="Rojas-Pizarro et al., A CT dataset with RECIST measurements and comprehensive segmentation masks for "
+        "tumors and lymph nodes; data: doi.org/10.5281/zenodo.17788162",
+        homepage="https://zenodo.org/records/17788162",
+        dataset=dataset,
+        find=find,
+        expected="images/<abdomen|thorax>/<train|test>/{images,masks,labels}/<patient>_<series>.{nii.gz,json}",
+        # The record's file as the authors' repository names it; its sum could not be read when this was written.
+        archive=Remote("https://zenodo.org/records/17788162/files/final-formatted.zip?download=1"),
+        archive_file="hcuch-final-formatted.zip",
+    )
+
 
 _SOURCES = (
     DataSource(
@@ -110,6 +146,95 @@ _SOURCES = (
         find=lidc.find,
         expected="folders with one DICOM series each",
         online=lidc.online,
+    ),
+    _hcuch(
+        "hcuch",
+        "Dataset707_HCUCH",
+        "58 CT of chest or abdomen, 1,246 lesions: primary tumours, metastases, lymph nodes",
+        hcuch.find,
+    ),
+    _hcuch(
+        "hcuch-lung",
+        "Dataset708_HCUCHLung",
+        "of HCUCH the scans with tumours of the lung, as one class",
+        partial(hcuch.of_site, site="lung"),
+    ),
+    _hcuch(
+        "hcuch-liver",
+        "Dataset709_HCUCHLiver",
+        "of HCUCH the scans with tumours of the liver, as one class",
+        partial(hcuch.of_site, site="liver"),
+    ),
+    DataSource(
+        name="mswal",
+        title="MSWAL",
+        contents="abdominal CT (694, of which the training part is published), seven kinds of lesions",
+        licence="as its page says; none was seen when this was written",
+        licence_url="https://huggingface.co/datasets/zhaodongwu/MSWAL",
+        citation="Wu et al., MSWAL: 3D multi-class segmentation of whole abdominal lesions dataset, MICCAI (2025)",
+        homepage="https://github.com/tiuxuxsh76075/MSWAL-",
+        dataset="Dataset710_MSWAL",
+        find=mswal.find,
+        expected="imagesTr/<case>_0000.nii.gz, labelsTr/<case>.nii.gz and dataset.json",
+        how_to_get="take it from https://huggingface.co/datasets/zhaodongwu/MSWAL, with its dataset.json",
+    ),
+    DataSource(
+        name="lits",
+        title="LiTS 2017",
+        contents="201 abdominal CT, liver and its tumours in the 131 of its training",
+        licence="CC-BY-NC-ND-4.0",
+        licence_url="https://creativecommons.org/licenses/by-nc-nd/4.0/",
+        citation="Bilic et al., The liver tumor segmentation benchmark (LiTS), Med. Image Anal. 84 (2023)",
+        homepage="https://competitions.codalab.org/competitions/17094",
+        dataset="Dataset711_LiTS",
+        find=lits.find,
+        expected="volume-<n>.nii with segmentation-<n>.nii, and test-volume-<n>.nii",
+        how_to_get="make an account at https://competitions.codalab.org, join competition 17094 and take its training "
+        "batches 1 and 2",
+    ),
+    DataSource(
+        name="kits",
+        title="KiTS 2019, 2021, 2023",
+        contents="up to 489 abdominal CT with labels, kidneys with tumours and cysts (2019: without cysts)",
+        licence="CC-BY-NC-SA-4.0",
+        licence_url="https://creativecommons.org/licenses/by-nc-sa/4.0/",
+        citation="Heller et al., The state of the art in kidney and kidney tumor segmentation in contrast-enhanced CT "
+        "imaging: results of the KiTS19 challenge, Med. Image Anal. 67 (2021)",
+        homepage="https://kits-challenge.org/kits23/",
+        dataset="Dataset712_KiTS",
+        find=kits.find,
+        expected="case_<nnnnn>/imaging.nii.gz and segmentation.nii.gz (2021: aggregated_MAJ_seg.nii.gz)",
+        how_to_get="clone https://github.com/neheller/kits23 and run its download, which fetches the scans; give its "
+        "folder dataset",
+    ),
+    DataSource(
+        name="deeplesion",
+        title="DeepLesion",
+        contents="the slices around 32,735 lesions, with a box and diameters of each, without masks",
+        licence="as NIH publishes it: free use with citation, no re-identification; see its README",
+        licence_url="https://nihcc.app.box.com/v/DeepLesion",
+        citation="Yan et al., DeepLesion: automated mining of large-scale lesion annotations and universal lesion "
+        "detection with deep learning, J. Med. Imaging 5 (2018)",
+        homepage="https://nihcc.app.box.com/v/DeepLesion",
+        dataset="Dataset713_DeepLesion",
+        find=deeplesion.find,
+        expected="<patient>_<study>_<series>/<slice>.png of 16 bits, and DL_info.csv",
+        how_to_get="take DL_info.csv and as many of Images_png_01.zip to _56.zip as you want from "
+        "https://nihcc.app.box.com/v/DeepLesion, and unpack them into one folder",
+    ),
+    DataSource(
+        name="3dland",
+        title="3DLAND",
+        contents="of DeepLesion the lesions of abdominal organs, with their organ, and masks where you have them",
+        licence="CC-BY-4.0 (masks and table); DeepLesion's for the scans",
+        licence_url="https://creativecommons.org/licenses/by/4.0/",
+        citation="Advand et al., 3DLAND: 3D lesion abdominal anomaly localization dataset, arXiv 2602.12820 (2026)",
+        homepage="https://mehrn79.github.io/3DLAND",
+        dataset="Dataset714_3DLAND",
+        find=land3d.find,
+        expected="3DLAND_Info.csv and masks/<series>_<slice>.{png,nii.gz} beside DeepLesion's slices and DL_info.csv",
+        how_to_get="take DeepLesion, and 3DLAND_Info.csv and the masks from https://github.com/mehrn79/3DLAND, into "
+        "one folder",
     ),
 )
 

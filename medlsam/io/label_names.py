@@ -1,4 +1,4 @@
-"""Small tables: structure names by value, and lists of cases."""
+"""Small tables: structure names by value, lists of cases, and the window of HU of each scan."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from medlsam.errors import MedlsamError, TemplateError, UsageError
+from medlsam.io.folders import case_name
+from medlsam.windows import Window, window_of
 
 
 def read_label_names(path: Path | str) -> dict[int, str]:
@@ -69,6 +71,31 @@ def read_case_list(spec: Path | str) -> list[str]:
     if not isinstance(data, list) or not all(isinstance(name, str) for name in data):
         raise UsageError(f"{spec}: expected a list of case names")
     return data
+
+
+def read_windows_mapping(path: Path | str) -> dict[str, Window]:
+    """The window of HU in which each scan is meant to be seen, as the HCUCH data set has it.
+
+    Args:
+        path: ``windows_mapping.json``, a scan's file to the name of a window: ``{"001_1.2.3.nii.gz": "lung"}``.
+
+    Returns:
+        Case name to window.
+
+    Raises:
+        UsageError: it cannot be read, or names a window that is unknown; the file and the entry are named.
+    """
+    path = Path(path)
+    table = read_json(path, UsageError)
+    if not isinstance(table, dict):
+        raise UsageError(f'{path}: expected {{"<file>": "<window>"}}, got {type(table).__name__}')
+    windows: dict[str, Window] = {}
+    for file, name in table.items():
+        try:
+            windows[case_name(Path(file))] = window_of(str(name))
+        except UsageError as error:
+            raise UsageError(f"{path}: {file}: {error}") from error
+    return windows
 
 
 def read_json(path: Path, kind: type[MedlsamError]) -> Any:

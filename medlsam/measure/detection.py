@@ -171,7 +171,8 @@ def region_ious(prediction: NDArray[Any], reference: NDArray[Any]) -> NDArray[np
         for array, count in ((prediction, rows), (reference, columns))
     ]
     union = sizes[0][:, None] + sizes[1][None, :] - shared
-    return np.divide(shared, union, out=np.zeros(shared.shape), where=union > 0)
+    ious: NDArray[np.float64] = np.divide(shared, union, out=np.zeros(shared.shape), where=union > 0)
+    return ious
 
 
 def match_regions(

@@ -101,8 +101,8 @@ def test_small_regions_are_left_out_on_both_sides_and_stay_in_dice() -> None:
 
 def test_optimal_matching_finds_a_pair_more_than_greedy() -> None:
     # The first prediction fits both references, the second only the first reference.
-    ious = np.array([[0.5, 0.4], [0.45, 0.0]])
-    assert match_regions(ious, 0.3, "greedy") == (RegionPair(1, 1, 0.5),)
+    ious = np.array([[0.9, 0.4], [0.45, 0.0]])
+    assert match_regions(ious, 0.3, "greedy") == (RegionPair(1, 1, 0.9),)
     assert match_regions(ious, 0.3, "optimal") == (RegionPair(1, 2, 0.4), RegionPair(2, 1, 0.45))
     # Of as many pairs the better ones.
     assert match_regions(np.array([[0.5, 0.7], [0.6, 0.7]]), 0.3) == (

@@ -84,7 +84,7 @@ def totalsegmentator(folder: Path, make_ct: MakeCt) -> Sample:
     return {"s0000": first, "s0011": second}
 
 
-def _pairs(
+def pairs_of(
     folder: Path, make_ct: MakeCt, rows: list[tuple[str, str, str, str]], structures: tuple[str, ...]
 ) -> Sample:
     """Rows are case, split, path of the scan and path of the label map (empty: none)."""
@@ -108,7 +108,7 @@ def amos_sample(folder: Path, make_ct: MakeCt) -> Sample:
         ("amos_0499", "test", "imagesTs/amos_0499.nii.gz", ""),
         ("amos_0507", "train", "imagesTr/amos_0507.nii.gz", "labelsTr/amos_0507.nii.gz"),
     ]
-    sample = _pairs(folder, make_ct, rows, amos.STRUCTURES)
+    sample = pairs_of(folder, make_ct, rows, amos.STRUCTURES)
     del sample["amos_0507"]
     (folder / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "8": "arota"}}))
     return sample
@@ -120,7 +120,7 @@ def word_sample(folder: Path, make_ct: MakeCt) -> Sample:
         ("word_0001", "val", "imagesVal/word_0001.nii.gz", "labelsVal/word_0001.nii.gz"),
         ("word_0014", "test", "imagesTs/word_0014.nii.gz", "labelsTs/word_0014.nii.gz"),
     ]
-    return _pairs(folder, make_ct, rows, word.STRUCTURES)
+    return pairs_of(folder, make_ct, rows, word.STRUCTURES)
 
 
 def btcv_sample(folder: Path, make_ct: MakeCt) -> Sample:
@@ -128,7 +128,7 @@ def btcv_sample(folder: Path, make_ct: MakeCt) -> Sample:
         ("img0001", "train", "Training/img/img0001.nii.gz", "Training/label/label0001.nii.gz"),
         ("img0061", "train", "Testing/img/img0061.nii.gz", ""),
     ]
-    return _pairs(folder, make_ct, rows, btcv.STRUCTURES)
+    return pairs_of(folder, make_ct, rows, btcv.STRUCTURES)
 
 
 def openkbp_sample(folder: Path, make_ct: MakeCt) -> Sample:

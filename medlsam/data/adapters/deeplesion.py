@@ -1,0 +1,254 @@
+"""DeepLesion: slices around key slices as 16-bit PNG, and ``DL_info.csv`` with a box and diameters of each lesion.
+
+``Images_png/<patient>_<study>_<series>/<slice>.png`` holds HU + 32768. The slices of a series are those near its
+key slices, so it comes in runs without gaps; each run is a scan here, named after the series and its first and last
+slice (as the authors' own script names their NIfTI). Columns run to the patient's left, rows to the back and slice
+numbers to the feet, as that script writes them; slice *k* lies at -k times the slice distance, so runs of a series
+keep their places.
+
+Nobody drew masks: the scans come without labels, and ``lesions.csv`` has what is known of each lesion, in LPS mm.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import PurePosixPath
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
+
+from medlsam.data.files import SourceFiles
+from medlsam.data.source import FoundCases, LesionRow, RawCase, RawScan, Split
+from medlsam.errors import DatasetError, VolumeError
+from medlsam.geometry import Grid
+from medlsam.volume.volume import Image, Source
+
+#: What stored values are more than HU.
+OFFSET = 32768
+_TYPES = ("bone", "abdomen", "mediastinum", "liver", "lung", "kidney", "soft tissue", "pelvis")
+_SPLITS: dict[str, Split] = {"1": "train", "2": "val", "3": "test"}
+_SLICE = r"(\d{6}_\d{2}_\d{2})/(\d+)\.png"
+_NEEDED = ("File_name", "Bounding_boxes", "Measurement_coordinates", "Spacing_mm_px_")
+
+
+@dataclass(frozen=True)
+class KeyLesion:
+    """A row of ``DL_info.csv``.
+
+    Attributes:
+        index: of the row, from 0.
+        series: ``<patient>_<study>_<series>``.
+        slice: number of its key slice.
+        box_xyxy: in pixels of the slice, with the authors' margin of 5.
+        axes_xy: (4, 2) pixels: the ends of the long diameter, then of the short one.
+        spacing_xyz: mm, the last between slices.
+        kind: coarse type; empty where the authors give none.
+        noisy: whether the authors doubt the row.
+        split: theirs.
+    """
+
+    index: int
+    series: str
+    slice: int
+    box_xyxy: tuple[float, float, float, float]
+    axes_xy: NDArray[np.float64]
+    spacing_xyz: tuple[float, float, float]
+    kind: str
+    noisy: bool
+    split: Split
+
+
+@dataclass(frozen=True)
+class Run:
+    """Slices of a series without a gap.
+
+    Attributes:
+        series: ``<patient>_<study>_<series>``.
+        slices: number to file, in ascending order: from the head to the feet.
+        lesions: with their key slice among these.
+        before: slices of the series in earlier runs.
+        of: slices of the series in all.
+    """
+
+    series: str
+    slices: Mapping[int, str]
+    lesions: tuple[KeyLesion, ...]
+    before: int
+    of: int
+
+    @property
+    def name(self) -> str:
+        """Of the case."""
+        return f"{self.series}_{min(self.slices):03d}-{max(self.slices):03d}"
+
+
+def find(files: SourceFiles) -> FoundCases:
+    """The runs of slices.
+
+    Raises:
+        DatasetError: no ``DL_info.csv``, or a row of it is wrong; a slice lies there twice.
+    """
+    found, left_out = runs(files)
+    cases = tuple(
+        RawCase(run.name, run.lesions[0].split, partial(_read, files, run), labelled=False) for run in found
+    )
+    return FoundCases({}, cases, left_out)
+
+
+def runs(files: SourceFiles) -> tuple[list[Run], dict[str, str]]:
+    """The runs that hold a key slice, and what was left out, with the reason.
+
+    Raises:
+        DatasetError: see ``find``.
+    """
+    lesions: dict[str, list[KeyLesion]] = {}
+    for lesion in _info(files):
+        lesions.setdefault(lesion.series, []).append(lesion)
+    series: dict[str, dict[int, str]] = {}
+    for found in files.matching(_SLICE):
+        own = series.setdefault(found[1], {})
+        if int(found[2]) in own:
+            raise DatasetError(
+                f"{files.root}: {own[int(found[2])]} and {found.string} are one slice; give one copy only"
+            )
+        own[int(found[2])] = found.string
+    taken: list[Run] = []
+    left_out: dict[str, str] = {}
+    for name, slices in series.items():
+        before = 0
+        for part in _without_gaps(sorted(slices)):
+            own_lesions = tuple(lesion for lesion in lesions.get(name, []) if lesion.slice in part)
+            run = Run(name, {number: slices[number] for number in part}, own_lesions, before, len(slices))
+            before += len(part)
+            if not own_lesions:
+                left_out[run.name] = "no lesion of DL_info.csv on its slices"
+            elif len(part) == 1:
+                left_out[run.name] = "a single slice, no scan"
+            else:
+                taken.append(run)
+    return taken, left_out
+
+
+def read_run(files: SourceFiles, run: Run) -> Image:
+    """The scan of a run.
+
+    Raises:
+        VolumeError: a slice is no 16-bit picture, or has another size than the others.
+    """
+    names = list(run.slices.values())
+    with files.at_hand(names) as folder:
+        planes = [read_png(folder / PurePosixPath(name).name, files.describe(name)) for name in names]
+    for name, plane in zip(names, planes, strict=True):
+        if plane.dtype != np.uint16 or plane.shape != planes[0].shape:
+            raise VolumeError(
+                f"{files.describe(name)}: {plane.dtype} of {plane.shape} pixels; 16 bits and {planes[0].shape} of all "
+                "slices are needed (the 8-bit pictures of the data set are no HU)"
+            )
+    # From the feet up.
+    array = (np.stack(planes[::-1]).astype(np.int32) - OFFSET).astype(np.int16)
+    depth, height, width = array.shape
+    spacing = run.lesions[0].spacing_xyz
+    grid = Grid((depth, height, width), spacing, (0.0, 0.0, -max(run.slices) * spacing[2]))
+    return Image(array, grid, Source(path=files.root / PurePosixPath(names[0]).parent))
+
+
+def read_png(path: object, where: str) -> NDArray[np.generic]:
+    """A grey picture as it is stored, (rows, columns).
+
+    Raises:
+        VolumeError: it cannot be read, or has colours.
+    """
+    try:
+        plane = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    except RuntimeError as error:
+        raise VolumeError(
+            f"{where}: cannot be read as PNG ({str(error).splitlines()[-1].strip()})"
+        ) from error
+    if plane.ndim != 2:
+        raise VolumeError(f"{where}: no grey picture of two axes, but of shape {plane.shape}")
+    return np.asarray(plane)
+
+
+def lesion_row(number: int, lesion: KeyLesion) -> LesionRow:
+    """What is known of a lesion, places in LPS mm at pixel centres.
+
+    Args:
+        number: of the lesion in its case.
+        lesion: the row of ``DL_info.csv``.
+    """
+    x, y, z = lesion.spacing_xyz
+    places = {"min_x": lesion.box_xyxy[0] * x, "min_y": lesion.box_xyxy[1] * y}
+    places |= {"max_x": lesion.box_xyxy[2] * x, "max_y": lesion.box_xyxy[3] * y, "key_z": -lesion.slice * z}
+    for end, (column, row) in zip(("long_1", "long_2", "short_1", "short_2"), lesion.axes_xy, strict=True):
+        places |= {f"{end}_x": float(column) * x, f"{end}_y": float(row) * y}
+    told: dict[str, str | int | float] = {
+        "lesion": number,
+        "type": lesion.kind,
+        "noisy": int(lesion.noisy),
+        "row": lesion.index,
+        "key_slice": lesion.slice,
+    }
+    return told | {f"{name}_mm": round(place, 3) for name, place in places.items()}
+
+
+def _read(files: SourceFiles, run: Run) -> RawScan:
+    rows = tuple(lesion_row(number, lesion) for number, lesion in enumerate(run.lesions, start=1))
+    return RawScan(read_run(files, run), lesions=rows)
+
+
+def _without_gaps(numbers: list[int]) -> list[list[int]]:
+    parts = [[numbers[0]]]
+    for one, following in pairwise(numbers):
+        if following == one + 1:
+            parts[-1].append(following)
+        else:
+            parts.append([following])
+    return parts
+
+
+def _info(files: SourceFiles) -> Iterable[KeyLesion]:
+    tables = files.matching(r"DL_info\.csv")
+    if not tables:
+        raise DatasetError(f"{files.root}: DL_info.csv is missing; it lies beside the pictures of DeepLesion")
+    where = files.describe(tables[0].string)
+    rows = csv.DictReader(io.StringIO(files.text(tables[0].string)))
+    missing = [name for name in _NEEDED if name not in (rows.fieldnames or ())]
+    if missing:
+        raise DatasetError(f"{where}: column {', '.join(missing)} is missing")
+    for index, row in enumerate(rows):
+        try:
+            yield _lesion(index, row)
+        except (ValueError, IndexError) as error:
+            raise DatasetError(f"{where}: row {index + 2}: {error}") from error
+
+
+def _lesion(index: int, row: Mapping[str, str]) -> KeyLesion:
+    name, _, number = row["File_name"].removesuffix(".png").rpartition("_")
+    spacing = _numbers(row, "Spacing_mm_px_", 3)
+    kind = int(row.get("Coarse_lesion_type") or -1)
+    x0, y0, x1, y1 = _numbers(row, "Bounding_boxes", 4)
+    return KeyLesion(
+        index,
+        name,
+        int(number),
+        (x0, y0, x1, y1),
+        np.asarray(_numbers(row, "Measurement_coordinates", 8)).reshape(4, 2),
+        # Signs were seen in copies: the distance is meant.
+        (abs(spacing[0]), abs(spacing[1]), abs(spacing[2])),
+        _TYPES[kind - 1] if 1 <= kind <= len(_TYPES) else "",
+        (row.get("Possibly_noisy") or "0").strip() == "1",
+        _SPLITS.get((row.get("Train_Val_Test") or "").strip(), "train"),
+    )
+
+
+def _numbers(row: Mapping[str, str], column: str, count: int) -> list[float]:
+    numbers = [float(text) for text in row[column].split(",")]
+    if len(numbers) != count or not np.isfinite(numbers).all():
+        raise ValueError(f"{column}: {count} numbers are needed, found {row[column]!r}")
+    return numbers
