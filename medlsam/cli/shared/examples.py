@@ -28,6 +28,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "weights list": ("medlsam weights list",),
     "weights download": ("medlsam weights download medsam_vit_b",),
     "weights verify": ("medlsam weights verify", "medlsam weights verify own.safetensors"),
+    "lesion segment": (
+        "medlsam lesion segment scans --weights lesions.safetensors --output found",
+        "medlsam lesion segment scan.nii.gz --weights fold0.safetensors --weights fold1.safetensors --output found",
+    ),
     "lesion evaluate": (
         "medlsam lesion evaluate --predictions predictions --labels labels",
         "medlsam lesion evaluate --predictions predictions --labels labels --threshold 0.1 --smallest 50 --json",

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import lightning
 from torch.utils.data import DataLoader
 
-from medlsam.errors import UsageError
+from medlsam.errors import UsageError, WeightsError
 from medlsam.io.label_names import read_label_names
-from medlsam.io.labelled_scans import find_templates
+from medlsam.io.labelled_scans import TemplateCase, find_templates
 from medlsam.lesion.inception.folds import make_folds, read_folds, read_patients
 from medlsam.lesion.inception.patches import Onwards, Patch, Patches
 from medlsam.lesion.inception.plan import ScanPlan, plan_dataset
 from medlsam.lesion.inception.prepare import prepare_cases
-from medlsam.runtime.atomic_files import write_json
+from medlsam.runtime.atomic_files import sha256_of, write_json
+from medlsam.weights.store import read_header
 
 PLAN_FILE = "plan.json"
 
@@ -32,6 +34,8 @@ class LesionDataModule(lightning.LightningDataModule):
         patients: JSON of scan to patient, or a ``cases.json`` with patients: scans of one patient lie in one fold.
         patch: (z, y, x) voxels; multiples of the network's strides.
         spacing: (x, y, z) mm of a voxel; the median of the scans where None.
+        plan_from: weights file whose spacing and HU are used in place of the dataset's own, as a network that is
+            fine-tuned from it (``model.init_from``) knows them; nnU-Net moves plans likewise.
         batch_size: patches a step.
         batches: steps an epoch.
         validation_batches: of every validation, the same ones each time.
@@ -51,6 +55,7 @@ class LesionDataModule(lightning.LightningDataModule):
         patients: str | None = None,
         patch: tuple[int, int, int] = (96, 128, 128),
         spacing: tuple[float, float, float] | None = None,
+        plan_from: str | None = None,
         batch_size: int = 2,
         batches: int = 250,
         validation_batches: int = 50,
@@ -65,6 +70,7 @@ class LesionDataModule(lightning.LightningDataModule):
         self.splits = Path(splits) if splits else None
         self.patients = Path(patients) if patients else None
         self.patch, self.spacing = patch, spacing
+        self.plan_from = Path(plan_from) if plan_from else None
         self.batch_size, self.batches, self.validation_batches = batch_size, batches, validation_batches
         self.foreground, self.augmented = foreground, augmented
         self.workers, self.seed = workers, seed
@@ -88,13 +94,26 @@ class LesionDataModule(lightning.LightningDataModule):
             "spacing": self.spacing,
             "patch": self.patch,
             "scans": len(cases),
+            "plan_from": self.plan_from and sha256_of(self.plan_from),
         }
         asked = json.loads(json.dumps(asked | {"names": sorted(names.items())}))
         file = self.prepared / PLAN_FILE
         if not file.is_file() or json.loads(file.read_text(encoding="utf-8"))["asked"] != asked:
-            plan = plan_dataset(cases, names, self.patch, self.spacing)
+            plan = self._planned(cases, names)
             write_json(file, {"asked": asked, "plan": plan.to_dict()})
         prepare_cases(cases, names, self.plan, self.prepared)
+
+    def _planned(self, cases: list[TemplateCase], names: dict[int, str]) -> ScanPlan:
+        if self.plan_from is None:
+            return plan_dataset(cases, names, self.patch, self.spacing)
+        kind, config = read_header(self.plan_from)
+        if kind != "lesion-network":
+            raise WeightsError(
+                f"{self.plan_from} holds a {kind}, a lesion-network is wanted for data.plan_from"
+            )
+        plan = ScanPlan.from_dict(config["plan"])
+        spacing = self.spacing or plan.spacing_xyz
+        return replace(plan, spacing_xyz=spacing, patch_zyx=self.patch, names=tuple(sorted(names.items())))
 
     def setup(self, stage: str) -> None:
         """Open the arrays of both sides of the fold."""

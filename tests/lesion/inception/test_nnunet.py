@@ -35,7 +35,7 @@ RESIDUAL: dict[str, Any] = {
 PLAIN = {key: value for key, value in RESIDUAL.items() if key != "n_blocks_per_stage"}
 PLAIN |= {"n_conv_per_stage": [2] * 6, "n_conv_per_stage_decoder": [2] * 5}
 
-SHORT = '''
+SHORT = """
 from medlsam.lesion.inception.nnunet import nnUNetTrainerInception, nnUNetTrainerInceptionFineTune
 
 
@@ -52,7 +52,7 @@ class nnUNetTrainerShort(Short, nnUNetTrainerInception):
 
 class nnUNetTrainerShortFineTune(Short, nnUNetTrainerInceptionFineTune):
     pass
-'''
+"""
 
 
 def test_a_plan_of_residual_blocks_is_the_papers_network() -> None:
@@ -127,7 +127,9 @@ def test_the_recipe_runs_with_the_installed_nnunet(tmp_path: Path) -> None:
         timeout=1800,
     )
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    splits = json.loads((tmp_path / "nnUNet_preprocessed" / "Dataset002_two" / "splits_final.json").read_text())
+    splits = json.loads(
+        (tmp_path / "nnUNet_preprocessed" / "Dataset002_two" / "splits_final.json").read_text()
+    )
     assert sorted(sorted(fold["val"]) for fold in splits) == [["case0", "case1"], ["case2"]]
     assert "Loading pretrained weights" in result.stdout
     for fold in (0, 1):
