@@ -1,6 +1,6 @@
 #!/bin/sh
 # HCUCH's automatic segmentation with nnU-Net and InceptionUNet; needs pip install "medlsam[nnunet]" and a GPU.
-#   sh configs/lesion_hcuch_nnunet.sh PRETRAIN TARGET PATIENTS.json [all|plan|pretrain|finetune|predict]
+#   sh configs/lesion_hcuch_nnunet.sh PRETRAIN TARGET PATIENTS.json [all|plan|move|pretrain|finetune|predict]
 # PRETRAIN and TARGET are numbers of datasets in $nnUNet_raw (MSD's lung or liver, and HCUCH's); PATIENTS.json (or cases.json) says
 # whose each scan of TARGET is. The paper's settings: pretraining on all of MSD as nnU-Net does it (1,000 epochs, learning rate
 # 0.01, weight decay 3e-5) without a validation split, then 300 epochs at 0.0001 in five folds, whose networks are averaged.
@@ -19,6 +19,9 @@ from=$(name_of "$pretrain") to=$(name_of "$target")
 
 if [ "$part" = all ] || [ "$part" = plan ]; then
   nnunet nnUNetv2_plan_and_preprocess -d "$pretrain" -c 3d_fullres -pl "$planner" --verify_dataset_integrity
+  # Between this part and the next, batch_size in the plan can be made smaller for the GPU.
+fi
+if [ "$part" = all ] || [ "$part" = move ]; then
   # The network must be the pretrained one, so the target takes its plan.
   nnunet nnUNetv2_extract_fingerprint -d "$target" --verify_dataset_integrity
   nnunet nnUNetv2_move_plans_between_datasets -s "$pretrain" -t "$target" -sp "$plans" -tp "$moved"

@@ -101,6 +101,16 @@ def test_the_trainers_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None
         nnunet.main(["pip"])
 
 
+def make_small(plans: Path) -> None:
+    """Few features and a small batch, for a CPU."""
+    content = json.loads(plans.read_text())
+    chosen = content["configurations"]["3d_fullres"]
+    chosen["batch_size"] = 2
+    sizes = chosen["architecture"]["arch_kwargs"]
+    sizes["features_per_stage"] = [4] * len(sizes["features_per_stage"])
+    plans.write_text(json.dumps(content))
+
+
 @pytest.mark.slow
 @needs_nnunet
 def test_the_recipe_runs_with_the_installed_nnunet(tmp_path: Path) -> None:
@@ -119,19 +129,31 @@ def test_the_recipe_runs_with_the_installed_nnunet(tmp_path: Path) -> None:
         "PRETRAINER": "nnUNetTrainerShort", "TRAINER": "nnUNetTrainerShortFineTune", "DEVICE": "cpu", "FOLDS": "0 1",
         "SPLITS": "2", "PYTHON": sys.executable, "PYTHONPATH": str(ROOT),
     }  # fmt: skip
-    result = subprocess.run(
-        ["sh", str(ROOT / "configs" / "lesion_hcuch_nnunet.sh"), "1", "2", str(tmp_path / "patients.json")],
-        env=os.environ | folders | chosen,
-        capture_output=True,
-        text=True,
-        timeout=1800,
-    )
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    said = ""
+    for part in ("plan", "move", "pretrain", "finetune", "predict"):
+        result = subprocess.run(
+            [
+                "sh",
+                str(ROOT / "configs" / "lesion_hcuch_nnunet.sh"),
+                "1",
+                "2",
+                str(tmp_path / "patients.json"),
+                part,
+            ],
+            env=os.environ | folders | chosen,
+            capture_output=True,
+            text=True,
+            timeout=1800,
+        )
+        assert result.returncode == 0, f"{part}: {result.stdout[-3000:]}{result.stderr[-3000:]}"
+        said += result.stdout
+        if part == "plan":
+            make_small(tmp_path / "nnUNet_preprocessed" / "Dataset001_one" / "nnUNetResEncUNetMPlans.json")
     splits = json.loads(
         (tmp_path / "nnUNet_preprocessed" / "Dataset002_two" / "splits_final.json").read_text()
     )
     assert sorted(sorted(fold["val"]) for fold in splits) == [["case0", "case1"], ["case2"]]
-    assert "Loading pretrained weights" in result.stdout
+    assert "Loading pretrained weights" in said
     for fold in (0, 1):
         place = tmp_path / "nnUNet_results" / "Dataset002_two"
         made = place / "nnUNetTrainerShortFineTune__medlsamPretrainedPlans__3d_fullres" / f"fold_{fold}"
