@@ -145,16 +145,20 @@ class LesionDataModule(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Patch]:
         """Load an epoch's patches, on from the step that was reached."""
-        step = self.trainer.global_step if self.trainer is not None else 0
-        count = self.batches * self.batch_size
-        onwards = Onwards(step * self.batch_size, count)
         return DataLoader(
             self.train_patches,
             self.batch_size,
-            sampler=onwards,
+            sampler=Onwards(self._drawn, self.batches * self.batch_size),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
         )
+
+    def _drawn(self) -> int:
+        """Count the patches that all processes have drawn so far."""
+        if self.trainer is None:
+            return 0
+        steps: int = self.trainer.global_step * self.trainer.accumulate_grad_batches
+        return steps * self.trainer.world_size * self.batch_size
 
     def val_dataloader(self) -> DataLoader[Patch]:
         """Load the fixed patches of the validation scans."""

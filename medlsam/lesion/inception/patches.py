@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -98,19 +98,19 @@ class Patches(Dataset[Patch]):
 
 
 class Onwards(Sampler[int]):
-    """Numbers that go on where the pass before ended, so that no two passes draw the same patches.
+    """Numbers that go on from the step that was reached, so that no two passes draw the same patches.
 
     Args:
-        first: of the first pass.
+        first: gives the first number when a pass begins: a training that goes on after a kill knows its step only then.
         count: of one pass.
     """
 
-    def __init__(self, first: int, count: int) -> None:
+    def __init__(self, first: Callable[[], int], count: int) -> None:
         self.first, self.count = first, count
 
     def __len__(self) -> int:
         return self.count
 
     def __iter__(self) -> Iterator[int]:
-        first, self.first = self.first, self.first + self.count
+        first = self.first()
         return iter(range(first, first + self.count))

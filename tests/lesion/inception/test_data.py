@@ -119,11 +119,12 @@ def test_foreground_is_oversampled(prepared: tuple[ScanPlan, list[PreparedCase]]
 def test_a_patch_is_its_number_whoever_draws_it(prepared: tuple[ScanPlan, list[PreparedCase]]) -> None:
     plan, cases = prepared
     patches = Patches(cases, plan, seed=3)
-    alone = list(DataLoader(patches, 2, sampler=Onwards(0, 8)))
-    two = list(DataLoader(patches, 2, sampler=Onwards(0, 8), num_workers=2))
+    alone = list(DataLoader(patches, 2, sampler=Onwards(lambda: 0, 8)))
+    two = list(DataLoader(patches, 2, sampler=Onwards(lambda: 0, 8), num_workers=2))
     assert all((a["image"] == b["image"]).all() for a, b in zip(alone, two, strict=True))
     assert not (alone[0]["image"] == alone[1]["image"]).all()
-    onwards = Onwards(0, 3)
+    reached = iter((0, 3))
+    onwards = Onwards(lambda: next(reached), 3)
     assert [*onwards, *onwards] == [0, 1, 2, 3, 4, 5]
 
 
