@@ -31,6 +31,12 @@ def test_a_batch_without_lesions_has_no_dice() -> None:
     torch.testing.assert_close(dice_and_cross_entropy(logits, labels), expected)
 
 
+def test_a_class_that_the_batch_lacks_is_left_out_of_the_mean() -> None:
+    """As by hand, with a third class that is nowhere: Dice of class 1 is 2/3 / (2/3 + 1), and that is the mean."""
+    loss = dice_and_cross_entropy(torch.zeros(1, 3, 1, 1, 2), torch.tensor([[[[0, 1]]]]))
+    assert loss.item() == pytest.approx(math.log(3) - 0.4, abs=1e-4)
+
+
 def test_gradient() -> None:
     labels = torch.randint(0, 3, (2, 2, 2, 2), generator=torch.Generator().manual_seed(1))
     logits = torch.randn(2, 3, 2, 2, 2, dtype=torch.float64, requires_grad=True)
