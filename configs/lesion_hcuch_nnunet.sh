@@ -25,6 +25,8 @@ if [ "$part" = all ] || [ "$part" = move ]; then
   # The network must be the pretrained one, so the target takes its plan.
   nnunet nnUNetv2_extract_fingerprint -d "$target" --verify_dataset_integrity
   nnunet nnUNetv2_move_plans_between_datasets -s "$pretrain" -t "$target" -sp "$plans" -tp "$moved"
+  # Planning would have put it there.
+  cp "$nnUNet_raw/$to/dataset.json" "$nnUNet_preprocessed/$to/"
   nnunet nnUNetv2_preprocess -d "$target" -plans_name "$moved" -c 3d_fullres
   # nnU-Net's own folds would put scans of one patient on both sides.
   "$python" -m medlsam.lesion.inception.folds "$nnUNet_raw/$to" "$nnUNet_preprocessed/$to/splits_final.json" \
