@@ -1,4 +1,4 @@
-"""The learning rate: linear warm-up, then a cosine."""
+"""The learning rate: linear warm-up, then a cosine; or linear decay."""
 
 from __future__ import annotations
 
@@ -45,6 +45,20 @@ def warmup_cosine(
         "optimizer": optimizer,
         "lr_scheduler": {"scheduler": ClockedLR(optimizer, factor), "interval": "step"},
     }
+
+
+def linear_decay(optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
+    """Lower the learning rate linearly from the optimizer's to 0.
+
+    Args:
+        optimizer: its learning rate is the first.
+        total_steps: optimisation steps to the end.
+
+    Returns:
+        What ``LightningModule.configure_optimizers`` returns.
+    """
+    schedule = LambdaLR(optimizer, lambda step: max(0.0, 1 - step / max(1, total_steps)))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 class ClockedLR(LambdaLR):

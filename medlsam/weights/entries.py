@@ -14,7 +14,8 @@ from typing import Literal
 
 from medlsam.runtime.atomic_files import read_sums
 
-Kind = Literal["localizer", "segmenter"]
+#: ``lesion-network`` are trained by users only: none is known by name.
+Kind = Literal["localizer", "segmenter", "lesion-network"]
 
 #: Folder of the weights that ship.
 SHIPPED_DIR = Path(__file__).resolve().parent

@@ -39,7 +39,7 @@ def save_weights(
         path: the target, ``*.safetensors``.
         state_dict: as ``module.state_dict()`` gives it; moved to the CPU.
         config: settings that rebuild the network; JSON values only, without NaN.
-        kind: ``localizer`` or ``segmenter``.
+        kind: ``localizer``, ``segmenter`` or ``lesion-network``.
         half: store float32 tensors of two or more axes as float16: half the size. Those of one axis
             (biases, normalisation, running statistics) need the range and cost nothing.
 

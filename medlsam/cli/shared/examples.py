@@ -32,6 +32,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "medlsam lesion propagate scan.nii.gz --prompts marks.mrk.json --output lesions",
         "medlsam lesion propagate scan.nii.gz --prompts marks.json --organs organs.nii.gz --output lesions",
     ),
+    "lesion segment": (
+        "medlsam lesion segment scans --weights lesions.safetensors --output found",
+        "medlsam lesion segment scan.nii.gz --weights fold0.safetensors --weights fold1.safetensors --output found",
+    ),
     "lesion evaluate": (
         "medlsam lesion evaluate --predictions predictions --labels labels",
         "medlsam lesion evaluate --predictions predictions --labels labels --threshold 0.1 --smallest 50 --json",

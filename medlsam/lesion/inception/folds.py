@@ -1,0 +1,146 @@
+"""Folds of a cross-validation, by patient: scans of one person never lie on both sides.
+
+``python -m medlsam.lesion.inception.folds DATASET FILE [--folds N] [--patients JSON]`` writes ``splits_final.json``,
+which nnU-Net reads in the folder of a preprocessed dataset, and ``data.splits`` of our own training anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from medlsam.errors import MedlsamError, UsageError
+from medlsam.io.label_names import read_json
+from medlsam.io.labelled_scans import find_templates
+from medlsam.runtime.atomic_files import write_json
+
+#: Name of nnU-Net's file of folds, in the folder of a preprocessed dataset.
+SPLITS_FILE = "splits_final.json"
+
+
+def make_folds(
+    cases: Sequence[str], folds: int, patients: Mapping[str, str] | None = None, seed: int = 12345
+) -> list[dict[str, list[str]]]:
+    """Split cases into folds that hold about as many scans each.
+
+    Args:
+        cases: their names.
+        folds: how many, two or more.
+        patients: case to patient; a case that is not in it is a patient of its own.
+        seed: of the order.
+
+    Returns:
+        For each fold the names under ``train`` and ``val``, as nnU-Net's ``splits_final.json`` has them.
+
+    Raises:
+        UsageError: fewer patients than folds, or fewer than two folds.
+    """
+    groups: dict[str, list[str]] = {}
+    for case in sorted(cases):
+        groups.setdefault((patients or {}).get(case, case), []).append(case)
+    if folds < 2 or len(groups) < folds:
+        raise UsageError(
+            f"{folds} folds of {len(groups)} patients: give two folds or more, and no more than patients"
+        )
+    order = [sorted(groups)[n] for n in np.random.default_rng(seed).permutation(len(groups))]
+    parts: list[list[str]] = [[] for _ in range(folds)]
+    # The largest patients first, each to the smallest fold.
+    for patient in sorted(order, key=lambda patient: -len(groups[patient])):
+        min(parts, key=len).extend(groups[patient])
+    return [{"train": sorted(set(cases) - set(part)), "val": sorted(part)} for part in parts]
+
+
+def read_folds(path: Path, cases: Sequence[str]) -> list[dict[str, list[str]]]:
+    """Read a file of folds.
+
+    Args:
+        path: nnU-Net's ``splits_final.json``.
+        cases: those of the dataset.
+
+    Raises:
+        UsageError: the file is not of that form, or names a case that the dataset lacks.
+    """
+    content = read_json(path, UsageError)
+    try:
+        folds = [{side: [str(name) for name in fold[side]] for side in ("train", "val")} for fold in content]
+    except (TypeError, KeyError) as error:
+        raise UsageError(f'{path}: expected a list of {{"train": [...], "val": [...]}}') from error
+    unknown = sorted({name for fold in folds for side in fold.values() for name in side} - set(cases))
+    if unknown:
+        raise UsageError(
+            f"{path}: case {unknown[0]} is not in the dataset ({len(unknown)} such); write the folds anew"
+        )
+    return folds
+
+
+def read_patients(path: Path) -> dict[str, str]:
+    """Read whose each scan is.
+
+    Args:
+        path: JSON of case to patient, or the ``cases.json`` of ``medlsam data``, where the source names patients.
+
+    Raises:
+        UsageError: the file cannot be read, or names no patient.
+    """
+    content = read_json(path, UsageError)
+    if isinstance(content, dict) and isinstance(content.get("cases"), dict):
+        rows = content["cases"].items()
+        content = {name: row["patient"] for name, row in rows if isinstance(row, dict) and "patient" in row}
+    if (
+        not isinstance(content, dict)
+        or not content
+        or any(isinstance(v, list | dict) for v in content.values())
+    ):
+        raise UsageError(
+            f'{path}: no patients; expected {{"case": "patient", ...}}, or cases.json with "patient"'
+        )
+    return {str(name): str(patient) for name, patient in content.items()}
+
+
+def write_folds(
+    dataset: Path, output: Path, folds: int = 5, patients: Mapping[str, str] | Path | None = None
+) -> list[dict[str, list[str]]]:
+    """Write the folds of an nnU-Net dataset where nnU-Net reads them.
+
+    Args:
+        dataset: with ``imagesTr``.
+        output: ``nnUNet_preprocessed/<dataset>/splits_final.json``, or any file for ``data.splits``.
+        folds: how many.
+        patients: case to patient, or a file; see ``read_patients``.
+
+    Raises:
+        UsageError: see ``make_folds``.
+    """
+    cases, _ = find_templates(dataset)
+    if isinstance(patients, Path):
+        patients = read_patients(patients)
+    made = make_folds([case.name for case in cases], folds, patients)
+    write_json(output, made)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line of this module."""
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("dataset", type=Path, help="nnU-Net dataset")
+    parser.add_argument("output", type=Path, help="the file to write")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--patients", type=Path, help="JSON of case to patient, or cases.json")
+    given = parser.parse_args(arguments)
+    try:
+        made = write_folds(given.dataset, given.output, given.folds, given.patients)
+    except MedlsamError as error:
+        raise SystemExit(f"error: {error}") from None
+    print(
+        f"wrote {given.output}: {', '.join(str(len(fold['val'])) for fold in made)} scans to validate in each fold"
+    )
+
+
+if __name__ == "__main__":
+    main()
