@@ -61,6 +61,7 @@ class Sighting:
         volume_ml: of all its lesions; None as above.
         distance_mm: from where the anatomy said it would be; None at the visit that showed it first.
         ambiguous: ids of other lesions that it might be instead; -1 stands for none of them.
+        merged_into: id of the track that it has become part of.
     """
 
     state: State
@@ -69,6 +70,7 @@ class Sighting:
     volume_ml: float | None = None
     distance_mm: float | None = None
     ambiguous: tuple[int, ...] = ()
+    merged_into: int | None = None
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ def follow_up(
         tuple(visit.name for visit in visits),
         tracks,
         tuple(assessments),
-        tuple(_sum([own.sightings[n].diameter_mm for own in followed]) for n in range(len(visits))),
+        tuple(_sum([_target_mm(own, followed, n) for own in followed]) for n in range(len(visits))),
         tuple(_sum([own.sightings[n].volume_ml for own in followed]) for n in range(len(visits))),
     )
 
@@ -212,7 +214,9 @@ def _take(growing: list[_Growing], visits: Sequence[Visit], number: int, visit: 
             other = tuple(-1 if b < 0 else visit.lesions[b].id for b in pair.ambiguous)
             track.sightings.append(_seen(own, track.kind, pair.distance_mm, other))
         elif index in matching.merges:
-            track.sightings.append(Sighting("merged", (), 0.0, 0.0))
+            whole = matching.merges[index]
+            into = next(other for other, pair in pairs.items() if pair.after == whole)
+            track.sightings.append(Sighting("merged", (), 0.0, 0.0, merged_into=into + 1))
         elif index in matching.vanished:
             track.sightings.append(Sighting("vanished", (), 0.0, 0.0))
         else:
@@ -250,7 +254,7 @@ def _findings(tracks: Sequence[Track], targets: Sequence[Track], number: int, le
         track for track in tracks if track.role == "new" and _voxels(track.sightings[number]) >= least_voxels
     ]
     return Findings(
-        tuple(track.sightings[number].diameter_mm for track in targets),
+        tuple(_target_mm(track, targets, number) for track in targets),
         tuple(_non_target(track, number) for track in others),
         sum(not _normal(track, number) for track in new),
     )
@@ -258,6 +262,14 @@ def _findings(tracks: Sequence[Track], targets: Sequence[Track], number: int, le
 
 def _voxels(sighting: Sighting) -> int:
     return sum(lesion.measured.voxels for lesion in sighting.lesions)
+
+
+def _target_mm(track: Track, targets: Sequence[Track], number: int) -> float | None:
+    """The diameter of a target; where it merged with another one it counts there, with anything else nowhere."""
+    own = track.sightings[number]
+    if own.state == "merged" and own.merged_into not in {other.id for other in targets}:
+        return None
+    return own.diameter_mm
 
 
 def _normal(track: Track, number: int) -> bool:

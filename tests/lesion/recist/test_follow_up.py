@@ -108,6 +108,20 @@ def test_parts_of_a_split_lesion_are_added() -> None:
     assert found.assessments[0].new_lesions == 0
 
 
+def test_a_target_that_merges_is_not_gone() -> None:
+    """Two targets that become one are counted once; a target that a non-target lesion took in is not evaluated."""
+    near = (LIVER[0] + 12, *LIVER[1:])
+    two = visit("b", lesion(1, 16, "m,liver", center=LIVER), lesion(2, 14, "m,liver", center=near))
+    one = visit("3", lesion(1, 32, "m,liver", center=(LIVER[0] + 5, *LIVER[1:])))
+    both = follow_up([two, one])
+    assert [own.sightings[1].state for own in both.tracks] == ["measured", "merged"]
+    assert both.tracks[1].sightings[1].merged_into == 1
+    assert both.sums_mm == pytest.approx((30, 32))
+    alone = follow_up([two, one], targets=[2])
+    assert alone.sums_mm[1] is None
+    assert str(alone.assessments[0].overall) == "NE", "a complete response would be false"
+
+
 def test_a_person_may_choose_the_targets() -> None:
     found = follow_up([BASELINE, BASELINE], targets=[2])
     assert [own.role for own in found.tracks] == ["non-target", "target"]
