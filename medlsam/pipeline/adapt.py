@@ -58,7 +58,8 @@ def adapt(
 
     Args:
         model: with ``sam-tiny``.
-        path: the templates folder; templates with extreme points alone are left out.
+        path: the templates folder; templates with extreme points alone are left out. Embeddings of their slices lie in
+            a temporary folder, some 2 GB for ten structures of five templates.
         templates: made of it.
         cases: only these template scans, as for ``MedLSAM.templates``.
         on_progress: gets a line for each step.
