@@ -32,7 +32,7 @@ from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 if TYPE_CHECKING:
     from medlsam.pipeline.model import MedLSAM
 
-#: Chosen on the templates of ``bodyval``, leave-one-out, and on training heads (decision 0066).
+#: Chosen on the templates of ``bodyval``, leave-one-out (decision 0066).
 TUNING = FinetuneOptions(epochs=6, batch_size=16, learning_rate=3e-4, views=6, slices=16)
 #: The templates are held out one by one, or in so many groups.
 FOLDS = 6
