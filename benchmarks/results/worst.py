@@ -5,8 +5,9 @@
 
 One picture for each answer and run: three planes with the mask, the located box and the reference. `--names` is the
 `dataset.json` or `labels.json` of the templates. The worst are those of the first run by the Dice of the located mask;
-`--count 0` draws all. Prints what was drawn: Dice located and in the true box, IoU of the reported box and its wall
-distance, of each run. A second for each picture.
+`--count 0` draws all. Prints what was drawn: Dice located, in the true box and in true slices, IoU of the reported box
+and its wall distance, of each run. Then the same of all answers: mean ± standard deviation of each run, and of the last
+run minus the first the paired mean ± standard error. A second for each picture.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from medlsam.results import Localization, Segmentation
 from medlsam.volume import Image, LabelMap
 
 #: Columns of cases.csv that are printed.
-FIGURES = ("dice_located", "dice_oracle_box", "iou", "wall_distance_mm")
+FIGURES = ("dice_located", "dice_oracle_box", "dice_oracle_slices", "iou", "wall_distance_mm")
 Rows = dict[tuple[str, str], dict[str, str]]
 
 
@@ -66,6 +67,20 @@ def draw(run: Path, case: str, structure: str, names: dict[int, str], image: Ima
     return png(draw_segmentation(found, organs=[structure], reference=reference))
 
 
+def over_all(rows: list[Rows], names: list[str]) -> Table:
+    """Compare the runs over all answers that have a value in each."""
+    table = Table("all answers", "n", *names, "last - first", title="over all answers, drawn or not")
+    for figure in FIGURES:
+        common = [key for key in rows[0] if all(own.get(key, {}).get(figure) for own in rows)]
+        values = np.array([[float(own[key][figure]) for key in common] for own in rows])
+        if values.size:
+            change = values[-1] - values[0]
+            error = change.std(ddof=1) / len(change) ** 0.5 if len(change) > 1 else 0.0
+            means = [f"{run.mean():.3f} ± {run.std(ddof=1) if len(run) > 1 else 0.0:.3f}" for run in values]
+            table.add_row(figure, str(len(common)), *means, f"{change.mean():+.3f} ± {error:.3f}")
+    return table
+
+
 def main() -> None:
     """Draw and print."""
     parser = options(__doc__, real=False)
@@ -92,7 +107,7 @@ def main() -> None:
         figures = [own[case, structure][name] for name in FIGURES for own in rows]
         table.add_row(case, structure, *figures)
         document.append({"case": case, "structure": structure, "figures": figures})
-    answer([table], {"answers": document}, given.json)
+    answer([table, over_all(rows, [run.name for run in given.runs])], {"answers": document}, given.json)
 
 
 if __name__ == "__main__":

@@ -207,9 +207,10 @@ def draw_localization(localization: Localization, image: Image | None = None) ->
         low, high = np.percentile(rays, (2.0, 99.7))
         show(axes, rays, grid, plane, (float(low), float(high) + 1e-3))
         for number, structure in enumerate(shown):
-            assert structure.box is not None
+            box = _box(structure)
+            assert box is not None
             colour = CYCLE[number % len(CYCLE)]
-            axes.add_patch(rectangle(structure.box, across, up, colour, structure.status == "uncertain"))
+            axes.add_patch(rectangle(box, across, up, colour, structure.status == "uncertain"))
         axes.set_title("frontal" if across == 0 else "lateral", color=INK, fontsize=10)
         letters(axes, plane)
         scale_bar(axes)

@@ -32,7 +32,7 @@ from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 if TYPE_CHECKING:
     from medlsam.pipeline.model import MedLSAM
 
-#: Chosen on the templates of ``bodyval``, leave-one-out, and on training heads (decision 0066).
+#: Chosen on the templates of ``bodyval``, leave-one-out (decision 0066).
 TUNING = FinetuneOptions(epochs=6, batch_size=16, learning_rate=3e-4, views=6, slices=16)
 #: The templates are held out one by one, or in so many groups.
 FOLDS = 6
@@ -58,7 +58,8 @@ def adapt(
 
     Args:
         model: with ``sam-tiny``.
-        path: the templates folder; templates with extreme points alone are left out.
+        path: the templates folder; templates with extreme points alone are left out. Embeddings of their slices lie in
+            a temporary folder, some 2 GB for ten structures of five templates.
         templates: made of it.
         cases: only these template scans, as for ``MedLSAM.templates``.
         on_progress: gets a line for each step.

@@ -305,7 +305,7 @@ class MedLSAM:
             lambda: self.segmenter_for(templates), image, localization, values, chosen, stopwatch
         )
         adapted = templates.adapted if templates is not None else None
-        if adapted is None or adapted.signature == self.segmenter_weights["sha256"]:
+        if adapted is None or not adapted.structures or adapted.signature == self.segmenter_weights["sha256"]:
             return found
         warning = (
             "the templates carry a decoder that was adapted to other segmenter weights (sha256 "

@@ -26,7 +26,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
     timed = model.segmenter.segment
 
     def segment(volume: Any, prompts: Any, stopwatch: Any = None, mask_prompts: Any = None) -> Any:
-        # A structure is asked for under several names ("oracle_box/block/+1"); the stub knows it by one.
+        # A structure is asked for under several names ("block/oracle_box/+1"); the stub knows it by one.
         blocks = {}
         for key, own in prompts.items():
             (name,) = (part for part in key.split("/") if part in ("block", "plate", "ghost"))

@@ -45,7 +45,7 @@ FLAGS = {
         "segment",
         "--support --images --labels --output --cases --compare-search --json --quiet --verbose",
     ),
-    "template build": ("templates", "--output --cases --margin --json --quiet --verbose"),
+    "template build": ("templates", "--output --cases --margin --adapt --json --quiet --verbose"),
 }
 
 

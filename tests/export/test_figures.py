@@ -149,3 +149,15 @@ def test_a_box_alone(scan: Image) -> None:
     picture = draw_structure(scene(scan), structure)
     assert "uncertain" in picture.get_suptitle()
     assert [len(axes.patches) for axes in picture.axes] == [1, 1, 1]
+
+
+def test_the_projections_show_boxes_as_located(scan: Image) -> None:
+    """After segmentation ``box`` is the mask's; what was located is what these pictures are about."""
+    located = Box((-20, -10, 110), (20, 10, 150))
+    structure = LocatedStructure(
+        "gland", "found", 0.9, box=Box((0, 0, 120), (10, 5, 130)), located_box=located
+    )
+    picture = draw_localization(Localization("case", {"gland": structure}, scan))
+    drawn = picture.axes[0].patches[0]
+    assert (drawn.get_x(), drawn.get_y()) == (-20, 110)
+    assert (drawn.get_width(), drawn.get_height()) == (40, 40)

@@ -124,6 +124,10 @@ def test_a_decoder_of_other_weights_is_not_used_and_told(
     found = model.segment(image, other)
     np.testing.assert_array_equal(found.labels.array, plain.labels.array)
     assert any("other segmenter weights" in warning for warning in found.warnings)
+    unused = replace(adapted, adapted=replace(adapted.adapted, signature="0" * 64, scores={"liver": LOSS}))
+    assert model.segment(image, unused).warnings == plain.warnings, (
+        "nothing was to be used, so nothing is told"
+    )
 
 
 def test_differences_add_up(model: MedLSAM) -> None:

@@ -30,9 +30,7 @@ class Draws(NumberedDraws):
     ) -> None:
         super().__init__(options.batch_size, first)
         self.scans, self.options = list(scans), options
-        told = SamplingConfig(
-            exact=options.exact, jittered=1 - options.exact, located_error_mm=net.located_error_mm
-        )
+        told = SamplingConfig(exact=options.exact, jittered=1 - options.exact)
         vague = replace(told, exact=0.0, jittered=0.0)
         self.taught, self.kept = (SampleSource([], net, sampling, {}) for sampling in (told, vague))
 

@@ -76,6 +76,10 @@ class StubModel:
     def check(self, templates: Any) -> None:
         """Any templates will do."""
 
+    def segmenter_for(self, templates: Any) -> Any:
+        """Nothing is adapted."""
+        return self.segmenter
+
     def embed(self, image: Image) -> str:
         """An embedding that says whose it is, for nobody to take that of another scan."""
         assert image.path is not None
