@@ -137,7 +137,7 @@ def test_follow_up_prints_tables(visits: tuple[Path, Path], tmp_path: Path) -> N
         (["measure", "baseline/lesions.nii.gz", "--instances", "each"], "instances: 'each' is unknown"),
         (["measure", "baseline/lesions.nii.gz", "--scan", "other/image.nii.gz"], "do not lie on the grid"),
         (["measure", "."], "--scan goes with one mask"),
-        (["measure", "other"], "no lesion mask in this folder"),
+        (["measure", "other/dicom"], "no lesion mask in this folder"),
         (["follow-up", "baseline", "other", "--output", "out"], "no lesion mask"),
         (["follow-up", "baseline", "nowhere", "--output", "out"], "no such file or folder"),
         (["follow-up", "baseline", "baseline/lesions.nii.gz", "--output", "out"], "needs its scan"),

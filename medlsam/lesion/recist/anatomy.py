@@ -27,6 +27,8 @@ from medlsam.localize.templates.anchors import Anchors
 SHELL_MM = 24.0
 #: Half width of the window in which each of them is searched for, mm, and the search's temperature.
 WINDOW_MM, TEMPERATURE = 32.0, 0.03
+#: At least this share of the shell's places has to agree with their median shift to so many mm, or none counts.
+AGREE_SHARE, AGREE_MM = 0.5, 8.0
 #: The eight corners of a cube and the middles of its six faces.
 _SHELL = SHELL_MM * np.array([*product((-1.0, 1.0), repeat=3), *np.eye(3), *-np.eye(3)], dtype=np.float64)
 
@@ -68,7 +70,10 @@ class AnatomyMap:
         enough = seen.sum(axis=1) >= len(_SHELL) // 2
         moved = np.zeros_like(coarse)
         moved[enough] = np.nanmedian(shift[enough], axis=1)
-        return np.asarray(coarse + moved)
+        # Near the skin half of the shell lies in air, which looks alike everywhere: then there is no common shift.
+        apart = np.linalg.norm(shift - moved[:, None], axis=-1)
+        agree = (apart <= AGREE_MM).sum(axis=1) >= AGREE_SHARE * seen.sum(axis=1)
+        return np.asarray(coarse + moved * agree[:, None])
 
     def shows(self, points: ArrayLike, margin_mm: float = 0.0) -> NDArray[np.bool_]:
         """(N,) whether the target scan shows places (N, 3) LPS mm of its own, at least so far from its border."""
