@@ -5,8 +5,8 @@
 Every lesion is marked on the slice with its largest reference mask: by the tight box, by the two diameters, by a point.
 Beside our propagation stand a plain baseline (threshold and region growing in the box's columns), the same segmenter
 with the true box in every slice (the ceiling: nobody has these boxes), and propagation without the side views (each
-slice's box from its neighbour's mask alone). The constants were chosen on `sts_001` to `sts_007`; the other seven
-sarcomas and the six DeepLesion cases (grey levels, taken for HU of one assumed window) were not looked at for that.
+slice's box from its neighbour's mask alone). The constants were chosen on `sts_001` to `sts_007`. The other seven
+sarcomas were unseen then; the six DeepLesion cases (grey levels, taken for HU of one assumed window) were not.
 
 With `--policies` the table of the key slice alone: Dice of box scales 100 to 60 %, with and without a point in the
 centre and points outside (3DLAND's Figure 4). With `--set view_weight=0.3,views=12` other constants of the
