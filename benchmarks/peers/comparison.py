@@ -18,11 +18,11 @@ from rich.table import Table
 from benchmarks.common import listed_cases, progress, spread
 from medlsam.errors import UsageError
 from medlsam.evaluation.references import CaseReference, References, find_references
-from medlsam.evaluation.scores import summarize
 from medlsam.io.cases import Case
 from medlsam.io.read import read_image
 from medlsam.localize.build_templates import Template
 from medlsam.measure.metrics import dice
+from medlsam.measure.summary import summarize
 from medlsam.pipeline.model import MedLSAM
 from medlsam.pipeline.templates import choose_templates, read_templates
 from medlsam.runtime.atomic_files import atomic_path, write_json

@@ -60,7 +60,9 @@ def test_store_names_the_wrong_kind(tmp_path: Path) -> None:
     store.save_weights(file, {"a": torch.zeros(1)}, CONFIG, "localizer")
     with pytest.raises(WeightsError, match="w.safetensors holds a localizer, a segmenter is wanted"):
         store.load_weights(file, "segmenter")
-    with pytest.raises(WeightsError, match="kind must be one of localizer, segmenter, got 'encoder'"):
+    with pytest.raises(
+        WeightsError, match="kind must be one of localizer, segmenter, lesion-network, got 'encoder'"
+    ):
         store.save_weights(file, {}, {}, "encoder")  # type: ignore[arg-type]
 
 
