@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,7 +11,7 @@ from medlsam.runtime.atomic_files import sha256_of
 from medlsam.runtime.device import resolve_device
 from medlsam.segment.protocol import Segmenter
 from medlsam.segment.registry import SEGMENTERS, SegmenterSpec
-from medlsam.segment.sam.checkpoint import is_tuned, read_checkpoint, recognise
+from medlsam.segment.sam.checkpoint import read_checkpoint, recognise, tuned_spec
 from medlsam.segment.sam.model import load_sam
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
@@ -58,8 +57,7 @@ def load_segmenter(
     digest = sha256_of(path)
     if spec is None:
         spec = _spec_of(path, digest, recognise(checkpoint, path))
-    if is_tuned(path):
-        spec = replace(spec, windows=())
+    spec = tuned_spec(path, spec)
     return WholeSliceSegmenter(load_sam(path, spec, where, checkpoint, precision), digest)
 
 

@@ -13,9 +13,10 @@ from medlsam.errors import WeightsError
 from medlsam.segment import load as segmenters
 from medlsam.segment.load import load_segmenter
 from medlsam.segment.registry import SEGMENTERS
-from medlsam.segment.sam.checkpoint import TUNED
+from medlsam.segment.sam.checkpoint import TUNED, tuned_metadata
 from medlsam.segment.sam.model import SamSlices
 from medlsam.weights.store import save_weights
+from medlsam.windows import WINDOWS
 
 SAM = SEGMENTERS["sam_vit_b"]
 CPU = torch.device("cpu")
@@ -71,6 +72,18 @@ def test_the_models_argument_decides_the_preprocessing(
     )
     for name in ("medsam_vit_b", "sam_vit_b", "mobile_sam", "litemedsam"):
         assert load_segmenter(path, "cpu", model=name).spec is SEGMENTERS[name]
+
+
+def test_a_fine_tuned_model_is_shown_the_window_that_it_learned_in(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(
+        "medlsam.segment.load.load_sam", lambda path, spec, *rest: SamSlices(nn.Module(), spec, CPU)
+    )
+    path = tmp_path / "sam_vit_b-lung.safetensors"
+    save_file({"w": torch.zeros(1)}, path, metadata=tuned_metadata(WINDOWS["lung"]))
+    spec = load_segmenter(path, "cpu", model="sam_vit_b").spec
+    assert (spec.level, spec.width, spec.windows) == (-500, 1400, ())
 
 
 def test_a_fine_tuned_model_sees_its_own_window_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field, fields
 
 from medlsam.errors import UsageError
+from medlsam.option_fields import hu_window
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,19 @@ class FinetuneOptions:
         default=0, metadata={"help": "Leave out patients in so many groups; 0 leaves out one by one."}
     )
     seed: int = field(default=0, metadata={"help": "Of order and jitter."})
+    window: str | tuple[float, float] = hu_window(
+        ("model",),
+        "HU that SAM and MedSAM learn in and are then shown: the model's own, a named window (lung, abdomen, liver, "
+        "...), or a pair.",
+    )
 
     def __post_init__(self) -> None:
         least = {"epochs": 1, "batch_size": 1, "views": 1, "slices": 0, "folds": 0, "seed": 0}
         for item in fields(self):
             value: object = getattr(self, item.name)
+            if "check" in item.metadata:
+                object.__setattr__(self, item.name, item.metadata["check"](item.name, value))
+                continue
             whole = item.name in least
             kind = int if whole else int | float
             if isinstance(value, bool) or not isinstance(value, kind) or not math.isfinite(value):

@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from medlsam.errors import UsageError
 from medlsam.runtime.atomic_files import atomic_path
-from medlsam.segment.finetune.components import Component, LabelledScan
+from medlsam.segment.finetune.components import Component
+from medlsam.segment.finetune.labelled import LabelledScan
 from medlsam.segment.finetune.protocol import (
     Drawn,
     Embedded,
@@ -24,7 +25,7 @@ from medlsam.segment.finetune.protocol import (
     jittered,
 )
 from medlsam.segment.registry import SEGMENTERS, SegmenterSpec
-from medlsam.segment.sam.checkpoint import TUNED
+from medlsam.segment.sam.checkpoint import tuned_metadata
 from medlsam.segment.sam.model import SamSlices
 from medlsam.segment.sam.preprocess import scale_boxes
 
@@ -124,7 +125,7 @@ class SliceTuner:
             save_file(
                 {key: value.detach().cpu().clone().contiguous() for key, value in state.items()},
                 temporary,
-                metadata=dict(TUNED),
+                metadata=tuned_metadata(self.spec.window),
             )
 
     def check_name(self, path: Path) -> None:

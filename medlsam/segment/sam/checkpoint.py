@@ -7,16 +7,17 @@ between the two, or its sha256 where one is known.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from medlsam.errors import WeightsError
-from medlsam.segment.registry import Architecture
+from medlsam.segment.registry import Architecture, SegmenterSpec
 from medlsam.weights.checkpoint import Checkpoint, few
 from medlsam.weights.checkpoint import read_checkpoint as read_any_checkpoint
+from medlsam.windows import Window
 
 # (embedding width, blocks) of segment-anything's image encoders
 _VITS: Mapping[tuple[int, int], Architecture] = {
@@ -36,8 +37,9 @@ _DECODING = ("prompt_encoder.no_mask_embed.weight", "mask_decoder.iou_token.weig
 _CLASSIFIER = ("image_encoder.norm_head.", "image_encoder.head.")
 _WANTED = "wanted: a checkpoint of SAM (ViT-B, ViT-L, ViT-H), MedSAM, MobileSAM or LiteMedSAM"
 
-#: What a fine-tuned file says of itself: its decoder knows the model's own window and no other.
+#: What a fine-tuned file says of itself, beside the one window that its decoder knows.
 TUNED: Mapping[str, str] = {"finetuned_by": "medlsam"}
+_WINDOW = "window_hu"
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,30 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return read_any_checkpoint(path, _WANTED)
 
 
-def is_tuned(path: str | Path) -> bool:
-    """Tell whether a file was written by ``medlsam finetune``."""
+def tuned_metadata(window: Window) -> dict[str, str]:
+    """Say of a file that it was fine-tuned, and in which window."""
+    return {**TUNED, _WINDOW: f"{window.low!r},{window.high!r}"}
+
+
+def tuned_spec(path: str | Path, spec: SegmenterSpec) -> SegmenterSpec:
+    """Restrict a registry entry to the window that a file of ``medlsam finetune`` was trained in.
+
+    Args:
+        path: any file.
+        spec: its registry entry.
+
+    Returns:
+        The same entry for other files. Fine-tuned files that name no window know the entry's own.
+    """
     try:
         with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).items() >= TUNED.items()
+            said = file.metadata() or {}
     except (SafetensorError, OSError):
-        return False
+        return spec
+    if not said.items() >= TUNED.items():
+        return spec
+    low, high = map(float, said.get(_WINDOW, f"{spec.window.low},{spec.window.high}").split(","))
+    return replace(spec.in_window((low, high)), windows=())
 
 
 def recognise(checkpoint: Checkpoint, path: str | Path) -> Architecture:
