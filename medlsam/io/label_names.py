@@ -1,4 +1,4 @@
-"""Small tables: structure names by value, lists of cases, and the window of HU of each scan."""
+"""Small tables: structure names by value, lists of cases, whose each scan is, and the window of HU of each scan."""
 
 from __future__ import annotations
 
@@ -71,6 +71,31 @@ def read_case_list(spec: Path | str) -> list[str]:
     if not isinstance(data, list) or not all(isinstance(name, str) for name in data):
         raise UsageError(f"{spec}: expected a list of case names")
     return data
+
+
+def read_patients(path: Path | str) -> dict[str, str]:
+    """Read whose each scan is.
+
+    Args:
+        path: JSON of scan to patient, or the ``cases.json`` of ``medlsam data``, where the source names patients.
+
+    Raises:
+        UsageError: the file cannot be read, or names no patient.
+    """
+    content = read_json(Path(path), UsageError)
+    if isinstance(content, dict) and isinstance(content.get("cases"), dict):
+        rows = content["cases"].items()
+        content = {name: row["patient"] for name, row in rows if isinstance(row, dict) and "patient" in row}
+    if not isinstance(content, dict) or not content or not all(map(_is_name, content.values())):
+        raise UsageError(
+            f'{path}: no patients; expected scan to patient, such as {{"scan_1": "patient_a", ...}}, or a cases.json '
+            'with "patient"'
+        )
+    return {name: str(patient) for name, patient in content.items()}
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def read_windows_mapping(path: Path | str) -> dict[str, Window]:

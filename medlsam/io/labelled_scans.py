@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from medlsam.runtime.atomic_files import suffix_of
 from medlsam.volume.volume import LabelMap
 
 POINTS_FILE = "extreme_points.mrk.json"
+#: Part of an nnU-Net dataset.
+Split = Literal["Tr", "Ts"]
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,14 @@ class TemplateCase:
     names: tuple[tuple[int, str], ...] = ()
 
 
-def find_templates(path: Path | str) -> tuple[list[TemplateCase], dict[int, str]]:
+def find_templates(path: Path | str, split: Split = "Tr") -> tuple[list[TemplateCase], dict[int, str]]:
     """The template scans of a folder and the organs that their values mean.
 
     Args:
         path: an nnU-Net dataset (``imagesTr``, ``labelsTr``, ``dataset.json``), or pairs ``<case>/image.*``
             with ``<case>/labels.*`` or ``<case>/extreme_points.mrk.json``, and ``labels.json`` beside the
             cases (or one in each case folder).
+        split: of an nnU-Net dataset: ``Tr`` to train on, or ``Ts`` to test on. Pairs have no such parts.
 
     Returns:
         The cases sorted by name, and value to organ. Cases whose own ``labels.json`` numbers the organs
@@ -58,7 +62,7 @@ def find_templates(path: Path | str) -> tuple[list[TemplateCase], dict[int, str]
     try:
         if (path / "dataset.json").is_file():
             names = read_label_names(path / "dataset.json")
-            cases = _nnunet_cases(path, names)
+            cases = _nnunet_cases(path, names, split)
         else:
             cases, names = _pair_cases(path)
     except UsageError as error:
@@ -66,22 +70,21 @@ def find_templates(path: Path | str) -> tuple[list[TemplateCase], dict[int, str]
     return sorted(cases, key=lambda case: case.name), names
 
 
-def _nnunet_cases(path: Path, names: dict[int, str]) -> list[TemplateCase]:
-    for part in ("imagesTr", "labelsTr"):
+def _nnunet_cases(path: Path, names: dict[int, str], split: Split) -> list[TemplateCase]:
+    images_dir, labels_dir = path / f"images{split}", path / f"labels{split}"
+    for part in (images_dir.name, labels_dir.name):
         if not (path / part).is_dir():
             raise TemplateError(f"{path}: dataset.json is here, but no folder {part}")
-    check_channels(path / "imagesTr")
-    found = [Case(case_name(file), file) for file in visible(path / "imagesTr") if is_scan(file)]
+    check_channels(images_dir)
+    found = [Case(case_name(file), file) for file in visible(images_dir) if is_scan(file)]
     check_unique(found)
     images = {case.name: case.path for case in found}
-    labels = {case_name(f): f for f in visible(path / "labelsTr") if suffix_of(f) in IMAGE_SUFFIXES}
+    labels = {case_name(f): f for f in visible(labels_dir) if suffix_of(f) in IMAGE_SUFFIXES}
     if not images:
-        raise TemplateError(f"{path / 'imagesTr'}: no scan in this folder; known are {known_kinds()}")
+        raise TemplateError(f"{images_dir}: no scan in this folder; known are {known_kinds()}")
     for name, image in images.items():
         if name not in labels:
-            raise TemplateError(
-                f"{image}: no label map {name}.* in {path / 'labelsTr'}; add it or remove the scan"
-            )
+            raise TemplateError(f"{image}: no label map {name}.* in {labels_dir}; add it or remove the scan")
     table = tuple(sorted(names.items()))
     return [TemplateCase(name, image, labels[name], None, table) for name, image in images.items()]
 

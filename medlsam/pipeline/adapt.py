@@ -22,9 +22,9 @@ from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.measure.metrics import dice
 from medlsam.pipeline.segment import segment_located
 from medlsam.segment.adapted import decoder_differences, with_differences
-from medlsam.segment.finetune.components import LabelledCase, find_labelled
 from medlsam.segment.finetune.crop_tuner import CropTuner
 from medlsam.segment.finetune.embeddings import embed_cases
+from medlsam.segment.finetune.labelled import LabelledCase, find_labelled
 from medlsam.segment.finetune.options import FinetuneOptions
 from medlsam.segment.finetune.train import train
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter

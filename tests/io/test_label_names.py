@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from medlsam.errors import TemplateError, UsageError
-from medlsam.io.label_names import read_case_list, read_label_names
+from medlsam.io.label_names import read_case_list, read_label_names, read_patients
 from medlsam.runtime.atomic_files import write_json
 
 
@@ -57,3 +57,23 @@ def test_case_lists(tmp_path):
     ):
         with pytest.raises(UsageError, match=words):
             read_case_list(f"{tmp_path / spec}")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"a": "x", "b": "7"},
+        {"a": "x", "b": 7},
+        {"cases": {"a": {"patient": "x"}, "b": {"patient": 7}, "c": {}}},
+    ],
+)
+def test_patients_of_a_table_or_of_prepared_data(tmp_path, table):
+    write_json(tmp_path / "patients.json", table)
+    assert read_patients(tmp_path / "patients.json") == {"a": "x", "b": "7"}
+
+
+@pytest.mark.parametrize("table", [{}, ["a"], {"a": ["x"]}, {"a": True}, {"cases": {"a": {}}}])
+def test_tables_without_patients(tmp_path, table):
+    write_json(tmp_path / "patients.json", table)
+    with pytest.raises(UsageError, match="no patients; expected scan to patient"):
+        read_patients(tmp_path / "patients.json")

@@ -16,6 +16,7 @@ from medlsam.cli.progress import case_bar
 from medlsam.cli.shared.completion import DEVICES, one_of, weights
 from medlsam.cli.shared.loudness import talkative
 from medlsam.segment.finetune.options import FinetuneOptions
+from medlsam.windows import WINDOWS
 
 _DEFAULT = FinetuneOptions()
 _HELP = {item.name: item.metadata["help"] for item in fields(FinetuneOptions)}
@@ -56,8 +57,9 @@ def finetune(
     held_out: Annotated[
         str | None,
         typer.Option(
-            help="Scans that are not trained on and judge the result: a JSON list, or FILE.json:key.",
-            metavar="FILE",
+            help="Scans that are not trained on and judge the result: a JSON list, FILE.json:key, or a folder of other "
+            "labelled scans (of an nnU-Net dataset imagesTs and labelsTs).",
+            metavar="FILE|DIR",
             show_default=False,
         ),
     ] = None,
@@ -68,7 +70,7 @@ def finetune(
     patients: Annotated[
         Path | None,
         typer.Option(
-            help="JSON of scan to patient, where a patient has several scans.",
+            help="JSON of scan to patient, where a patient has several scans; or the cases.json of medlsam data.",
             metavar="FILE",
             show_default=False,
         ),
@@ -99,6 +101,15 @@ def finetune(
     slices: Annotated[int, _training("slices")] = _DEFAULT.slices,
     folds: Annotated[int, _training("folds")] = _DEFAULT.folds,
     seed: Annotated[int, _training("seed")] = _DEFAULT.seed,
+    window: Annotated[
+        str,
+        typer.Option(
+            help=_HELP["window"],
+            metavar="model|NAME|LOW,HIGH",
+            rich_help_panel="Training",
+            autocompletion=one_of(("model", *WINDOWS)),
+        ),
+    ] = "model",
     device: Annotated[
         str,
         typer.Option(help="auto, cpu, cuda, cuda:N or mps.", metavar="NAME", autocompletion=one_of(DEVICES)),
@@ -115,7 +126,7 @@ def finetune(
     takes.
     """
     options = FinetuneOptions(
-        epochs, batch_size, learning_rate, weight_decay, jitter, views, slices, folds, seed
+        epochs, batch_size, learning_rate, weight_decay, jitter, views, slices, folds, seed, window
     )
     from medlsam.segment.finetune.run import finetune as tune
 

@@ -10,9 +10,9 @@ import lightning
 from torch.utils.data import DataLoader
 
 from medlsam.errors import UsageError, WeightsError
-from medlsam.io.label_names import read_label_names
+from medlsam.io.label_names import read_label_names, read_patients
 from medlsam.io.labelled_scans import TemplateCase, find_templates
-from medlsam.lesion.inception.folds import make_folds, read_folds, read_patients
+from medlsam.lesion.inception.folds import make_folds, read_folds
 from medlsam.lesion.inception.patches import Onwards, Patch, Patches
 from medlsam.lesion.inception.plan import ScanPlan, plan_dataset
 from medlsam.lesion.inception.prepare import prepare_cases

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from medlsam.errors import MedlsamError, UsageError
-from medlsam.io.label_names import read_json
+from medlsam.io.label_names import read_json, read_patients
 from medlsam.io.labelled_scans import find_templates
 from medlsam.runtime.atomic_files import write_json
 
@@ -75,30 +75,6 @@ def read_folds(path: Path, cases: Sequence[str]) -> list[dict[str, list[str]]]:
     return folds
 
 
-def read_patients(path: Path) -> dict[str, str]:
-    """Read whose each scan is.
-
-    Args:
-        path: JSON of case to patient, or the ``cases.json`` of ``medlsam data``, where the source names patients.
-
-    Raises:
-        UsageError: the file cannot be read, or names no patient.
-    """
-    content = read_json(path, UsageError)
-    if isinstance(content, dict) and isinstance(content.get("cases"), dict):
-        rows = content["cases"].items()
-        content = {name: row["patient"] for name, row in rows if isinstance(row, dict) and "patient" in row}
-    if (
-        not isinstance(content, dict)
-        or not content
-        or any(isinstance(v, list | dict) for v in content.values())
-    ):
-        raise UsageError(
-            f'{path}: no patients; expected {{"case": "patient", ...}}, or cases.json with "patient"'
-        )
-    return {str(name): str(patient) for name, patient in content.items()}
-
-
 def write_folds(
     dataset: Path, output: Path, folds: int = 5, patients: Mapping[str, str] | Path | None = None
 ) -> list[dict[str, list[str]]]:
@@ -108,7 +84,7 @@ def write_folds(
         dataset: with ``imagesTr``.
         output: ``nnUNet_preprocessed/<dataset>/splits_final.json``, or any file for ``data.splits``.
         folds: how many.
-        patients: case to patient, or a file; see ``read_patients``.
+        patients: case to patient, or a file; see ``io.label_names.read_patients``.
 
     Raises:
         UsageError: see ``make_folds``.

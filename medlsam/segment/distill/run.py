@@ -28,7 +28,7 @@ from medlsam.segment.distill.score import agreement
 from medlsam.segment.distill.split import split
 from medlsam.segment.distill.teacher import Teacher, least_iou, load_teacher
 from medlsam.segment.distill.train import train
-from medlsam.segment.finetune.components import Names, chosen_names, read_owners
+from medlsam.segment.finetune.labelled import Names, chosen_names, read_owners
 from medlsam.segment.finetune.score import Comparison
 from medlsam.segment.registry import SEGMENTERS
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter

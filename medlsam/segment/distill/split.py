@@ -8,7 +8,7 @@ import numpy as np
 
 from medlsam.errors import UsageError
 from medlsam.segment.distill.labels import TaughtScan
-from medlsam.segment.finetune.components import check_apart
+from medlsam.segment.finetune.labelled import check_apart
 
 
 def split(

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medlsam.segment.finetune.components import Component, LabelledScan
+from medlsam.segment.finetune.components import Component
+from medlsam.segment.finetune.labelled import LabelledScan
 from medlsam.segment.finetune.protocol import (
     Drawn,
     Embedded,

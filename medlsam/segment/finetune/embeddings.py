@@ -21,12 +21,8 @@ from torch.utils.data import Dataset
 
 from medlsam.errors import TemplateError, WeightsError
 from medlsam.runtime.atomic_files import atomic_path
-from medlsam.segment.finetune.components import (
-    Component,
-    LabelledCase,
-    LabelledScan,
-    components,
-)
+from medlsam.segment.finetune.components import Component, components
+from medlsam.segment.finetune.labelled import LabelledCase, LabelledScan
 from medlsam.segment.finetune.options import FinetuneOptions
 from medlsam.segment.finetune.protocol import Drawn, Embedded, Tuner
 

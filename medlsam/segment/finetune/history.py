@@ -10,7 +10,7 @@ from typing import Any
 from medlsam.errors import UsageError
 from medlsam.io.label_names import read_json
 from medlsam.runtime.atomic_files import sha256_of, write_json
-from medlsam.segment.finetune.components import LabelledCase
+from medlsam.segment.finetune.labelled import LabelledCase
 
 _FORMAT = 1
 

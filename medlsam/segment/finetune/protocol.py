@@ -13,7 +13,8 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor, nn
 
-from medlsam.segment.finetune.components import Component, LabelledScan
+from medlsam.segment.finetune.components import Component
+from medlsam.segment.finetune.labelled import LabelledScan
 from medlsam.segment.registry import SegmenterSpec
 
 Embedded = dict[str, Tensor]

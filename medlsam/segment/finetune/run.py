@@ -11,7 +11,8 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from copy import copy
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,6 @@ from medlsam._version import __version__
 from medlsam.errors import UsageError
 from medlsam.runtime.atomic_files import sha256_of
 from medlsam.runtime.device import resolve_device
-from medlsam.segment.finetune.components import (
-    LabelledCase,
-    Names,
-    check_apart,
-    chosen_names,
-    find_labelled,
-)
 from medlsam.segment.finetune.crop_tuner import CropTuner
 from medlsam.segment.finetune.embeddings import EmbeddedScan, embed_cases
 from medlsam.segment.finetune.history import (
@@ -36,6 +30,7 @@ from medlsam.segment.finetune.history import (
     read_history,
     write_history,
 )
+from medlsam.segment.finetune.labelled import LabelledCase, Names, split_labelled
 from medlsam.segment.finetune.options import FinetuneOptions
 from medlsam.segment.finetune.protocol import Tuner
 from medlsam.segment.finetune.score import (
@@ -118,7 +113,9 @@ def finetune(
             For SAM and MedSAM its name begins with the segmenter's.
         segmenter: a name or a file: the original weights, from which every cycle starts.
         cases: only these scans: names, or ``FILE.json`` or ``FILE.json:key``.
-        held_out: scans that are never trained on and score the result; ``cycle`` needs them.
+        held_out: scans that are never trained on and score the result; ``cycle`` needs them. Names among the labelled
+            scans, a file of them as for ``cases``, or a folder of other labelled scans (of an nnU-Net dataset its
+            ``imagesTs`` and ``labelsTs``).
         organs: only these structures.
         patients: scan to patient, or a JSON file of it; a scan that is not in it is a patient of its own.
         cycle: go on from an earlier call with the same ``output``: labels must have been added or corrected, and
@@ -151,8 +148,8 @@ def finetune(
         raise UsageError("a cycle is scored on held-out patients; say which scans these are with --held-out")
     where = resolve_device(device)
     history = read_history(output) if cycle else None
-    trained, scored = _split(find_labelled(paths, cases, organs, patients), held_out)
-    original = load_segmenter(segmenter, where)
+    trained, scored = split_labelled(paths, cases, organs, patients, held_out)
+    original = in_window(load_segmenter(segmenter, where), options.window)
     tuner = tuner_of(original)
     tuner.check_name(output)
     history = history or History(original.spec.name, original.signature)
@@ -186,6 +183,27 @@ def finetune(
     return Finetuned(output, replaced, record["cycle"], tuple(new), selection, compared, record)
 
 
+def in_window(segmenter: Segmenter, window: str | tuple[float, float]) -> Segmenter:
+    """Show a whole-slice segmenter every slice in one window of HU.
+
+    Args:
+        segmenter: loaded.
+        window: lowest and highest HU; ``model`` leaves it as it is.
+
+    Raises:
+        UsageError: the segmenter has windows of its own.
+    """
+    if isinstance(window, str):
+        return segmenter
+    if not (isinstance(segmenter, WholeSliceSegmenter) and isinstance(segmenter.model, SamSlices)):
+        raise UsageError(
+            f"window: {segmenter.spec.name} sees HU in windows of its own; leave it out, it is for SAM and MedSAM"
+        )
+    model = copy(segmenter.model)
+    model.spec = replace(model.spec.in_window(window), windows=())
+    return WholeSliceSegmenter(model, segmenter.signature)
+
+
 def tuner_of(segmenter: Segmenter) -> Tuner:
     """Find the tuner of a loaded segmenter.
 
@@ -197,22 +215,6 @@ def tuner_of(segmenter: Segmenter) -> Tuner:
     if isinstance(segmenter, WholeSliceSegmenter) and isinstance(segmenter.model, SamSlices):
         return SliceTuner(segmenter.model)
     raise UsageError(f"{segmenter.spec.name}: fine-tuning knows sam-tiny and models of segment-anything only")
-
-
-def _split(
-    found: Sequence[LabelledCase], held_out: Names | None
-) -> tuple[list[LabelledCase], list[LabelledCase]]:
-    """Split into scans to train on and held-out scans."""
-    names = [] if held_out is None else chosen_names(held_out, [case.name for case in found], "held_out")
-    scored = [case for case in found if case.name in names]
-    trained = [case for case in found if case.name not in names]
-    check_apart({case.patient for case in scored}, {case.patient for case in trained})
-    if len({case.patient for case in trained}) < 2:
-        raise UsageError(
-            f"leave-one-patient-out needs two patients to train on, there are {len(trained)} scan(s) that are not "
-            "held out; add another patient's scan"
-        )
-    return trained, scored
 
 
 def _check_cycle(

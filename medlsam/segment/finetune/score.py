@@ -13,7 +13,8 @@ from scipy.stats import wilcoxon
 
 from medlsam.errors import TemplateError
 from medlsam.measure.metrics import dice
-from medlsam.segment.finetune.components import Component, LabelledScan, components
+from medlsam.segment.finetune.components import Component, components
+from medlsam.segment.finetune.labelled import LabelledScan
 from medlsam.segment.prompts import SlicePrompt
 from medlsam.segment.protocol import Segmenter
 

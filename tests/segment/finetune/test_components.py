@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from medlsam.errors import TemplateError, UsageError
 from medlsam.geometry import Grid
-from medlsam.segment.finetune.components import LabelledScan, components, find_labelled
+from medlsam.segment.finetune.components import components
+from medlsam.segment.finetune.labelled import LabelledScan, find_labelled
 from medlsam.segment.finetune.protocol import jittered
 from medlsam.volume import Image, LabelMap
 from tests.support.data.tuning_data import scan, write_cases

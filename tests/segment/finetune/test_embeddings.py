@@ -10,14 +10,10 @@ import pytest
 import torch
 
 from medlsam.errors import TemplateError
-from medlsam.segment.finetune.components import (
-    Component,
-    LabelledScan,
-    components,
-    find_labelled,
-)
+from medlsam.segment.finetune.components import Component, components
 from medlsam.segment.finetune.crop_tuner import CropTuner
 from medlsam.segment.finetune.embeddings import EmbeddedScan, embed_cases
+from medlsam.segment.finetune.labelled import LabelledScan, find_labelled
 from medlsam.segment.finetune.options import FinetuneOptions
 from medlsam.segment.finetune.protocol import Drawn, Tuner
 from medlsam.segment.finetune.slice_tuner import SliceTuner

@@ -21,6 +21,7 @@ from medlsam.segment.finetune.score import Scores
 from medlsam.segment.finetune.train import Selection
 from medlsam.segment.load import load_segmenter
 from medlsam.segment.registry import SEGMENTERS
+from medlsam.segment.sam.checkpoint import tuned_spec
 from medlsam.segment.sam.model import SamSlices
 from medlsam.segment.sam.segmenter import WholeSliceSegmenter
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
@@ -261,6 +262,62 @@ def test_a_sam_is_tuned_on_whole_slices(data: Path, tmp_path: Path, monkeypatch:
     assert changed == ({"mask_decoder"} if done.selection.epochs else set())
     with pytest.raises(UsageError, match="must begin with it"):
         tune(data, tmp_path / "eggs.safetensors", Path("sam_vit_b"))
+
+
+def test_a_sam_learns_in_the_window_that_is_asked_for(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+
+    class Seen(SamSlices):
+        def encode(self, slice_hu: Any, window_hu: Any = None) -> Any:
+            window = self.spec.in_window(window_hu).window
+            shown.append((window.low, window.high))
+            return super().encode(slice_hu, window_hu)
+
+    monkeypatch.setattr(
+        module,
+        "load_segmenter",
+        lambda name, device: WholeSliceSegmenter(Seen(small_sam(), SEGMENTERS["sam_vit_b"], device), "w"),
+    )
+    output = tmp_path / "sam_vit_b-eggs.safetensors"
+    options = FinetuneOptions(epochs=1, slices=1, window="lung")
+    done = tune(data, output, Path("sam_vit_b"), options=options, overwrite=True, held_out=None)
+    assert set(shown) == {(-1200, 200)}
+    assert done.record["options"]["window"] == (-1200, 200)
+    spec = tuned_spec(output, SEGMENTERS["sam_vit_b"])
+    assert (spec.window.low, spec.window.high, spec.windows) == (-1200, 200, ())
+
+
+def test_sam_tiny_has_windows_of_its_own(data: Path, start: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="window: sam-tiny sees HU in windows of its own"):
+        tune(data, tmp_path / "tuned.safetensors", start, options=FinetuneOptions(window="lung"))
+
+
+def test_held_out_scans_may_lie_in_a_folder_of_their_own(data: Path, start: Path, tmp_path: Path) -> None:
+    """As the test part of an nnU-Net dataset, whose patients ``cases.json`` names."""
+    dataset = tmp_path / "Dataset001_Eggs"
+    for name, part in (("egg_1", "Tr"), ("egg_7", "Tr"), ("egg_8", "Ts"), ("egg_9", "Ts")):
+        write_case(tmp_path / "made", name, int(name[-1]))
+        for kind, file in (("images", f"{name}_0000.nii.gz"), ("labels", f"{name}.nii.gz")):
+            (dataset / f"{kind}{part}").mkdir(parents=True, exist_ok=True)
+            source = tmp_path / "made" / name / f"{kind.removesuffix('s')}{'s' * (kind == 'labels')}.nii.gz"
+            source.rename(dataset / f"{kind}{part}" / file)
+    (dataset / "dataset.json").write_text(
+        '{"channel_names": {"0": "CT"}, "labels": {"background": 0, "egg": 1}}'
+    )
+    patients = {name: {"patient": number} for number, name in enumerate(("egg_1", "egg_7", "egg_8", "egg_9"))}
+    patients["egg_9"] = patients["egg_8"]
+    (dataset / "cases.json").write_text(json.dumps({"cases": patients}))
+    output = tmp_path / "tuned.safetensors"
+    done = tune(dataset, output, start, held_out=dataset, patients=dataset / "cases.json")
+    assert done.held_out is not None
+    assert done.held_out.by_patient.keys() == {"2"}
+    assert list(done.record["trained_on"]) == ["egg_1", "egg_7"]
+    patients["egg_7"] = patients["egg_8"]
+    (dataset / "cases.json").write_text(json.dumps({"cases": patients}))
+    with pytest.raises(UsageError, match="held_out: 2 would be trained on as well"):
+        tune(dataset, output, start, held_out=dataset, patients=dataset / "cases.json", overwrite=True)
 
 
 # the command

@@ -12,9 +12,9 @@ import torch
 
 from medlsam.errors import MedlsamError, UsageError
 from medlsam.segment.finetune import train as tune_train
-from medlsam.segment.finetune.components import LabelledScan, find_labelled
 from medlsam.segment.finetune.crop_tuner import CropTuner
 from medlsam.segment.finetune.embeddings import EmbeddedScan, embed_cases
+from medlsam.segment.finetune.labelled import LabelledScan, find_labelled
 from medlsam.segment.finetune.options import FinetuneOptions
 from medlsam.segment.finetune.protocol import Tuner
 from medlsam.segment.finetune.score import compare, score

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from medlsam.geometry import Grid
 from medlsam.io.write import write_volume
 from medlsam.runtime.atomic_files import write_json
-from medlsam.segment.finetune.components import LabelledScan
 from medlsam.segment.finetune.crop_tuner import CropTuner
+from medlsam.segment.finetune.labelled import LabelledScan
 from medlsam.segment.finetune.slice_tuner import SliceTuner
 from medlsam.segment.registry import SEGMENTERS
 from medlsam.segment.sam._import import sam_parts
