@@ -26,6 +26,7 @@ from medlsam.cli.pretrain import pretrain
 from medlsam.cli.segment import segment
 from medlsam.cli.shared.examples import show_examples
 from medlsam.cli.template import app as template_app
+from medlsam.cli.view import view
 from medlsam.cli.weights import app as weights_app
 
 app = typer.Typer(
@@ -57,6 +58,7 @@ def _root(
 app.command()(segment)
 app.command()(localize)
 app.command()(evaluate)
+app.command()(view)
 app.add_typer(template_app, name="template")
 app.command(
     # What follows the first word is LightningCLI's, --help and unknown options included.

@@ -1,0 +1,41 @@
+"""``medlsam view``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from medlsam.cli.common import messages, report_errors
+from medlsam.cli.shared.loudness import talkative
+
+
+@report_errors
+@talkative
+def view(
+    folder: Annotated[
+        Path,
+        typer.Argument(help="A folder that `medlsam segment` wrote.", metavar="DIR", show_default=False),
+    ],
+    port: Annotated[int, typer.Option(help="Of the loopback address; 0 takes a free one.", metavar="N")] = 0,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in this machine's browser.")
+    ] = True,
+) -> None:
+    """Look through the results of a run in the browser, the most doubtful first. Ctrl-C ends it.
+
+    The page is served to this machine only, at an address with a token of its own.
+    """
+    from medlsam.viewer.serve import PageServer
+    from medlsam.viewer.view_routes import view_page
+
+    console = messages()
+    server = PageServer(view_page(folder).routes(), port)
+
+    def ready(url: str) -> None:
+        console.print(f"{escape(str(folder))} is at {escape(url)}", soft_wrap=True)
+        console.print("Ctrl-C ends it", soft_wrap=True)
+
+    server.run(ready, browser)

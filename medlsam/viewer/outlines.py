@@ -1,0 +1,42 @@
+"""Outlines of masks as lines that the page draws over a slice."""
+
+from __future__ import annotations
+
+import contourpy
+import numpy as np
+from numpy.typing import NDArray
+
+from medlsam.viewer.pictures import View, slice_of
+
+Line = list[list[float]]
+
+
+def outlines(labels_zyx: NDArray[np.generic], view: View, index: int) -> dict[int, list[Line]]:
+    """Outline every label of a slice.
+
+    Args:
+        labels_zyx: canonical label map, (Z, Y, X).
+        view: plane.
+        index: of the slice.
+
+    Returns:
+        Label value to closed lines of (column, row) of the picture, through the middles between pixels inside and
+        outside. Labels that are not in the slice are left out.
+
+    Raises:
+        UsageError: there is no such slice.
+    """
+    plane = slice_of(labels_zyx, view, index)
+    return {int(value): lines_of(plane == value) for value in np.unique(plane) if value}
+
+
+def lines_of(mask: NDArray[np.bool_]) -> list[Line]:
+    """Outline a mask (rows, columns); closed at the border of the picture."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return []
+    top, left = int(rows[0]), int(columns[0])
+    part = np.pad(mask[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.float32), 1)
+    found = contourpy.contour_generator(z=part).lines(0.5)
+    corner = np.array([left - 1, top - 1])
+    return [np.round(np.asarray(line) + corner, 2).tolist() for line in found]
