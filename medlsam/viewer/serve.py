@@ -41,6 +41,8 @@ def listen(port: int = 0) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((HOST, port))
+        # From now on: whoever opens the address before the server runs has to wait, and is not refused.
+        bound.listen(128)
     except OSError as error:
         bound.close()
         raise UsageError(f"port {port} on {HOST} cannot be used ({error}); give another --port") from error
