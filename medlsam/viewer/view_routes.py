@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,17 +17,12 @@ from medlsam.geometry import Grid
 from medlsam.io.cases import read_case
 from medlsam.io.labels import read_label_map
 from medlsam.viewer.outlines import outlines
-from medlsam.viewer.pictures import geometry, png, slice_of, view_of
+from medlsam.viewer.pictures import geometry, view_of
 from medlsam.viewer.run_results import RunResults, chosen
+from medlsam.viewer.scan_routes import ScanPictures, windows
 from medlsam.viewer.scans import Shelf, bytes_of
 from medlsam.viewer.serve import PAGES
 from medlsam.volume import Image, to_canonical
-from medlsam.windows import WINDOWS
-
-#: Windows that have a button, in this order.
-BUTTONS = ("soft-tissue", "lung", "bone", "liver", "mediastinum")
-#: Pictures stay in the browser as long as the page: a scan does not change under its address.
-_KEEP = {"Cache-Control": "private, max-age=3600"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +60,7 @@ class ViewPage:
             Route("/", self.page),
             Route("/api/run", self.run),
             Route("/api/case/{case:int}", self.case),
-            Route("/api/case/{case:int}/slice/{plane}/{index:int}", self.picture),
+            *ScanPictures(lambda index: self._open.get(index).image).routes(),
             Route("/api/case/{case:int}/outlines/{plane}/{index:int}", self.lines),
         ]
 
@@ -90,14 +84,6 @@ class ViewPage:
         index = request.path_params["case"]
         opened = self._open.get(index)
         return JSONResponse({"geometry": geometry(opened.grid), "centers": self._centers(index, opened)})
-
-    def picture(self, request: Request) -> Response:
-        """Give a slice as a picture, in a window of HU."""
-        opened = self._open.get(request.path_params["case"])
-        view = view_of(request.path_params["plane"])
-        plane = slice_of(opened.image.array, view, request.path_params["index"])
-        low, high = (number(request.query_params.get(name), name) for name in ("low", "high"))
-        return Response(png(plane, low, high), media_type="image/png", headers=_KEEP)
 
     def lines(self, request: Request) -> Response:
         """Give the outlines of all masks in a slice."""
@@ -133,23 +119,6 @@ class ViewPage:
             elif entry.located.box is not None:
                 centers[entry.structure] = list(entry.located.box.center)
         return centers
-
-
-def windows() -> list[dict[str, Any]]:
-    """Describe the windows that have a button."""
-    return [{"name": name, "low": WINDOWS[name].low, "high": WINDOWS[name].high} for name in BUTTONS]
-
-
-def number(text: str | None, name: str) -> float:
-    """Read a number of an address.
-
-    Raises:
-        UsageError: it is none.
-    """
-    try:
-        return float(text or "")
-    except ValueError as error:
-        raise UsageError(f"{name}: a number is needed, got {str(text)[:40]!r}") from error
 
 
 def view_page(folder: str | Path) -> ViewPage:
