@@ -228,7 +228,7 @@ def test_pictures_of_eight_bits_are_no_ct(tmp_path: Path, make_ct: MakeCt) -> No
             r"DL_info.csv: row 3: Bounding_boxes: 4 numbers are needed, found '4, 5, 10'",
         ),
         ("Spacing_mm_px_", "Spacing", "column Spacing_mm_px_ is missing"),
-        ('"0.8, 0.8, 5.0"', '"a, 0.8, 5.0"', "row 2: could not convert"),
+        ('"0.8, 0.8, 5.0"', '"a, 0.8, 5.0"', "row 2: Spacing_mm_px_: 3 numbers are needed"),
     ],
 )
 def test_a_row_that_is_wrong_is_named(old: str, new: str, told: str, tmp_path: Path, make_ct: MakeCt) -> None:

@@ -11,8 +11,6 @@ Nobody drew masks: the scans come without labels, and ``lesions.csv`` has what i
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,45 +21,16 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
+from medlsam.data.deeplesion_table import BadRow, KeyLesion, read_key_lesions
 from medlsam.data.files import SourceFiles
-from medlsam.data.source import FoundCases, LesionRow, RawCase, RawScan, Split
+from medlsam.data.source import FoundCases, LesionRow, RawCase, RawScan
 from medlsam.errors import DatasetError, VolumeError
 from medlsam.geometry import Grid
 from medlsam.volume.volume import Image, Source
 
 #: What stored values are more than HU.
 OFFSET = 32768
-_TYPES = ("bone", "abdomen", "mediastinum", "liver", "lung", "kidney", "soft tissue", "pelvis")
-_SPLITS: dict[str, Split] = {"1": "train", "2": "val", "3": "test"}
 _SLICE = r"(\d{6}_\d{2}_\d{2})/(\d+)\.png"
-_NEEDED = ("File_name", "Bounding_boxes", "Measurement_coordinates", "Spacing_mm_px_")
-
-
-@dataclass(frozen=True)
-class KeyLesion:
-    """A row of ``DL_info.csv``.
-
-    Attributes:
-        index: of the row, from 0.
-        series: ``<patient>_<study>_<series>``.
-        slice: number of its key slice.
-        box_xyxy: in pixels of the slice, with the authors' margin of 5.
-        axes_xy: (4, 2) pixels: the ends of the long diameter, then of the short one.
-        spacing_xyz: mm, the last between slices.
-        kind: coarse type; empty where the authors give none.
-        noisy: whether the authors doubt the row.
-        split: theirs.
-    """
-
-    index: int
-    series: str
-    slice: int
-    box_xyxy: tuple[float, float, float, float]
-    axes_xy: NDArray[np.float64]
-    spacing_xyz: tuple[float, float, float]
-    kind: str
-    noisy: bool
-    split: Split
 
 
 @dataclass(frozen=True)
@@ -216,39 +185,8 @@ def _info(files: SourceFiles) -> Iterable[KeyLesion]:
     tables = files.matching(r"DL_info\.csv")
     if not tables:
         raise DatasetError(f"{files.root}: DL_info.csv is missing; it lies beside the pictures of DeepLesion")
-    where = files.describe(tables[0].string)
-    rows = csv.DictReader(io.StringIO(files.text(tables[0].string)))
-    missing = [name for name in _NEEDED if name not in (rows.fieldnames or ())]
-    if missing:
-        raise DatasetError(f"{where}: column {', '.join(missing)} is missing")
-    for index, row in enumerate(rows):
-        try:
-            yield _lesion(index, row)
-        except (ValueError, IndexError) as error:
-            raise DatasetError(f"{where}: row {index + 2}: {error}") from error
-
-
-def _lesion(index: int, row: Mapping[str, str]) -> KeyLesion:
-    name, _, number = row["File_name"].removesuffix(".png").rpartition("_")
-    spacing = _numbers(row, "Spacing_mm_px_", 3)
-    kind = int(row.get("Coarse_lesion_type") or -1)
-    x0, y0, x1, y1 = _numbers(row, "Bounding_boxes", 4)
-    return KeyLesion(
-        index,
-        name,
-        int(number),
-        (x0, y0, x1, y1),
-        np.asarray(_numbers(row, "Measurement_coordinates", 8)).reshape(4, 2),
-        # Signs were seen in copies: the distance is meant.
-        (abs(spacing[0]), abs(spacing[1]), abs(spacing[2])),
-        _TYPES[kind - 1] if 1 <= kind <= len(_TYPES) else "",
-        (row.get("Possibly_noisy") or "0").strip() == "1",
-        _SPLITS.get((row.get("Train_Val_Test") or "").strip(), "train"),
-    )
-
-
-def _numbers(row: Mapping[str, str], column: str, count: int) -> list[float]:
-    numbers = [float(text) for text in row[column].split(",")]
-    if len(numbers) != count or not np.isfinite(numbers).all():
-        raise ValueError(f"{column}: {count} numbers are needed, found {row[column]!r}")
-    return numbers
+    name = tables[0].string
+    for lesion in read_key_lesions(files.text(name), files.describe(name)):
+        if isinstance(lesion, BadRow):
+            raise lesion.error
+        yield lesion

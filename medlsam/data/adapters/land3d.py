@@ -26,7 +26,8 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from medlsam.data.adapters.deeplesion import KeyLesion, Run, lesion_row, read_png, read_run, runs
+from medlsam.data.adapters.deeplesion import Run, lesion_row, read_png, read_run, runs
+from medlsam.data.deeplesion_table import KeyLesion
 from medlsam.data.files import SourceFiles
 from medlsam.data.label_values import numbered
 from medlsam.data.nifti_pairs import read_labels
