@@ -56,7 +56,7 @@ _WINDOWS = (
 #: Every named window.
 WINDOWS: Mapping[str, Window] = MappingProxyType({window.name: window for window in _WINDOWS})
 
-#: What the code of the HCUCH data set means by the names in its ``windows_mapping.json``: its bone is narrower than ours.
+#: What HCUCH's code means by the names in ``windows_mapping.json``: its bone is narrower than ours.
 HCUCH_WINDOWS: Mapping[str, Window] = MappingProxyType(
     {name: WINDOWS[name] for name in ("lung", "abdomen", "mediastinum")}
     | {

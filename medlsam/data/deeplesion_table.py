@@ -1,7 +1,7 @@
 """``DL_info.csv``, the table of DeepLesion: box, diameters, type and key slice of each lesion, in pixels.
 
-Columns run to the patient's left and rows to the back; slices are numbered towards the feet. Pixel coordinates are
-continuous indices of pixel centres, from 0.
+Columns run to the patient's left and rows to the back; slices are numbered towards the feet. The table counts pixels
+from 1 (its authors' own loader takes 1 away); here they are continuous indices of pixel centres, from 0.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,10 @@ from medlsam.errors import DatasetError
 
 _TYPES = ("bone", "abdomen", "mediastinum", "liver", "lung", "kidney", "soft tissue", "pelvis")
 _SPLITS: dict[str, Split] = {"1": "train", "2": "val", "3": "test"}
+#: The authors' own split, by patient.
+SPLIT_COLUMN = "Train_Val_Test"
 _NEEDED = ("File_name", "Bounding_boxes", "Measurement_coordinates", "Spacing_mm_px_")
-_FURTHER = ("Coarse_lesion_type", "Possibly_noisy", "Train_Val_Test")
+_FURTHER = ("Coarse_lesion_type", "Possibly_noisy", SPLIT_COLUMN)
 _FILE = re.compile(r"(.+)_(\d+)(?:\.png)?")
 
 
@@ -38,7 +40,7 @@ class KeyLesion:
         spacing_xyz: mm, the last between slices.
         kind: coarse type; empty where the authors give none.
         noisy: whether the authors doubt the row.
-        split: theirs.
+        split: theirs; None where the row does not say it.
     """
 
     index: int
@@ -49,7 +51,12 @@ class KeyLesion:
     spacing_xyz: tuple[float, float, float]
     kind: str
     noisy: bool
-    split: Split
+    split: Split | None
+
+    @property
+    def patient(self) -> int:
+        """Whose scan it is."""
+        return int(self.series.partition("_")[0])
 
 
 @dataclass(frozen=True)
@@ -67,19 +74,25 @@ class BadRow:
     error: DatasetError
 
 
-def read_key_lesions(text: str, where: str) -> Iterator[KeyLesion | BadRow]:
+def from_zero(pixels: Iterable[float]) -> tuple[float, ...]:
+    """Pixel coordinates of the table as they are used here."""
+    return tuple(pixel - 1 for pixel in pixels)
+
+
+def read_key_lesions(text: str, where: str, needed: Sequence[str] = ()) -> Iterator[KeyLesion | BadRow]:
     """Read the rows of the table one by one.
 
     Args:
         text: of the file.
         where: the file, for messages.
+        needed: columns that the table must have beside those of box, diameters and spacing.
 
     Raises:
         DatasetError: a column is missing, so it is not DeepLesion's table.
     """
     try:
         rows = csv.DictReader(io.StringIO(text, newline=""))
-        missing = [name for name in _NEEDED if name not in (rows.fieldnames or ())]
+        missing = [name for name in (*_NEEDED, *needed) if name not in (rows.fieldnames or ())]
         if missing:
             raise DatasetError(f"{where}: column {', '.join(missing)} is missing")
         for index, row in enumerate(rows):
@@ -104,18 +117,22 @@ def _read(index: int, row: Mapping[str, str | None], where: str) -> KeyLesion | 
 def _lesion(index: int, series: str, number: int, row: Mapping[str, str]) -> KeyLesion:
     spacing = _numbers(row, "Spacing_mm_px_", 3)
     kind = int(float(row["Coarse_lesion_type"] or -1))
-    x0, y0, x1, y1 = _numbers(row, "Bounding_boxes", 4)
+    if not all(spacing):
+        raise ValueError(f"Spacing_mm_px_: no distance may be 0, found {row['Spacing_mm_px_']!r}")
+    x0, y0, x1, y1 = from_zero(_numbers(row, "Bounding_boxes", 4))
+    if row[SPLIT_COLUMN] not in ("", *_SPLITS):
+        raise ValueError(f"{SPLIT_COLUMN}: 1, 2 or 3 is needed, found {row[SPLIT_COLUMN]!r}")
     return KeyLesion(
         index,
         series,
         number,
         (x0, y0, x1, y1),
-        np.asarray(_numbers(row, "Measurement_coordinates", 8)).reshape(4, 2),
+        np.asarray(from_zero(_numbers(row, "Measurement_coordinates", 8))).reshape(4, 2),
         # Signs were seen in copies: the distance is meant.
         (abs(spacing[0]), abs(spacing[1]), abs(spacing[2])),
         _TYPES[kind - 1] if 1 <= kind <= len(_TYPES) else "",
         row["Possibly_noisy"] == "1",
-        _SPLITS.get(row["Train_Val_Test"], "train"),
+        _SPLITS.get(row[SPLIT_COLUMN]),
     )
 
 

@@ -53,7 +53,9 @@ def pairs(
     scans, maps = _by_number(files, image), _by_number(files, labels)
     if maps and not scans:
         first = files.describe(next(iter(maps.values())))
-        raise DatasetError(f"{first}: a label map without its scan, and {len(maps) - 1} more such; no scan is here")
+        raise DatasetError(
+            f"{first}: a label map without its scan, and {len(maps) - 1} more such; no scan is here"
+        )
     found = [
         RawCase(
             case.format(number),

@@ -61,7 +61,7 @@ class RawCase:
 
 
 def failing_case(name: str, split: Split, error: MedlsamError) -> RawCase:
-    """A case of which it is known that it cannot be read: it is named when its turn comes, and the others are written."""
+    """A case that is known to be unreadable: it is named when its turn comes, and the others are written."""
     return RawCase(name, split, partial(_fail, error))
 
 

@@ -74,7 +74,9 @@ def find_label_folder(path: Path | str) -> LabelFolder:
     if not path.is_dir():
         raise UsageError(f"{path}: there is no such folder of label maps")
     if path.resolve().name in INSTANCE_FOLDERS:
-        raise UsageError(f"{path}: holds a value for each lesion, not for each class; give labelsTr beside it")
+        raise UsageError(
+            f"{path}: holds a value for each lesion, not for each class; give labelsTr beside it"
+        )
     files: dict[str, Path] = {}
     for entry in visible(path):
         file = _in_folder(entry) if entry.is_dir() else entry

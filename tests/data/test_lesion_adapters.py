@@ -201,12 +201,13 @@ def test_key_slices_lie_where_the_scan_has_them(tmp_path: Path, make_ct: MakeCt)
         (f"{SERIES}_114-121", "2", "", "0", "3"),
     ]
     first = {key: float(value) for key, value in rows[0].items() if key.endswith("_mm")}
-    # The box 4, 5, 10, 12 at 0.8 mm; the long diameter from 4, 6 to 10, 11; slice 108 of 5 mm.
-    assert (first["min_x_mm"], first["max_y_mm"], first["key_z_mm"]) == (3.2, 9.6, -540.0)
-    assert (first["long_1_x_mm"], first["long_2_y_mm"], first["short_2_y_mm"]) == (3.2, 8.8, 5.6)
-    # That is the voxel of the picture: slice 108 is the fifth from above of 103 to 112.
+    # The box 4, 5, 10, 12 at 0.8 mm, counted from 1; the long diameter from 4, 6 to 10, 11; slice 108 of 5 mm.
+    assert (first["min_x_mm"], first["max_y_mm"], first["key_z_mm"]) == (2.4, 8.8, -540.0)
+    assert (first["long_1_x_mm"], first["long_2_y_mm"], first["short_2_y_mm"]) == (2.4, 8.0, 4.8)
+    assert {row["patient"] for row in rows} == {"2"}
+    # That is the voxel of the picture: column 3, row 4, and slice 108 is the fifth from above of 103 to 112.
     grid = Grid((10, 20, 24), SPACING, (0.0, 0.0, -112 * 5.0))
-    assert grid.lps_to_ijk([3.2, 4.0, -540.0]).tolist() == pytest.approx([4, 5, 4])
+    assert grid.lps_to_ijk([2.4, 3.2, -540.0]).tolist() == pytest.approx([3, 4, 4])
 
 
 def test_pictures_of_eight_bits_are_no_ct(tmp_path: Path, make_ct: MakeCt) -> None:
@@ -222,20 +223,58 @@ def test_pictures_of_eight_bits_are_no_ct(tmp_path: Path, make_ct: MakeCt) -> No
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
+        ('"4, 5, 10, 12"', '"4, 5, 10"', r"row 3: Bounding_boxes: 4 numbers are needed, found '4, 5, 10'"),
         (
-            '"4, 5, 10, 12"',
-            '"4, 5, 10"',
-            r"DL_info.csv: row 3: Bounding_boxes: 4 numbers are needed, found '4, 5, 10'",
+            '108.png,4,"4, 5, 10, 12",0,2,',
+            '108.png,4,"4, 5, 10, 12",0,4,',
+            "row 3: Train_Val_Test: 1, 2 or 3",
         ),
-        ("Spacing_mm_px_", "Spacing", "column Spacing_mm_px_ is missing"),
-        ('"0.8, 0.8, 5.0"', '"a, 0.8, 5.0"', "row 2: Spacing_mm_px_: 3 numbers are needed"),
+        ('108.png,4,"4, 5, 10, 12",0,2,', '108.png,4,"4, 5, 10, 12",0,,', "row 3: Train_Val_Test is empty"),
+        (
+            '0,2,"4, 6, 10, 11, 5, 10, 8, 7","0.8, 0.8, 5.0"',
+            '0,2,"4, 6","0.8, 0.8, 0"',
+            "row 3: Spacing_mm_px_: no",
+        ),
     ],
 )
-def test_a_row_that_is_wrong_is_named(old: str, new: str, told: str, tmp_path: Path, make_ct: MakeCt) -> None:
+@pytest.mark.parametrize("source", ["deeplesion", "3dland"])
+def test_a_row_that_is_wrong_fails_its_run(
+    source: str, old: str, new: str, told: str, tmp_path: Path, make_ct: MakeCt
+) -> None:
+    LESION_SAMPLES[source](tmp_path / "copy", make_ct)
+    info = tmp_path / "copy" / "DL_info.csv"
+    whole = info.read_text()
+    assert old in whole
+    info.write_text(whole.replace(old, new, 1) + "who knows\n")
+    result = prepare(source, tmp_path / "out", tmp_path / "copy")
+    assert list(result.failed) == [f"{SERIES}_103-112", "a row without series, 1"]
+    assert re.search(f"DL_info.csv: {told}", result.failed[f"{SERIES}_103-112"])
+    assert "row 6: File_name: 'who knows' is not" in result.failed["a row without series, 1"]
+    assert result.done == (f"{SERIES}_114-121",)
+    info.write_text(whole)
+    assert prepare(source, tmp_path / "out", tmp_path / "copy").done == (f"{SERIES}_103-112",)
+
+
+def test_rows_of_3dland_that_are_wrong_fail_their_runs(tmp_path: Path, make_ct: MakeCt) -> None:
+    LESION_SAMPLES["3dland"](tmp_path / "copy", make_ct)
+    info = tmp_path / "copy" / "3DLAND_Info.csv"
+    whole = info.read_text()
+    info.write_text(whole.replace("108,1,liver", "108,,liver") + "cut off\n")
+    result = prepare("3dland", tmp_path / "out", tmp_path / "copy")
+    assert list(result.failed) == [f"{SERIES}_103-112", "a row without place, 1"]
+    assert "3DLAND_Info.csv: row 2: invalid literal" in result.failed[f"{SERIES}_103-112"]
+    assert result.done == (f"{SERIES}_114-121",)
+    info.write_text(whole.replace("matched_organs", "organ"))
+    with pytest.raises(DatasetError, match=r"3DLAND_Info.csv: column matched_organs is missing"):
+        prepare("3dland", tmp_path / "out", tmp_path / "copy")
+
+
+@pytest.mark.parametrize("column", ["Spacing_mm_px_", "Train_Val_Test"])
+def test_a_table_without_a_column_is_refused(column: str, tmp_path: Path, make_ct: MakeCt) -> None:
     LESION_SAMPLES["deeplesion"](tmp_path / "copy", make_ct)
     info = tmp_path / "copy" / "DL_info.csv"
-    info.write_text(info.read_text().replace(old, new, 1))
-    with pytest.raises(DatasetError, match=told):
+    info.write_text(info.read_text().replace(column, "x"))
+    with pytest.raises(DatasetError, match=rf"DL_info.csv: column {column} is missing"):
         prepare("deeplesion", tmp_path / "out", tmp_path / "copy")
     info.unlink()
     with SourceFiles(tmp_path / "copy") as files, pytest.raises(DatasetError, match="DL_info.csv is missing"):

@@ -11,7 +11,7 @@ Nobody drew masks: the scans come without labels, and ``lesions.csv`` has what i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -21,16 +21,16 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
-from medlsam.data.deeplesion_table import BadRow, KeyLesion, read_key_lesions
+from medlsam.data.deeplesion_table import SPLIT_COLUMN, BadRow, KeyLesion, read_key_lesions
 from medlsam.data.files import SourceFiles
-from medlsam.data.source import FoundCases, LesionRow, RawCase, RawScan
+from medlsam.data.source import FoundCases, LesionRow, RawCase, RawScan, Split, failing_case
 from medlsam.errors import DatasetError, VolumeError
 from medlsam.geometry import Grid
 from medlsam.volume.volume import Image, Source
 
 #: What stored values are more than HU.
 OFFSET = 32768
-_SLICE = r"(\d{6}_\d{2}_\d{2})/(\d+)\.png"
+_SLICE = r"(\d{6}_\d{2}_\d{2})/(\d+)\.(?i:png)"
 
 
 @dataclass(frozen=True)
@@ -52,33 +52,39 @@ class Run:
     of: int
 
     @property
+    def split(self) -> Split:
+        """The authors' own, by patient."""
+        return self.lesions[0].split or "train"
+
+    @property
+    def patient(self) -> int:
+        """Whose scan it is."""
+        return self.lesions[0].patient
+
+    @property
     def name(self) -> str:
         """Of the case."""
         return f"{self.series}_{min(self.slices):03d}-{max(self.slices):03d}"
 
 
 def find(files: SourceFiles) -> FoundCases:
-    """The runs of slices.
+    """The runs of slices. One with a row of the table that is wrong fails by itself.
 
     Raises:
-        DatasetError: no ``DL_info.csv``, or a row of it is wrong; a slice lies there twice.
+        DatasetError: no ``DL_info.csv``, or it lacks a column; a slice lies there twice.
     """
-    found, left_out = runs(files)
-    cases = tuple(
-        RawCase(run.name, run.lesions[0].split, partial(_read, files, run), labelled=False) for run in found
-    )
-    return FoundCases({}, cases, left_out)
+    found, failing, left_out = runs(files)
+    cases = (RawCase(run.name, run.split, partial(_read, files, run), labelled=False) for run in found)
+    return FoundCases({}, (*cases, *failing), left_out)
 
 
-def runs(files: SourceFiles) -> tuple[list[Run], dict[str, str]]:
-    """The runs that hold a key slice, and what was left out, with the reason.
+def runs(files: SourceFiles) -> tuple[list[Run], list[RawCase], dict[str, str]]:
+    """The runs that hold a key slice, those that a wrong row spoils, and what was left out, with the reason.
 
     Raises:
         DatasetError: see ``find``.
     """
-    lesions: dict[str, list[KeyLesion]] = {}
-    for lesion in _info(files):
-        lesions.setdefault(lesion.series, []).append(lesion)
+    lesions, bad = _info(files)
     series: dict[str, dict[int, str]] = {}
     for found in files.matching(_SLICE):
         own = series.setdefault(found[1], {})
@@ -88,20 +94,28 @@ def runs(files: SourceFiles) -> tuple[list[Run], dict[str, str]]:
             )
         own[int(found[2])] = found.string
     taken: list[Run] = []
+    # A row that does not say its series belongs to no scan, but is told.
+    failing = [
+        failing_case(f"a row without series, {n}", "train", row.error)
+        for n, row in enumerate(bad.get("", ()), start=1)
+    ]
     left_out: dict[str, str] = {}
     for name, slices in series.items():
         before = 0
         for part in _without_gaps(sorted(slices)):
             own_lesions = tuple(lesion for lesion in lesions.get(name, []) if lesion.slice in part)
+            wrong = [row for row in bad.get(name, ()) if row.slice in part]
             run = Run(name, {number: slices[number] for number in part}, own_lesions, before, len(slices))
             before += len(part)
-            if not own_lesions:
+            if not own_lesions and not wrong:
                 left_out[run.name] = "no lesion of DL_info.csv on its slices"
             elif len(part) == 1:
                 left_out[run.name] = "a single slice, no scan"
+            elif wrong:
+                failing.append(failing_case(run.name, "train", wrong[0].error))
             else:
                 taken.append(run)
-    return taken, left_out
+    return taken, failing, left_out
 
 
 def read_run(files: SourceFiles, run: Run) -> Image:
@@ -161,6 +175,7 @@ def lesion_row(number: int, lesion: KeyLesion) -> LesionRow:
         "type": lesion.kind,
         "noisy": int(lesion.noisy),
         "row": lesion.index,
+        "patient": lesion.patient,
         "key_slice": lesion.slice,
     }
     return told | {f"{name}_mm": round(place, 3) for name, place in places.items()}
@@ -168,7 +183,7 @@ def lesion_row(number: int, lesion: KeyLesion) -> LesionRow:
 
 def _read(files: SourceFiles, run: Run) -> RawScan:
     rows = tuple(lesion_row(number, lesion) for number, lesion in enumerate(run.lesions, start=1))
-    return RawScan(read_run(files, run), lesions=rows)
+    return RawScan(read_run(files, run), lesions=rows, facts={"patient": run.patient})
 
 
 def _without_gaps(numbers: list[int]) -> list[list[int]]:
@@ -181,12 +196,20 @@ def _without_gaps(numbers: list[int]) -> list[list[int]]:
     return parts
 
 
-def _info(files: SourceFiles) -> Iterable[KeyLesion]:
-    tables = files.matching(r"DL_info\.csv")
+def _info(files: SourceFiles) -> tuple[dict[str, list[KeyLesion]], dict[str, list[BadRow]]]:
+    """The rows of the table by series, and those that cannot be used."""
+    tables = files.matching(r"(?i:DL_info\.csv)")
     if not tables:
         raise DatasetError(f"{files.root}: DL_info.csv is missing; it lies beside the pictures of DeepLesion")
     name = tables[0].string
-    for lesion in read_key_lesions(files.text(name), files.describe(name)):
-        if isinstance(lesion, BadRow):
-            raise lesion.error
-        yield lesion
+    lesions: dict[str, list[KeyLesion]] = {}
+    bad: dict[str, list[BadRow]] = {}
+    for row in read_key_lesions(files.text(name), files.describe(name), (SPLIT_COLUMN,)):
+        if isinstance(row, BadRow):
+            bad.setdefault(row.series, []).append(row)
+        elif row.split is None:
+            error = DatasetError(f"{files.describe(name)}: row {row.index + 2}: {SPLIT_COLUMN} is empty")
+            bad.setdefault(row.series, []).append(BadRow(row.series, row.slice, error))
+        else:
+            lesions.setdefault(row.series, []).append(row)
+    return lesions, bad

@@ -207,9 +207,9 @@ def test_deeplesions_pixels_become_millimetres(tmp_path: Path) -> None:
     assert "row 5: Measurement_coordinates: 8 numbers are needed" in read.bad["000001_01_01_110_3"]
     assert "pixels of 0.8 x 0.8 mm, but the scan's have 0.5 x 0.5 mm" in read.bad["000001_01_01_111_4"]
     assert (first.name, first.type, first.kind) == ("000001_01_01_109_1", "liver", "recist")
-    # slice 109 is the seventh from the head, 5 mm apart; column 10 is 5 mm to the left of the first
-    assert first.long == ((15.0, 26.0, -30.0), (25.0, 26.0, -30.0))
-    assert first.short == ((20.0, 24.0, -30.0), (20.0, 28.0, -30.0))
+    # slice 109 is the seventh from the head, 5 mm apart; the tenth column is 4.5 mm to the left of the first
+    assert first.long == ((14.5, 25.5, -30.0), (24.5, 25.5, -30.0))
+    assert first.short == ((19.5, 23.5, -30.0), (19.5, 27.5, -30.0))
     assert (second.type, second.z_mm) == ("", -5.0)
 
 
