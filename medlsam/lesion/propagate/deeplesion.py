@@ -73,8 +73,8 @@ def _entry(name: str, row: KeyLesion, last: int, grid: Grid) -> dict[str, Any] |
     if not np.allclose(row.spacing_xyz[:2], grid.spacing_xyz[:2], rtol=_SAME_PIXELS):
         theirs, ours = (f"{x:g} x {y:g} mm" for x, y, _ in (row.spacing_xyz, grid.spacing_xyz))
         return GeometryError(
-            f"{name}: the table counts pixels of {theirs}, but the scan's have {ours}; give the volume as "
-            "the data set's script writes it"
+            f"{name}: the table counts pixels of {theirs}, but the scan's have {ours}; give the volume as the data "
+            "set's script writes it"
         )
     places = np.column_stack([row.axes_xy, np.full(4, last - row.slice)])
     ends = grid.ijk_to_lps(places).tolist()
