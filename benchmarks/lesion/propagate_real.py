@@ -2,7 +2,8 @@
 
     python benchmarks/lesion/propagate_real.py [--segmenter NAME|FILE] [--cases sts_00,deeplesion] [--policies]
 
-Every lesion is marked on the slice with its largest reference mask: by the tight box, by the two diameters, by a point.
+Every lesion is marked on the slice with its largest reference mask: by the tight box, by the two diameters, by the long
+one alone, by a point.
 Beside our propagation stand a plain baseline (threshold and region growing in the box's columns), the same segmenter
 with the true box in every slice (the ceiling: nobody has these boxes), and propagation without the side views (each
 slice's box from its neighbour's mask alone). The constants were chosen on `sts_001` to `sts_007`. The other seven
@@ -10,7 +11,7 @@ sarcomas were unseen then; the six DeepLesion cases (grey levels, taken for HU o
 
 With `--policies` the table of the key slice alone: Dice of box scales 100 to 60 %, with and without a point in the
 centre and points outside (3DLAND's Figure 4). With `--set view_weight=0.3,views=12` other constants of the
-memory. About three minutes of one core.
+memory; `propagate_choose.py` tries them one by one. Two minutes of one core.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ def volumes(case: LesionCase, segmenter: Segmenter, options: MemoryOptions) -> d
         MemoryPropagator(segmenter, options=replace(options, views=0)),
     )
     marks = {"box": box_prompt(case), "RECIST": recist_prompt(case), "point": point_prompt(case)}
+    marks["long diameter alone"] = replace(marks["RECIST"], short=None)
     ways: dict[str, Callable[[], Any]] = {
         f"{name}, ours": lambda mark=mark: filled_in(ours.propagate(case.image, mark)[1], case)  # type: ignore[misc]
         for name, mark in marks.items()

@@ -67,6 +67,12 @@ def test_lesions_that_overlap_are_named() -> None:
     first, second = done.lesions
     assert np.array_equal(first.mask, second.mask)
     assert set(np.unique(done.labels.array)) == {0, 2}, "the later one has the voxels"
+    third = propagate_lesions(
+        scan(), [BOX, again, LesionPrompt("c", box=BOX.box)], MemoryPropagator(SeesDark())
+    )
+    assert third.overlaps == (("a", "b"), ("a", "c"), ("b", "c")), "also where the second hides the first"
+    assert first.part.size < first.mask.size / 10
+    assert first.part.base is None, "no whole scan is kept for each lesion"
 
 
 def test_organs_on_another_grid_are_an_error() -> None:
