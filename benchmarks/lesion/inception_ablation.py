@@ -26,8 +26,9 @@ from benchmarks.common import answer, command, options, progress, spread
 from medlsam.io.labels import read_label_map
 from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
+from medlsam.lesion.inception.config import VARIANTS, InceptionConfig
 from medlsam.lesion.inception.data import LesionDataModule
-from medlsam.lesion.inception.network import VARIANTS, InceptionConfig, parameter_count
+from medlsam.lesion.inception.network import parameter_count
 from medlsam.lesion.inception.segment import load_network, segment_scan
 from medlsam.lesion.inception.train import InceptionTraining
 from medlsam.measure.detection import detection_score, pool

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
 import lightning
 from torch.utils.data import DataLoader
 
-from medlsam.errors import UsageError, WeightsError
+from medlsam.errors import DatasetError, UsageError, WeightsError
 from medlsam.io.label_names import read_label_names
 from medlsam.io.labelled_scans import TemplateCase, find_templates
 from medlsam.lesion.inception.folds import make_folds, read_folds, read_patients
@@ -19,6 +20,7 @@ from medlsam.lesion.inception.prepare import prepare_cases
 from medlsam.runtime.atomic_files import sha256_of, write_json
 from medlsam.weights.store import read_header
 
+_log = logging.getLogger(__name__)
 PLAN_FILE = "plan.json"
 
 
@@ -77,8 +79,20 @@ class LesionDataModule(lightning.LightningDataModule):
 
     @property
     def class_names(self) -> list[str]:
-        """The lesions of the network's classes 1, 2, ... (by value)."""
-        return [name for _, name in sorted(read_label_names(self.dataset / "dataset.json").items())]
+        """The lesions of the network's classes 1, 2, ... (by value).
+
+        Raises:
+            DatasetError: nnU-Net's label ``ignore``, which would be learnt as a lesion.
+        """
+        file = self.dataset / "dataset.json"
+        names = read_label_names(file)
+        for value, name in names.items():
+            if name == "ignore":
+                raise DatasetError(
+                    f"{file}: label {value} is 'ignore', which is not supported here; train inside nnU-Net, or make it "
+                    "background"
+                )
+        return [name for _, name in sorted(names.items())]
 
     @property
     def plan(self) -> ScanPlan:
@@ -93,7 +107,7 @@ class LesionDataModule(lightning.LightningDataModule):
             "dataset": str(self.dataset.resolve()),
             "spacing": self.spacing,
             "patch": self.patch,
-            "scans": len(cases),
+            "scans": [case.name for case in cases],
             "plan_from": self.plan_from and sha256_of(self.plan_from),
         }
         asked = json.loads(json.dumps(asked | {"names": sorted(names.items())}))
@@ -120,6 +134,14 @@ class LesionDataModule(lightning.LightningDataModule):
         cases, names = find_templates(self.dataset)
         made = {case.name: case for case in prepare_cases(cases, names, self.plan, self.prepared)}
         train, validation = self._sides(list(made))
+        seen = {number for name in train for number in made[name].places()}
+        lacking = [name for number, (_, name) in enumerate(self.plan.names, start=1) if number not in seen]
+        if lacking:
+            _log.warning(
+                "%s: no scan to train on has %s: the network will never find it",
+                self.dataset,
+                ", ".join(lacking),
+            )
         self.train_patches = Patches(
             [made[name] for name in train], self.plan, self.seed, self.foreground, self.augmented
         )

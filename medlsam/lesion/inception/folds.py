@@ -60,7 +60,8 @@ def read_folds(path: Path, cases: Sequence[str]) -> list[dict[str, list[str]]]:
         cases: those of the dataset.
 
     Raises:
-        UsageError: the file is not of that form, or names a case that the dataset lacks.
+        UsageError: the file is not of that form, names a case that the dataset lacks, or has a fold with nothing on
+            one side or one case on both.
     """
     content = read_json(path, UsageError)
     try:
@@ -72,6 +73,17 @@ def read_folds(path: Path, cases: Sequence[str]) -> list[dict[str, list[str]]]:
         raise UsageError(
             f"{path}: case {unknown[0]} is not in the dataset ({len(unknown)} such); write the folds anew"
         )
+    for number, fold in enumerate(folds):
+        if not fold["train"] or not fold["val"]:
+            raise UsageError(
+                f"{path}: fold {number} has {len(fold['train'])} cases to train on and {len(fold['val'])} to validate; "
+                "give both sides some"
+            )
+        both = sorted(set(fold["train"]) & set(fold["val"]))
+        if both:
+            raise UsageError(
+                f"{path}: fold {number} trains on {both[0]} and validates on it; take it from one side"
+            )
     return folds
 
 
