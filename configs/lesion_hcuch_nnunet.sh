@@ -41,7 +41,7 @@ if [ "$part" = all ] || [ "$part" = move ]; then
   # Planning would have put it there.
   cp "$nnUNet_raw/$to/dataset.json" "$nnUNet_preprocessed/$to/"
   nnunet nnUNetv2_preprocess -d "$target" -plans_name "$moved" -c 3d_fullres
-  # nnU-Net's own folds would put scans of one patient on both sides.
+  # nnU-Net's own folds would put scans of one patient on both sides, and those of HCUCH's test among them.
   "$python" -m medlsam.lesion.inception.folds "$nnUNet_raw/$to" "$nnUNet_preprocessed/$to/splits_final.json" \
     --folds "$splits" --patients "$patients"
 fi
@@ -56,6 +56,12 @@ if [ "$part" = all ] || [ "$part" = finetune ]; then
 fi
 if [ "$part" = all ] || [ "$part" = predict ]; then
   # Several folds are averaged: the ensemble.
-  nnunet nnUNetv2_predict -i "$nnUNet_raw/$to/imagesTs" -o "$nnUNet_results/$to/ensemble" -d "$target" -c 3d_fullres \
+  scans="$nnUNet_raw/$to/imagesTs"
+  if [ -f "$nnUNet_raw/$to/splits.json" ]; then  # medlsam data leaves labelled scans of the test in imagesTr
+    "$python" -m medlsam.lesion.inception.folds "$nnUNet_raw/$to" "$nnUNet_preprocessed/$to/splits_final.json" \
+      --folds "$splits" --patients "$patients" --test-scans "$nnUNet_results/$to/test"
+    scans="$nnUNet_results/$to/test/images"
+  fi
+  nnunet nnUNetv2_predict -i "$scans" -o "$nnUNet_results/$to/ensemble" -d "$target" -c 3d_fullres \
     -p "$moved" -tr "$trainer" -f $folds -device "$device"
 fi

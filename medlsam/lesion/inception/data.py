@@ -12,8 +12,15 @@ from torch.utils.data import DataLoader
 
 from medlsam.errors import DatasetError, UsageError, WeightsError
 from medlsam.io.label_names import read_label_names
-from medlsam.io.labelled_scans import TemplateCase, find_templates
-from medlsam.lesion.inception.folds import make_folds, read_folds, read_patients
+from medlsam.io.labelled_scans import TemplateCase
+from medlsam.lesion.inception.folds import (
+    SOURCE_SPLITS,
+    find_training_cases,
+    kept_for_test,
+    make_folds,
+    read_folds,
+    read_patients,
+)
 from medlsam.lesion.inception.patches import Onwards, Patch, Patches
 from medlsam.lesion.inception.plan import ScanPlan, plan_dataset
 from medlsam.lesion.inception.prepare import prepare_cases
@@ -28,7 +35,8 @@ class LesionDataModule(lightning.LightningDataModule):
     """Patches of labelled scans.
 
     Args:
-        dataset: folder with ``imagesTr``, ``labelsTr`` and ``dataset.json``.
+        dataset: folder with ``imagesTr``, ``labelsTr`` and ``dataset.json``. Scans that its ``splits.json`` calls
+            ``test`` (as ``medlsam data`` writes it) are left out.
         prepared: folder for the arrays that patches are read from; made at the first run, and used again.
         fold: that validates; None trains on all scans, and validates on them.
         folds: how many there are where ``splits`` is not given.
@@ -101,7 +109,9 @@ class LesionDataModule(lightning.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Plan, and write the arrays that are missing or out of date."""
-        cases, names = find_templates(self.dataset)
+        cases, names = find_training_cases(self.dataset)
+        if kept := kept_for_test(self.dataset):
+            _log.info("%s: %d scans are kept for a test", self.dataset / SOURCE_SPLITS, len(kept))
         self._sides([case.name for case in cases])  # a wrong fold is refused before hours of work
         asked = {
             "dataset": str(self.dataset.resolve()),
@@ -131,7 +141,7 @@ class LesionDataModule(lightning.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Open the arrays of both sides of the fold."""
-        cases, names = find_templates(self.dataset)
+        cases, names = find_training_cases(self.dataset)
         made = {case.name: case for case in prepare_cases(cases, names, self.plan, self.prepared)}
         train, validation = self._sides(list(made))
         seen = {number for name in train for number in made[name].places()}

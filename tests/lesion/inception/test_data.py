@@ -146,7 +146,7 @@ def test_augmentation_moves_scan_and_labels_alike() -> None:
     assert len(shapes) > 3
 
 
-def test_folds_keep_patients_together() -> None:
+def test_folds_keep_patients_together(caplog: pytest.LogCaptureFixture) -> None:
     cases = [f"c{n}" for n in range(11)]
     patients = {f"c{n}": str(n // 2) for n in range(10)}
     folds = make_folds(cases, 5, patients)
@@ -158,6 +158,9 @@ def test_folds_keep_patients_together() -> None:
     assert max(len(fold["val"]) for fold in folds) <= 3
     with pytest.raises(UsageError, match="5 folds of 1 patients"):
         make_folds(cases, 5, dict.fromkeys(cases, "same"))
+    assert "no patient is named for 1 scans (c10, ...)" in caplog.text
+    with pytest.raises(UsageError, match=r"for none of the 11 scans \(c0, ...\), but for c0_0000"):
+        make_folds(cases, 5, {f"{name}_0000": "1" for name in cases})
 
 
 def test_folds_as_a_file(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,7 +171,7 @@ def test_folds_as_a_file(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert "1, 1 scans to validate" in capsys.readouterr().out
     folds = read_folds(tmp_path / "splits.json", ["case0", "case1"])
     assert {fold["val"][0] for fold in folds} == {"case0", "case1"}
-    with pytest.raises(UsageError, match="case case1 is not in the dataset"):
+    with pytest.raises(UsageError, match="case case1 is not in the dataset, or kept for its test"):
         read_folds(tmp_path / "splits.json", ["case0"])
     for content, said in (
         ([{"train": ["case0"], "val": []}], "fold 0 has 1 cases to train on and 0 to validate"),
@@ -241,3 +244,28 @@ def test_scans_of_another_spacing_come_to_the_median(tmp_path: Path) -> None:
     case = prepare_cases(cases, names, plan, tmp_path / "arrays")[2]
     assert case.labels().shape == labels.array.shape
     assert (case.labels() == 1).sum() == pytest.approx((labels.array == 1).sum(), rel=0.15)
+
+
+def test_scans_of_the_sources_test_are_in_no_fold(tmp_path: Path) -> None:
+    own = write_blobs(tmp_path / "own", 3)
+    (own / "splits.json").write_text(json.dumps({"train": ["case0", "case2"], "test": ["case1"]}))
+    folds_main([str(own), str(tmp_path / "f.json"), "--folds", "2", "--test-scans", str(tmp_path / "test")])
+    folds = json.loads((tmp_path / "f.json").read_text())
+    assert sorted(fold["val"][0] for fold in folds) == ["case0", "case2"]
+    for part, name in (("images", "case1_0000.nii.gz"), ("labels", "case1.nii.gz")):
+        (link,) = (tmp_path / "test" / part).iterdir()
+        assert link.resolve() == (own / f"{part}Tr" / name).resolve()
+    data = LesionDataModule(str(own), str(tmp_path / "arrays"), fold=None, patch=PATCH)
+    data.prepare_data()
+    data.setup("fit")
+    assert [case.name for case in data.train_patches.cases] == ["case0", "case2"]
+    assert not list((tmp_path / "arrays").glob("case1*"))
+    (own / "splits.json").write_text(json.dumps({"test": ["case0", "case1", "case2"]}))
+    with pytest.raises(UsageError, match="all 3 scans are for the test"):
+        data.prepare_data()
+    (own / "splits.json").unlink()
+    with pytest.raises(SystemExit, match="no scan of this dataset is kept for a test"):
+        folds_main(
+            [str(own), str(tmp_path / "f.json"), "--folds", "2", "--test-scans", str(tmp_path / "none")]
+        )
+    assert not (tmp_path / "none").exists()

@@ -78,9 +78,9 @@ def test_the_recipe_runs_with_the_installed_nnunet(tmp_path: Path) -> None:
     """Plan, pretrain for one short epoch, fine-tune a dataset of other lesions from it, predict with the ensemble."""
     raw = tmp_path / "nnUNet_raw"
     write_blobs(raw / "Dataset001_one", 3)
-    other = write_blobs(raw / "Dataset002_two", 3, {"background": 0, "tumour": 1, "other": 2})
-    (other / "imagesTr").rename(other / "imagesTs")
-    write_blobs(other, 3, {"background": 0, "tumour": 1, "other": 2})
+    # As medlsam data writes a dataset: the source's test is in imagesTr as well.
+    other = write_blobs(raw / "Dataset002_two", 4, {"background": 0, "tumour": 1, "other": 2})
+    (other / "splits.json").write_text(json.dumps({"train": ["case0", "case1", "case2"], "test": ["case3"]}))
     (tmp_path / "patients.json").write_text(json.dumps({"case0": "a", "case1": "a", "case2": "b"}))
     (tmp_path / "trainers").mkdir()
     (tmp_path / "trainers" / "short_trainers.py").write_text(SHORT)
@@ -120,7 +120,7 @@ def test_the_recipe_runs_with_the_installed_nnunet(tmp_path: Path) -> None:
         made = place / "nnUNetTrainerShortFineTune__medlsamPretrainedPlans__3d_fullres" / f"fold_{fold}"
         assert (made / "checkpoint_final.pth").is_file()
     predicted = sorted(file.name for file in (place / "ensemble").glob("*.nii.gz"))
-    assert predicted == ["case0.nii.gz", "case1.nii.gz", "case2.nii.gz"]
+    assert predicted == ["case3.nii.gz"]
 
 
 @pytest.mark.parametrize(
