@@ -130,13 +130,14 @@ class InceptionTraining(lightning.LightningModule):
             WeightsError: the checkpoint is of another training; the message says what differs.
         """
         assert self.plan is not None, "the data are set up before a checkpoint is read"
-        theirs = _plan_in(checkpoint, "the checkpoint")
+        place = str(self.trainer.ckpt_path)
+        theirs = _plan_in(checkpoint, place)
         for what in ("names", "spacing_xyz", "hu_range", "mean", "std"):
             before, now = getattr(theirs, what), getattr(self.plan, what)
             if before != now:
                 raise WeightsError(
-                    f"the checkpoint is of a training with {what} {before}, here they are {now}; begin with its "
-                    "weights by --model.init_from, or give it its own data"
+                    f"{place} is of a training with {what} {before}, here they are {now}; begin with its weights by "
+                    "--model.init_from, or give it its own data"
                 )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
