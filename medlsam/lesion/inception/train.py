@@ -109,7 +109,7 @@ class InceptionTraining(lightning.LightningModule):
             f"val/dice/{name}": d for name, d in zip(self.class_names, dice, strict=True) if not d.isnan()
         }
         self.log_dict(named)
-        self.log("val/dice", dice.nanmean() if named else torch.zeros(()), prog_bar=True)
+        self.log("val/dice", dice.nanmean(), prog_bar=True)  # nan where there is no lesion and none was found
 
     def configure_optimizers(self) -> Any:
         """SGD or AdamW; linear decay over all steps of the trainer."""
