@@ -16,8 +16,9 @@ from medlsam.io.labels import read_label_map
 from medlsam.io.read import read_image
 from medlsam.lesion.inception.config import InceptionConfig
 from medlsam.lesion.inception.network import InceptionUNet
+from medlsam.lesion.inception.plan import ScanPlan
 from medlsam.lesion.inception.segment import load_network, segment_scan, segment_scans
-from medlsam.lesion.inception.train import main
+from medlsam.lesion.inception.train import main, save_network
 from medlsam.lesion.inception.transfer import HEADS, start_from
 from medlsam.training.schedule import linear_decay
 from medlsam.volume.resample import resample
@@ -228,6 +229,37 @@ def test_weights_that_cannot_begin_are_named(tmp_path: Path) -> None:
     save_weights(tmp_path / "s.safetensors", wider.state_dict(), {}, kind="segmenter")
     with pytest.raises(WeightsError, match="holds a segmenter, a lesion-network is wanted"):
         load_network(tmp_path / "s.safetensors")
+
+
+def test_a_network_of_more_classes_begins_with_what_is_in_common(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = InceptionConfig(widths=(4, 6, 8), blocks=(1, 1, 1))
+    before = InceptionUNet(config, 3)
+    plan = ScanPlan((1.0, 1.0, 1.0), (0.0, 1.0), 0.0, 1.0, (8, 8, 8), ((1, "cyst"), (4, "stone")))
+    save_network(tmp_path / "w.safetensors", before.state_dict(), config, plan)
+    for names, told in (
+        (
+            ["node", "stone", "tumour", "cyst"],
+            "of node, tumour begin new, those of stone, cyst are taken over",
+        ),
+        (["cyst"], "of no lesion begin new, those of cyst are taken over"),
+        (["node"], "of node begin new"),
+    ):
+        caplog.clear()
+        after = InceptionUNet(config, len(names) + 1)
+        fresh = {key: tensor.clone() for key, tensor in after.state_dict().items()}
+        start_from(after, tmp_path / "w.safetensors", names)
+        assert told in caplog.text
+        saved = load_weights(tmp_path / "w.safetensors", "lesion-network")[0]
+        for key, tensor in after.state_dict().items():
+            if not key.startswith(HEADS):
+                assert torch.equal(tensor, saved[key]), key
+                continue
+            assert torch.equal(tensor[0], saved[key][0])
+            for row, name in enumerate(names, start=1):
+                known = {"cyst": saved[key][1], "stone": saved[key][2]}
+                assert torch.equal(tensor[row], known.get(name, fresh[key][row])), (key, name)
 
 
 def test_what_cannot_be_exported_is_named(two_scans: Path, tmp_path: Path) -> None:
