@@ -58,7 +58,7 @@ if [ "$part" = all ] || [ "$part" = predict ]; then
   # Several folds are averaged: the ensemble.
   scans="$nnUNet_raw/$to/imagesTs"
   if [ -f "$nnUNet_raw/$to/splits.json" ]; then  # medlsam data leaves labelled scans of the test in imagesTr
-    "$python" -m medlsam.lesion.inception.folds "$nnUNet_raw/$to" "$nnUNet_preprocessed/$to/splits_final.json" \
+    "$python" -m medlsam.lesion.inception.folds "$nnUNet_raw/$to" "$nnUNet_results/$to/test/folds.json" \
       --folds "$splits" --patients "$patients" --test-scans "$nnUNet_results/$to/test"
     scans="$nnUNet_results/$to/test/images"
   fi
