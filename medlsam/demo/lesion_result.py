@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from medlsam.lesion.propagate.run import PropagatedLesions
-from medlsam.lesion.recist.follow_up import FollowUp
 from medlsam.lesion.recist.lesion import Lesion
 from medlsam.lesion.recist.response import Assessment
+from medlsam.lesion.recist.track import FollowUp
 from medlsam.phantoms.lesions import LesionPhantom, PhantomLesion
 
 

@@ -96,8 +96,12 @@ def outline(
     plane: Plane,
     colour: str,
     style: str,
+    tinted: bool = True,
 ) -> None:
-    """Outline a (rows, columns) mask; padded, so that it closes at the border of the scan."""
+    """Outline a (rows, columns) mask; padded, so that it closes at the border of the scan.
+
+    Solid outlines are filled with a tint, unless ``tinted`` is False.
+    """
     if not mask.any():
         return
     across, up = plane.across, plane.up
@@ -105,7 +109,7 @@ def outline(
     padded = np.pad(mask.astype(np.float32), 1)
     horizontal = origin[across] + spacing[across] * (np.arange(padded.shape[1]) - 1)
     vertical = origin[up] + spacing[up] * (np.arange(padded.shape[0]) - 1)
-    if style == "-":
+    if style == "-" and tinted:
         axes.contourf(horizontal, vertical, padded, levels=[0.5, 1.5], colors=[colour], alpha=0.22)
     axes.contour(
         horizontal, vertical, padded, levels=[0.5], colors=[colour], linewidths=1.6, linestyles=[style]

@@ -78,6 +78,8 @@ class LesionMeasurement:
         hcuch_major_mm: longer side of HCUCH's oriented box, and
         hcuch_minor_mm: its shorter side.
         cut_off: whether it reaches the first or last slice, so that it may go on outside.
+        parts: of how many connected parts of at least ``LEAST_VOXELS`` it is made, at least 1. More than one where
+            instances were given as several parts, or where the values are kinds of lesions, not lesions.
         mean_hu: of its voxels; None without a scan.
     """
 
@@ -99,6 +101,7 @@ class LesionMeasurement:
     hcuch_major_mm: float
     hcuch_minor_mm: float
     cut_off: bool
+    parts: int = 1
     mean_hu: float | None = None
 
 
@@ -219,8 +222,14 @@ def _measured(lesion: LesionInstance, grid: Grid, slices: Slices, scan: Image | 
         hcuch_major_mm=box_axes.major_mm,
         hcuch_minor_mm=box_axes.minor_mm,
         cut_off=along.start == 0 or along.stop == grid.shape_zyx[axial],
+        parts=_parts(lesion),
         mean_hu=None if scan is None else float(scan.array[lesion.place][lesion.mask].mean(dtype=np.float64)),
     )
+
+
+def _parts(lesion: LesionInstance) -> int:
+    sizes = [int(np.count_nonzero(part)) for _, part in _connected(lesion.mask, lesion.place)]
+    return max(sum(size >= LEAST_VOXELS for size in sizes), 1)
 
 
 def _box(place: Sequence[slice], grid: Grid) -> Box:

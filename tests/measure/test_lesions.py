@@ -44,6 +44,8 @@ def test_given_instances_are_kept() -> None:
     mask = labels((4, (1, 2, 2), (3, 6, 6)), (7, (1, 2, 8), (3, 6, 6)), (7, (8, 20, 30), (2, 6, 6)))
     found, _ = lesion_instances(mask.array)
     assert [(own.id, own.voxels) for own in found] == [(4, 108), (7, 180)]
+    # Two parts of one lesion, or two lesions of one kind: the user is told.
+    assert [own.parts for own in measure_lesions(mask)] == [1, 2]
     apart, _ = lesion_instances(mask.array, instances="connected")
     assert [(own.id, own.value, own.voxels) for own in apart] == [(1, 4, 108), (2, 7, 108), (3, 7, 72)]
 
