@@ -38,7 +38,8 @@ class LesionInstance:
     """One lesion of a label map.
 
     Attributes:
-        id: its value where instances were given, else a number from 1.
+        id: its value where instances were given, else a number from 1: that of the part, whether or not others are too
+            small, so that one lesion has one number whatever counts as small.
         value: in the label map.
         place: the tight bounds of its voxels in the array.
         mask: (Z, Y, X) boolean, cropped to ``place``.
@@ -130,15 +131,16 @@ def lesion_instances(
     places = [(value, place) for value, place in enumerate(find_objects(array), start=1) if place is not None]
     given = instances == "given" or (instances == "auto" and len(places) > 1)
     found: list[LesionInstance] = []
-    small = 0
+    small, number = 0, 0
     for value, place in places:
         mask = array[place] == value
         parts = [(place, mask)] if given else _connected(mask, place)
         for own, part in parts:
+            number += 1
             if np.count_nonzero(part) < least_voxels:
                 small += 1
                 continue
-            found.append(LesionInstance(value if given else len(found) + 1, value, own, part))
+            found.append(LesionInstance(value if given else number, value, own, part))
     return found, small
 
 

@@ -31,6 +31,10 @@ def test_connected_parts_of_enough_voxels_are_lesions() -> None:
     assert small == 1
     assert len(lesion_instances(mask.array, least_voxels=12)[0]) == 3
     assert len(lesion_instances(mask.array, least_voxels=13)[0]) == 2
+    # A lesion's number does not depend on what is too small: by it targets are named.
+    first = labels((1, (0, 2, 40), (2, 2, 3)), (1, (6, 20, 20), (3, 5, 5)))
+    assert [own.id for own in lesion_instances(first.array)[0]] == [2]
+    assert [own.id for own in lesion_instances(first.array, least_voxels=1)[0]] == [1, 2]
 
 
 def test_parts_that_touch_at_a_corner_are_one() -> None:

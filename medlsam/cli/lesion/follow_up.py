@@ -11,7 +11,7 @@ from rich.table import Table
 
 from medlsam.cli import flags
 from medlsam.cli.common import SOME_FAILED, AsJson, answers, messages, print_json, report_errors
-from medlsam.cli.lesion.flags import InstancesOption, LeastVoxels, SliceThickness
+from medlsam.cli.lesion.flags import InstancesOption, LeastVoxels, SliceThickness, check_limits
 from medlsam.cli.shared.completion import DEVICES, one_of, weights
 from medlsam.cli.shared.failures import errors
 from medlsam.cli.shared.loudness import talkative
@@ -88,6 +88,7 @@ def follow_up(
     from medlsam.measure.lesions import Instances
 
     choice("instances", instances, Instances.__args__)  # type: ignore[attr-defined]
+    check_limits(least_voxels, slice_thickness)
     flags.check_output_folder(output)
     chosen = _ids(targets)
     paths = (baseline, *later)
@@ -99,7 +100,7 @@ def follow_up(
     _write(output, document, found, scenes)
     for visit, what in failed.items():
         errors().print(f"[bold red]failed:[/] {escape(visit)}: {escape(what)}", soft_wrap=True)
-    for text in follow_up_cautions(found, visits):
+    for text in follow_up_cautions(found, visits, least_voxels):
         messages().print(f"[bold yellow]warning:[/] {escape(text)}", soft_wrap=True)
     if as_json:
         print_json(document)

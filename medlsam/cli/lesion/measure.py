@@ -12,7 +12,7 @@ from rich.table import Table
 
 from medlsam.cli import flags
 from medlsam.cli.common import SOME_FAILED, AsJson, answers, messages, print_json, report_errors
-from medlsam.cli.lesion.flags import InstancesOption, LeastVoxels, SliceThickness
+from medlsam.cli.lesion.flags import InstancesOption, LeastVoxels, SliceThickness, check_limits
 from medlsam.cli.shared.failures import errors
 from medlsam.cli.shared.loudness import talkative
 from medlsam.errors import MedlsamError, UsageError
@@ -69,32 +69,37 @@ def measure(
 
     Of several masks, volume and diameter are also correlated.
     """
-    from medlsam.lesion.recist.cautions import mask_cautions
+    from medlsam.lesion.recist.cautions import mask_cautions, small_cautions
     from medlsam.lesion.recist.correlation import volume_diameter_correlation
     from medlsam.lesion.recist.files import VisitFiles, find_kinds, find_masks, read_lesions
     from medlsam.lesion.recist.tables import correlation_entry, lesion_entry
     from medlsam.measure.lesions import Instances
 
     choice("instances", instances, Instances.__args__)  # type: ignore[attr-defined]
+    check_limits(least_voxels, slice_thickness)
     masks = find_masks(mask)
     if scan is not None and len(masks) > 1:
         raise UsageError(f"--scan goes with one mask, but {mask} holds {len(masks)}")
     if output is not None:
         _check_output(output, masks.values())
     measured: dict[str, list[Lesion]] = {}
+    left_out: dict[str, int] = {}
     failed: dict[str, str] = {}
     picture: bytes | None = None
     for case, file in masks.items():
         files = VisitFiles(case, file, scan, kinds or find_kinds(file))
         try:
-            lesions, labels, image = read_lesions(files, least_voxels, instances)  # type: ignore[arg-type]
+            everything, labels, image = read_lesions(files, 1, instances)  # type: ignore[arg-type]
         except MedlsamError as error:
             if len(masks) == 1:
                 raise
             failed[files.name] = str(error)
             continue
+        lesions = [own for own in everything if own.measured.voxels >= least_voxels]
         measured[files.name] = lesions
-        for text in mask_cautions(files.name, lesions, str(files.kinds or "")):
+        left_out[files.name] = len(everything) - len(lesions)
+        small = small_cautions(files.name, everything, least_voxels, slice_thickness)
+        for text in (*mask_cautions(files.name, lesions, str(files.kinds or "")), *small):
             messages().print(f"[bold yellow]warning:[/] {escape(text)}", soft_wrap=True)
         if output is not None and image is not None and lesions:
             picture = _drawn(image, labels, lesions, files.name)
@@ -108,6 +113,7 @@ def measure(
             for case, lesions in measured.items()
             for own in lesions
         ],
+        "left_out": left_out,
         "correlation": [correlation_entry(own) for own in found],
         "failed": failed,
     }
@@ -184,7 +190,8 @@ def lesion_table(document: dict[str, Any]) -> Table:
         )  # fmt: skip
     known = any(own["type"] or own["site"] for own in lesions)
     how = "nodes count by their short axis" if known else "nobody says which are nodes: all count as none"
-    table.caption = f"lesions of at least {document['least_voxels']} voxels; {how}"
+    small = sum(document["left_out"].values())
+    table.caption = f"lesions of at least {document['least_voxels']} voxels, {small} smaller left out; {how}"
     return table
 
 

@@ -12,6 +12,26 @@ from medlsam.lesion.recist.targets import MOST_PER_ORGAN
 from medlsam.lesion.recist.track import FollowUp
 
 
+def small_cautions(
+    name: str, lesions: Sequence[Lesion], least_voxels: int, slice_mm: float | None = None
+) -> Iterator[str]:
+    """What is left out for having few voxels although its diameter is measurable: on coarse voxels 50 are many.
+
+    Args:
+        name: of the case or visit.
+        lesions: all of its mask, small ones too.
+        least_voxels: fewer are no lesion.
+        slice_mm: thickness of the slices; their distance by default.
+    """
+    for own in lesions:
+        few = own.measured.voxels < least_voxels
+        if few and measurability_of(own, slice_mm) == "measurable":
+            yield (
+                f"{name}: lesion {own.id} of {own.diameter_mm:.1f} mm is left out, since it has {own.measured.voxels} "
+                f"voxels of at least {least_voxels}; --least-voxels says how many"
+            )
+
+
 def mask_cautions(name: str, lesions: Sequence[Lesion], kinds: str = "") -> Iterator[str]:
     """Of the mask of one case or visit.
 
@@ -29,13 +49,22 @@ def mask_cautions(name: str, lesions: Sequence[Lesion], kinds: str = "") -> Iter
         )
 
 
-def follow_up_cautions(found: FollowUp, visits: Sequence[Visit]) -> Iterator[str]:
+def follow_up_cautions(found: FollowUp, visits: Sequence[Visit], least_voxels: int) -> Iterator[str]:
     """Of a patient's follow-up.
 
     Args:
         found: from ``follow_up``.
         visits: that it was made of.
+        least_voxels: that it was made with.
     """
+    yield from small_cautions(visits[0].name, visits[0].lesions, least_voxels, visits[0].slice_mm)
+    for track in found.tracks:
+        if track.small and track.first:
+            own = track.sightings[track.first].lesions[0]
+            yield (
+                f"{found.visits[track.first]}: lesion {own.id} was not there before, but never has {least_voxels} "
+                "voxels: it does not count as new; --least-voxels says how many"
+            )
     yield from _targets(found, visits[0])
     for number, visit in enumerate(visits[1:], start=1):
         before = [track for track in found.tracks if track.first < number]

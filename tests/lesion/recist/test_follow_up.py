@@ -144,19 +144,19 @@ def test_what_a_person_has_to_look_at() -> None:
     others = visit("3", lesion(1, 40, "m,lung", center=LUNG), lesion(2, 30, "m,colon", center=FAR))
     empty = visit("6")
     visits = [BASELINE, others, empty]
-    said = list(follow_up_cautions(follow_up(visits, targets=[1]), visits))
+    said = list(follow_up_cautions(follow_up(visits, targets=[1]), visits, 50))
     assert said == [
         "3: no lesion of an earlier visit is found again, but others are there: is it the same patient?",
         "6: no lesion of an earlier visit is found again; its mask is empty",
     ]
     nodes = visit("b", *(lesion(i, 30, "n,iliac", 14, center=(0, 30 * i, 0)) for i in (-1, 0, 1)))
-    said = list(follow_up_cautions(follow_up([nodes, nodes], targets=[-1, 0, 1]), [nodes, nodes]))
+    said = list(follow_up_cautions(follow_up([nodes, nodes], targets=[-1, 0, 1]), [nodes, nodes], 50))
     assert said == [
         *(f"b: target {alias} is pathological: none by RECIST 1.1" for alias in "ABC"),
         "b: 3 targets are lymph nodes; RECIST 1.1 allows 2",
     ]
     nameless = visit("b", *(lesion(i, 30, "", center=(0, 30 * i, 0)) for i in (-1, 0, 1)))
-    (only,) = follow_up_cautions(follow_up([nameless, nameless]), [nameless, nameless])
+    (only,) = follow_up_cautions(follow_up([nameless, nameless]), [nameless, nameless], 50)
     assert only.startswith("b: nobody says the organ of 3 lesions")
     parts = lesion(1, 30)
     twice = Lesion(replace(parts.measured, parts=2), Kind())
@@ -164,6 +164,13 @@ def test_what_a_person_has_to_look_at() -> None:
         "b: k.json does not say wha", "b: value 1 lies in 2 parts",
     ]  # fmt: skip
     assert list(mask_cautions("b", [parts])) == []
+    coarse, speck = lesion(7, 16, voxels=33), lesion(8, 5, center=FAR, voxels=20)
+    visits = [visit("b", coarse), visit("3", coarse, speck)]
+    assert list(follow_up_cautions(follow_up(visits), visits, 50)) == [
+        "b: lesion 7 of 16.0 mm is left out, since it has 33 voxels of at least 50; --least-voxels says how many",
+        "3: lesion 8 was not there before, but never has 50 voxels: it does not count as new; --least-voxels says how "
+        "many",
+    ]
 
 
 def test_more_than_five_targets_are_refused() -> None:
