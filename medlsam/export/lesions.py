@@ -56,7 +56,7 @@ class LesionScene:
         ends = np.asarray([*own.longest_line, *own.perpendicular_line])
         at = int(np.clip(np.rint(self.grid.lps_to_ijk(ends[:2].mean(axis=0))[2]), 0, len(self.hu) - 1))
         middle = (ends.min(axis=0) + ends.max(axis=0)) / 2
-        mask = self.labels[at] == own.value
+        mask = self._mask(lesion, at)
         x_mm, y_mm, _ = self.grid.spacing_xyz
         show(
             axes, self.hu[at], self.grid, axial,
@@ -69,6 +69,16 @@ class LesionScene:
         axes.set_ylim(middle[1] + half_mm, middle[1] - half_mm)
         letters(axes, axial)
         scale_bar(axes)
+
+    def _mask(self, lesion: Lesion, at: int) -> NDArray[np.bool_]:
+        """(Y, X) the lesion in a slice, without others of the same value outside of its box."""
+        own = lesion.measured
+        corners = self.grid.lps_to_ijk([own.box.min, own.box.max])
+        first, last = np.rint(corners.min(axis=0)).astype(int), np.rint(corners.max(axis=0)).astype(int)
+        columns, rows = (slice(max(a, 0), b + 1) for a, b in zip(first[:2], last[:2], strict=True))
+        mask = np.zeros(self.labels[at].shape, bool)
+        mask[rows, columns] = self.labels[at][rows, columns] == own.value
+        return mask
 
 
 def draw_diameters(scan: Image, labels: LabelMap, lesions: Sequence[Lesion], title: str = "") -> Picture:

@@ -48,8 +48,9 @@ PLANES = (
     Plane("sagittal", 1, 2, 0, True, "APSI"),
 )
 
-# A dark rim keeps letters readable on bone.
+# A dark rim keeps letters readable on bone, and the scale bar, whose line is as wide as that of letters.
 _HALO = [withStroke(linewidth=2, foreground=PAPER)]
+_BAR_HALO = [withStroke(linewidth=4, foreground=PAPER)]
 
 
 def row_axes(figure: Figure, row: int, rows: int) -> list[Axes]:
@@ -137,9 +138,10 @@ def letters(axes: Axes, plane: Plane) -> None:
 def scale_bar(axes: Axes) -> None:
     """A bar of a round length at the lower right."""
     (x0, x1), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    length = next((mm for mm in (100, 50, 20, 10) if mm < 0.45 * abs(x1 - x0)), 5)
+    # It ends before the letter in the middle of the edge.
+    length = next((mm for mm in (100, 50, 20, 10) if mm < 0.4 * abs(x1 - x0)), 5)
     x, y = x1 - 0.05 * (x1 - x0), bottom + 0.06 * (top - bottom)
-    axes.plot([x - length, x], [y, y], color=INK, linewidth=2, solid_capstyle="butt", path_effects=_HALO)
+    axes.plot([x - length, x], [y, y], color=INK, linewidth=2, solid_capstyle="butt", path_effects=_BAR_HALO)
     axes.text(
         x - length / 2, y + 0.02 * (top - bottom), f"{length} mm", color=INK, fontsize=7, ha="center",
         path_effects=_HALO,

@@ -147,3 +147,16 @@ def test_a_follow_up_shows_targets_and_new_lesions_at_every_visit() -> None:
     assert titles[3] == "new 2   metastasis, lung   a\nnot yet"
     story = picture.get_suptitle()
     assert story.splitlines()[1:] == ["a: 20.0 mm, baseline", "b: not evaluable, NE", "c: 20.0 mm, PD"]
+
+
+def test_another_lesion_of_the_same_value_is_not_outlined() -> None:
+    labels = np.zeros(GRID.shape_zyx, np.uint8)
+    labels[4:7, 10:18, 10:18] = 1
+    labels[4:7, 25:33, 30:38] = 1
+    mask = LabelMap(labels, GRID)
+    scan = Image(np.zeros(GRID.shape_zyx, np.int16), GRID)
+    for lesion in measure_lesions(mask):
+        axes = draw_diameters(scan, mask, [Lesion(lesion)]).axes[0]
+        drawn = np.concatenate([path.vertices for own in axes.collections for path in own.get_paths()])
+        assert (drawn.min(axis=0) >= np.asarray(lesion.box.min[:2]) - 0.01).all()
+        assert (drawn.max(axis=0) <= np.asarray(lesion.box.max[:2]) + 0.01).all()
