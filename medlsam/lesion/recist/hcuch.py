@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -204,6 +205,10 @@ def read_kinds(path: Path | str) -> dict[int, Kind]:
             raise DatasetError(
                 f"{path}: {key!r}: {json.dumps(entry)}: one of the two must be a value of the mask"
             )
+        if int(value) in kinds:
+            raise DatasetError(
+                f"{path}: value {value} is named twice, again by {key!r}: a value has one kind"
+            )
         if int(value) != 0:
             kinds[int(value)] = _kind(said, f"{path}, value {value}")
     return kinds
@@ -279,7 +284,7 @@ def _cell(name: str, cell: Any, where: str) -> Any:
         return text
     try:
         number = float(text)
-        if name in _WHOLE and not number.is_integer():
+        if not math.isfinite(number) or (name in _WHOLE and not number.is_integer()):
             raise ValueError
     except ValueError:
         what = "a whole number" if name in _WHOLE else "a number"

@@ -23,7 +23,7 @@ LESION_COLUMNS = (
 )  # fmt: skip
 FOLLOW_UP_COLUMNS = (
     "lesion", "alias", "role", "type", "site", "visit", "state", "ids", "diameter_mm", "longest_mm",
-    "perpendicular_mm", "volume_ml", "slice", "distance_mm", "ambiguous", "merged_into",
+    "perpendicular_mm", "volume_ml", "slice", "cut_off", "distance_mm", "ambiguous", "merged_into",
 )  # fmt: skip
 
 
@@ -100,6 +100,7 @@ def _sighting(own: Sighting) -> dict[str, Any]:
         "perpendicular_mm": None if largest is None else round(largest.measured.perpendicular_mm, 2),
         "volume_ml": _rounded(own.volume_ml, 3),
         "slice": None if largest is None else largest.measured.slice,
+        "cut_off": any(lesion.measured.cut_off for lesion in own.lesions),
         "distance_mm": _rounded(own.distance_mm, 1),
         "ambiguous": list(own.ambiguous),
         "merged_into": own.merged_into,

@@ -164,6 +164,17 @@ def test_what_a_person_has_to_look_at() -> None:
         "b: k.json does not say wha", "b: value 1 lies in 2 parts",
     ]  # fmt: skip
     assert list(mask_cautions("b", [parts])) == []
+    off = visit("3", lesion(1, 40, "m,liver", center=LIVER, cut_off=True), *BASELINE.lesions[1:])
+    off = replace(
+        off,
+        lesions=(
+            replace(off.lesions[0], measured=replace(off.lesions[0].measured, cut_off=True)),
+            *off.lesions[1:],
+        ),
+    )
+    assert list(follow_up_cautions(follow_up([BASELINE, off]), [BASELINE, off], 50)) == [
+        "3: target A goes on outside of the scan, so that it may be larger than measured"
+    ]
     coarse, speck = lesion(7, 16, voxels=33), lesion(8, 5, center=FAR, voxels=20)
     visits = [visit("b", coarse), visit("3", coarse, speck)]
     assert list(follow_up_cautions(follow_up(visits), visits, 50)) == [
