@@ -69,7 +69,7 @@ def follow_up_cautions(found: FollowUp, visits: Sequence[Visit], least_voxels: i
     for track in found.tracks:
         for name, sighting in zip(found.visits[1:], track.sightings[1:], strict=True):
             if track.target and any(own.measured.cut_off for own in sighting.lesions):
-                yield f"{name}: target {track.alias} goes on outside of the scan, so that it may be larger than measured"
+                yield f"{name}: target {track.alias} goes on outside of the scan: it may be larger than measured"
     for number, visit in enumerate(visits[1:], start=1):
         before = [track for track in found.tracks if track.first < number]
         if visit.unread or not before or any(track.sightings[number].lesions for track in before):

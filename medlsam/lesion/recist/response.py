@@ -61,7 +61,7 @@ class Findings:
             it is gone, ``TOO_SMALL_MM`` where it is seen but too small, None where it was not evaluated.
         non_targets: each non-target lesion.
         new_lesions: how many there are that were not there at baseline.
-        unread: why nobody could look at this visit at all; empty where somebody could.
+        unread: why nobody could look at this visit at all, so that nothing was evaluated; empty where somebody could.
     """
 
     targets_mm: tuple[float | None, ...] = ()
@@ -113,12 +113,6 @@ def assess(nodes: Sequence[bool], visits: Sequence[Findings]) -> list[Assessment
     nadir, complete, all_gone = baseline, False, False
     found = []
     for visit in visits[1:]:
-        if visit.unread:
-            target, non_target = (Response.NE if some else None for some in (nodes, visit.non_targets))
-            found.append(
-                Assessment(None, nadir, None, None, target, non_target, 0, Response.NE, visit.unread)
-            )
-            continue
         target, why = _target(nodes, visit.targets_mm, baseline, nadir, complete)
         known = [mm for mm in visit.targets_mm if mm is not None]
         total = sum(known) if len(known) == len(nodes) else None
@@ -137,7 +131,7 @@ def assess(nodes: Sequence[bool], visits: Sequence[Findings]) -> list[Assessment
                 non_target,
                 visit.new_lesions,
                 overall,
-                reason or why,
+                visit.unread or reason or why,
             )
         )
         complete = complete or target is Response.CR

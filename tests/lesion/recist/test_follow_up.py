@@ -173,7 +173,7 @@ def test_what_a_person_has_to_look_at() -> None:
         ),
     )
     assert list(follow_up_cautions(follow_up([BASELINE, off]), [BASELINE, off], 50)) == [
-        "3: target A goes on outside of the scan, so that it may be larger than measured"
+        "3: target A goes on outside of the scan: it may be larger than measured"
     ]
     coarse, speck = lesion(7, 16, voxels=33), lesion(8, 5, center=FAR, voxels=20)
     visits = [visit("b", coarse), visit("3", coarse, speck)]
