@@ -111,8 +111,9 @@ class LesionDemoResult:
             "true_response": self.true_response.overall.value,
             "sum_mm": [None if mm is None else round(mm, 2) for mm in self.followed.sums_mm],
             "true_sum_mm": [
-                round(self.true_response.nadir_mm, 2),
-                round(self.true_response.sum_mm or 0.0, 2),
+                # All true diameters are known: there is no sum where there are no targets.
+                None if self.true_response.sum_mm is None else round(mm or 0.0, 2)
+                for mm in (self.true_response.nadir_mm, self.true_response.sum_mm)
             ],
             "cautions": self.cautions(),
             "failed": self.failed,

@@ -206,7 +206,8 @@ def _told(visit: str, sighting: Sighting, track: Track) -> str:
 
 
 def _story(found: FollowUp) -> str:
-    sums = ["not evaluable" if mm is None else f"{mm:.1f} mm" for mm in found.sums_mm]
+    without = "not evaluable" if any(track.target for track in found.tracks) else "no targets"
+    sums = [without if mm is None else f"{mm:.1f} mm" for mm in found.sums_mm]
     responses = ["baseline", *(str(own.overall) for own in found.assessments)]
     each = zip(found.visits, sums, responses, strict=True)
     # One line a visit: side by side they would run out of a picture of two columns.

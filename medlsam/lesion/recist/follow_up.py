@@ -239,4 +239,4 @@ def _non_target(track: Track, number: int) -> NonTarget:
 
 def _sum(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return sum(known) if len(known) == len(values) else None
+    return sum(known) if values and len(known) == len(values) else None

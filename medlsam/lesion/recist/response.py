@@ -75,7 +75,7 @@ class Assessment:
     """The response at one visit after the baseline.
 
     Attributes:
-        sum_mm: sum of the targets' diameters; None where one was not evaluated.
+        sum_mm: sum of the targets' diameters; None where one was not evaluated, or there are none.
         nadir_mm: the smallest sum before this visit.
         from_baseline: change of the sum as a share of the baseline's, -0.3 for a third less; None as ``sum_mm``.
         from_nadir: change as a share of the nadir; None where the nadir is 0 too.
@@ -115,7 +115,7 @@ def assess(nodes: Sequence[bool], visits: Sequence[Findings]) -> list[Assessment
     for visit in visits[1:]:
         target, why = _target(nodes, visit.targets_mm, baseline, nadir, complete)
         known = [mm for mm in visit.targets_mm if mm is not None]
-        total = sum(known) if len(known) == len(nodes) else None
+        total = sum(known) if nodes and len(known) == len(nodes) else None
         non_target = non_target_response(visit.non_targets)
         overall, reason = overall_response(target, non_target, visit.new_lesions)
         if all_gone and "present" in visit.non_targets and overall is not Response.PD:

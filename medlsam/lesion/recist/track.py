@@ -94,7 +94,7 @@ class FollowUp:
         visits: names, the baseline first.
         tracks: the lesions.
         assessments: the response at each visit after the baseline.
-        sums_mm: sum of the targets' diameters at each visit; None where one was not evaluated.
+        sums_mm: sum of the targets' diameters at each visit; None where one was not evaluated, or there are none.
         volumes_ml: sum of their volumes, likewise.
         new: ids of the tracks that count as new lesions at each visit.
     """

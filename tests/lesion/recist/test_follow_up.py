@@ -184,6 +184,14 @@ def test_what_a_person_has_to_look_at() -> None:
     ]
 
 
+def test_without_targets_there_is_no_sum() -> None:
+    """Only a lesion of 8 mm: no sum is not a sum of 0 mm."""
+    small = visit("b", lesion(1, 8, "m,liver", center=LIVER))
+    found = follow_up([small, visit("3", lesion(1, 8, "m,liver", center=LIVER))])
+    assert found.sums_mm == (None, None)
+    assert (found.assessments[0].sum_mm, str(found.assessments[0].overall)) == (None, "non-CR/non-PD")
+
+
 def test_more_than_five_targets_are_refused() -> None:
     six = visit("b", *(lesion(i, 20, "m,lung", center=(0, 25 * i - 60, 0)) for i in range(6)))
     with pytest.raises(UsageError, match="6 targets; RECIST 1.1 has at most 5"):
