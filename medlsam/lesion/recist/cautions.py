@@ -13,7 +13,11 @@ from medlsam.lesion.recist.track import FollowUp
 
 
 def small_cautions(
-    name: str, lesions: Sequence[Lesion], least_voxels: int, slice_mm: float | None = None
+    name: str,
+    lesions: Sequence[Lesion],
+    least_voxels: int,
+    slice_mm: float | None = None,
+    so: str = "is left out",
 ) -> Iterator[str]:
     """What is left out for having few voxels although its diameter is measurable: on coarse voxels 50 are many.
 
@@ -22,13 +26,14 @@ def small_cautions(
         lesions: all of its mask, small ones too.
         least_voxels: fewer are no lesion.
         slice_mm: thickness of the slices; their distance by default.
+        so: what becomes of it.
     """
     for own in lesions:
         few = own.measured.voxels < least_voxels
         if few and measurability_of(own, slice_mm) == "measurable":
             yield (
-                f"{name}: lesion {own.id} of {own.diameter_mm:.1f} mm is left out, since it has {own.measured.voxels} "
-                f"voxels of at least {least_voxels}; --least-voxels says how many"
+                f"{name}: lesion {own.id} of {own.diameter_mm:.1f} mm {so}, since it has {own.measured.voxels} voxels "
+                f"of at least {least_voxels}; --least-voxels says how many"
             )
 
 
@@ -57,7 +62,10 @@ def follow_up_cautions(found: FollowUp, visits: Sequence[Visit], least_voxels: i
         visits: that it was made of.
         least_voxels: that it was made with.
     """
-    yield from small_cautions(visits[0].name, visits[0].lesions, least_voxels, visits[0].slice_mm)
+    baseline = visits[0]
+    named = {track.sightings[0].lesions[0].id for track in found.tracks if track.target}
+    others = [lesion for lesion in baseline.lesions if lesion.id not in named]
+    yield from small_cautions(baseline.name, others, least_voxels, baseline.slice_mm, "is no target")
     for track in found.tracks:
         if track.small and track.first:
             own = track.sightings[track.first].lesions[0]
@@ -65,7 +73,7 @@ def follow_up_cautions(found: FollowUp, visits: Sequence[Visit], least_voxels: i
                 f"{found.visits[track.first]}: lesion {own.id} was not there before, but never has {least_voxels} "
                 "voxels: it does not count as new; --least-voxels says how many"
             )
-    yield from _targets(found, visits[0])
+    yield from _targets(found, baseline)
     for track in found.tracks:
         for name, sighting in zip(found.visits[1:], track.sightings[1:], strict=True):
             if track.target and any(own.measured.cut_off for own in sighting.lesions):

@@ -178,7 +178,7 @@ def test_what_a_person_has_to_look_at() -> None:
     coarse, speck = lesion(7, 16, voxels=33), lesion(8, 5, center=FAR, voxels=20)
     visits = [visit("b", coarse), visit("3", coarse, speck)]
     assert list(follow_up_cautions(follow_up(visits), visits, 50)) == [
-        "b: lesion 7 of 16.0 mm is left out, since it has 33 voxels of at least 50; --least-voxels says how many",
+        "b: lesion 7 of 16.0 mm is no target, since it has 33 voxels of at least 50; --least-voxels says how many",
         "3: lesion 8 was not there before, but never has 50 voxels: it does not count as new; --least-voxels says how "
         "many",
     ]
