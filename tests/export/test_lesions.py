@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from medlsam.errors import UsageError
 from medlsam.export.figures import png
+from medlsam.export.lesion_picture import draw_lesions
 from medlsam.export.lesions import (
     LONGEST,
     MOST_LESIONS,
@@ -17,7 +20,10 @@ from medlsam.export.lesions import (
     draw_follow_up,
 )
 from medlsam.export.planes import SOFT_TISSUE
-from medlsam.geometry import Grid
+from medlsam.geometry import Grid, mask_box
+from medlsam.lesion.propagate.organ import LesionOrgan
+from medlsam.lesion.propagate.prompts import LesionPrompt
+from medlsam.lesion.propagate.run import LesionMask
 from medlsam.lesion.recist.lesion import Kind, Lesion
 from medlsam.lesion.recist.response import Findings, assess
 from medlsam.lesion.recist.track import FollowUp, Sighting, Track
@@ -93,6 +99,30 @@ def test_lung_lesions_are_drawn_in_the_lungs_window(
     scan = Image(np.where(mask.array > 0, 60, around_hu).astype(np.int16), GRID)
     picture = draw_diameters(scan, mask, [Lesion(lesions[0].measured, Kind.parse(kind))])
     assert picture.axes[0].images[0].get_clim() == window
+
+
+@pytest.mark.parametrize(
+    ("organ", "relation", "around_hu", "window"),
+    [
+        ("lung_left", "inside", 30, LUNG),
+        ("liver", "inside", -850, SOFT_TISSUE),
+        ("lung_left", "near", 30, SOFT_TISSUE),
+        ("lung_left", "near", -850, LUNG),
+        (None, "none", -850, LUNG),
+    ],
+)
+def test_segmented_lesions_are_drawn_in_the_same_windows(
+    organ: str | None, relation: Any, around_hu: int, window: tuple[float, float]
+) -> None:
+    """A node of the mediastinum may have a lung as its nearest organ: it is not in it."""
+    array = scene()[1].array == 2
+    scan = Image(np.where(array, 60, around_hu).astype(np.int16), GRID)
+    prompt = LesionPrompt("a", "", mask_box(array, GRID))
+    place = LesionOrgan(organ, relation, None, {}, 0.0)
+    # Slice 8 of the array is the fourth from the feet.
+    lesion = LesionMask(prompt, 1, array, 3, place, 1.0, 2, 20.0, 14.0, 60.0, 0.1)
+    picture = draw_lesions(scan, [lesion])
+    assert [axes.images[0].get_clim() for axes in picture.axes] == [window] * 3
 
 
 def test_a_lesion_at_the_pleura_is_in_the_lung() -> None:
