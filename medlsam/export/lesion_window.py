@@ -14,6 +14,8 @@ from medlsam.windows import WINDOWS
 
 LUNG = (WINDOWS["lung"].low, WINDOWS["lung"].high)
 _LUNG_SITE = re.compile(r"(^|[_\W])(lungs?|pulmon\w*)($|[_\W])", re.IGNORECASE)
+#: Words that label maps have for a lesion anywhere.
+_NO_SITE = re.compile(r"(lesions?|tumou?rs?|nodules?|mass|masses|cancers?|metastas[ei]s)?", re.IGNORECASE)
 #: What is between has as much air as a lung: less is tissue, more is air outside of the body or in the bowel.
 _AERATED_HU = (-970.0, -450.0)
 _RIM_MM = 6.0
@@ -34,12 +36,10 @@ def lesion_window(
         mask: (Y, X) the lesion in it.
         pixel_yx: mm of a pixel.
     """
-    if node or (site and not _LUNG_SITE.search(site)):
+    if node or not mask.any():
         return SOFT_TISSUE
-    if site:
-        return LUNG
-    if not mask.any():
-        return SOFT_TISSUE
+    if not _NO_SITE.fullmatch(site):
+        return LUNG if _LUNG_SITE.search(site) else SOFT_TISSUE
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     near = tuple(
         slice(max(int(at[0] - _RIM_MM / mm) - 1, 0), int(at[-1] + _RIM_MM / mm) + 2)

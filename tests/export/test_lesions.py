@@ -86,6 +86,8 @@ def test_only_the_largest_are_drawn_and_nothing_is_refused() -> None:
         ("n,lung", -850, SOFT_TISSUE),
         ("", -850, LUNG),
         ("m", -850, LUNG),
+        ("tumour", -850, LUNG),
+        ("lung_nodule", 30, LUNG),
         ("", 30, SOFT_TISSUE),
         ("", -100, SOFT_TISSUE),
         ("", -1000, SOFT_TISSUE),
