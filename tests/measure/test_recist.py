@@ -141,7 +141,7 @@ def test_a_single_voxel_is_as_wide_as_it_is() -> None:
 
 @pytest.mark.parametrize("degrees", [0, 20, 45, 77])
 def test_the_box_of_hcuch(degrees: float) -> None:
-    """A rectangle of 24 x 10 mm, turned: the box through the centres is smaller, through the edges it fits to a pixel."""
+    """A rectangle of 24 x 10 mm, turned: the box through centres is smaller, that through edges fits to a pixel."""
     y, x = np.mgrid[-40:41, -40:41] * 0.5
     angle = np.deg2rad(degrees)
     along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
