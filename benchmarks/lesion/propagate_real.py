@@ -122,7 +122,7 @@ def table(scores: Scores, cases: list[LesionCase], title: str) -> Table:
     made.add_column(f"reported on (n = {len(told)})", justify="right")
     compared = OURS in scores and len(told) > 1
     if compared:
-        made.add_column(f"'{OURS}' is better by (± standard error)", justify="right")
+        made.add_column(f"'{OURS}' minus this (± standard error)", justify="right")
     for name, own in scores.items():
         cells = []
         for group in (*GROUPS, ""):
