@@ -5,7 +5,7 @@
 The other real lesions are those that `propagate_real.py` reports on; they are not read here. Each lesion is marked by
 the tight box on the slice with its largest reference mask, and by its two diameters. Beside the mean and the standard
 deviation stands the mean difference from the constants as they are, with the standard error of that difference: less
-than two of these is no difference on seven lesions. About three minutes of one core.
+than two of these is no difference on seven lesions. About two minutes of one core.
 """
 
 from __future__ import annotations
