@@ -51,6 +51,8 @@ from medlsam.segment.protocol import Segmenter
 
 #: Dice by row and case.
 Scores = dict[str, dict[str, float]]
+#: The row that others are compared with.
+OURS = "box, ours"
 GROUPS = ("sarcoma, chosen on", "sarcoma", "deeplesion")
 #: What the segmenter is told of the sides of boxes, mm.
 ERRORS = (0.0, 1.0, 2.0, 4.0)
@@ -111,12 +113,16 @@ def _by_hand(case: LesionCase, prompt: LesionPrompt) -> LesionPrompt:
 
 
 def table(scores: Scores, cases: list[LesionCase], title: str) -> Table:
-    """Mean, standard deviation and n of each group."""
+    """Mean, standard deviation and n of each group; and how much better ours is, with the standard error of that."""
     made = Table(title=title, box=SIMPLE_HEAD)
     made.add_column("")
     for group in GROUPS:
         made.add_column(f"{group} (n = {sum(case.group == group for case in cases)})", justify="right")
-    made.add_column(f"reported on (n = {sum(case.group != GROUPS[0] for case in cases)})", justify="right")
+    told = [case.name for case in cases if case.group != GROUPS[0]]
+    made.add_column(f"reported on (n = {len(told)})", justify="right")
+    compared = OURS in scores and len(told) > 1
+    if compared:
+        made.add_column(f"'{OURS}' minus this (± standard error)", justify="right")
     for name, own in scores.items():
         cells = []
         for group in (*GROUPS, ""):
@@ -126,6 +132,9 @@ def table(scores: Scores, cases: list[LesionCase], title: str) -> Table:
                 if case.group == group or (not group and case.group != GROUPS[0])
             ]
             cells.append(f"{np.mean(values):.3f} ±{np.std(values):.3f}" if values else "–")
+        if compared:
+            more = [scores[OURS][case] - own[case] for case in told]
+            cells.append(f"{np.mean(more):+.3f} ±{np.std(more, ddof=1) / len(more) ** 0.5:.3f}")
         made.add_row(name, *cells)
     return made
 

@@ -151,7 +151,8 @@ def _nearest(
             found[name] = float(own.min())
     if not found:
         return LesionOrgan(None, "none", None, shares, 0.0)
-    first, *rest = sorted(found, key=found.__getitem__)
+    # several may touch it: the one with more of the shell is the nearer
+    first, *rest = sorted(found, key=lambda name: (found[name], -shares.get(name, 0.0)))
     twins = tuple(name for name in rest if found[name] - found[first] < min(spacing))
     return LesionOrgan(first, "near", found[first], shares, 0.0, twins)
 

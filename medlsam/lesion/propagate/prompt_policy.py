@@ -1,7 +1,7 @@
 """From a person's mark to the prompt of the key slice: 3DLAND's second phase.
 
 A policy scales the box, and adds a point in its centre and points outside. A pair of RECIST diameters has an ellipse,
-whose box is the prompt and which may be a mask prompt as well; a point alone has boxes of several sizes, of which the
+whose box is the prompt and which is a mask prompt as well; a point alone has boxes of several sizes, of which the
 one that its own mask fills best is kept.
 """
 
@@ -66,7 +66,7 @@ POLICIES = tuple(
 )
 #: Of a drawn box, and of RECIST diameters, whose box is smaller than the lesion's: what measured best (record 0071).
 BOX_POLICY = PromptPolicy()
-RECIST_POLICY = PromptPolicy(error_mm=1.0)
+RECIST_POLICY = PromptPolicy(ellipse=True)
 
 
 def policy_for(prompt: LesionPrompt) -> PromptPolicy:

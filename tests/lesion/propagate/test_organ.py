@@ -69,6 +69,13 @@ def test_in_thick_slices_neighbours_touch() -> None:
     assert found.distance_mm == pytest.approx(14.0), "two slices between them"
 
 
+def test_of_two_that_touch_it_the_one_with_more_of_the_shell_is_nearer() -> None:
+    # the first organ touches a corner, the second a face
+    array = np.where(cube(2, 6, (5, 13), (2, 7)), 1, np.where(cube(10, 14, (12, 18)), 2, 0)).astype(np.uint8)
+    found = lesion_organ(cube(6, 10, **SMALL), organs(array), OrganRule(least_share=0.9))
+    assert (found.organ, found.distance_mm, found.ambiguous_with) == ("kidney", 0.0, ("liver",))
+
+
 def test_between_two_organs_both_are_named() -> None:
     both = np.where(cube(2, 20), 1, np.where(cube(20, 38), 2, 0)).astype(np.uint8)
     found = lesion_organ(cube(17, 22, **SMALL), organs(both))

@@ -103,9 +103,11 @@ def test_the_key_slice_is_segmented_from_each_kind_of_mark() -> None:
     seer = SeesDark()
     _, plane = segment_key_slice(seer, scan(), diameters)
     assert np.array_equal(plane >= 0.5, mask)
-    assert not seer.masks[0]
-    segment_key_slice(seer, scan(), diameters, PromptPolicy(ellipse=True))
-    assert "key" in seer.masks[1], "the ellipse is a mask prompt where the policy says so"
+    assert (seer.masks[0]["key"].probability[0] > 0).sum() == pytest.approx(np.pi * 12 * 9, rel=0.05), (
+        "their ellipse"
+    )
+    segment_key_slice(seer, scan(), diameters, PromptPolicy())
+    assert not seer.masks[1], "no mask prompt where the policy says so"
     point = LesionPrompt("a", point=lps(33, 28))
     _, plane = segment_key_slice(SeesDark(), scan(), point)
     assert (plane[mask] >= 0.5).mean() > 0.95
