@@ -68,8 +68,7 @@ def evaluate_lesions(
     Returns:
         JSON values. ``classes`` has for each name of the labels:
 
-        - ``dice``, ``f1``, ``precision``, ``recall``: ``mean``, ``std`` (of the sample) and ``n`` over the cases that
-          have a value;
+        - ``dice``, ``f1``, ``precision``, ``recall``: over the cases that have a value ``mean``, ``std`` and ``n``;
         - ``pooled``: the same figures of the summed counts, and ``tp``, ``fp``, ``fn``;
         - ``both_empty``, ``only_labels``, ``only_prediction``: cases by which masks have a voxel.
 

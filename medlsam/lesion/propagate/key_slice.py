@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 from medlsam.errors import GeometryError
 from medlsam.geometry import Grid, Vector
 from medlsam.lesion.propagate.prompts import LesionPrompt
+from medlsam.segment.prompts import covered
+from medlsam.volume import Image
 
 # Short over long diameter of a lesion of which only the long one was drawn.
 _USUAL_RATIO = 0.75
 # So far from the key slice a part of the mark may lie: slices, and mm where slices are thin.
 _OFF_SLICES, _OFF_MM = 1.5, 2.0
+# How far around a point the lesion is looked at, mm.
+_NEAR_MM = 3.0
 
 
 def key_slice(prompt: LesionPrompt, grid: Grid) -> int:
@@ -106,6 +110,37 @@ def point_in_slice(prompt: LesionPrompt, grid: Grid) -> tuple[float, float]:
     if not (-0.5 <= x <= grid.shape_zyx[2] - 0.5 and -0.5 <= y <= grid.shape_zyx[1] - 0.5):
         raise _elsewhere(prompt.name, grid)
     return (x, y)
+
+
+def marked_hu(prompt: LesionPrompt, volume: Image) -> NDArray[np.generic]:
+    """The HU in a mark on its key slice: in the box, in the diameters' outline, or near the point.
+
+    Args:
+        prompt: the mark.
+        volume: canonical scan, HU.
+
+    Returns:
+        (N,); a pixel at least.
+
+    Raises:
+        GeometryError: the mark lies outside of the scan.
+    """
+    grid = volume.grid
+    plane = volume.array[key_slice(prompt, grid)]
+    if prompt.long is not None and prompt.box is None:
+        mask, (x0, y0, x1, y1) = recist_ellipse(prompt, grid)
+        if mask.any():
+            return plane[mask > 0]
+    elif prompt.box is not None:
+        x0, y0, x1, y1 = box_in_slice(prompt, grid)
+    else:
+        x, y = point_in_slice(prompt, grid)
+        dx, dy = (_NEAR_MM / spacing for spacing in grid.spacing_xyz[:2])
+        x0, y0, x1, y1 = inside((x - dx, y - dy, x + dx, y + dy), grid, prompt.name)
+    columns, rows = (
+        covered(low, high, n) for low, high, n in ((x0, x1, plane.shape[1]), (y0, y1, plane.shape[0]))
+    )
+    return plane[rows.start : rows.stop, columns.start : columns.stop].ravel()
 
 
 def _in_one_slice(prompt: LesionPrompt, grid: Grid) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from medlsam.errors import GeometryError, MedlsamError, VolumeError
 from medlsam.geometry import Grid, filled, tight_slices
+from medlsam.lesion.propagate.key_slice import marked_hu
 from medlsam.lesion.propagate.memory import MemoryOptions, propagate_lesion
 from medlsam.lesion.propagate.organ import LesionOrgan, OrganRule, Organs, lesion_organ
 from medlsam.lesion.propagate.prompt_policy import PromptPolicy, segment_key_slice
@@ -22,6 +23,7 @@ from medlsam.measure.recist import recist_diameters
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.protocol import Segmenter
+from medlsam.segment.windows import InWindow, choose_window
 from medlsam.volume import Image, LabelMap, from_canonical, to_canonical
 
 
@@ -55,9 +57,12 @@ class MemoryPropagator:
     def propagate(
         self, volume: Image, prompt: LesionPrompt, stopwatch: Stopwatch | None = None
     ) -> tuple[int, MaskBlock]:
-        """See ``Propagator.propagate``."""
-        z, key = segment_key_slice(self.segmenter, volume, prompt, self.policy, stopwatch)
-        return z, propagate_lesion(self.segmenter, volume, z, key, self.options, stopwatch)
+        """See ``Propagator.propagate``. Whole-slice models are shown the window that suits the marked tissue."""
+        segmenter, spec = self.segmenter, self.segmenter.spec
+        if spec.kind == "sam" and (window := choose_window(marked_hu(prompt, volume), spec)):
+            segmenter = InWindow(segmenter, window)
+        z, key = segment_key_slice(segmenter, volume, prompt, self.policy, stopwatch)
+        return z, propagate_lesion(segmenter, volume, z, key, self.options, stopwatch)
 
 
 @dataclass(frozen=True, eq=False)
