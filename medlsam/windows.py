@@ -56,6 +56,16 @@ _WINDOWS = (
 #: Every named window.
 WINDOWS: Mapping[str, Window] = MappingProxyType({window.name: window for window in _WINDOWS})
 
+#: What HCUCH's code means by the names in ``windows_mapping.json``: its bone is narrower than ours.
+HCUCH_WINDOWS: Mapping[str, Window] = MappingProxyType(
+    {name: WINDOWS[name] for name in ("lung", "abdomen", "mediastinum")}
+    | {
+        "bone": Window("bone", 400.0, 1000.0),
+        "air": Window("air", -426.0, 1000.0),
+        "brain": Window("brain", 50.0, 100.0),
+    }
+)
+
 
 def window_of(name: str) -> Window:
     """Look a window up.

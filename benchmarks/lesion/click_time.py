@@ -5,7 +5,8 @@
 A ball of 40 mm in a cylinder of soft tissue, marked by a box, by diameters and by a point. The segmenter is loaded
 before (a viewer keeps it), and one lesion is segmented to warm up. Printed are the median and the range of the seconds,
 the processor's seconds (on a machine that others use, wall time says more about them than about this), and the peak
-memory of the process. A quarter of a minute.
+memory of the process. A quarter of a minute; far more where others use the cores, since torch's threads wait for each
+other at work: then `OMP_WAIT_POLICY=passive` before the command.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def main() -> None:
         for threshold in THRESHOLDS:
             seen = Counter[str]()
             for number, (prediction, reference) in enumerate(drawn):
-                ours = detection_score(prediction, reference, threshold, matching=matching)  # type: ignore[arg-type]
+                ours = detection_score(prediction, reference, threshold, matching=matching)
                 other = theirs(prediction, reference, threshold, matching)
                 counts = (ours.regions.tp, ours.regions.fp, ours.regions.fn)
                 if counts != (other.tp, other.fp, other.fn):

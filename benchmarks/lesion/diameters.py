@@ -71,7 +71,7 @@ def measured(mask: NDArray[np.bool_], pixel: tuple[float, float]) -> dict[str, t
         found[f"outline through {outline}"] = (own.longest_mm, own.perpendicular_mm)
     found["edges, width in place of chord"] = axial_diameters(mask, (1.0, pixel[1], pixel[0]))
     for outline in ("centres", "edges"):
-        box = hcuch_axes(mask, spacing, outline)  # type: ignore[arg-type]
+        box = hcuch_axes(mask, spacing, outline)
         found[f"HCUCH's box, {outline}"] = (box.major_mm, box.minor_mm)
     return found
 

@@ -72,7 +72,8 @@ def main() -> None:
     localizer = load_localizer(given.localizer, given.device)
     off: dict[str, list[float]] = defaultdict(list)
     counts: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
-    ambiguous, kinds = 0, defaultdict(int)
+    ambiguous = 0
+    kinds: dict[str, int] = defaultdict(int)
     for number in range(given.pairs):
         seed = given.first + number
         many = int(np.random.default_rng(seed).integers(2, 9))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
 
-from benchmarks.lesion import lesion_cases, propagate_real
+from benchmarks.lesion import lesion_cases, propagate_choose, propagate_real
 from benchmarks.lesion.lesion_cases import CHOOSE, LesionCase
 from medlsam.errors import UsageError
 from medlsam.geometry import Grid
+from medlsam.lesion.propagate.memory import MemoryOptions
 from medlsam.volume import Image
 
 GRID = Grid((9, 40, 50), (1.0, 2.0, 3.0), (5.0, -7.0, 11.0))
@@ -54,3 +56,15 @@ def test_constants_are_changed_by_name() -> None:
     assert (options.views, options.view_weight, options.mask_prompt) == (3, 0.25, True)
     with pytest.raises(UsageError, match="wiews: no constant"):
         propagate_real.changed("wiews=3")
+
+
+def test_one_constant_at_a_time_is_tried_and_none_of_the_reported_lesions_is_read() -> None:
+    tried = propagate_choose.variations()
+    now = tried.pop(propagate_choose.NOW)
+    assert now == MemoryOptions()
+    for name, options in tried.items():
+        differing = [
+            item.name for item in fields(options) if getattr(options, item.name) != getattr(now, item.name)
+        ]
+        assert differing == [name.partition("=")[0]]
+    assert set(propagate_choose.variations("past")) == {"as it is", "past=1", "past=3"}

@@ -27,6 +27,8 @@ from medlsam.runtime.atomic_files import write_json
 from medlsam.volume.hounsfield import LOWEST_HU
 from medlsam.volume.volume import Image, LabelMap
 
+#: Where the masks of single lesions lie: of scans with labels, and of others.
+INSTANCE_FOLDERS = ("instancesTr", "instancesTs")
 _ROWS = ".cases"
 
 
@@ -54,7 +56,7 @@ class DatasetFolder:
 
     def instances(self, case: RawCase) -> Path:
         """The masks of a case's single lesions, where its source has any."""
-        return self.path / ("instancesTr" if case.labelled else "instancesTs") / f"{case.name}.nii.gz"
+        return self.path / INSTANCE_FOLDERS[not case.labelled] / f"{case.name}.nii.gz"
 
     def row(self, name: str) -> Path:
         """The file that says that a case is done."""

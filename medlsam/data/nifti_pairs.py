@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from medlsam.data.files import SourceFiles
 from medlsam.data.label_values import renumbered
-from medlsam.data.source import RawCase, RawScan, Split
+from medlsam.data.source import RawCase, RawScan, Split, failing_case
 from medlsam.errors import DatasetError
 from medlsam.io.labels import read_label_map
 from medlsam.io.read import read_image
@@ -36,7 +36,7 @@ def pairs(
     own: Mapping[int, str],
     names: Mapping[int, str],
 ) -> list[RawCase]:
-    """The cases of one folder of scans.
+    """The cases of one folder of scans. A label map without its scan is a case that fails, where others have theirs.
 
     Args:
         files: of the source.
@@ -48,15 +48,15 @@ def pairs(
         names: value to structure in the dataset.
 
     Raises:
-        DatasetError: one scan lies in the source twice, or a label map has no scan.
+        DatasetError: one scan lies in the source twice, or there are label maps and no scan at all.
     """
     scans, maps = _by_number(files, image), _by_number(files, labels)
-    alone = sorted(set(maps) - set(scans))
-    if alone:
+    if maps and not scans:
+        first = files.describe(next(iter(maps.values())))
         raise DatasetError(
-            f"{files.describe(maps[alone[0]])}: a label map without its scan, and {len(alone) - 1} more such"
+            f"{first}: a label map without its scan, and {len(maps) - 1} more such; no scan is here"
         )
-    return [
+    found = [
         RawCase(
             case.format(number),
             split,
@@ -65,6 +65,11 @@ def pairs(
         )
         for number, scan in sorted(scans.items())
     ]
+    for number in sorted(set(maps) - set(scans)):
+        # A copy that is not whole yet: the rest is of use, and a later run writes this one.
+        error = DatasetError(f"{files.describe(maps[number])}: a label map without its scan")
+        found.append(failing_case(case.format(number), split, error))
+    return found
 
 
 def _by_number(files: SourceFiles, pattern: str) -> dict[str, str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from medlsam.data.files import SourceFiles
+from medlsam.errors import MedlsamError
 from medlsam.runtime.http_transfer import Remote
 from medlsam.volume.volume import Image, LabelMap
 
@@ -56,6 +58,15 @@ class RawCase:
     split: Split
     read: Callable[[], RawScan]
     labelled: bool = True
+
+
+def failing_case(name: str, split: Split, error: MedlsamError) -> RawCase:
+    """A case that is known to be unreadable: it is named when its turn comes, and the others are written."""
+    return RawCase(name, split, partial(_fail, error))
+
+
+def _fail(error: MedlsamError) -> RawScan:
+    raise error
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,7 @@ def write_lesion_report(result: LesionDemoResult, pictures: dict[str, Path]) -> 
         _html(lesion_rows(result)),
         _html(response_rows(result)),
     ]
+    body += [f"<p>Look at: {escape(text)}</p>" for text in result.cautions()]
     body += [f"<p>Failed: {escape(name)}: {escape(text)}</p>" for name, text in result.failed.items()]
     # The story first: both visits side by side.
     for title, file in sorted(pictures.items(), key=lambda item: item[1].name != "follow-up.png"):

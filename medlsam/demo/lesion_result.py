@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from medlsam.lesion.propagate.run import PropagatedLesions
-from medlsam.lesion.recist.follow_up import FollowUp
+from medlsam.lesion.recist.cautions import follow_up_cautions
+from medlsam.lesion.recist.follow_up import Visit
 from medlsam.lesion.recist.lesion import Lesion
 from medlsam.lesion.recist.response import Assessment
+from medlsam.lesion.recist.track import FollowUp
+from medlsam.measure.lesions import LEAST_VOXELS
 from medlsam.phantoms.lesions import LesionPhantom, PhantomLesion
 
 
@@ -77,6 +80,11 @@ class LesionDemoResult:
                 right[key] = [key in own for own in ids] == there and len(ids[0] | ids[1]) == 1
         return right
 
+    def cautions(self) -> list[str]:
+        """What a reader would have to look at, as ``medlsam lesion follow-up`` says it."""
+        visits = [Visit(visit.name, visit.lesions, None) for visit in self.visits]
+        return list(follow_up_cautions(self.followed, visits, LEAST_VOXELS))
+
     def places(self) -> dict[str, Path]:
         """Where to look."""
         return {
@@ -103,9 +111,11 @@ class LesionDemoResult:
             "true_response": self.true_response.overall.value,
             "sum_mm": [None if mm is None else round(mm, 2) for mm in self.followed.sums_mm],
             "true_sum_mm": [
-                round(self.true_response.nadir_mm, 2),
-                round(self.true_response.sum_mm or 0.0, 2),
+                # All true diameters are known: there is no sum where there are no targets.
+                None if self.true_response.sum_mm is None else round(mm or 0.0, 2)
+                for mm in (self.true_response.nadir_mm, self.true_response.sum_mm)
             ],
+            "cautions": self.cautions(),
             "failed": self.failed,
             "seconds": {part: round(seconds, 2) for part, seconds in self.seconds.items()},
             "exit_code": self.exit_code,

@@ -13,19 +13,20 @@ from medlsam.demo.folder import claim
 from medlsam.demo.lesion_report import write_lesion_report
 from medlsam.demo.lesion_result import DemoVisit, LesionDemoResult
 from medlsam.export.figures import Picture, png
-from medlsam.export.lesion_picture import draw_lesions as draw_propagated
-from medlsam.export.lesions import LesionScene, draw_follow_up, draw_lesions
+from medlsam.export.lesion_picture import draw_lesions
+from medlsam.export.lesions import LesionScene, draw_diameters, draw_follow_up
 from medlsam.geometry import Box
 from medlsam.io.write import write_volume
 from medlsam.lesion.propagate.organ import Organs
 from medlsam.lesion.propagate.prompts import LesionPrompt
 from medlsam.lesion.propagate.run import MemoryPropagator, propagate_lesions
 from medlsam.lesion.recist.files import with_kinds
-from medlsam.lesion.recist.follow_up import FollowUp, Visit, follow_up
+from medlsam.lesion.recist.follow_up import Visit, follow_up
 from medlsam.lesion.recist.lesion import Kind
 from medlsam.lesion.recist.measurable import NORMAL_NODE_MM
 from medlsam.lesion.recist.response import Assessment, Findings, NonTarget, assess
-from medlsam.lesion.recist.tables import follow_up_document, follow_up_rows, write_rows
+from medlsam.lesion.recist.tables import FOLLOW_UP_COLUMNS, follow_up_document, follow_up_rows, write_rows
+from medlsam.lesion.recist.track import FollowUp
 from medlsam.localize.localizer import Localizer, load_localizer
 from medlsam.measure.lesions import measure_lesions
 from medlsam.measure.metrics import dice
@@ -117,7 +118,7 @@ def run_lesion_demo(
         _write_visit(output / visit.name, visit)
     write_json(output / "truth.json", {v.name: [own.to_dict() for own in v.phantom.lesions] for v in visits})
     write_json(output / "followed" / "follow_up.json", follow_up_document(followed))
-    write_rows(follow_up_rows(followed), output / "followed" / "follow_up.csv")
+    write_rows(follow_up_rows(followed), output / "followed" / "follow_up.csv", FOLLOW_UP_COLUMNS)
     pictures = _draw(output / "pictures", visits, followed)
     part("files and pictures")
     done = LesionDemoResult(output, visits, followed, _true_response(visits, followed), failed, seconds)
@@ -166,8 +167,9 @@ def _true_response(visits: Sequence[DemoVisit], followed: FollowUp) -> Assessmen
         if track.sightings[0].lesions
     ]
     targets = [own for target, own in tracks if target]
-    others = [own for target, own in tracks if not target]
-    new = len(second.keys() - first)
+    # A node below 10 mm is no lesion, here as in the follow-up.
+    others = [own for target, own in tracks if not target and not _normal(own)]
+    new = sum(not _normal(second[key]) for key in second.keys() - first)
     return assess(
         [own.kind == "lymph_node" for own in targets],
         [
@@ -187,9 +189,12 @@ def _diameter(lesion: PhantomLesion | None) -> float:
     return lesion.perpendicular_mm if lesion.kind == "lymph_node" else lesion.longest_mm
 
 
+def _normal(lesion: PhantomLesion) -> bool:
+    return lesion.kind == "lymph_node" and lesion.perpendicular_mm < NORMAL_NODE_MM
+
+
 def _state(lesion: PhantomLesion | None) -> NonTarget:
-    small = lesion is not None and lesion.kind == "lymph_node" and lesion.perpendicular_mm < NORMAL_NODE_MM
-    return "gone" if lesion is None or small else "present"
+    return "gone" if lesion is None or _normal(lesion) else "present"
 
 
 def _write_visit(folder: Path, visit: DemoVisit) -> None:
@@ -213,10 +218,10 @@ def _draw(folder: Path, visits: Sequence[DemoVisit], followed: FollowUp) -> dict
             continue
         image, labels = visit.phantom.image, visit.found.labels
         made[f"{visit.name}: masks from one box each"] = (
-            f"{visit.name}-masks.png", draw_propagated(image, visit.found.lesions),
+            f"{visit.name}-masks.png", draw_lesions(image, visit.found.lesions),
         )  # fmt: skip
         made[f"{visit.name}: diameters"] = (
-            f"{visit.name}-diameters.png", draw_lesions(image, labels, visit.lesions, visit.name),
+            f"{visit.name}-diameters.png", draw_diameters(image, labels, visit.lesions, visit.name),
         )  # fmt: skip
     if followed.tracks:
         scenes = [LesionScene(visit.phantom.image, visit.found.labels) for visit in visits]

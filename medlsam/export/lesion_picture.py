@@ -1,4 +1,7 @@
-"""A picture of segmented lesions: a row of three planes each, with the mark that the person drew."""
+"""A picture of segmented lesions: a row of three planes each, with the mark that the person drew.
+
+``lesions`` draws what was measured: the axes in the slice of the longest diameter.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from medlsam.export.figures import Picture
+from medlsam.export.lesion_window import lesion_window
 from medlsam.export.planes import (
     BOX,
     INK,
     MASK,
     PAPER,
     PLANES,
-    SOFT_TISSUE,
     letters,
     outline,
     rectangle,
@@ -36,7 +39,7 @@ _AROUND_MM = 30.0
 def draw_lesions(
     image: Image,
     lesions: Sequence[LesionMask],
-    window: tuple[float, float] = SOFT_TISSUE,
+    window: tuple[float, float] | None = None,
 ) -> Picture:
     """Draw axial, coronal and sagittal slices through each lesion; the axial one is its key slice.
 
@@ -44,7 +47,7 @@ def draw_lesions(
         image: the scan, HU.
         lesions: at least one, on the scan's grid; of more than ``MOST`` the first. Each is drawn whole, also where
             another has its voxels in the label map.
-        window: lowest and highest HU.
+        window: lowest and highest HU; by default the lung's for lesions in lungs, soft tissue for the rest.
     """
     shown = list(lesions)[:MOST]
     volume = to_canonical(image)
@@ -60,10 +63,15 @@ def draw_lesions(
             _, y, x = np.argwhere(mask[key : key + 1]).mean(axis=0)
             centre = grid.ijk_to_lps((x, y, key))
         half = max(box.size) / 2 + _AROUND_MM
+        # What lies beside a lung may be a node of the mediastinum: then what is around it decides.
+        organ = lesion.organ
+        site = (organ.organ or "") if organ is not None and organ.relation == "inside" else ""
+        x_mm, y_mm, _ = grid.spacing_xyz
+        shown_hu = window or lesion_window(site, False, volume.array[key], mask[key], (y_mm, x_mm))
         for ax, plane in zip(axes, PLANES, strict=True):
             size = mask.shape[2 - plane.cut]
             at = int(np.clip(np.rint(grid.lps_to_ijk(centre)[plane.cut]), 0, size - 1))
-            show(ax, np.take(volume.array, at, axis=2 - plane.cut), grid, plane, window)
+            show(ax, np.take(volume.array, at, axis=2 - plane.cut), grid, plane, shown_hu)
             outline(ax, np.take(mask, at, axis=2 - plane.cut), grid, plane, MASK, "-")
             if plane.cut == 2:
                 _draw_mark(ax, lesion)

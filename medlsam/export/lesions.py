@@ -1,4 +1,7 @@
-"""Pictures of lesions: the axial slice of the longest diameter, with both axes drawn, the volume beside them."""
+"""Pictures of measured lesions: the slice of the longest diameter, both axes drawn, the volume beside them.
+
+``lesion_picture`` draws what ``medlsam lesion propagate`` has segmented: three planes, and the mark of the person.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +11,27 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from medlsam.errors import UsageError
 from medlsam.export.figures import Picture
-from medlsam.export.planes import INK, MASK, PAPER, PLANES, SOFT_TISSUE, letters, outline, scale_bar, show
+from medlsam.export.lesion_window import lesion_window
+from medlsam.export.planes import BOX, INK, PAPER, PLANES, letters, outline, scale_bar, show
 from medlsam.geometry import Grid
-from medlsam.lesion.recist.follow_up import FollowUp, Sighting, Track
-from medlsam.lesion.recist.lesion import Lesion
+from medlsam.lesion.recist.lesion import TYPE_NAMES, Kind, Lesion
+from medlsam.lesion.recist.track import FollowUp, Sighting, Track
 from medlsam.measure.lesions import Line
 from medlsam.volume import Image, LabelMap, resample, to_canonical
 
 #: The colours of the HCUCH paper's figure 6: the major axis orange, the minor axis magenta.
 LONGEST, PERPENDICULAR = "#ff8c1a", "#ff4df0"
-LUNG = (-1200.0, 200.0)
-#: A picture in which most is darker than this is of the lung.
-_MOSTLY_AIR_HU = -400.0
+#: Of the outline: far from both on any screen, and no tint, since a reader looks at what is inside.
+OUTLINE = BOX
 #: Half of a picture's side is at least this, mm.
 LEAST_HALF_MM = 35.0
 #: More lesions make a picture that nobody can read.
-MOST_LESIONS = 12
+MOST_LESIONS, MOST_NEW = 12, 5
 _TILE = 2.6
 
 
@@ -52,12 +56,13 @@ class LesionScene:
         ends = np.asarray([*own.longest_line, *own.perpendicular_line])
         at = int(np.clip(np.rint(self.grid.lps_to_ijk(ends[:2].mean(axis=0))[2]), 0, len(self.hu) - 1))
         middle = (ends.min(axis=0) + ends.max(axis=0)) / 2
-        low, high = (np.rint(self.grid.lps_to_ijk(middle + side * half_mm)).astype(int) for side in (-1, 1))
-        rows, columns = (slice(max(low[axis], 0), max(high[axis], 1)) for axis in (1, 0))
-        near = self.hu[at, rows, columns]
-        window = LUNG if near.size and np.median(near) < _MOSTLY_AIR_HU else SOFT_TISSUE
-        show(axes, self.hu[at], self.grid, axial, window)
-        outline(axes, self.labels[at] == own.value, self.grid, axial, MASK, "-")
+        mask = self._mask(lesion, at)
+        x_mm, y_mm, _ = self.grid.spacing_xyz
+        show(
+            axes, self.hu[at], self.grid, axial,
+            lesion_window(lesion.kind.site, lesion.node, self.hu[at], mask, (y_mm, x_mm)),
+        )  # fmt: skip
+        outline(axes, mask, self.grid, axial, OUTLINE, "-", tinted=False)
         _line(axes, own.perpendicular_line, PERPENDICULAR)
         _line(axes, own.longest_line, LONGEST)
         axes.set_xlim(middle[0] - half_mm, middle[0] + half_mm)
@@ -65,8 +70,18 @@ class LesionScene:
         letters(axes, axial)
         scale_bar(axes)
 
+    def _mask(self, lesion: Lesion, at: int) -> NDArray[np.bool_]:
+        """(Y, X) the lesion in a slice, without others of the same value outside of its box."""
+        own = lesion.measured
+        corners = self.grid.lps_to_ijk([own.box.min, own.box.max])
+        first, last = np.rint(corners.min(axis=0)).astype(int), np.rint(corners.max(axis=0)).astype(int)
+        columns, rows = (slice(max(a, 0), b + 1) for a, b in zip(first[:2], last[:2], strict=True))
+        mask = np.zeros(self.labels[at].shape, bool)
+        mask[rows, columns] = self.labels[at][rows, columns] == own.value
+        return mask
 
-def draw_lesions(scan: Image, labels: LabelMap, lesions: Sequence[Lesion], title: str = "") -> Picture:
+
+def draw_diameters(scan: Image, labels: LabelMap, lesions: Sequence[Lesion], title: str = "") -> Picture:
     """The lesions of one scan, the largest first, each in the slice of its longest diameter.
 
     Args:
@@ -87,38 +102,38 @@ def draw_lesions(scan: Image, labels: LabelMap, lesions: Sequence[Lesion], title
     figure, tiles = _tiles(rows, columns, title)
     for axes, lesion in zip(tiles, shown, strict=False):
         scene.draw(axes, lesion, _half(lesion))
-        axes.set_title(_caption(str(lesion.id), lesion), color=INK, fontsize=8)
+        axes.set_title(_caption(lesion), color=INK, fontsize=8)
     for axes in tiles[len(shown) :]:
         axes.set_axis_off()
     return figure
 
 
-def draw_follow_up(found: FollowUp, scenes: Sequence[LesionScene]) -> Picture:
-    """The targets of a patient, a row each, at all visits: axes drawn, diameter and volume beside them.
+def draw_follow_up(found: FollowUp, scenes: Sequence[LesionScene | None]) -> Picture:
+    """The targets of a patient and the new lesions, a row each, at all visits: axes drawn, diameter and volume beside.
 
-    Without targets, the lesions that are at the most visits. All pictures of a row have one scale.
+    Without both, the lesions that are at the most visits. All pictures of a row have one scale.
 
     Args:
         found: from ``follow_up``.
-        scenes: of the visits, in the same order.
+        scenes: of the visits, in the same order; None where the files could not be read.
 
     Raises:
         UsageError: there is no lesion at any visit.
     """
-    tracks: list[Track] = [track for track in found.tracks if track.target]
+    tracks = sorted((track for track in found.tracks if track.target), key=lambda own: own.alias)
+    new = {number for numbers in found.new for number in numbers}
+    tracks += [track for track in found.tracks if track.id in new][:MOST_NEW]
     if not tracks:
         tracks = sorted(found.tracks, key=lambda own: -sum(bool(s.lesions) for s in own.sightings))[:5]
     if not tracks:
         raise UsageError("there is no lesion at any visit to draw")
-    tracks.sort(key=lambda track: track.alias)
     figure, tiles = _tiles(len(tracks), len(found.visits), _story(found))
     for row, track in enumerate(tracks):
         half = max(_half(lesion) for sighting in track.sightings for lesion in sighting.lesions)
         for column, (sighting, scene) in enumerate(zip(track.sightings, scenes, strict=True)):
             axes = tiles[row * len(found.visits) + column]
-            name = track.alias or str(track.id)
-            axes.set_title(_told(name, found.visits[column], sighting, track), color=INK, fontsize=8)
-            if not sighting.lesions:
+            axes.set_title(_told(found.visits[column], sighting, track), color=INK, fontsize=8)
+            if not sighting.lesions or scene is None:
                 axes.set_axis_off()
                 continue
             scene.draw(axes, max(sighting.lesions, key=lambda own: own.measured.voxels), half)
@@ -130,7 +145,8 @@ def _half(lesion: Lesion) -> float:
 
 
 def _tiles(rows: int, columns: int, title: str) -> tuple[Picture, list[Axes]]:
-    head, foot, gap = (0.75 if title else 0.45), 0.1, 0.4
+    lines = title.count("\n") + 1 if title else 0
+    head, foot, gap = 0.45 + 0.16 * lines, 0.35, 0.4
     width, height = columns * _TILE + 0.1 * (columns + 1), rows * (_TILE + gap) + head + foot - gap
     figure = Picture(figsize=(max(width, 4.2), height), facecolor=PAPER)
     left = (max(width, 4.2) - width) / 2
@@ -147,7 +163,12 @@ def _tiles(rows: int, columns: int, title: str) -> tuple[Picture, list[Axes]]:
         for column in range(columns)
     ]
     if title:
-        figure.suptitle(title, color=INK, fontsize=9, y=1 - 0.08 / height, va="top")
+        figure.suptitle(title, color=INK, fontsize=9, y=1 - 0.06 / height, va="top")
+    colours = {"longest": LONGEST, "short axis": PERPENDICULAR, "lesion": OUTLINE}
+    figure.legend(
+        handles=[Line2D([], [], color=colour, label=name) for name, colour in colours.items()],
+        loc="lower center", ncols=3, fontsize=8, labelcolor=INK, frameon=False, borderaxespad=0.2,
+    )  # fmt: skip
     return figure, tiles
 
 
@@ -156,21 +177,38 @@ def _line(axes: Axes, line: Line, colour: str) -> None:
     axes.plot([x0, x1], [y0, y1], color=colour, linewidth=1.6, solid_capstyle="butt")
 
 
-def _caption(name: str, lesion: Lesion) -> str:
+def _kind(kind: Kind) -> str:
+    """In words: ``metastasis, kidney left``."""
+    type_ = TYPE_NAMES[kind.type] if kind.type or not kind.site else ""
+    return ", ".join(part for part in (type_, kind.site.replace("_", " ")) if part)
+
+
+def _caption(lesion: Lesion) -> str:
     own = lesion.measured
-    kind = f"  {lesion.kind}" if str(lesion.kind) else ""
-    return f"{name}{kind}   {own.longest_mm:.1f} × {own.perpendicular_mm:.1f} mm   {own.volume_ml:.1f} ml"
+    sizes = f"{own.longest_mm:.1f} × {own.perpendicular_mm:.1f} mm   {own.volume_ml:.2f} ml"
+    return f"{lesion.id}   {_kind(lesion.kind)}\n{sizes}   {_slice(lesion)}"
 
 
-def _told(name: str, visit: str, sighting: Sighting, track: Track) -> str:
+def _slice(lesion: Lesion) -> str:
+    # A DICOM instance number is what a viewer shows; an index is only ours.
+    return f"{'image' if lesion.measured.slice_numbers == 'instance' else 'slice'} {lesion.measured.slice}"
+
+
+def _told(visit: str, sighting: Sighting, track: Track) -> str:
+    name = f"{track.alias or f'{track.role} {track.id}'}   {_kind(track.kind)}   {visit}"
     if not sighting.lesions:
-        return f"{name}   {visit}\n{sighting.state.replace('_', ' ')}"
+        return f"{name}\n{sighting.state.replace('_', ' ')}"
     axis = "short axis" if track.kind.node else "longest"
-    return f"{name}   {visit}\n{axis} {sighting.diameter_mm:.1f} mm   {sighting.volume_ml:.1f} ml"
+    largest = max(sighting.lesions, key=lambda own: own.measured.voxels)
+    parts = f" in {len(sighting.lesions)} parts" if len(sighting.lesions) > 1 else ""
+    sizes = f"{axis} {sighting.diameter_mm:.1f} mm{parts}   {sighting.volume_ml:.2f} ml"
+    return f"{name}\n{sizes}   {_slice(largest)}"
 
 
 def _story(found: FollowUp) -> str:
-    sums = ["not evaluable" if mm is None else f"{mm:.1f} mm" for mm in found.sums_mm]
+    without = "not evaluable" if any(track.target for track in found.tracks) else "no targets"
+    sums = [without if mm is None else f"{mm:.1f} mm" for mm in found.sums_mm]
     responses = ["baseline", *(str(own.overall) for own in found.assessments)]
     each = zip(found.visits, sums, responses, strict=True)
-    return "sum of diameters: " + ",  ".join(f"{visit} {mm} ({response})" for visit, mm, response in each)
+    # One line a visit: side by side they would run out of a picture of two columns.
+    return "sum of diameters\n" + "\n".join(f"{visit}: {mm}, {response}" for visit, mm, response in each)

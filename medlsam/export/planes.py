@@ -48,8 +48,9 @@ PLANES = (
     Plane("sagittal", 1, 2, 0, True, "APSI"),
 )
 
-# A dark rim keeps letters readable on bone.
+# A dark rim keeps letters readable on bone, and the scale bar, whose line is as wide as that of letters.
 _HALO = [withStroke(linewidth=2, foreground=PAPER)]
+_BAR_HALO = [withStroke(linewidth=4, foreground=PAPER)]
 
 
 def row_axes(figure: Figure, row: int, rows: int) -> list[Axes]:
@@ -96,8 +97,12 @@ def outline(
     plane: Plane,
     colour: str,
     style: str,
+    tinted: bool = True,
 ) -> None:
-    """Outline a (rows, columns) mask; padded, so that it closes at the border of the scan."""
+    """Outline a (rows, columns) mask; padded, so that it closes at the border of the scan.
+
+    Solid outlines are filled with a tint, unless ``tinted`` is False.
+    """
     if not mask.any():
         return
     across, up = plane.across, plane.up
@@ -105,7 +110,7 @@ def outline(
     padded = np.pad(mask.astype(np.float32), 1)
     horizontal = origin[across] + spacing[across] * (np.arange(padded.shape[1]) - 1)
     vertical = origin[up] + spacing[up] * (np.arange(padded.shape[0]) - 1)
-    if style == "-":
+    if style == "-" and tinted:
         axes.contourf(horizontal, vertical, padded, levels=[0.5, 1.5], colors=[colour], alpha=0.22)
     axes.contour(
         horizontal, vertical, padded, levels=[0.5], colors=[colour], linewidths=1.6, linestyles=[style]
@@ -133,9 +138,10 @@ def letters(axes: Axes, plane: Plane) -> None:
 def scale_bar(axes: Axes) -> None:
     """A bar of a round length at the lower right."""
     (x0, x1), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    length = next((mm for mm in (100, 50, 20, 10) if mm < 0.45 * abs(x1 - x0)), 5)
+    # It ends before the letter in the middle of the edge.
+    length = next((mm for mm in (100, 50, 20, 10) if mm < 0.4 * abs(x1 - x0)), 5)
     x, y = x1 - 0.05 * (x1 - x0), bottom + 0.06 * (top - bottom)
-    axes.plot([x - length, x], [y, y], color=INK, linewidth=2, solid_capstyle="butt", path_effects=_HALO)
+    axes.plot([x - length, x], [y, y], color=INK, linewidth=2, solid_capstyle="butt", path_effects=_BAR_HALO)
     axes.text(
         x - length / 2, y + 0.02 * (top - bottom), f"{length} mm", color=INK, fontsize=7, ha="center",
         path_effects=_HALO,

@@ -8,7 +8,7 @@ from typing import Any
 
 from medlsam.errors import MedlsamError, TemplateError, UsageError
 from medlsam.io.folders import case_name
-from medlsam.windows import Window, window_of
+from medlsam.windows import HCUCH_WINDOWS, Window, window_of
 
 
 def read_label_names(path: Path | str) -> dict[int, str]:
@@ -105,7 +105,7 @@ def read_windows_mapping(path: Path | str) -> dict[str, Window]:
         path: ``windows_mapping.json``, a scan's file to the name of a window: ``{"001_1.2.3.nii.gz": "lung"}``.
 
     Returns:
-        Case name to window.
+        Case name to window: what HCUCH means by the name, or ours.
 
     Raises:
         UsageError: it cannot be read, or names a window that is unknown; the file and the entry are named.
@@ -117,7 +117,7 @@ def read_windows_mapping(path: Path | str) -> dict[str, Window]:
     windows: dict[str, Window] = {}
     for file, name in table.items():
         try:
-            windows[case_name(Path(file))] = window_of(str(name))
+            windows[case_name(Path(file))] = HCUCH_WINDOWS.get(str(name)) or window_of(str(name))
         except UsageError as error:
             raise UsageError(f"{path}: {file}: {error}") from error
     return windows

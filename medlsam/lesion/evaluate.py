@@ -68,8 +68,7 @@ def evaluate_lesions(
     Returns:
         JSON values. ``classes`` has for each name of the labels:
 
-        - ``dice``, ``f1``, ``precision``, ``recall``: ``mean``, ``std`` (of the sample) and ``n`` over the cases that
-          have a value;
+        - ``dice``, ``f1``, ``precision``, ``recall``: over the cases that have a value ``mean``, ``std`` and ``n``;
         - ``pooled``: the same figures of the summed counts, and ``tp``, ``fp``, ``fn``;
         - ``both_empty``, ``only_labels``, ``only_prediction``: cases by which masks have a voxel.
 
@@ -79,7 +78,8 @@ def evaluate_lesions(
         figure. ``warnings`` says what else a reader should know.
 
     Raises:
-        UsageError: no such folder; no names of the values on either side; no case has a prediction; an option is wrong.
+        UsageError: no such folder; no names of the values on either side, or one is nnU-Net's ``ignore``; no case has
+            a prediction; an option is wrong.
         TemplateError: a table of names is wrong.
     """
     options = options or EvaluateOptions()
@@ -124,6 +124,12 @@ def _names(predicted: LabelFolder, true: LabelFolder) -> tuple[dict[int, str], d
         raise UsageError(
             f"names of the values are needed: neither {true.path} nor {predicted.path} has a labels.json or "
             'dataset.json in it or beside it; write {"liver tumor": 1, ...} as labels.json beside the labels'
+        )
+    classes = predicted if true.names is None else true
+    if "ignore" in (classes.names or {}).values():
+        raise UsageError(
+            f"{classes.names_file}: 'ignore' marks voxels that nnU-Net leaves out, and here it would be scored as a "
+            "class; give labels without it"
         )
     if true.names is None or predicted.names is None:
         names = dict(true.names or predicted.names or {})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medlsam.data.layout import INSTANCE_FOLDERS
 from medlsam.errors import UsageError, VolumeError
 from medlsam.io.folders import IMAGE_SUFFIXES, case_name, visible
 from medlsam.io.label_names import read_label_names
@@ -65,12 +66,17 @@ def find_label_folder(path: Path | str) -> LabelFolder:
             ``dataset.json`` in it or one level up.
 
     Raises:
-        UsageError: no such folder, no label map in it, or two of one case.
+        UsageError: no such folder, no label map in it, two of one case, or masks of single lesions as
+            ``medlsam data`` writes them: their values are lesions, and no table of classes names them.
         TemplateError: a table of names is wrong.
     """
     path = Path(path)
     if not path.is_dir():
         raise UsageError(f"{path}: there is no such folder of label maps")
+    if path.resolve().name in INSTANCE_FOLDERS:
+        raise UsageError(
+            f"{path}: holds a value for each lesion, not for each class; give labelsTr beside it"
+        )
     files: dict[str, Path] = {}
     for entry in visible(path):
         file = _in_folder(entry) if entry.is_dir() else entry

@@ -135,13 +135,13 @@ def find_regions(
     """Number the connected parts (26 neighbours) of a mask that are large enough.
 
     Args:
-        mask: (Z, Y, X).
+        mask: (Z, Y, X); of numbers, what is not 0 is inside.
         smallest_voxels: smaller parts are left out.
 
     Returns:
         (Z, Y, X) with the numbers from 1 on, without gaps, 0 elsewhere; and how many there are.
     """
-    numbered, sizes = number_components(mask)
+    numbered, sizes = number_components(mask.astype(bool, copy=False))
     large = sizes >= smallest_voxels
     table = np.zeros(len(sizes) + 1, numbered.dtype)
     table[1:][large] = np.arange(1, int(large.sum()) + 1)
@@ -156,7 +156,8 @@ def region_ious(prediction: NDArray[Any], reference: NDArray[Any]) -> NDArray[np
         reference: the same on the same grid. Both may be masks of instances that were drawn apart.
 
     Returns:
-        (P, R), P and R the largest numbers; 0 for a number without a voxel.
+        (P, R), P and R the largest numbers; 0 for a number without a voxel. It is dense: number thousands of regions
+        without gaps, or score them part by part as ``medlsam.lesion.evaluate`` does.
 
     Raises:
         GeometryError: the shapes differ.
@@ -217,7 +218,7 @@ def detection_score(
     """Score one structure in one case.
 
     Args:
-        prediction: mask (Z, Y, X).
+        prediction: mask (Z, Y, X); of numbers, what is not 0 is inside.
         reference: mask (Z, Y, X) on the same grid.
         threshold: least IoU of a true positive.
         smallest_voxels: regions with fewer voxels are left out on both sides: neither found nor missed. Dice has all
@@ -229,6 +230,8 @@ def detection_score(
         UsageError: the threshold or the way of matching is none.
     """
     _check_shapes(prediction, reference)
+    # Masks of 0 and 255 would count each voxel 255 times.
+    prediction, reference = prediction.astype(bool, copy=False), reference.astype(bool, copy=False)
     crop = tight_slices(prediction | reference)
     prediction, reference = prediction[crop], reference[crop]
     numbered, count = find_regions(prediction, smallest_voxels)

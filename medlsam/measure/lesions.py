@@ -38,7 +38,8 @@ class LesionInstance:
     """One lesion of a label map.
 
     Attributes:
-        id: its value where instances were given, else a number from 1.
+        id: its value where instances were given, else a number from 1: that of the part, whether or not others are too
+            small, so that one lesion has one number whatever counts as small.
         value: in the label map.
         place: the tight bounds of its voxels in the array.
         mask: (Z, Y, X) boolean, cropped to ``place``.
@@ -78,6 +79,8 @@ class LesionMeasurement:
         hcuch_major_mm: longer side of HCUCH's oriented box, and
         hcuch_minor_mm: its shorter side.
         cut_off: whether it reaches the first or last slice, so that it may go on outside.
+        parts: of how many connected parts of at least ``LEAST_VOXELS`` it is made, at least 1. More than one where
+            instances were given as several parts, or where the values are kinds of lesions, not lesions.
         mean_hu: of its voxels; None without a scan.
     """
 
@@ -99,6 +102,7 @@ class LesionMeasurement:
     hcuch_major_mm: float
     hcuch_minor_mm: float
     cut_off: bool
+    parts: int = 1
     mean_hu: float | None = None
 
 
@@ -127,15 +131,16 @@ def lesion_instances(
     places = [(value, place) for value, place in enumerate(find_objects(array), start=1) if place is not None]
     given = instances == "given" or (instances == "auto" and len(places) > 1)
     found: list[LesionInstance] = []
-    small = 0
+    small, number = 0, 0
     for value, place in places:
         mask = array[place] == value
         parts = [(place, mask)] if given else _connected(mask, place)
         for own, part in parts:
+            number += 1
             if np.count_nonzero(part) < least_voxels:
                 small += 1
                 continue
-            found.append(LesionInstance(value if given else len(found) + 1, value, own, part))
+            found.append(LesionInstance(value if given else number, value, own, part))
     return found, small
 
 
@@ -219,8 +224,14 @@ def _measured(lesion: LesionInstance, grid: Grid, slices: Slices, scan: Image | 
         hcuch_major_mm=box_axes.major_mm,
         hcuch_minor_mm=box_axes.minor_mm,
         cut_off=along.start == 0 or along.stop == grid.shape_zyx[axial],
+        parts=_parts(lesion),
         mean_hu=None if scan is None else float(scan.array[lesion.place][lesion.mask].mean(dtype=np.float64)),
     )
+
+
+def _parts(lesion: LesionInstance) -> int:
+    sizes = [int(np.count_nonzero(part)) for _, part in _connected(lesion.mask, lesion.place)]
+    return max(sum(size >= LEAST_VOXELS for size in sizes), 1)
 
 
 def _box(place: Sequence[slice], grid: Grid) -> Box:

@@ -7,13 +7,16 @@ structure, so that a slice is encoded once for each window in use.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medlsam.runtime.stopwatch import Stopwatch
+from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt
+from medlsam.segment.protocol import Segmenter
 from medlsam.segment.registry import SegmenterSpec
 from medlsam.volume import Image
 from medlsam.windows import Window
@@ -51,6 +54,39 @@ def choose_window(hu: ArrayLike, spec: SegmenterSpec) -> Window | None:
 def in_window(prompts: Sequence[SlicePrompt], low: float, high: float) -> list[SlicePrompt]:
     """Have the prompts' slices shown in a window, HU."""
     return [replace(prompt, window_hu=(low, high)) for prompt in prompts]
+
+
+class InWindow:
+    """A ``Segmenter`` whose every prompt is shown in one window.
+
+    Attributes:
+        segmenter: a whole-slice model; others have windows of their own.
+        window: of HU.
+    """
+
+    def __init__(self, segmenter: Segmenter, window: Window) -> None:
+        self.segmenter, self.window = segmenter, window
+
+    @property
+    def spec(self) -> SegmenterSpec:
+        """The model's registry entry."""
+        return self.segmenter.spec
+
+    @property
+    def signature(self) -> str:
+        """The sha256 of its weights."""
+        return self.segmenter.signature
+
+    def segment(
+        self,
+        volume: Image,
+        prompts: Mapping[str, Sequence[SlicePrompt]],
+        stopwatch: Stopwatch | None = None,
+        mask_prompts: Mapping[str, MaskBlock] | None = None,
+    ) -> dict[str, MaskBlock]:
+        """See ``Segmenter.segment``."""
+        shown = {name: in_window(own, self.window.low, self.window.high) for name, own in prompts.items()}
+        return self.segmenter.segment(volume, shown, stopwatch, mask_prompts)
 
 
 def hu_in_boxes(volume: Image, prompts: Sequence[SlicePrompt]) -> NDArray[np.generic]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from medlsam.geometry import Grid
+from medlsam.io.labels import read_label_map
 from medlsam.io.write import write_volume
 from medlsam.volume import Image, LabelMap
 from tests.support.command_line import call, document
@@ -130,6 +132,130 @@ def test_follow_up_prints_tables(visits: tuple[Path, Path], tmp_path: Path) -> N
     assert "1 new lesion" in result.stdout
 
 
+def test_a_later_visit_that_cannot_be_read_stays_in_its_place(
+    visits: tuple[Path, Path], tmp_path: Path
+) -> None:
+    damaged = tmp_path / "month-2"
+    shutil.copytree(visits[1], damaged)
+    (damaged / "image.nii.gz").write_bytes(b"")
+    result = call(
+        "lesion", "follow-up", visits[0], damaged, visits[1], "--output", tmp_path / "out", "--json"
+    )
+    assert result.exit_code == 1, result.output
+    found = document(result)
+    assert list(found["failed"]) == ["month-2"]
+    assert [own.get("response") for own in found["visits"]] == [None, "NE", "PD"]
+    assert "image.nii.gz" in found["visits"][1]["reason"]
+    assert (tmp_path / "out" / "follow_up.png").read_bytes()[:4] == PNG
+
+
+def test_visits_of_one_name_are_told_apart(visits: tuple[Path, Path], tmp_path: Path) -> None:
+    for year, visit in zip(("2024", "2025"), visits, strict=True):
+        shutil.copytree(visit, tmp_path / year / "ct")
+    result = call(
+        "lesion",
+        "follow-up",
+        tmp_path / "2024/ct",
+        tmp_path / "2025/ct",
+        "--output",
+        tmp_path / "out",
+        "--json",
+    )
+    assert [own["visit"] for own in document(result)["visits"]] == ["2024/ct", "2025/ct"]
+
+
+def test_an_empty_mask_is_told_and_leaves_no_picture_of_before(
+    visits: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A table with its heads, and everybody who was followed is gone: that may be an empty file, so it is said."""
+    first, second = visits
+    out = tmp_path / "out"
+    for _ in range(2):
+        call(
+            "lesion",
+            "measure",
+            second / "lesions.nii.gz",
+            "--scan",
+            second / "image.nii.gz",
+            "--output",
+            out,
+            "--json",
+        )
+    assert (out / "lesions.png").exists()
+    grid = read_label_map(second / "lesions.nii.gz").grid
+    write_volume(LabelMap(np.zeros(grid.shape_zyx, np.uint8), grid), second / "lesions.nii.gz")
+    result = call(
+        "lesion",
+        "measure",
+        second / "lesions.nii.gz",
+        "--scan",
+        second / "image.nii.gz",
+        "--output",
+        out,
+        "--json",
+    )
+    assert document(result)["lesions"] == []
+    assert (out / "lesions.csv").read_text().startswith("case,id,type,site,longest_mm")
+    assert not (out / "lesions.png").exists()
+    result = call("lesion", "follow-up", first, second, "--output", tmp_path / "followed")
+    assert "its mask is empty" in " ".join(result.output.split())
+    assert "CR" in result.stdout
+
+
+def test_values_above_255_are_lesions_too(visits: tuple[Path, Path], tmp_path: Path) -> None:
+    labels = read_label_map(visits[0] / "lesions.nii.gz")
+    array = labels.array.astype(np.uint16)
+    array[array == 2] = 300
+    write_volume(LabelMap(array, labels.grid), tmp_path / "high.nii.gz")
+    (tmp_path / "high.json").write_text('{"1": "m,liver"}')
+    result = call("lesion", "measure", tmp_path / "high.nii.gz", "--json")
+    assert [own["id"] for own in document(result)["lesions"]] == [1, 300]
+    assert "high.json does not say what value 300 is" in " ".join(result.stderr.split())
+
+
+def test_what_propagate_writes_says_the_kinds(visits: tuple[Path, Path]) -> None:
+    first, _ = visits
+    (first / "lesions.json").write_text(json.dumps({
+        "scan": "ct.nii.gz", "coordinate_system": "LPS", "failed": [],
+        "lesions": [
+            {"name": "a", "type": None, "value": 1, "organ": {"organ": "liver", "relation": "inside"}},
+            {"name": "b", "type": "lymph_node", "value": 2, "organ": None},
+        ],
+    }))  # fmt: skip
+    found = document(call("lesion", "measure", first / "lesions.nii.gz", "--json"))["lesions"]
+    assert [(own["type"], own["site"]) for own in found] == [
+        ("lesion", "liver"),
+        ("lymph node", "lymph_node"),
+    ]
+
+
+def test_a_lesion_has_one_number_in_both_commands(visits: tuple[Path, Path], tmp_path: Path) -> None:
+    """Targets are named by what measure prints; parts that are too small have numbers of their own."""
+    first, second = visits
+    labels = read_label_map(first / "lesions.nii.gz")
+    array = (labels.array > 0).astype(np.uint8)
+    array[2, 30, 30] = 1
+    write_volume(LabelMap(array, labels.grid), first / "lesions.nii.gz")
+    measured = document(call("lesion", "measure", first / "lesions.nii.gz", "--json"))
+    assert measured["left_out"] == {"lesions": 1}
+    large = max(measured["lesions"], key=lambda own: own["longest_mm"])
+    followed = document(call(
+        "lesion", "follow-up", first, second, "--output", tmp_path / "out", "--targets", large["id"], "--json",
+    ))  # fmt: skip
+    (target,) = (own for own in followed["lesions"] if own["role"] == "target")
+    assert target["visits"][0]["longest_mm"] == large["longest_mm"]
+
+
+def test_two_masks_of_one_name_are_both_measured(visits: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    for name, visit in zip(("one.nii.gz", "one.nrrd"), visits, strict=True):
+        write_volume(read_label_map(visit / "lesions.nii.gz"), folder / name)
+    found = document(call("lesion", "measure", folder, "--json"))
+    assert {own["case"] for own in found["lesions"]} == {"one.nii.gz", "one.nrrd"}
+    assert len(found["lesions"]) == 5
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -143,6 +269,19 @@ def test_follow_up_prints_tables(visits: tuple[Path, Path], tmp_path: Path) -> N
         (["follow-up", "baseline", "baseline/lesions.nii.gz", "--output", "out"], "needs its scan"),
         (["follow-up", "baseline", "month-3", "--output", "out", "--targets", "a"], "numbers of lesions"),
         (["follow-up", "baseline", "month-3", "--output", "out", "--targets", "9"], "no lesion 9"),
+        (["follow-up", "baseline", "baseline/", "--output", "out"], "given twice"),
+        (["follow-up", "baseline", "damaged", "--output", "out"], "damaged"),
+        (["follow-up", "damaged", "baseline", "--output", "out"], "damaged"),
+        (["follow-up", "baseline", "month-3", "--output", "out", "--least-voxels", "0"], "1 or more"),
+        (
+            ["measure", "baseline/lesions.nii.gz", "--slice-thickness", "nan"],
+            "slice thickness: a positive number",
+        ),
+        (["measure", "baseline/lesions.nii.gz", "--output", "baseline/image.nii.gz"], "this is a file"),
+        (["measure", "baseline/lesions.nii.gz", "--output", "baseline"], "the mask lies there"),
+        (["measure", "baseline/lesions.nii.gz", "--output", "month-3"], "not of lesion measure"),
+        (["measure", "baseline/image.nii.gz"], "not a label map"),
+        (["measure", "baseline/lesions.nii.gz", "--kinds", "nowhere.json"], "cannot be read as JSON"),
     ],
 )
 def test_wrong_calls(
@@ -156,6 +295,9 @@ def test_wrong_calls(
     hu = np.arange(480, dtype=np.int16).reshape(6, 8, 10) - 400
     write_volume(Image(hu, Grid(hu.shape)), tmp_path / "other" / "image.nii.gz")
     (tmp_path / "other" / "dicom").mkdir()
+    shutil.copytree(visits[1], tmp_path / "damaged")
+    (tmp_path / "damaged" / "lesions.nii.gz").write_bytes(b"")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
     if arguments[1:] == ["."]:
         arguments = [*arguments, "--scan", "baseline/image.nii.gz"]
     result = call("lesion", *arguments)
@@ -163,3 +305,4 @@ def test_wrong_calls(
 
     assert re.search(said, " ".join(result.output.split()))
     assert not (tmp_path / "out").exists()
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}

@@ -74,6 +74,26 @@ def test_a_bad_lesion_is_reported_and_the_others_are_written(scan: Path, tmp_pat
     assert "is it of another scan" in result.stderr
 
 
+def test_lesions_of_one_name_and_a_run_without_any(scan: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    good = marks(tmp_path)
+    assert call("lesion", "propagate", scan, "--prompts", good, "--output", out).exit_code == 0
+    bad = tmp_path / "bad.json"
+    bad.write_text(
+        json.dumps({"lesions": [{"name": "a", "point": [0, 0, 9999]}, {"name": "a", "point": [0, 0, 0]}]})
+    )
+    result = call("lesion", "propagate", scan, "--prompts", bad, "--output", out, "--json")
+    assert result.exit_code == 1
+    told = document(result)
+    assert [own["name"] for own in told["failed"]] == ["a", "a"], (
+        "one is there twice, the other outside of the scan"
+    )
+    assert told["lesions"] == []
+    assert json.loads((out / "labels.json").read_text()) == {}
+    assert not read_label_map(out / "lesions.nii.gz").array.any()
+    assert not (out / "lesions.png").exists(), "the picture of the earlier run shows other lesions"
+
+
 def test_a_wrong_call_writes_nothing(scan: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     good = ("lesion", "propagate", scan, "--prompts", marks(tmp_path), "--output", out)

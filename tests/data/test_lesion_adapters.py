@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +21,10 @@ from medlsam.geometry import Grid
 from medlsam.io.cases import find_cases
 from medlsam.io.label_names import read_windows_mapping
 from medlsam.io.labels import read_label_map
+from medlsam.io.read import read_image
 from medlsam.io.write import write_volume
-from medlsam.volume.volume import LabelMap
+from medlsam.volume.canonical import to_canonical
+from medlsam.volume.volume import Image, LabelMap
 from tests.support.data.lesion_sources import (
     ABDOMEN,
     CHEST,
@@ -102,12 +107,46 @@ def test_a_second_run_makes_instances_that_are_gone(hcuch: Path, tmp_path: Path)
     assert (again.done, again.skipped) == ((CHEST,), (ABDOMEN,))
 
 
-@pytest.mark.parametrize("label", ["liver", "x,liver", "m,", "m"])
-def test_a_label_that_is_none_is_named(label: str, hcuch: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("value", "label", "told"),
+    [
+        ("2", "liver", "found 'liver'"),
+        ("2", "x,liver", "found 'x,liver'"),
+        ("2", "m,", "found 'm,'"),
+        ("2", "m", "found 'm'"),
+        ("0", "m,liver", "'0' is no value of a lesion"),  # all background would be a metastasis
+        ("-1", "m,liver", "'-1' is no value of a lesion"),
+        ("70000", "m,liver", "'70000' is no value of a lesion"),
+    ],
+)
+@pytest.mark.parametrize("source", ["hcuch", "hcuch-liver"])
+def test_a_label_that_is_none_fails_its_case(
+    source: str, value: str, label: str, told: str, hcuch: Path, tmp_path: Path
+) -> None:
     file = hcuch / "images" / "abdomen" / "train" / "labels" / f"{ABDOMEN}.json"
-    file.write_text(json.dumps({"1": "m,liver", "2": label, "4": "n,iliac"}))
-    with pytest.raises(DatasetError, match=rf"{ABDOMEN}.json: expected .*found '{label}'"):
-        prepare("hcuch", tmp_path / "out", hcuch)
+    file.write_text(json.dumps({"1": "m,liver", value: label, "4": "n,iliac"}))
+    result = prepare(source, tmp_path / "out", hcuch)
+    assert (list(result.failed), result.done, result.exit_code) == ([ABDOMEN], (CHEST,), 1)
+    assert re.search(rf"{ABDOMEN}.json: expected .*{told}", result.failed[ABDOMEN])
+    file.write_text(json.dumps({"1": "m,liver", "2": "m,liver", "4": "n,iliac"}))
+    again = prepare(source, tmp_path / "out", hcuch)
+    assert (again.done, again.skipped) == ((ABDOMEN,), (CHEST,))
+
+
+def test_the_letters_of_folders_and_unpacked_scans_do_not_matter(hcuch: Path, tmp_path: Path) -> None:
+    expected = prepare("hcuch", tmp_path / "out", hcuch).folder
+    other = tmp_path / "x" / "Final-formatted"
+    for file in sorted(hcuch.rglob("*.*")):
+        if file.is_file():
+            place = other / file.relative_to(hcuch).parent.as_posix().title() / file.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if file.name == f"{CHEST}.nii.gz":
+                place.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
+            else:
+                shutil.copy(file, place)
+    folder = prepare("hcuch", tmp_path / "other", tmp_path / "x").folder
+    for name in ("lesions.csv", "cases.json", "splits.json"):
+        assert (folder / name).read_bytes() == (expected / name).read_bytes()
 
 
 def test_a_lesion_without_a_label_fails_its_case(hcuch: Path, tmp_path: Path) -> None:
@@ -128,6 +167,13 @@ def test_windows_mapping(tmp_path: Path) -> None:
         "001_1.2": (50, 350),
         "b": (-500, 1400),
     }
+    # Its bone is narrower than ours, and it has windows that we have not.
+    file.write_text('{"a.nii.gz": "bone", "b.nii.gz": "air", "c.nii.gz": "liver"}')
+    assert [(window.level, window.width) for window in read_windows_mapping(file).values()] == [
+        (400, 1000),
+        (-426, 1000),
+        (60, 160),
+    ]
     for content, told in (
         ('{"a.nii.gz": "lugn"}', r"windows_mapping.json: a.nii.gz: no window .*'lugn' \(did you mean 'lung'"),
         ("[1]", "got list"),
@@ -155,12 +201,13 @@ def test_key_slices_lie_where_the_scan_has_them(tmp_path: Path, make_ct: MakeCt)
         (f"{SERIES}_114-121", "2", "", "0", "3"),
     ]
     first = {key: float(value) for key, value in rows[0].items() if key.endswith("_mm")}
-    # The box 4, 5, 10, 12 at 0.8 mm; the long diameter from 4, 6 to 10, 11; slice 108 of 5 mm.
-    assert (first["min_x_mm"], first["max_y_mm"], first["key_z_mm"]) == (3.2, 9.6, -540.0)
-    assert (first["long_1_x_mm"], first["long_2_y_mm"], first["short_2_y_mm"]) == (3.2, 8.8, 5.6)
-    # That is the voxel of the picture: slice 108 is the fifth from above of 103 to 112.
+    # The box 4, 5, 10, 12 at 0.8 mm, counted from 1; the long diameter from 4, 6 to 10, 11; slice 108 of 5 mm.
+    assert (first["min_x_mm"], first["max_y_mm"], first["key_z_mm"]) == (2.4, 8.8, -540.0)
+    assert (first["long_1_x_mm"], first["long_2_y_mm"], first["short_2_y_mm"]) == (2.4, 8.0, 4.8)
+    assert {row["patient"] for row in rows} == {"2"}
+    # That is the voxel of the picture: column 3, row 4, and slice 108 is the fifth from above of 103 to 112.
     grid = Grid((10, 20, 24), SPACING, (0.0, 0.0, -112 * 5.0))
-    assert grid.lps_to_ijk([3.2, 4.0, -540.0]).tolist() == pytest.approx([4, 5, 4])
+    assert grid.lps_to_ijk([2.4, 3.2, -540.0]).tolist() == pytest.approx([3, 4, 4])
 
 
 def test_pictures_of_eight_bits_are_no_ct(tmp_path: Path, make_ct: MakeCt) -> None:
@@ -176,20 +223,58 @@ def test_pictures_of_eight_bits_are_no_ct(tmp_path: Path, make_ct: MakeCt) -> No
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
+        ('"4, 5, 10, 12"', '"4, 5, 10"', r"row 3: Bounding_boxes: 4 numbers are needed, found '4, 5, 10'"),
         (
-            '"4, 5, 10, 12"',
-            '"4, 5, 10"',
-            r"DL_info.csv: row 3: Bounding_boxes: 4 numbers are needed, found '4, 5, 10'",
+            '108.png,4,"4, 5, 10, 12",0,2,',
+            '108.png,4,"4, 5, 10, 12",0,4,',
+            "row 3: Train_Val_Test: 1, 2 or 3",
         ),
-        ("Spacing_mm_px_", "Spacing", "column Spacing_mm_px_ is missing"),
-        ('"0.8, 0.8, 5.0"', '"a, 0.8, 5.0"', "row 2: could not convert"),
+        ('108.png,4,"4, 5, 10, 12",0,2,', '108.png,4,"4, 5, 10, 12",0,,', "row 3: Train_Val_Test is empty"),
+        (
+            '0,2,"4, 6, 10, 11, 5, 10, 8, 7","0.8, 0.8, 5.0"',
+            '0,2,"4, 6","0.8, 0.8, 0"',
+            "row 3: Spacing_mm_px_: no",
+        ),
     ],
 )
-def test_a_row_that_is_wrong_is_named(old: str, new: str, told: str, tmp_path: Path, make_ct: MakeCt) -> None:
+@pytest.mark.parametrize("source", ["deeplesion", "3dland"])
+def test_a_row_that_is_wrong_fails_its_run(
+    source: str, old: str, new: str, told: str, tmp_path: Path, make_ct: MakeCt
+) -> None:
+    LESION_SAMPLES[source](tmp_path / "copy", make_ct)
+    info = tmp_path / "copy" / "DL_info.csv"
+    whole = info.read_text()
+    assert old in whole
+    info.write_text(whole.replace(old, new, 1) + "who knows\n")
+    result = prepare(source, tmp_path / "out", tmp_path / "copy")
+    assert list(result.failed) == [f"{SERIES}_103-112", "a row without series, 1"]
+    assert re.search(f"DL_info.csv: {told}", result.failed[f"{SERIES}_103-112"])
+    assert "row 6: File_name: 'who knows' is not" in result.failed["a row without series, 1"]
+    assert result.done == (f"{SERIES}_114-121",)
+    info.write_text(whole)
+    assert prepare(source, tmp_path / "out", tmp_path / "copy").done == (f"{SERIES}_103-112",)
+
+
+def test_rows_of_3dland_that_are_wrong_fail_their_runs(tmp_path: Path, make_ct: MakeCt) -> None:
+    LESION_SAMPLES["3dland"](tmp_path / "copy", make_ct)
+    info = tmp_path / "copy" / "3DLAND_Info.csv"
+    whole = info.read_text()
+    info.write_text(whole.replace("108,1,liver", "108,,liver") + "cut off\n")
+    result = prepare("3dland", tmp_path / "out", tmp_path / "copy")
+    assert list(result.failed) == [f"{SERIES}_103-112", "a row without place, 1"]
+    assert "3DLAND_Info.csv: row 2: invalid literal" in result.failed[f"{SERIES}_103-112"]
+    assert result.done == (f"{SERIES}_114-121",)
+    info.write_text(whole.replace("matched_organs", "organ"))
+    with pytest.raises(DatasetError, match=r"3DLAND_Info.csv: column matched_organs is missing"):
+        prepare("3dland", tmp_path / "out", tmp_path / "copy")
+
+
+@pytest.mark.parametrize("column", ["Spacing_mm_px_", "Train_Val_Test"])
+def test_a_table_without_a_column_is_refused(column: str, tmp_path: Path, make_ct: MakeCt) -> None:
     LESION_SAMPLES["deeplesion"](tmp_path / "copy", make_ct)
     info = tmp_path / "copy" / "DL_info.csv"
-    info.write_text(info.read_text().replace(old, new, 1))
-    with pytest.raises(DatasetError, match=told):
+    info.write_text(info.read_text().replace(column, "x"))
+    with pytest.raises(DatasetError, match=rf"DL_info.csv: column {column} is missing"):
         prepare("deeplesion", tmp_path / "out", tmp_path / "copy")
     info.unlink()
     with SourceFiles(tmp_path / "copy") as files, pytest.raises(DatasetError, match="DL_info.csv is missing"):
@@ -252,6 +337,62 @@ def test_mswal_without_names_is_refused(tmp_path: Path, make_ct: MakeCt) -> None
     (tmp_path / "copy" / "dataset.json").unlink()
     with pytest.raises(DatasetError, match=r"names of the values are needed.*gallstone, kidney stone"):
         prepare("mswal", tmp_path / "out", tmp_path / "copy")
+
+
+def test_the_outermost_table_of_mswal_counts(tmp_path: Path, make_ct: MakeCt) -> None:
+    LESION_SAMPLES["mswal"](tmp_path / "copy" / "MSWAL" / "data", make_ct)
+    inner = tmp_path / "copy" / "MSWAL" / "data" / "a_training" / "fold_0"
+    inner.mkdir(parents=True)
+    (inner / "dataset.json").write_text('{"labels": {"background": 0, "x": 1}}')
+    result = prepare("mswal", tmp_path / "out", tmp_path / "copy")
+    assert result.exit_code == 0
+    assert "gallstone" in json.loads((result.folder / "dataset.json").read_text())["labels"]
+
+
+@pytest.mark.parametrize(("name", "scan"), [("kits", "imaging.nii.gz"), ("lits", "volume-28.nii")])
+def test_a_copy_that_is_not_whole_gives_what_it_has(
+    name: str, scan: str, tmp_path: Path, make_ct: MakeCt
+) -> None:
+    sample = LESION_SAMPLES[name](tmp_path / "copy", make_ct)
+    missing = sorted((tmp_path / "copy").rglob(scan))[-1 if name == "lits" else 0]
+    kept = missing.read_bytes()
+    missing.unlink()
+    result = prepare(name, tmp_path / "out", tmp_path / "copy")
+    (case,) = result.failed
+    assert "a label map without its scan" in result.failed[case]
+    assert {case, *result.done} == set(sample)
+    missing.write_bytes(kept)
+    again = prepare(name, tmp_path / "out", tmp_path / "copy")
+    assert (again.done, again.exit_code) == ((case,), 0)
+    for file in (tmp_path / "copy").rglob(scan.replace("28", "*")):
+        file.unlink()
+    for file in (tmp_path / "copy").rglob("test-*"):
+        file.unlink()
+    with pytest.raises(DatasetError, match="a label map without its scan, and 1 more such; no scan is here"):
+        prepare(name, tmp_path / "third", tmp_path / "copy")
+
+
+def test_axes_of_kits_keep_their_places(tmp_path: Path) -> None:
+    """The first axis of its files runs from head to feet, the last to the left."""
+    grid = Grid((24, 20, 12), (3.0, 0.8, 0.9), (-30.0, -40.0, 500.0), (0, 0, 1, 0, 1, 0, -1, 0, 0))
+    values = np.random.default_rng(0).normal(20, 80, grid.shape_zyx).astype(np.int16)
+    values[:2] = -1000
+    mask = np.zeros(grid.shape_zyx, np.uint8)
+    mask[5:9, 4:8, 2:4], mask[7, 5:7, 3] = 1, 2
+    write_volume(Image(values, grid), tmp_path / "copy" / "case_00000" / "imaging.nii.gz")
+    write_volume(LabelMap(mask, grid), tmp_path / "copy" / "case_00000" / "segmentation.nii.gz")
+    folder = prepare("kits", tmp_path / "out", tmp_path / "copy").folder
+    image = to_canonical(read_image(folder / "imagesTr" / "kits_00000_0000.nii.gz"))
+    labels = to_canonical(read_label_map(folder / "labelsTr" / "kits_00000.nii.gz"))
+    tumor = np.argwhere(labels.array == 2)[:, ::-1]
+    # Stored at x 7, y 5 and 6, slice index 3: 3 slices of 3 mm below the first.
+    places = image.grid.ijk_to_lps(tumor)
+    assert sorted(map(tuple, np.round(places, 3).tolist())) == [
+        (-30 + 7 * 0.9, -40 + 5 * 0.8, 491.0),
+        (-30 + 7 * 0.9, -40 + 6 * 0.8, 491.0),
+    ]
+    z, y, x = np.argwhere(labels.array == 2)[0]
+    assert image.array[z, y, x] == values[7, 5, 3]
 
 
 def test_a_lesion_that_nobody_describes_is_named() -> None:

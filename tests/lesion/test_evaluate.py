@@ -212,6 +212,13 @@ def test_wrong_calls(folders: tuple[Path, Path], tmp_path: Path) -> None:
     ):
         evaluate_lesions(*folders)
     (folders[1] / "a.nrrd").unlink()
+    # The dataset beside them names classes, which would fit the first lesions of a case.
+    lesions = write(tmp_path / "instancesTr", TRUE, NAMES)
+    with pytest.raises(UsageError, match=r"instancesTr: holds a value for each lesion.* labelsTr"):
+        evaluate_lesions(folders[0], lesions)
+    (folders[1] / "labels.json").write_text('{"tumor": 1, "cyst": 2, "ignore": 3}')
+    with pytest.raises(UsageError, match=r"true/labels.json: 'ignore' marks voxels"):
+        evaluate_lesions(*folders)
     (folders[1] / "labels.json").write_text('{"mass": 1, "stone": 2}')
     with pytest.raises(UsageError, match="no name in common: cyst, tumor against mass, stone"):
         evaluate_lesions(*folders)

@@ -68,6 +68,14 @@ def test_worked_cases(prediction: Mask, reference: Mask, expected: tuple[float, 
     assert figures(detection_score(prediction, reference)) == expected
 
 
+@pytest.mark.parametrize(("kind", "inside"), [(np.uint8, 255), (np.uint16, 256), (np.int64, 7), (float, 1)])
+def test_masks_of_numbers_are_masks(kind: type, inside: int) -> None:
+    prediction, reference = rows((0, 0, 4), (6, 2, 3)), rows((0, 1, 4), (4, 0, 4))
+    score = detection_score(prediction.astype(kind) * kind(inside), reference.astype(kind) * kind(inside))
+    assert score == detection_score(prediction, reference)
+    assert find_regions(prediction.astype(kind) * kind(inside))[1] == 2
+
+
 def test_two_empty_masks_have_no_figures() -> None:
     score = detection_score(rows(), rows())
     assert score.regions == RegionCounts(0, 0, 0)

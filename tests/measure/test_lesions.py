@@ -31,6 +31,10 @@ def test_connected_parts_of_enough_voxels_are_lesions() -> None:
     assert small == 1
     assert len(lesion_instances(mask.array, least_voxels=12)[0]) == 3
     assert len(lesion_instances(mask.array, least_voxels=13)[0]) == 2
+    # A lesion's number does not depend on what is too small: by it targets are named.
+    first = labels((1, (0, 2, 40), (2, 2, 3)), (1, (6, 20, 20), (3, 5, 5)))
+    assert [own.id for own in lesion_instances(first.array)[0]] == [2]
+    assert [own.id for own in lesion_instances(first.array, least_voxels=1)[0]] == [1, 2]
 
 
 def test_parts_that_touch_at_a_corner_are_one() -> None:
@@ -44,6 +48,8 @@ def test_given_instances_are_kept() -> None:
     mask = labels((4, (1, 2, 2), (3, 6, 6)), (7, (1, 2, 8), (3, 6, 6)), (7, (8, 20, 30), (2, 6, 6)))
     found, _ = lesion_instances(mask.array)
     assert [(own.id, own.voxels) for own in found] == [(4, 108), (7, 180)]
+    # Two parts of one lesion, or two lesions of one kind: the user is told.
+    assert [own.parts for own in measure_lesions(mask)] == [1, 2]
     apart, _ = lesion_instances(mask.array, instances="connected")
     assert [(own.id, own.value, own.voxels) for own in apart] == [(1, 4, 108), (2, 7, 108), (3, 7, 72)]
 

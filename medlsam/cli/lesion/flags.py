@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
 
 from medlsam.cli.shared.completion import one_of
+from medlsam.errors import UsageError
 
 LeastVoxels = Annotated[
     int,
@@ -35,3 +37,15 @@ SliceThickness = Annotated[
         show_default=False,
     ),
 ]
+
+
+def check_limits(least_voxels: int, slice_thickness: float | None) -> None:
+    """Refuse limits that are none, before any work.
+
+    Raises:
+        UsageError: naming the one that is wrong.
+    """
+    if least_voxels < 1:
+        raise UsageError(f"least voxels of a lesion: 1 or more, got {least_voxels}")
+    if slice_thickness is not None and not (math.isfinite(slice_thickness) and slice_thickness > 0):
+        raise UsageError(f"slice thickness: a positive number of mm, got {slice_thickness}")

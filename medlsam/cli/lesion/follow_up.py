@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from medlsam.cli import flags
-from medlsam.cli.common import AsJson, answers, messages, print_json, report_errors
-from medlsam.cli.lesion.flags import InstancesOption, LeastVoxels, SliceThickness
+from medlsam.cli.common import SOME_FAILED, AsJson, answers, messages, print_json, report_errors
+from medlsam.cli.lesion.flags import InstancesOption, LeastVoxels, SliceThickness, check_limits
 from medlsam.cli.shared.completion import DEVICES, one_of, weights
+from medlsam.cli.shared.failures import errors
 from medlsam.cli.shared.loudness import talkative
-from medlsam.errors import UsageError
+from medlsam.errors import MedlsamError, UsageError
 from medlsam.option_fields import choice
 
 if TYPE_CHECKING:
-    from medlsam.lesion.recist.follow_up import FollowUp, Sighting
+    from medlsam.export.lesions import LesionScene
+    from medlsam.lesion.recist.files import VisitFiles
+    from medlsam.lesion.recist.follow_up import Visit
+    from medlsam.lesion.recist.track import FollowUp, Sighting
+    from medlsam.localize.localizer import Localizer
 
 
 @report_errors
@@ -72,45 +77,85 @@ def follow_up(
 ) -> None:
     """Follow the lesions of a patient over the visits: matched, summed, and the response by RECIST 1.1.
 
-    Writes follow_up.csv, follow_up.json and follow_up.png, the targets with their axes drawn.
+    Writes follow_up.csv, follow_up.json and follow_up.png: the targets and new lesions with their axes drawn. A later
+    visit that cannot be read is named, and not evaluable; the others are followed.
     """
-    from medlsam.export.figures import png
-    from medlsam.export.lesions import LesionScene, draw_follow_up
-    from medlsam.lesion.recist.files import find_visit, read_visit
+    from medlsam.lesion.recist.cautions import follow_up_cautions
+    from medlsam.lesion.recist.files import distinct_names, find_visit
     from medlsam.lesion.recist.follow_up import follow_up as follow
-    from medlsam.lesion.recist.tables import follow_up_document, follow_up_rows, write_rows
+    from medlsam.lesion.recist.tables import follow_up_document
     from medlsam.localize.localizer import load_localizer
     from medlsam.measure.lesions import Instances
-    from medlsam.runtime.atomic_files import atomic_path, write_json
 
     choice("instances", instances, Instances.__args__)  # type: ignore[attr-defined]
+    check_limits(least_voxels, slice_thickness)
     flags.check_output_folder(output)
     chosen = _ids(targets)
-    files = [find_visit(path) for path in (baseline, *later)]
-    network = load_localizer(localizer, device)
-    console = messages()
-    visits, scenes = [], []
-    with console.status("reading") as status:
-        for own in files:
-            status.update(f"reading {escape(own.name)}")
-            visit, labels, scan = read_visit(own, network, slice_thickness, instances)  # type: ignore[arg-type]
-            visits.append(visit)
-            scenes.append(LesionScene(scan, labels))
+    paths = (baseline, *later)
+    files = distinct_names([find_visit(path) for path in paths], paths)
+    visits, scenes = _read(files, load_localizer(localizer, device), slice_thickness, instances)
     found = follow(visits, chosen, least_voxels)
     document = follow_up_document(found)
-    write_json(output / "follow_up.json", document)
-    write_rows(follow_up_rows(found), output / "follow_up.csv")
-    if found.tracks:
-        picture = png(draw_follow_up(found, scenes))
-        with atomic_path(output / "follow_up.png") as temporary:
-            temporary.write_bytes(picture)
-    _warn(found)
+    document["failed"] = failed = {visit.name: visit.unread for visit in visits if visit.unread}
+    _write(output, document, found, scenes)
+    for visit, what in failed.items():
+        errors().print(f"[bold red]failed:[/] {escape(visit)}: {escape(what)}", soft_wrap=True)
+    for text in follow_up_cautions(found, visits, least_voxels):
+        messages().print(f"[bold yellow]warning:[/] {escape(text)}", soft_wrap=True)
     if as_json:
         print_json(document)
     else:
         answers().print(lesions_table(found))
         answers().print(response_table(found))
-    console.print(f"wrote {escape(str(output))}", soft_wrap=True)
+    messages().print(f"wrote {escape(str(output))}", soft_wrap=True)
+    raise typer.Exit(SOME_FAILED if failed else 0)
+
+
+def _read(
+    files: list[VisitFiles], network: Localizer, slice_thickness: float | None, instances: str
+) -> tuple[list[Visit], list[LesionScene | None]]:
+    """Read all visits; of later ones, those that cannot be read say why."""
+    from medlsam.export.lesions import LesionScene
+    from medlsam.lesion.recist.cautions import mask_cautions
+    from medlsam.lesion.recist.files import read_visit
+    from medlsam.lesion.recist.follow_up import Visit
+
+    visits: list[Visit] = []
+    scenes: list[LesionScene | None] = []
+    with messages().status("reading") as status:
+        for own in files:
+            status.update(f"reading {escape(own.name)}")
+            try:
+                visit, labels, scan = read_visit(own, network, slice_thickness, instances)  # type: ignore[arg-type]
+            except MedlsamError as error:
+                # Without a baseline, or with nothing but a baseline, there is nothing to tell.
+                if not visits or (own is files[-1] and all(visit.unread for visit in visits[1:])):
+                    raise
+                visits.append(Visit(own.name, (), None, slice_thickness, str(error)))
+                scenes.append(None)
+                continue
+            for text in mask_cautions(own.name, visit.lesions, str(own.kinds or "")):
+                messages().print(f"[bold yellow]warning:[/] {escape(text)}", soft_wrap=True)
+            visits.append(visit)
+            scenes.append(LesionScene(scan, labels))
+    return visits, scenes
+
+
+def _write(output: Path, document: dict[str, Any], found: FollowUp, scenes: list[LesionScene | None]) -> None:
+    from medlsam.export.figures import png
+    from medlsam.export.lesions import draw_follow_up
+    from medlsam.lesion.recist.tables import FOLLOW_UP_COLUMNS, follow_up_rows, write_rows
+    from medlsam.runtime.atomic_files import atomic_path, write_json
+
+    # Drawn before anything is written: either all files are of this call, or none.
+    picture = png(draw_follow_up(found, scenes)) if found.tracks else None
+    write_json(output / "follow_up.json", document)
+    write_rows(follow_up_rows(found), output / "follow_up.csv", FOLLOW_UP_COLUMNS)
+    if picture is None:
+        (output / "follow_up.png").unlink(missing_ok=True)
+    else:
+        with atomic_path(output / "follow_up.png") as temporary:
+            temporary.write_bytes(picture)
 
 
 def _ids(targets: str | None) -> list[int] | None:
@@ -122,16 +167,6 @@ def _ids(targets: str | None) -> list[int] | None:
         raise UsageError(
             f"targets: numbers of lesions with commas between them, such as 1,2, got {targets!r}"
         ) from None
-
-
-def _warn(found: FollowUp) -> None:
-    """Name what a person has to look at."""
-    for track in found.tracks:
-        for visit, sighting in zip(found.visits, track.sightings, strict=True):
-            for other in sighting.ambiguous:
-                might = "might have vanished" if other < 0 else f"might be lesion {other} there"
-                text = f"{visit}: lesion {track.id} is lesion {sighting.lesions[0].id}, but it {might}: look at both"
-                messages().print(f"[bold yellow]warning:[/] {escape(text)}", soft_wrap=True)
 
 
 def lesions_table(found: FollowUp) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,8 +10,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from medlsam.cli import flags
 from medlsam.cli.common import SOME_FAILED, AsJson, answers, messages, print_json, report_errors
-from medlsam.cli.lesion.flags import InstancesOption, LeastVoxels, SliceThickness
+from medlsam.cli.lesion.flags import InstancesOption, LeastVoxels, SliceThickness, check_limits
 from medlsam.cli.shared.failures import errors
 from medlsam.cli.shared.loudness import talkative
 from medlsam.errors import MedlsamError, UsageError
@@ -19,6 +21,7 @@ from medlsam.option_fields import choice
 if TYPE_CHECKING:
     from medlsam.lesion.recist.correlation import Correlation
     from medlsam.lesion.recist.lesion import Lesion
+    from medlsam.volume import Image, LabelMap
 
 
 @report_errors
@@ -66,29 +69,40 @@ def measure(
 
     Of several masks, volume and diameter are also correlated.
     """
+    from medlsam.lesion.recist.cautions import mask_cautions, small_cautions
     from medlsam.lesion.recist.correlation import volume_diameter_correlation
     from medlsam.lesion.recist.files import VisitFiles, find_kinds, find_masks, read_lesions
     from medlsam.lesion.recist.tables import correlation_entry, lesion_entry
     from medlsam.measure.lesions import Instances
 
     choice("instances", instances, Instances.__args__)  # type: ignore[attr-defined]
+    check_limits(least_voxels, slice_thickness)
     masks = find_masks(mask)
     if scan is not None and len(masks) > 1:
         raise UsageError(f"--scan goes with one mask, but {mask} holds {len(masks)}")
+    if output is not None:
+        _check_output(output, masks.values())
     measured: dict[str, list[Lesion]] = {}
+    left_out: dict[str, int] = {}
     failed: dict[str, str] = {}
+    picture: bytes | None = None
     for case, file in masks.items():
         files = VisitFiles(case, file, scan, kinds or find_kinds(file))
         try:
-            lesions, labels, image = read_lesions(files, least_voxels, instances)  # type: ignore[arg-type]
+            everything, labels, image = read_lesions(files, 1, instances)  # type: ignore[arg-type]
         except MedlsamError as error:
             if len(masks) == 1:
                 raise
             failed[files.name] = str(error)
             continue
+        lesions = [own for own in everything if own.measured.voxels >= least_voxels]
         measured[files.name] = lesions
+        left_out[files.name] = len(everything) - len(lesions)
+        small = small_cautions(files.name, everything, least_voxels, slice_thickness)
+        for text in (*mask_cautions(files.name, lesions, str(files.kinds or "")), *small):
+            messages().print(f"[bold yellow]warning:[/] {escape(text)}", soft_wrap=True)
         if output is not None and image is not None and lesions:
-            _draw(output, image, labels, lesions, files.name)
+            picture = _drawn(image, labels, lesions, files.name)
     found = volume_diameter_correlation(own for lesions in measured.values() for own in lesions)
     document: dict[str, Any] = {
         "mask": str(mask),
@@ -99,11 +113,12 @@ def measure(
             for case, lesions in measured.items()
             for own in lesions
         ],
+        "left_out": left_out,
         "correlation": [correlation_entry(own) for own in found],
         "failed": failed,
     }
     if output is not None:
-        _write(output, document)
+        _write(output, document, picture)
     for case, what in failed.items():
         errors().print(f"[bold red]failed:[/] {escape(case)}: {escape(what)}", soft_wrap=True)
     if as_json:
@@ -115,25 +130,44 @@ def measure(
     raise typer.Exit(SOME_FAILED if failed else 0)
 
 
-def _draw(output: Path, image: Any, labels: Any, lesions: list[Lesion], title: str) -> None:
+def _check_output(output: Path, masks: Iterable[Path]) -> None:
+    """Refuse, before any work, a folder in which our files would be taken for those of others, or theirs be lost."""
+    import json
+
+    flags.check_output_folder(output)
+    if any(output.resolve() == mask.resolve().parent for mask in masks):
+        raise UsageError(
+            f"{output}: the mask lies there, and lesions.json beside a mask says its kinds; give another folder"
+        )
+    there = [output / name for name in ("lesions.json", "lesions.csv") if (output / name).exists()]
+    try:
+        ours = "least_voxels" in json.loads((output / "lesions.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        ours = False
+    if there and not ours:
+        raise UsageError(f"{there[0]}: this file is not of lesion measure; give another folder")
+
+
+def _drawn(image: Image, labels: LabelMap, lesions: list[Lesion], title: str) -> bytes:
     from medlsam.export.figures import png
-    from medlsam.export.lesions import draw_lesions
-    from medlsam.runtime.atomic_files import atomic_path
+    from medlsam.export.lesions import draw_diameters
 
-    picture = png(draw_lesions(image, labels, lesions, title))
-    with atomic_path(output / "lesions.png") as temporary:
-        temporary.write_bytes(picture)
+    return png(draw_diameters(image, labels, lesions, title))
 
 
-def _write(output: Path, document: dict[str, Any]) -> None:
-    from medlsam.lesion.recist.tables import write_rows
-    from medlsam.runtime.atomic_files import write_json
+def _write(output: Path, document: dict[str, Any], picture: bytes | None) -> None:
+    from medlsam.lesion.recist.tables import LESION_COLUMNS, write_rows
+    from medlsam.runtime.atomic_files import atomic_path, write_json
 
     write_json(output / "lesions.json", document)
-    rows = [
-        {key: value for key, value in own.items() if not key.endswith("_line")} for own in document["lesions"]
-    ]
-    write_rows(rows, output / "lesions.csv")
+    rows = [{key: own[key] for key in LESION_COLUMNS} for own in document["lesions"]]
+    write_rows(rows, output / "lesions.csv", LESION_COLUMNS)
+    if picture is None:
+        # One of an earlier call would show other lesions than the tables.
+        (output / "lesions.png").unlink(missing_ok=True)
+    else:
+        with atomic_path(output / "lesions.png") as temporary:
+            temporary.write_bytes(picture)
     messages().print(f"wrote {escape(str(output))}", soft_wrap=True)
 
 
@@ -154,7 +188,10 @@ def lesion_table(document: dict[str, Any]) -> Table:
             f"{own['perpendicular_mm']:.1f}", f"{own['hcuch_mm']:.1f}", f"{own['volume_ml']:.2f}", str(own["slice"]),
             own["measurable"].replace("_", "-") + (", cut off" if own["cut_off"] else ""),
         )  # fmt: skip
-    table.caption = f"lesions of at least {document['least_voxels']} voxels; nodes count by their short axis"
+    known = any(own["type"] or own["site"] for own in lesions)
+    how = "nodes count by their short axis" if known else "nobody says which are nodes: all count as none"
+    small = sum(document["left_out"].values())
+    table.caption = f"lesions of at least {document['least_voxels']} voxels, {small} smaller left out; {how}"
     return table
 
 

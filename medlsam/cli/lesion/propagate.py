@@ -93,10 +93,11 @@ def propagate(
         bar.say("weights")
         propagator = _propagator(method, segmenter, device)
         done = propagate_lesions(image, marked.lesions, propagator, masks, on_progress=bar.say)
-        failed = {**marked.bad, **done.failed}
+        # a name may be bad here and fail there
+        failed = [*marked.bad.items(), *done.failed.items()]
         bar.say("files")
         document = _write(done, failed, scan, image, output)
-    for name, text in failed.items():
+    for name, text in failed:
         words = text if text.startswith(name) else f"{name}: {text}"
         console.print(f"[bold red]failed:[/] {escape(words)}", soft_wrap=True)
     for pair in done.overlaps:
@@ -123,7 +124,7 @@ def _propagator(method: str, segmenter: str, device: str) -> Propagator:
 
 
 def _write(
-    done: PropagatedLesions, failed: dict[str, str], scan: Path, image: Image, output: Path
+    done: PropagatedLesions, failed: list[tuple[str, str]], scan: Path, image: Image, output: Path
 ) -> dict[str, object]:
     from medlsam.export.figures import png
     from medlsam.export.lesion_picture import draw_lesions
@@ -131,13 +132,17 @@ def _write(
     from medlsam.runtime.atomic_files import atomic_path, write_json
 
     document = {"scan": str(scan), **done.to_dict()}
-    document["failed"] = [{"name": name, "error": text} for name, text in failed.items()]
+    document["failed"] = [{"name": name, "error": text} for name, text in failed]
+    picture = png(draw_lesions(image, done.lesions)) if done.lesions else None
     write_volume(done.labels, output / "lesions.nii.gz", names=done.names)
     write_json(output / "labels.json", {str(value): name for value, name in done.names.items()})
-    write_json(output / "lesions.json", document)
-    if done.lesions:
+    if picture is None:
+        # that of an earlier run shows other lesions
+        (output / "lesions.png").unlink(missing_ok=True)
+    else:
         with atomic_path(output / "lesions.png") as temporary:
-            temporary.write_bytes(png(draw_lesions(image, done.lesions)))
+            temporary.write_bytes(picture)
+    write_json(output / "lesions.json", document)
     return document
 
 

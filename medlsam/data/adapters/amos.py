@@ -33,7 +33,7 @@ def find(files: SourceFiles) -> FoundCases:
     """The CT scans of the data set.
 
     Raises:
-        DatasetError: a scan lies there twice, or a label map has no scan.
+        DatasetError: a scan lies there twice, or there are label maps and no scan.
     """
     names = numbered(STRUCTURES)
     cases: list[RawCase] = []

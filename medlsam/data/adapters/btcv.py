@@ -35,7 +35,7 @@ def find(files: SourceFiles) -> FoundCases:
     """The scans; those without a label map (BTCV's ``Testing``) are cases without labels.
 
     Raises:
-        DatasetError: a scan lies there twice, or a label map has no scan.
+        DatasetError: a scan lies there twice, or there are label maps and no scan.
         TemplateError: the table of names is wrong.
     """
     own = _own_names(files)

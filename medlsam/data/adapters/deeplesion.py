@@ -11,9 +11,7 @@ Nobody drew masks: the scans come without labels, and ``lesions.csv`` has what i
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -23,45 +21,16 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
+from medlsam.data.deeplesion_table import SPLIT_COLUMN, BadRow, KeyLesion, read_key_lesions
 from medlsam.data.files import SourceFiles
-from medlsam.data.source import FoundCases, LesionRow, RawCase, RawScan, Split
+from medlsam.data.source import FoundCases, LesionRow, RawCase, RawScan, Split, failing_case
 from medlsam.errors import DatasetError, VolumeError
 from medlsam.geometry import Grid
 from medlsam.volume.volume import Image, Source
 
 #: What stored values are more than HU.
 OFFSET = 32768
-_TYPES = ("bone", "abdomen", "mediastinum", "liver", "lung", "kidney", "soft tissue", "pelvis")
-_SPLITS: dict[str, Split] = {"1": "train", "2": "val", "3": "test"}
-_SLICE = r"(\d{6}_\d{2}_\d{2})/(\d+)\.png"
-_NEEDED = ("File_name", "Bounding_boxes", "Measurement_coordinates", "Spacing_mm_px_")
-
-
-@dataclass(frozen=True)
-class KeyLesion:
-    """A row of ``DL_info.csv``.
-
-    Attributes:
-        index: of the row, from 0.
-        series: ``<patient>_<study>_<series>``.
-        slice: number of its key slice.
-        box_xyxy: in pixels of the slice, with the authors' margin of 5.
-        axes_xy: (4, 2) pixels: the ends of the long diameter, then of the short one.
-        spacing_xyz: mm, the last between slices.
-        kind: coarse type; empty where the authors give none.
-        noisy: whether the authors doubt the row.
-        split: theirs.
-    """
-
-    index: int
-    series: str
-    slice: int
-    box_xyxy: tuple[float, float, float, float]
-    axes_xy: NDArray[np.float64]
-    spacing_xyz: tuple[float, float, float]
-    kind: str
-    noisy: bool
-    split: Split
+_SLICE = r"(\d{6}_\d{2}_\d{2})/(\d+)\.(?i:png)"
 
 
 @dataclass(frozen=True)
@@ -83,33 +52,39 @@ class Run:
     of: int
 
     @property
+    def split(self) -> Split:
+        """The authors' own, by patient."""
+        return self.lesions[0].split or "train"
+
+    @property
+    def patient(self) -> int:
+        """Whose scan it is."""
+        return self.lesions[0].patient
+
+    @property
     def name(self) -> str:
         """Of the case."""
         return f"{self.series}_{min(self.slices):03d}-{max(self.slices):03d}"
 
 
 def find(files: SourceFiles) -> FoundCases:
-    """The runs of slices.
+    """The runs of slices. One with a row of the table that is wrong fails by itself.
 
     Raises:
-        DatasetError: no ``DL_info.csv``, or a row of it is wrong; a slice lies there twice.
+        DatasetError: no ``DL_info.csv``, or it lacks a column; a slice lies there twice.
     """
-    found, left_out = runs(files)
-    cases = tuple(
-        RawCase(run.name, run.lesions[0].split, partial(_read, files, run), labelled=False) for run in found
-    )
-    return FoundCases({}, cases, left_out)
+    found, failing, left_out = runs(files)
+    cases = (RawCase(run.name, run.split, partial(_read, files, run), labelled=False) for run in found)
+    return FoundCases({}, (*cases, *failing), left_out)
 
 
-def runs(files: SourceFiles) -> tuple[list[Run], dict[str, str]]:
-    """The runs that hold a key slice, and what was left out, with the reason.
+def runs(files: SourceFiles) -> tuple[list[Run], list[RawCase], dict[str, str]]:
+    """The runs that hold a key slice, those that a wrong row spoils, and what was left out, with the reason.
 
     Raises:
         DatasetError: see ``find``.
     """
-    lesions: dict[str, list[KeyLesion]] = {}
-    for lesion in _info(files):
-        lesions.setdefault(lesion.series, []).append(lesion)
+    lesions, bad = _info(files)
     series: dict[str, dict[int, str]] = {}
     for found in files.matching(_SLICE):
         own = series.setdefault(found[1], {})
@@ -119,20 +94,28 @@ def runs(files: SourceFiles) -> tuple[list[Run], dict[str, str]]:
             )
         own[int(found[2])] = found.string
     taken: list[Run] = []
+    # A row that does not say its series belongs to no scan, but is told.
+    failing = [
+        failing_case(f"a row without series, {n}", "train", row.error)
+        for n, row in enumerate(bad.get("", ()), start=1)
+    ]
     left_out: dict[str, str] = {}
     for name, slices in series.items():
         before = 0
         for part in _without_gaps(sorted(slices)):
             own_lesions = tuple(lesion for lesion in lesions.get(name, []) if lesion.slice in part)
+            wrong = [row for row in bad.get(name, ()) if row.slice in part]
             run = Run(name, {number: slices[number] for number in part}, own_lesions, before, len(slices))
             before += len(part)
-            if not own_lesions:
+            if not own_lesions and not wrong:
                 left_out[run.name] = "no lesion of DL_info.csv on its slices"
             elif len(part) == 1:
                 left_out[run.name] = "a single slice, no scan"
+            elif wrong:
+                failing.append(failing_case(run.name, "train", wrong[0].error))
             else:
                 taken.append(run)
-    return taken, left_out
+    return taken, failing, left_out
 
 
 def read_run(files: SourceFiles, run: Run) -> Image:
@@ -192,6 +175,7 @@ def lesion_row(number: int, lesion: KeyLesion) -> LesionRow:
         "type": lesion.kind,
         "noisy": int(lesion.noisy),
         "row": lesion.index,
+        "patient": lesion.patient,
         "key_slice": lesion.slice,
     }
     return told | {f"{name}_mm": round(place, 3) for name, place in places.items()}
@@ -199,7 +183,7 @@ def lesion_row(number: int, lesion: KeyLesion) -> LesionRow:
 
 def _read(files: SourceFiles, run: Run) -> RawScan:
     rows = tuple(lesion_row(number, lesion) for number, lesion in enumerate(run.lesions, start=1))
-    return RawScan(read_run(files, run), lesions=rows)
+    return RawScan(read_run(files, run), lesions=rows, facts={"patient": run.patient})
 
 
 def _without_gaps(numbers: list[int]) -> list[list[int]]:
@@ -212,43 +196,20 @@ def _without_gaps(numbers: list[int]) -> list[list[int]]:
     return parts
 
 
-def _info(files: SourceFiles) -> Iterable[KeyLesion]:
-    tables = files.matching(r"DL_info\.csv")
+def _info(files: SourceFiles) -> tuple[dict[str, list[KeyLesion]], dict[str, list[BadRow]]]:
+    """The rows of the table by series, and those that cannot be used."""
+    tables = files.matching(r"(?i:DL_info\.csv)")
     if not tables:
         raise DatasetError(f"{files.root}: DL_info.csv is missing; it lies beside the pictures of DeepLesion")
-    where = files.describe(tables[0].string)
-    rows = csv.DictReader(io.StringIO(files.text(tables[0].string)))
-    missing = [name for name in _NEEDED if name not in (rows.fieldnames or ())]
-    if missing:
-        raise DatasetError(f"{where}: column {', '.join(missing)} is missing")
-    for index, row in enumerate(rows):
-        try:
-            yield _lesion(index, row)
-        except (ValueError, IndexError) as error:
-            raise DatasetError(f"{where}: row {index + 2}: {error}") from error
-
-
-def _lesion(index: int, row: Mapping[str, str]) -> KeyLesion:
-    name, _, number = row["File_name"].removesuffix(".png").rpartition("_")
-    spacing = _numbers(row, "Spacing_mm_px_", 3)
-    kind = int(row.get("Coarse_lesion_type") or -1)
-    x0, y0, x1, y1 = _numbers(row, "Bounding_boxes", 4)
-    return KeyLesion(
-        index,
-        name,
-        int(number),
-        (x0, y0, x1, y1),
-        np.asarray(_numbers(row, "Measurement_coordinates", 8)).reshape(4, 2),
-        # Signs were seen in copies: the distance is meant.
-        (abs(spacing[0]), abs(spacing[1]), abs(spacing[2])),
-        _TYPES[kind - 1] if 1 <= kind <= len(_TYPES) else "",
-        (row.get("Possibly_noisy") or "0").strip() == "1",
-        _SPLITS.get((row.get("Train_Val_Test") or "").strip(), "train"),
-    )
-
-
-def _numbers(row: Mapping[str, str], column: str, count: int) -> list[float]:
-    numbers = [float(text) for text in row[column].split(",")]
-    if len(numbers) != count or not np.isfinite(numbers).all():
-        raise ValueError(f"{column}: {count} numbers are needed, found {row[column]!r}")
-    return numbers
+    name = tables[0].string
+    lesions: dict[str, list[KeyLesion]] = {}
+    bad: dict[str, list[BadRow]] = {}
+    for row in read_key_lesions(files.text(name), files.describe(name), (SPLIT_COLUMN,)):
+        if isinstance(row, BadRow):
+            bad.setdefault(row.series, []).append(row)
+        elif row.split is None:
+            error = DatasetError(f"{files.describe(name)}: row {row.index + 2}: {SPLIT_COLUMN} is empty")
+            bad.setdefault(row.series, []).append(BadRow(row.series, row.slice, error))
+        else:
+            lesions.setdefault(row.series, []).append(row)
+    return lesions, bad

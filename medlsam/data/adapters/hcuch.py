@@ -14,8 +14,9 @@ each.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from medlsam.data.files import SourceFiles
 from medlsam.data.label_values import numbered
 from medlsam.data.lesion_table import instance_rows
 from medlsam.data.nifti_pairs import read_labels, read_scan
-from medlsam.data.source import FoundCases, LesionRow, RawCase, RawScan, Split
+from medlsam.data.source import FoundCases, LesionRow, RawCase, RawScan, Split, failing_case
 from medlsam.errors import DatasetError, VolumeError
 from medlsam.io.label_names import read_windows_mapping
 from medlsam.volume.volume import LabelMap
@@ -32,11 +33,11 @@ from medlsam.windows import Window
 
 #: The code of a type to its class, in the order of the values.
 TYPES = {"t": "primary_tumor", "m": "metastasis", "n": "lymph_node"}
-_SCAN = r"(abdomen|thorax)/(train|test)/images/(([0-9]+)_[^/]+)\.nii\.gz"
+_SCAN = r"(?i:(abdomen|thorax)/(train|test)/images)/(([0-9]+)_[^/]+?)(\.nii(?:\.gz)?)"
 
 
 def find(files: SourceFiles) -> FoundCases:
-    """The series of the data set; classes are the types of lesions.
+    """The series of the data set; classes are the types of lesions. One whose labels cannot be read fails by itself.
 
     Raises:
         DatasetError: a series lies there twice.
@@ -53,28 +54,31 @@ def of_site(files: SourceFiles, site: str) -> FoundCases:
         site: as ``labels`` write it: ``lung``, ``liver``.
 
     Raises:
-        DatasetError: a series lies there twice, or its labels cannot be read.
+        DatasetError: a series lies there twice.
     """
     return _find(files, numbered([f"{site}_tumor"]), site)
 
 
 def _find(files: SourceFiles, names: Mapping[int, str], site: str | None) -> FoundCases:
     windows = _windows(files)
-    present = set(files.names)
+    present = {name.casefold(): name for name in files.names}
     cases: dict[str, RawCase] = {}
     left_out: dict[str, str] = {}
     for found in files.matching(_SCAN):
-        region, split, name, patient = found.groups()
+        region, split, name, patient, ending = found.groups()
+        region, split = region.lower(), _split(split.lower())
         if name in cases or name in left_out:
             raise DatasetError(f"{files.root}: {name} lies there twice; give one copy only")
-        mask, labels = (
-            found.string.replace("/images/" + found[3], f"/{folder}/{found[3]}")
-            for folder in ("masks", "labels")
-        )
-        labels = labels.removesuffix(".nii.gz") + ".json"
-        lesions = _lesions(files, labels) if labels in present else {}
-        if mask not in present or labels not in present:
+        series = found.string.removesuffix(ending)
+        mask = _beside(series, "masks", (".nii.gz", ".nii"), present)
+        labels = _beside(series, "labels", (".json",), present)
+        if mask is None or labels is None:
             left_out[name] = "without its mask or its labels"
+            continue
+        try:
+            lesions = _lesions(files, labels)
+        except DatasetError as error:
+            cases[name] = failing_case(name, split, error)
             continue
         if site is not None and not any(_is_tumor_of(lesion, site) for lesion in lesions.values()):
             left_out[name] = f"without a tumour of the {site}"
@@ -83,7 +87,7 @@ def _find(files: SourceFiles, names: Mapping[int, str], site: str | None) -> Fou
         if window := windows.get(name):
             facts |= {"window": window.name, "window_hu": [window.low, window.high]}
         read = partial(_read, files, found.string, mask, labels, lesions, names, site, facts)
-        cases[name] = RawCase(name, _split(split), read)
+        cases[name] = RawCase(name, split, read)
     return FoundCases(names, tuple(cases.values()), left_out)
 
 
@@ -91,23 +95,41 @@ def _split(folder: str) -> Split:
     return "test" if folder == "test" else "train"
 
 
+def _beside(series: str, folder: str, endings: Sequence[str], present: Mapping[str, str]) -> str | None:
+    """The file of a series in a folder beside ``images``, whatever the case of the letters is."""
+    place, _, name = series.rpartition("/")
+    stem = f"{place.rpartition('/')[0]}/{folder}/{name}"
+    found = (present.get(f"{stem}{ending}".casefold()) for ending in endings)
+    return next((file for file in found if file is not None), None)
+
+
 def _windows(files: SourceFiles) -> dict[str, Window]:
-    tables = files.matching(r"windows_mapping\.json")
+    tables = files.matching(r"(?i:windows_mapping\.json)")
     if not tables:
         return {}
     with files.at_hand([tables[0].string]) as folder:
-        return read_windows_mapping(folder / "windows_mapping.json")
+        return read_windows_mapping(folder / PurePosixPath(tables[0].string).name)
 
 
 def _lesions(files: SourceFiles, name: str) -> dict[int, LesionRow]:
-    """Value to type and site."""
+    """Value to type and site.
+
+    Raises:
+        DatasetError: it cannot be read, or an entry of it is wrong.
+    """
     try:
         table = json.loads(files.text(name))
-        return {int(value): _described(label) for value, label in table.items()}
+        return {_value(value): _described(label) for value, label in table.items()}
     except (ValueError, AttributeError) as error:
         raise DatasetError(
             f'{files.describe(name)}: expected {{"1": "m,liver", ...}} with t, m or n before the comma: {error}'
         ) from error
+
+
+def _value(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise ValueError(f"{text!r} is no value of a lesion")
+    return int(text)
 
 
 def _described(label: str) -> LesionRow:

@@ -18,12 +18,12 @@ def find(files: SourceFiles) -> FoundCases:
     """The scans of the challenge.
 
     Raises:
-        DatasetError: a scan lies there twice, or a label map has no scan: only the labels are in the repository, and
-            its script fetches the scans.
+        DatasetError: a scan lies there twice, or no scan is there: only the labels are in the repository, and its
+            script fetches the scans.
     """
     names = numbered(STRUCTURES)
-    case = r"case_(\d{5})/"
-    labels = case + r"(?:segmentation|aggregated_MAJ_seg)\.nii\.gz"
-    return FoundCases(
-        names, tuple(pairs(files, "train", rf"{case}imaging\.nii\.gz", labels, "kits_{}", names, names))
+    scan, labels = (
+        rf"(?i:case_(\d{{5}})/(?:{file})\.nii(?:\.gz)?)"
+        for file in ("imaging", "segmentation|aggregated_MAJ_seg")
     )
+    return FoundCases(names, tuple(pairs(files, "train", scan, labels, "kits_{}", names, names)))

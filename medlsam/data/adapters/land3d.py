@@ -19,28 +19,30 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medlsam.data.adapters.deeplesion import KeyLesion, Run, lesion_row, read_png, read_run, runs
+from medlsam.data.adapters.deeplesion import Run, lesion_row, read_png, read_run, runs
+from medlsam.data.deeplesion_table import KeyLesion, from_zero
 from medlsam.data.files import SourceFiles
 from medlsam.data.label_values import numbered
 from medlsam.data.nifti_pairs import read_labels
-from medlsam.data.source import FoundCases, LesionRow, RawCase, RawScan
+from medlsam.data.source import FoundCases, LesionRow, RawCase, RawScan, failing_case
 from medlsam.errors import DatasetError, VolumeError
 from medlsam.geometry import Grid
 from medlsam.volume.canonical import to_canonical
 from medlsam.volume.components import number_components
 from medlsam.volume.volume import LabelMap
 
-_FLAT = r"[^/]*mask[^/]*/(\d{6}_\d{2}_\d{2})_(\d+)\.png"
-_SOLID = r"[^/]*mask[^/]*/(\d{6}_\d{2}_\d{2})_(\d+)\.nii(?:\.gz)?"
+_FLAT = r"(?i:[^/]*mask[^/]*)/(\d{6}_\d{2}_\d{2})_(\d+)\.png"
+_SOLID = r"(?i:[^/]*mask[^/]*)/(\d{6}_\d{2}_\d{2})_(\d+)\.nii(?:\.gz)?"
 
 Key = tuple[str, int]  # series and key slice
+_NEEDED = ("series", "key_slice", "lesion_id", "matched_organs", "Bounding_boxes")
 
 
 @dataclass(frozen=True)
@@ -51,53 +53,97 @@ class _Masks:
     solid: Mapping[Key, str]
 
 
+@dataclass
+class _Organs:
+    """What ``3DLAND_Info.csv`` says.
+
+    Attributes:
+        by_row: organ by series, key slice, row of ``DL_info.csv`` and box.
+        by_box: organs by series, key slice and box.
+        bad: rows that cannot be used, by series and key slice.
+        lost: rows that do not even say these.
+    """
+
+    by_row: dict[tuple[str, int, int, tuple[float, ...]], str] = field(default_factory=dict)
+    by_box: dict[tuple[str, int, tuple[float, ...]], set[str]] = field(default_factory=dict)
+    bad: dict[Key, DatasetError] = field(default_factory=dict)
+    lost: list[DatasetError] = field(default_factory=list)
+
+    def of(self, lesion: KeyLesion) -> str:
+        """The organ of a lesion; empty where 3DLAND has none, or two that the table does not tell apart."""
+        place = (lesion.series, lesion.slice)
+        several = self.by_box.get((*place, lesion.box_xyxy), set())
+        only = next(iter(several)) if len(several) == 1 else ""
+        return self.by_row.get((*place, lesion.index, lesion.box_xyxy), only)
+
+
 def find(files: SourceFiles) -> FoundCases:
     """The runs of DeepLesion's slices that have a lesion of 3DLAND; labels where there are masks in 3D.
 
+    A run with a row of a table that is wrong fails by itself.
+
     Raises:
-        DatasetError: a table is missing or wrong; a slice lies there twice.
+        DatasetError: a table is missing or lacks a column; a slice lies there twice.
     """
     organs = _organs(files)
-    names = numbered(f"{organ} lesion" for organ in sorted({_class(organ) for organ in organs.values()}))
+    names = numbered(
+        f"{organ} lesion" for organ in sorted({_class(organ) for organ in organs.by_row.values()})
+    )
     masks = _Masks(*({(f[1], int(f[2])): f.string for f in files.matching(p)} for p in (_FLAT, _SOLID)))
-    found, left_out = runs(files)
-    cases = []
+    found, cases, left_out = runs(files)
+    cases += [
+        failing_case(f"a row without place, {n}", "train", error)
+        for n, error in enumerate(organs.lost, start=1)
+    ]
     for run in found:
-        kept = tuple(lesion for lesion in run.lesions if _organ(lesion, organs))
+        wrong = [
+            organs.bad[run.series, number] for number in run.slices if (run.series, number) in organs.bad
+        ]
+        if wrong:
+            cases.append(failing_case(run.name, run.split, wrong[0]))
+            continue
+        kept = tuple(lesion for lesion in run.lesions if organs.of(lesion))
         if not kept:
             left_out[run.name] = "no lesion of 3DLAND on its slices"
             continue
         own = replace(run, lesions=kept)
         solid = all((run.series, lesion.slice) in masks.solid for lesion in kept)
-        read = partial(_read, files, own, [_organ(lesion, organs) for lesion in kept], masks, solid, names)
-        cases.append(RawCase(run.name, kept[0].split, read, labelled=solid))
+        read = partial(_read, files, own, [organs.of(lesion) for lesion in kept], masks, solid, names)
+        cases.append(RawCase(run.name, run.split, read, labelled=solid))
     return FoundCases(names, tuple(cases), left_out)
 
 
-def _organs(files: SourceFiles) -> dict[tuple[str, int, int | None, tuple[float, ...]], str]:
-    """Organ by series, key slice, lesion_id (None: the only answer for this box) and box."""
-    tables = files.matching(r"3DLAND_Info\.csv")
+def _organs(files: SourceFiles) -> _Organs:
+    tables = files.matching(r"(?i:3DLAND_Info\.csv)")
     if not tables:
         raise DatasetError(f"{files.root}: 3DLAND_Info.csv is missing; take it from 3DLAND's repository")
     where = files.describe(tables[0].string)
-    found: dict[tuple[str, int, int | None, tuple[float, ...]], str] = {}
-    several: dict[tuple[str, int, None, tuple[float, ...]], set[str]] = {}
-    for index, row in enumerate(csv.DictReader(io.StringIO(files.text(tables[0].string)))):
+    rows = csv.DictReader(io.StringIO(files.text(tables[0].string)))
+    missing = [name for name in _NEEDED if name not in (rows.fieldnames or ())]
+    if missing:
+        raise DatasetError(f"{where}: column {', '.join(missing)} is missing")
+    organs = _Organs()
+    for index, row in enumerate(rows):
+        cells = {
+            name: (row[name] or "").strip() for name in _NEEDED
+        }  # a row that was cut off lacks its last cells
+        place: Key | None = None
         try:
-            organ = row["matched_organs"].strip()
-            box = tuple(float(side) for side in row["Bounding_boxes"].strip("[] ").split(","))
-            place = (row["series"].strip(), int(row["key_slice"]))
-            found[(*place, int(row["lesion_id"]), box)] = organ
-        except (KeyError, ValueError, AttributeError) as error:
-            raise DatasetError(f"{where}: row {index + 2}: {error!r}") from error
-        several.setdefault((*place, None, box), set()).add(organ)
-    return found | {place: own.pop() for place, own in several.items() if len(own) == 1}
-
-
-def _organ(lesion: KeyLesion, organs: Mapping[tuple[str, int, int | None, tuple[float, ...]], str]) -> str:
-    """The organ of a lesion; empty where 3DLAND has none, or two that the table does not tell apart."""
-    keys = ((lesion.series, lesion.slice, index, lesion.box_xyxy) for index in (lesion.index, None))
-    return next((organs[key] for key in keys if key in organs), "")
+            place = (cells["series"], int(cells["key_slice"]))
+            organ, lesion = cells["matched_organs"], int(cells["lesion_id"])
+            box = from_zero(float(side) for side in cells["Bounding_boxes"].strip("[] ").split(","))
+            if not organ or len(box) != 4:
+                raise ValueError(f"an organ and a box of four numbers are needed, found {cells}")
+        except ValueError as error:
+            told = DatasetError(f"{where}: row {index + 2}: {error}")
+            if place is None:
+                organs.lost.append(told)
+            else:
+                organs.bad[place] = told
+            continue
+        organs.by_row[(*place, lesion, box)] = organ
+        organs.by_box.setdefault((*place, box), set()).add(organ)
+    return organs
 
 
 def _read(
@@ -136,7 +182,8 @@ def _read(
     table = np.array([0, *(values[f"{_class(organ)} lesion"] for organ in organs)], np.uint8)
     labels = LabelMap(table[instances], image.grid) if solid else None
     known = LabelMap(instances, image.grid) if instances.any() else None
-    return RawScan(image, labels, notes=tuple(notes), lesions=tuple(rows), instances=known)
+    facts = {"patient": run.patient}
+    return RawScan(image, labels, notes=tuple(notes), lesions=tuple(rows), instances=known, facts=facts)
 
 
 def _class(organ: str) -> str:

@@ -9,18 +9,21 @@ from medlsam.data.source import FoundCases
 
 #: In the order of their values.
 STRUCTURES = ("liver", "liver tumor")
-_END = r"-(\d+)\.nii(?:\.gz)?"
 
 
 def find(files: SourceFiles) -> FoundCases:
     """The scans of the challenge.
 
     Raises:
-        DatasetError: a scan lies there twice, or a label map has no scan.
+        DatasetError: a scan lies there twice, or there are label maps and no scan.
     """
     names = numbered(STRUCTURES)
-    train = pairs(files, "train", f"volume{_END}", f"segmentation{_END}", "lits_{}", names, names)
+    train = pairs(files, "train", _files("volume"), _files("segmentation"), "lits_{}", names, names)
     test = pairs(
-        files, "test", f"test-volume{_END}", f"test-segmentation{_END}", "lits_test_{}", names, names
+        files, "test", _files("test-volume"), _files("test-segmentation"), "lits_test_{}", names, names
     )
     return FoundCases(names, (*train, *test))
+
+
+def _files(name: str) -> str:
+    return rf"(?i:{name}-(\d+)\.nii(?:\.gz)?)"

@@ -7,8 +7,6 @@ refused.
 
 from __future__ import annotations
 
-import re
-
 from medlsam.data.files import SourceFiles
 from medlsam.data.label_values import numbered
 from medlsam.data.nifti_pairs import pairs
@@ -33,24 +31,29 @@ def find(files: SourceFiles) -> FoundCases:
     """The scans of the data set; test scans have labels where the copy has them.
 
     Raises:
-        DatasetError: no table of names; a scan lies there twice, or a label map has no scan.
+        DatasetError: no table of names; a scan lies there twice, or there are label maps and no scan.
         TemplateError: the table of names is wrong.
     """
     own = _names(files)
     names = numbered(own[value] for value in sorted(own))
     cases: list[RawCase] = []
     for split, folder in _FOLDERS:
-        scan, labels = (rf"images{folder}/([^/]+)_0000\.nii\.gz", rf"labels{folder}/([^/]+)\.nii\.gz")
+        scan, labels = (
+            rf"(?i:images{folder})/([^/]+)_0000\.nii(?:\.gz)?",
+            rf"(?i:labels{folder})/([^/]+?)\.nii(?:\.gz)?",
+        )
         cases += pairs(files, split, scan, labels, "{}", own, names)
     return FoundCases(names, tuple(cases))
 
 
 def _names(files: SourceFiles) -> dict[int, str]:
-    tables = [name for name in files.names if re.fullmatch(r"(?:[^/]+/)?(?:labels|dataset)\.json", name)]
+    tables = [found.string for found in files.matching(r"(?i:(?:labels|dataset)\.json)")]
     if not tables:
         raise DatasetError(
             f"{files.root}: names of the values are needed: put dataset.json, or a labels.json "
             f'({{"{LESIONS[0]}": 1, ...}}), beside imagesTr; its lesions are {", ".join(LESIONS)}'
         )
-    with files.at_hand(tables[:1]) as folder:
-        return read_label_names(folder / tables[0].rpartition("/")[2])
+    # The outermost is the data set's; what was trained on it lies in folders with tables of their own.
+    table = min(tables, key=lambda name: name.count("/"))
+    with files.at_hand([table]) as folder:
+        return read_label_names(folder / table.rpartition("/")[2])

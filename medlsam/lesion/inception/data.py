@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
 import lightning
 from torch.utils.data import DataLoader
 
-from medlsam.errors import UsageError, WeightsError
+from medlsam.errors import DatasetError, UsageError, WeightsError
 from medlsam.io.label_names import read_label_names, read_patients
-from medlsam.io.labelled_scans import TemplateCase, find_templates
-from medlsam.lesion.inception.folds import make_folds, read_folds
+from medlsam.io.labelled_scans import TemplateCase
+from medlsam.lesion.inception.folds import (
+    SOURCE_SPLITS,
+    find_training_cases,
+    kept_for_test,
+    make_folds,
+    read_folds,
+)
 from medlsam.lesion.inception.patches import Onwards, Patch, Patches
 from medlsam.lesion.inception.plan import ScanPlan, plan_dataset
 from medlsam.lesion.inception.prepare import prepare_cases
 from medlsam.runtime.atomic_files import sha256_of, write_json
 from medlsam.weights.store import read_header
 
+_log = logging.getLogger(__name__)
 PLAN_FILE = "plan.json"
 
 
@@ -26,7 +34,8 @@ class LesionDataModule(lightning.LightningDataModule):
     """Patches of labelled scans.
 
     Args:
-        dataset: folder with ``imagesTr``, ``labelsTr`` and ``dataset.json``.
+        dataset: folder with ``imagesTr``, ``labelsTr`` and ``dataset.json``. Scans that its ``splits.json`` calls
+            ``test`` (as ``medlsam data`` writes it) are left out.
         prepared: folder for the arrays that patches are read from; made at the first run, and used again.
         fold: that validates; None trains on all scans, and validates on them.
         folds: how many there are where ``splits`` is not given.
@@ -77,8 +86,20 @@ class LesionDataModule(lightning.LightningDataModule):
 
     @property
     def class_names(self) -> list[str]:
-        """The lesions of the network's classes 1, 2, ... (by value)."""
-        return [name for _, name in sorted(read_label_names(self.dataset / "dataset.json").items())]
+        """The lesions of the network's classes 1, 2, ... (by value).
+
+        Raises:
+            DatasetError: nnU-Net's label ``ignore``, which would be learnt as a lesion.
+        """
+        file = self.dataset / "dataset.json"
+        names = read_label_names(file)
+        for value, name in names.items():
+            if name == "ignore":
+                raise DatasetError(
+                    f"{file}: label {value} is 'ignore', which is not supported here; train inside nnU-Net, or make it "
+                    "background"
+                )
+        return [name for _, name in sorted(names.items())]
 
     @property
     def plan(self) -> ScanPlan:
@@ -87,13 +108,15 @@ class LesionDataModule(lightning.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Plan, and write the arrays that are missing or out of date."""
-        cases, names = find_templates(self.dataset)
+        cases, names = find_training_cases(self.dataset)
+        if kept := kept_for_test(self.dataset):
+            _log.info("%s: %d scans are kept for a test", self.dataset / SOURCE_SPLITS, len(kept))
         self._sides([case.name for case in cases])  # a wrong fold is refused before hours of work
         asked = {
             "dataset": str(self.dataset.resolve()),
             "spacing": self.spacing,
             "patch": self.patch,
-            "scans": len(cases),
+            "scans": [case.name for case in cases],
             "plan_from": self.plan_from and sha256_of(self.plan_from),
         }
         asked = json.loads(json.dumps(asked | {"names": sorted(names.items())}))
@@ -117,9 +140,17 @@ class LesionDataModule(lightning.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Open the arrays of both sides of the fold."""
-        cases, names = find_templates(self.dataset)
+        cases, names = find_training_cases(self.dataset)
         made = {case.name: case for case in prepare_cases(cases, names, self.plan, self.prepared)}
         train, validation = self._sides(list(made))
+        seen = {number for name in train for number in made[name].places()}
+        lacking = [name for number, (_, name) in enumerate(self.plan.names, start=1) if number not in seen]
+        if lacking:
+            _log.warning(
+                "%s: no scan to train on has %s: the network will never find it",
+                self.dataset,
+                ", ".join(lacking),
+            )
         self.train_patches = Patches(
             [made[name] for name in train], self.plan, self.seed, self.foreground, self.augmented
         )

@@ -34,100 +34,14 @@ right branch, as in the code.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from medlsam.errors import GeometryError, UsageError
-
-Norm = Literal["batch", "instance"]
-Triple = tuple[int, int, int]
-
-#: Variants of Table 3: left branch of Inception Downsampling, right branch of Mini Inception, its residual connection.
-VARIANTS: dict[str, tuple[bool, bool, bool]] = {
-    "I": (False, False, False),
-    "II": (False, True, True),
-    "III": (True, False, True),
-    "IV": (True, True, False),
-    "V": (True, True, True),
-}
-
-
-@dataclass(frozen=True)
-class InceptionConfig:
-    """Sizes of the network.
-
-    Attributes:
-        in_channels: of the image.
-        widths: channels of each stage, the finest first.
-        blocks: Mini Inceptions of each stage of the encoder (the paper's N; their number is its M).
-        decoder_blocks: Mini Inceptions of each stage of the decoder.
-        strides: (z, y, x) by which each stage is coarser than the one before it; empty for 1 and then 2 everywhere.
-        kernels: (z, y, x) of the large convolutions of each stage; empty for 3 everywhere.
-        variant: of the ablation, ``I`` to ``V``; ``V`` is the whole network.
-        norm: ``batch`` as in the text, or ``instance`` for batches of one or two.
-
-    Raises:
-        UsageError: lists of different lengths, an unknown variant or normalisation.
-    """
-
-    in_channels: int = 1
-    widths: tuple[int, ...] = (32, 64, 128, 256, 320, 320)
-    blocks: tuple[int, ...] = (1, 2, 3, 5, 5, 5)
-    decoder_blocks: int = 1
-    strides: tuple[Triple, ...] = ()
-    kernels: tuple[Triple, ...] = ()
-    variant: str = "V"
-    norm: Norm = "batch"
-
-    def __post_init__(self) -> None:
-        stages = len(self.widths)
-        if stages < 2 or len(self.blocks) != stages or min(self.widths) < 1 or min(self.blocks) < 0:
-            raise UsageError(
-                f"widths {self.widths} and blocks {self.blocks}: give one of each for every stage, two stages or more"
-            )
-        for name, values in (("strides", self.strides), ("kernels", self.kernels)):
-            if values and len(values) != stages:
-                raise UsageError(f"{name}: {len(values)} given, there are {stages} stages (widths)")
-        if self.strides and tuple(self.strides[0]) != (1, 1, 1):
-            raise UsageError(
-                f"strides begin with 1, 1, 1 (the first stage is not coarser), got {self.strides[0]}"
-            )
-        if self.variant not in VARIANTS:
-            raise UsageError(f"variant is one of {', '.join(VARIANTS)}, got {self.variant!r}")
-        if self.norm not in get_args(Norm):
-            raise UsageError(f"norm is one of {', '.join(get_args(Norm))}, got {self.norm!r}")
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> InceptionConfig:
-        """Read what ``dataclasses.asdict`` made of one, also after JSON."""
-        read: dict[str, Any] = dict(data)
-        for key in ("widths", "blocks"):
-            read[key] = tuple(int(n) for n in data[key])
-        for key in ("strides", "kernels"):
-            read[key] = tuple(_triple(row) for row in data[key])
-        return cls(**read)
-
-    @property
-    def stage_strides(self) -> tuple[Triple, ...]:
-        """The strides with their default."""
-        return tuple(self.strides) or ((1, 1, 1), *[(2, 2, 2)] * (len(self.widths) - 1))
-
-    @property
-    def stage_kernels(self) -> tuple[Triple, ...]:
-        """The kernels with their default."""
-        return tuple(self.kernels) or ((3, 3, 3),) * len(self.widths)
-
-    @property
-    def divisor(self) -> Triple:
-        """What sizes of patches are divisible by, (z, y, x)."""
-        z, y, x = (math.prod(stride[axis] for stride in self.stage_strides) for axis in range(3))
-        return z, y, x
+from medlsam.errors import GeometryError
+from medlsam.lesion.inception.config import VARIANTS, InceptionConfig, Norm, Triple
 
 
 class MiniInception(nn.Module):
@@ -288,11 +202,6 @@ class InceptionUNet(nn.Module):
             )
         logits: list[Tensor] = self.decoder(self.encoder(image))
         return logits if self.decoder.deep_supervision else logits[0]
-
-
-def _triple(row: Sequence[int]) -> Triple:
-    z, y, x = (int(n) for n in row)
-    return z, y, x
 
 
 def parameter_count(network: nn.Module) -> int:

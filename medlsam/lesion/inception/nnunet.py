@@ -22,8 +22,8 @@ import torch
 from torch import nn
 
 from medlsam.errors import UsageError
+from medlsam.lesion.inception.config import config_of_plans
 from medlsam.lesion.inception.network import InceptionUNet
-from medlsam.lesion.inception.nnunet_plans import config_of_plans
 
 try:
     from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler

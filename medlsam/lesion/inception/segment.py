@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,10 @@ from torch import Tensor
 
 from medlsam.errors import MedlsamError, UsageError
 from medlsam.io.cases import Case, find_cases, read_case
+from medlsam.io.label_names import read_json
 from medlsam.io.write import write_volume
-from medlsam.lesion.inception.network import InceptionConfig, InceptionUNet
+from medlsam.lesion.inception.config import InceptionConfig
+from medlsam.lesion.inception.network import InceptionUNet
 from medlsam.lesion.inception.plan import ScanPlan
 from medlsam.lesion.inception.sliding_window import sliding_window
 from medlsam.runtime.atomic_files import write_json
@@ -27,6 +29,7 @@ from medlsam.volume.volume import Image, LabelMap
 from medlsam.weights.checkpoint import check_fit
 from medlsam.weights.store import load_weights
 
+_log = logging.getLogger(__name__)
 LABELS_FILE = "labels.json"
 
 
@@ -198,14 +201,17 @@ def segment_scans(
         Each scan as it is done.
 
     Raises:
-        UsageError: no scans, networks of different lesions, or an output folder with other lesions.
+        UsageError: no scans, networks of different lesions, an output folder with other lesions, or one where a label
+            map would replace a scan.
         WeightsError: see ``load_network``.
     """
+    if not 0 <= overlap < 1:
+        raise UsageError(f"overlap is a share from 0 to below 1, got {overlap}")
     cases, output = find_cases(images), Path(output)
     networks = [load_network(file, device) for file in weights]
     check_together(networks)
     names = {str(value): name for value, name in networks[0].plan.names}
-    _check_output(output, names)
+    _check_output(output, names, cases)
     write_json(output / LABELS_FILE, names)
     for done, case in enumerate(cases):
         if on_progress is not None:
@@ -225,6 +231,9 @@ def _segmented(
         write_volume(found, target, names=networks[0].names)
     except MedlsamError as error:
         return SegmentedCase(case.name, target, {}, str(error))
+    except Exception as error:  # one scan (too large, a full disk, ...) must not cost the others
+        _log.debug("%s", case.path, exc_info=True)
+        return SegmentedCase(case.name, target, {}, f"{case.path}: {type(error).__name__}: {error}")
     voxel_ml = float(np.prod(found.grid.spacing_xyz)) / 1000
     volumes = {
         name: int((found.array == value).sum()) * voxel_ml for value, name in networks[0].names.items()
@@ -232,8 +241,15 @@ def _segmented(
     return SegmentedCase(case.name, target, volumes)
 
 
-def _check_output(output: Path, names: dict[str, str]) -> None:
-    """Label maps of two label sets in one folder could not be told apart."""
+def _check_output(output: Path, names: dict[str, str], cases: Sequence[Case]) -> None:
+    """Label maps of two label sets in one folder could not be told apart, and a scan must stay."""
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output} is a file; give a folder as --output")
     file = output / LABELS_FILE
-    if file.is_file() and json.loads(file.read_text(encoding="utf-8")) != names:
+    if file.is_file() and read_json(file, UsageError) != names:
         raise UsageError(f"{file}: this folder holds label maps of other lesions; give another --output")
+    scans = {path.resolve() for case in cases for path in case.inputs}
+    for case in cases:
+        target = output / f"{case.name}.nii.gz"
+        if target.resolve() in scans:
+            raise UsageError(f"{target} is a scan, which its label map would replace; give another --output")

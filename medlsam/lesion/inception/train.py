@@ -9,7 +9,7 @@ that.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -19,16 +19,18 @@ import torch
 from lightning.pytorch.cli import LightningArgumentParser
 from torch import Tensor
 
-from medlsam.errors import UsageError, WeightsError
+from medlsam.errors import MedlsamError, UsageError, WeightsError
+from medlsam.lesion.inception.config import InceptionConfig
 from medlsam.lesion.inception.data import LesionDataModule
 from medlsam.lesion.inception.loss import class_counts, supervised
-from medlsam.lesion.inception.network import InceptionConfig, InceptionUNet
+from medlsam.lesion.inception.network import InceptionUNet
 from medlsam.lesion.inception.patches import Patch
 from medlsam.lesion.inception.plan import ScanPlan
 from medlsam.lesion.inception.transfer import start_from
 from medlsam.training.cli import TrainingCLI
 from medlsam.training.distributed import total_over_processes
 from medlsam.training.schedule import linear_decay
+from medlsam.weights.checkpoint import read_checkpoint
 from medlsam.weights.store import save_weights
 
 
@@ -107,7 +109,7 @@ class InceptionTraining(lightning.LightningModule):
             f"val/dice/{name}": d for name, d in zip(self.class_names, dice, strict=True) if not d.isnan()
         }
         self.log_dict(named)
-        self.log("val/dice", dice.nanmean() if named else torch.zeros(()), prog_bar=True)
+        self.log("val/dice", dice.nanmean(), prog_bar=True)  # nan where there is no lesion and none was found
 
     def configure_optimizers(self) -> Any:
         """SGD or AdamW; linear decay over all steps of the trainer."""
@@ -120,6 +122,23 @@ class InceptionTraining(lightning.LightningModule):
         else:
             optimizer = torch.optim.AdamW(parameters, self.learning_rate, weight_decay=self.weight_decay)
         return linear_decay(optimizer, int(self.trainer.estimated_stepping_batches))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on with the training of other lesions or on other voxels: equal shapes would hide it.
+
+        Raises:
+            WeightsError: the checkpoint is of another training; the message says what differs.
+        """
+        assert self.plan is not None, "the data are set up before a checkpoint is read"
+        place = str(self.trainer.ckpt_path)
+        theirs = _plan_in(checkpoint, place)
+        for what in ("names", "spacing_xyz", "hu_range", "mean", "std"):
+            before, now = getattr(theirs, what), getattr(self.plan, what)
+            if before != now:
+                raise WeightsError(
+                    f"{place} is of a training with {what} {before}, here they are {now}; begin with its weights by "
+                    "--model.init_from, or give it its own data"
+                )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the plan beside the weights."""
@@ -155,20 +174,29 @@ def export(checkpoint: Path, target: Path) -> None:
     """Write a checkpoint's weights as a file that ``medlsam lesion segment`` reads.
 
     Raises:
-        WeightsError: a checkpoint of another training.
+        WeightsError: no such file, damaged, or a checkpoint of another training.
     """
+    # It names what is wrong with any other file.
+    state = read_checkpoint(checkpoint, "a checkpoint of medlsam.lesion.inception.train is wanted").state
     data = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    if "scan_plan" not in data or "net" not in data.get("hyper_parameters", {}):
-        raise WeightsError(f"{checkpoint}: not a checkpoint of medlsam.lesion.inception.train")
-    state = {k.removeprefix("net."): v for k, v in data["state_dict"].items() if k.startswith("net.")}
-    config = InceptionConfig.from_dict(data["hyper_parameters"]["net"])
-    save_network(target, state, config, ScanPlan.from_dict(data["scan_plan"]))
+    plan, config = _plan_in(data, checkpoint), InceptionConfig.from_dict(data["hyper_parameters"]["net"])
+    own = {k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")}
+    save_network(target, own, config, plan)
+
+
+def _plan_in(content: Mapping[str, Any], place: Path | str) -> ScanPlan:
+    """The plan that a checkpoint of this training holds."""
+    if "scan_plan" not in content or "net" not in content.get("hyper_parameters", {}):
+        raise WeightsError(f"{place}: not a checkpoint of medlsam.lesion.inception.train")
+    return ScanPlan.from_dict(content["scan_plan"])
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
     """Run the command line of this module."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["export"] and len(given) == 3:
+    if given[:1] == ["export"]:
+        if len(given) != 3:
+            raise UsageError(f"export takes CHECKPOINT and FILE.safetensors, got {len(given) - 1} arguments")
         export(Path(given[1]), Path(given[2]))
         return
     own = None if arguments is None else given
@@ -176,4 +204,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MedlsamError as error:
+        raise SystemExit(f"error: {error}") from None

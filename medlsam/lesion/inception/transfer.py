@@ -45,9 +45,8 @@ def start_from(network: InceptionUNet, file: Path, names: Sequence[str]) -> None
     common = [name for name in names if name in before]
     new = [name for name in names if name not in before]
     if list(before) != list(names):
-        told = (
-            f"{file}: trained on {', '.join(before)}; the heads of {', '.join(new) or 'no lesion'} begin new"
-        )
+        told = f"{file}: trained on {', '.join(before)}; "
+        told += f"the heads ({HEADS}*) of {', '.join(new) or 'no lesion'} begin new"
         _log.warning("%s%s", told, f", those of {', '.join(common)} are taken over" if common else "")
     for key, tensor in own.items():
         if key.startswith(HEADS):

@@ -1,63 +1,51 @@
-"""Lesions of DeepLesion's table ``DL_info.csv``: pixels of numbered slices become LPS millimetres.
+"""Lesions of DeepLesion's table ``DL_info.csv``: pixels of numbered slices become LPS millimetres of a scan.
 
 Its volumes are named ``<patient>_<study>_<series>_<first>-<last>``, as the data set's own script writes them: one array
-slice for each numbered one, the numbers growing towards the feet, columns to the patient's left and rows to the back.
-``Measurement_coordinates`` are x and y of the four ends of the RECIST diameters, the long one first;
-``Bounding_boxes`` are the box around them with 5 pixels on each side, so the diameters are the better prompt.
-Pixel coordinates are taken as continuous indices of pixel centres, from 0.
+slice for each numbered one. The diameters are the prompt; the boxes of the table are those around them with a margin of
+5 pixels. ``medlsam.data.deeplesion_table`` reads the rows.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medlsam.errors import GeometryError, MedlsamError, UsageError
+from medlsam.data.deeplesion_table import BadRow, KeyLesion, read_key_lesions
+from medlsam.errors import DatasetError, GeometryError, MedlsamError, UsageError
 from medlsam.geometry import Grid
 from medlsam.volume import Image, to_canonical
 
-#: ``Coarse_lesion_type`` by number; -1 is unknown.
-TYPES = {
-    1: "bone",
-    2: "abdomen",
-    3: "mediastinum",
-    4: "liver",
-    5: "lung",
-    6: "kidney",
-    7: "soft tissue",
-    8: "pelvis",
-}
-#: What the data set added to each side of the box around the diameters, pixels.
-PADDING = 5.0
 _NAMED = re.compile(r"(\d{6}_\d{2}_\d{2})_(\d{3})-(\d{3})")
+# By so much the scan's pixels may differ from the table's, which has six digits.
+_SAME_PIXELS = 0.01
 
 
-def is_deeplesion(row: Mapping[str, Any]) -> bool:
-    """Whether a row has the columns of DeepLesion's table."""
-    return {"File_name", "Key_slice_index", "Bounding_boxes"} <= set(row)
-
-
-def read_deeplesion(
-    rows: Sequence[Mapping[str, str]], scan: Image, path: Path
-) -> Iterator[tuple[str, Mapping[str, Any] | MedlsamError]]:
+def read_deeplesion(path: Path, scan: Image) -> Iterator[tuple[str, Mapping[str, Any] | MedlsamError]]:
     """List the lesions of one scan as entries of our own prompts file.
 
     Args:
-        rows: of the table.
+        path: of the table.
         scan: the volume; its file's (or folder's) name says which series and slices it holds.
-        path: of the table, for messages.
 
     Yields:
         Name and entry, or what is wrong with the row.
 
     Raises:
-        UsageError: the scan's name does not say the series, or the table has no lesion in its slices.
+        UsageError: this is not the table, the scan's name does not say the series, or the table has no lesion in its
+            slices.
         GeometryError: the scan holds another number of slices than its name says.
     """
+    try:
+        # wholly, so that a foreign file is told before the scan's name is looked at
+        rows = list(read_key_lesions(path.read_text(encoding="utf-8-sig"), str(path)))
+    except DatasetError as error:
+        raise UsageError(f"{error}: this is not DeepLesion's table") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read as a table ({error})") from error
     named = [_NAMED.search(part) for part in reversed(scan.path.parts if scan.path else ())]
     match = next((found for found in named if found), None)
     if match is None:
@@ -71,35 +59,23 @@ def read_deeplesion(
         raise GeometryError(
             f"{scan.path}: its name says slices {first} to {last}, but it holds {grid.shape_zyx[0]}"
         )
-    own = [row for row in rows if row["File_name"].startswith(f"{series}_")]
-    own = [row for row in own if first <= int(float(row["Key_slice_index"])) <= last]
+    own = [row for row in rows if row.series == series and row.slice is not None]
+    own = [row for row in own if first <= (row.slice or 0) <= last]
     if not own:
         raise UsageError(f"{path}: no lesion of series {series} in slices {first} to {last}")
     for number, row in enumerate(own, start=1):
-        name = f"{row['File_name'].removesuffix('.png')}_{number}"
-        try:
-            yield name, _entry(row, first, grid)
-        except (ValueError, KeyError) as error:
-            yield name, UsageError(f"{path}: {name}: cannot be read ({type(error).__name__}: {error})")
+        name = f"{series}_{row.slice:03d}_{number}"
+        yield name, row.error if isinstance(row, BadRow) else _entry(name, row, last, grid)
 
 
-def _entry(row: Mapping[str, str], first: int, grid: Grid) -> dict[str, Any]:
-    key = int(float(row["Key_slice_index"]))
-    # canonical slices are counted from the feet up
-    k = grid.shape_zyx[0] - 1 - (key - first)
-
-    def lps(x: float, y: float) -> list[float]:
-        return [float(v) for v in grid.ijk_to_lps((x, y, k))]
-
-    kind = TYPES.get(int(float(row.get("Coarse_lesion_type") or -1)), "")
-    marks = _numbers(row.get("Measurement_coordinates", ""))
-    if len(marks) == 8:
-        ends = [lps(*pair) for pair in np.reshape(marks, (4, 2)).tolist()]
-        return {"type": kind, "long": ends[:2], "short": ends[2:]}
-    x0, y0, x1, y1 = _numbers(row["Bounding_boxes"])
-    low, high = lps(x0 + PADDING, y0 + PADDING), lps(x1 - PADDING, y1 - PADDING)
-    return {"type": kind, "box": {"min": low, "max": high}}
-
-
-def _numbers(text: str) -> list[float]:
-    return [float(part) for part in text.split(",") if part.strip()]
+def _entry(name: str, row: KeyLesion, last: int, grid: Grid) -> dict[str, Any] | MedlsamError:
+    """Turn pixels into millimetres of a canonical grid; its slices run from the feet up, the table's to the feet."""
+    if not np.allclose(row.spacing_xyz[:2], grid.spacing_xyz[:2], rtol=_SAME_PIXELS):
+        theirs, ours = (f"{x:g} x {y:g} mm" for x, y, _ in (row.spacing_xyz, grid.spacing_xyz))
+        return GeometryError(
+            f"{name}: the table counts pixels of {theirs}, but the scan's have {ours}; give the volume as the data "
+            "set's script writes it"
+        )
+    places = np.column_stack([row.axes_xy, np.full(4, last - row.slice)])
+    ends = grid.ijk_to_lps(places).tolist()
+    return {"type": row.kind, "long": ends[:2], "short": ends[2:]}

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from medlsam.errors import UsageError, WeightsError
 from medlsam.geometry import tight_slices
+from medlsam.lesion.propagate.key_slice import box_in_slice, key_slice, recist_ellipse
 from medlsam.lesion.propagate.planes import connected_to
-from medlsam.lesion.propagate.prompt_policy import box_in_slice, key_slice, recist_ellipse
 from medlsam.lesion.propagate.prompts import LesionPrompt
 from medlsam.runtime.device import resolve_device
 from medlsam.runtime.stopwatch import Stopwatch

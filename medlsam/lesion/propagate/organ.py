@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import binary_dilation, distance_transform_edt
 
 from medlsam.errors import GeometryError
 from medlsam.geometry import Grid, tight_slices
@@ -30,7 +30,8 @@ class OrganRule:
     """When a lesion counts as an organ's.
 
     Attributes:
-        shell_mm: thickness of the shell around the lesion that counts with it.
+        shell_mm: thickness of the shell around the lesion that counts with it; one voxel at least, so that it has the
+            slices above and below in thick ones too.
         least_share: of lesion and shell, in an organ, for it to be the lesion's.
         ambiguous: an organ with at least this part of the first one's share is named beside it.
         near_mm: the farthest that a lesion may lie from the organ that it is given to.
@@ -49,7 +50,7 @@ class LesionOrgan:
     Attributes:
         organ: its name; None where no organ is near.
         relation: ``inside`` (it has a share of the lesion or its shell), ``near`` (it is the nearest), or ``none``.
-        distance_mm: from the lesion's nearest voxel to the organ's; 0 where they touch or overlap, None for ``none``.
+        distance_mm: between the faces of their nearest voxels; 0 where they touch or overlap, None for ``none``.
         shares: of the lesion and its shell in each organ that has any, the largest first.
         overlap: of the lesion's own voxels in ``organ``.
         ambiguous_with: organs that it may as well belong to.
@@ -123,7 +124,7 @@ def lesion_organ(lesion: NDArray[np.bool_], organs: Organs, rule: OrganRule | No
     spacing = organs.grid.spacing_xyz[::-1]
     part = _around(lesion, spacing, rule.shell_mm)
     near, labels = lesion[part], organs.labels[part]
-    around = distance_transform_edt(~near, sampling=spacing) <= rule.shell_mm
+    around = binary_dilation(near) | (distance_transform_edt(~near, sampling=spacing) <= rule.shell_mm)
     shares = _shares(labels[around], organs.names)
     if shares and (best := next(iter(shares.items())))[1] >= rule.least_share:
         own = _shares(labels[near], organs.names).get(best[0], 0.0)
@@ -140,20 +141,28 @@ def _nearest(
     """Find the nearest organ within ``rule.near_mm``."""
     spacing = organs.grid.spacing_xyz[::-1]
     part = _around(lesion, spacing, rule.near_mm)
-    distance = distance_transform_edt(~lesion[part], sampling=spacing)
+    distance = _gaps(lesion[part], spacing)
     labels = organs.labels[part]
     within = (labels > 0) & (distance <= rule.near_mm)
     found: dict[str, float] = {}
     for value, name in organs.names.items():
         own = distance[within & (labels == value)]
         if own.size:
-            # neighbours touch: the step between their centres is no distance
-            found[name] = max(0.0, float(own.min()) - min(spacing))
+            found[name] = float(own.min())
     if not found:
         return LesionOrgan(None, "none", None, shares, 0.0)
-    first, *rest = sorted(found, key=found.__getitem__)
+    # several may touch it: the one with more of the shell is the nearer
+    first, *rest = sorted(found, key=lambda name: (found[name], -shares.get(name, 0.0)))
     twins = tuple(name for name in rest if found[name] - found[first] < min(spacing))
     return LesionOrgan(first, "near", found[first], shares, 0.0, twins)
+
+
+def _gaps(mask: NDArray[np.bool_], spacing: tuple[float, ...]) -> NDArray[np.float64]:
+    """From each voxel to the nearest one of a mask: mm between their faces, 0 for neighbours."""
+    nearest = distance_transform_edt(~mask, sampling=spacing, return_distances=False, return_indices=True)
+    apart = np.abs(nearest - np.indices(mask.shape)) - 1
+    steps = np.maximum(apart, 0) * np.reshape(spacing, (-1, 1, 1, 1))
+    return np.asarray(np.sqrt((steps**2).sum(axis=0)))
 
 
 def _shares(labels: NDArray[Any], names: Mapping[int, str]) -> dict[str, float]:

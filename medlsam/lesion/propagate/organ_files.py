@@ -20,7 +20,7 @@ from medlsam.io.labels import read_label_map
 from medlsam.lesion.propagate.organ import Organs
 from medlsam.results import Localization, Segmentation
 from medlsam.runtime.atomic_files import suffix_of
-from medlsam.volume import LabelMap, resample
+from medlsam.volume import resample
 
 #: Files of a folder that hold one organ each.
 _ONE_ORGAN = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
@@ -31,8 +31,8 @@ def read_organs(path: Path | str, grid: Grid) -> Organs:
     """Read organ masks onto the grid of a scan.
 
     Args:
-        path: a label map (names from ``labels.json`` or ``dataset.json`` beside it or one folder up, or from its own
-            header); a folder with one file an organ, as TotalSegmentator writes; a case's folder that ``medlsam
+        path: a label map (names from its own header, or from ``labels.json`` or ``dataset.json`` beside it or one
+            folder up); a folder with one file an organ, as TotalSegmentator writes; a case's folder that ``medlsam
             segment`` wrote; or a ``localization.json``, whose boxes then stand for the organs.
         grid: of the scan, in any direction.
 
@@ -49,12 +49,12 @@ def read_organs(path: Path | str, grid: Grid) -> Organs:
             raise UsageError(f"{path}: not a localization.json ({type(error).__name__}: {error})") from error
         return located_organs(found, grid)
     if path.is_file():
-        return Organs.of(read_label_map(path), _names_of(path), grid)
+        return _named(path, grid)
     if not path.is_dir():
         raise UsageError(f"{path}: there is no such label map or folder of organs")
     whole = path / "segmentation.nii.gz"
     if whole.is_file():
-        return Organs.of(read_label_map(whole), _names_of(whole), grid)
+        return _named(whole, grid)
     files = [file for file in sorted(path.iterdir()) if suffix_of(file) in _ONE_ORGAN]
     if not files:
         raise UsageError(f"{path}: no segmentation.nii.gz, and no file of one organ such as liver.nii.gz")
@@ -95,28 +95,37 @@ def _inside(box: Box, grid: Grid) -> NDArray[np.bool_]:
 
 def _joined(files: list[Path], grid: Grid) -> Organs:
     """Join files of one organ each; of two organs in one voxel, the smaller one has it."""
-    masks: dict[str, NDArray[np.bool_]] = {}
-    for file in files:
-        own = read_label_map(file)
-        array = own.array if own.grid.matches(grid, 1e-3) else resample(own, grid).array
-        if array.any():
-            masks[file.name.removesuffix(suffix_of(file))] = array > 0
-    if not masks:
-        raise UsageError(f"{files[0].parent}: none of its {len(files)} organs lies in the scan")
-    order = sorted(masks, key=lambda name: -int(masks[name].sum()))
     labels: NDArray[np.uint16] = np.zeros(grid.shape_zyx, np.uint16)
-    for value, name in enumerate(order, start=1):
-        labels[masks[name]] = value
-    return Organs(labels, dict(enumerate(order, start=1)), grid)
+    names: dict[int, str] = {}
+    # voxels of each value; one file at a time, since a folder has a hundred
+    sizes = np.full(len(files) + 1, np.inf)
+    for value, file in enumerate(files, start=1):
+        own = read_label_map(file)
+        mask = (own.array if own.grid.matches(grid, 1e-3) else resample(own, grid).array) > 0
+        if not mask.any():
+            continue
+        sizes[value] = mask.sum()
+        labels[mask & (sizes[labels] >= sizes[value])] = value
+        names[value] = file.name.removesuffix(suffix_of(file))
+    if not names:
+        raise UsageError(f"{files[0].parent}: none of its {len(files)} organs lies in the scan")
+    return Organs(labels, names, grid)
 
 
-def _names_of(path: Path) -> Mapping[int, str]:
-    """Find the names of a label map: beside it, one folder up, or in a NIfTI header's extension."""
-    tables = [folder / name for folder in (path.parent, path.parent.parent) for name in _TABLES]
-    table = next((file for file in tables if file.is_file()), None)
-    if table is not None:
-        return read_label_names(table)
-    return _names_in_header(path) or _numbered(read_label_map(path))
+def _named(path: Path, grid: Grid) -> Organs:
+    """Read a label map with the names of its header, else those of a table beside it or one folder up.
+
+    A header's names belong to the file; a table may have been written by another command. Values without a name are
+    called by their numbers.
+    """
+    labels = read_label_map(path)
+    names: Mapping[int, str] = _names_in_header(path)
+    if not names:
+        tables = [folder / name for folder in (path.parent, path.parent.parent) for name in _TABLES]
+        table = next((file for file in tables if file.is_file()), None)
+        names = {} if table is None else read_label_names(table)
+    numbered = {int(value): f"label {value}" for value in np.unique(labels.array) if value}
+    return Organs.of(labels, numbered | dict(names), grid)
 
 
 def _names_in_header(path: Path) -> dict[int, str]:
@@ -134,8 +143,3 @@ def _names_in_header(path: Path) -> dict[int, str]:
     )
     found = re.findall(r'<Label Key="(\d+)"[^>]*>([^<]+)</Label>', text.decode("utf-8", "replace"))
     return {int(value): unescape(name) for value, name in found if int(value)}
-
-
-def _numbered(labels: LabelMap) -> dict[int, str]:
-    """Nameless values are called by their numbers."""
-    return {int(value): f"label {value}" for value in np.unique(labels.array) if value}

@@ -1,7 +1,7 @@
 """From a person's mark to the prompt of the key slice: 3DLAND's second phase.
 
 A policy scales the box, and adds a point in its centre and points outside. A pair of RECIST diameters has an ellipse,
-whose box is the prompt and which may be a mask prompt as well; a point alone has boxes of several sizes, of which the
+whose box is the prompt and which is a mask prompt as well; a point alone has boxes of several sizes, of which the
 one that its own mask fills best is kept.
 """
 
@@ -15,9 +15,9 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from medlsam.errors import GeometryError
-from medlsam.geometry import Grid, Vector
+from medlsam.geometry import Grid
 from medlsam.lesion.propagate.appearance import learn_appearance
+from medlsam.lesion.propagate.key_slice import box_in_slice, inside, key_slice, point_in_slice, recist_ellipse
 from medlsam.lesion.propagate.planes import in_plane
 from medlsam.lesion.propagate.prompts import LesionPrompt
 from medlsam.runtime.stopwatch import Stopwatch
@@ -27,8 +27,6 @@ from medlsam.segment.protocol import Segmenter
 from medlsam.volume import Image
 
 Plane = NDArray[np.float32]
-# Short over long diameter of a lesion of which only the long one was drawn.
-_USUAL_RATIO = 0.75
 # Edges that are tried for a lesion of which only a point is known, mm.
 _POINT_MM = (12.0, 18.0, 27.0, 40.0, 60.0, 90.0)
 
@@ -68,7 +66,7 @@ POLICIES = tuple(
 )
 #: Of a drawn box, and of RECIST diameters, whose box is smaller than the lesion's: what measured best (record 0071).
 BOX_POLICY = PromptPolicy()
-RECIST_POLICY = PromptPolicy(error_mm=1.0)
+RECIST_POLICY = PromptPolicy(ellipse=True)
 
 
 def policy_for(prompt: LesionPrompt) -> PromptPolicy:
@@ -76,85 +74,12 @@ def policy_for(prompt: LesionPrompt) -> PromptPolicy:
     return RECIST_POLICY if prompt.kind == "recist" else BOX_POLICY
 
 
-def key_slice(prompt: LesionPrompt, grid: Grid) -> int:
-    """The slice of a canonical grid that a lesion was marked in.
-
-    Raises:
-        GeometryError: the mark lies outside of the scan.
-    """
-    low, high = grid.box.min, grid.box.max
-    if not low[2] <= prompt.z_mm <= high[2]:
-        raise GeometryError(
-            f"{prompt.name}: marked at z = {prompt.z_mm:.1f} mm, but the scan reaches from {low[2]:.1f} to "
-            f"{high[2]:.1f} (LPS mm); is it of another scan?"
-        )
-    center = (*grid.box.center[:2], prompt.z_mm)
-    return int(np.clip(np.rint(grid.lps_to_ijk(center)[2]), 0, grid.shape_zyx[0] - 1))
-
-
-def recist_ellipse(prompt: LesionPrompt, grid: Grid) -> tuple[Plane, tuple[float, float, float, float]]:
-    """Draw the outline that a pair of diameters stands for.
-
-    Four quarters of ellipses between neighbouring ends, about the point where the diameters cross; for a long diameter
-    alone an ellipse of the usual proportions.
-
-    Args:
-        prompt: with a long diameter.
-        grid: canonical grid.
-
-    Returns:
-        (rows, columns) 0 or 1, and its box x0, y0, x1, y1 in continuous pixel indices.
-    """
-    assert prompt.long is not None, "a prompt of kind recist"
-    spacing = np.asarray(grid.spacing_xyz[:2])
-
-    def place(end: Vector) -> NDArray[np.float64]:
-        return np.asarray(grid.lps_to_ijk(end)[:2] * spacing)
-
-    first, last = (place(end) for end in prompt.long)
-    along = (last - first) / np.linalg.norm(last - first)
-    across = np.array([-along[1], along[0]])
-    middle = (first + last) / 2
-    if prompt.short is None:
-        half = _USUAL_RATIO * float(np.linalg.norm(last - first)) / 2
-        sides = (-half, half)
-    else:
-        ends = np.array([place(end) for end in prompt.short])
-        # a hand-drawn short diameter is rarely exactly perpendicular, and need not cross the middle
-        middle = first + along * float(
-            np.clip((ends.mean(axis=0) - first) @ along, 0, np.linalg.norm(last - first))
-        )
-        offsets = sorted(float(v) for v in (ends - middle) @ across)
-        sides = (min(offsets[0], -1e-3), max(offsets[1], 1e-3))
-    low, high = float((first - middle) @ along), float((last - middle) @ along)
-    rows, columns = grid.shape_zyx[1:]
-    y, x = np.meshgrid(np.arange(rows) * spacing[1], np.arange(columns) * spacing[0], indexing="ij")
-    u = (x - middle[0]) * along[0] + (y - middle[1]) * along[1]
-    v = (x - middle[0]) * across[0] + (y - middle[1]) * across[1]
-    radius_u = np.where(u < 0, min(low, -1e-3), max(high, 1e-3))
-    radius_v = np.where(v < 0, sides[0], sides[1])
-    mask = (u / radius_u) ** 2 + (v / radius_v) ** 2 <= 1
-    turn = np.linspace(0, 2 * np.pi, 181)
-    cos, sin = np.cos(turn), np.sin(turn)
-    edge = middle + np.outer(np.where(cos < 0, -low, high) * cos, along)
-    edge = (edge + np.outer(np.where(sin < 0, -sides[0], sides[1]) * sin, across)) / spacing
-    (x0, y0), (x1, y1) = edge.min(axis=0), edge.max(axis=0)
-    return mask.astype(np.float32), _inside((x0, y0, x1, y1), grid, prompt.name)
-
-
-def box_in_slice(prompt: LesionPrompt, grid: Grid) -> tuple[float, float, float, float]:
-    """The drawn box on a canonical grid: x0, y0, x1, y1 in continuous pixel indices, cut at the image's border."""
-    assert prompt.box is not None, "a prompt of kind box"
-    (x0, y0, _), (x1, y1, _) = grid.lps_to_ijk([prompt.box.min, prompt.box.max])
-    return _inside((x0, y0, x1, y1), grid, prompt.name)
-
-
 def key_prompt(
     prompt: LesionPrompt, grid: Grid, policy: PromptPolicy, box: tuple[float, float, float, float]
 ) -> SlicePrompt:
     """Make the key slice's prompt of a box, by a policy; points of the person's own are kept."""
     made = SlicePrompt(key_slice(prompt, grid), box, error_mm=policy.error_mm)
-    own = None if prompt.point is None else tuple(grid.lps_to_ijk(prompt.point)[:2].tolist())
+    own = None if prompt.point is None else point_in_slice(prompt, grid)
     outside = [tuple(grid.lps_to_ijk(place)[:2].tolist()) for place in prompt.outside]
     if policy.outside_points:
         outside += with_outside_points([made])[0].outside_xy
@@ -210,14 +135,13 @@ def _from_point(
     stopwatch: Stopwatch | None,
 ) -> tuple[int, Plane]:
     """Try boxes of several sizes about a point, and keep the one that fits its mask best."""
-    assert prompt.point is not None, "a prompt of kind point"
     grid = volume.grid
-    x, y, _ = grid.lps_to_ijk(prompt.point).tolist()
+    x, y = point_in_slice(prompt, grid)
     sx, sy, _ = grid.spacing_xyz
     asked: dict[str, Sequence[SlicePrompt]] = {}
     for edge in _POINT_MM:
         drawn = (x - edge / 2 / sx, y - edge / 2 / sy, x + edge / 2 / sx, y + edge / 2 / sy)
-        box = _inside(drawn, grid, prompt.name)
+        box = inside(drawn, grid, prompt.name)
         asked[f"{edge:g}"] = [key_prompt(prompt, grid, replace(policy, error_mm=max(2.0, edge / 10)), box)]
     best = _best_fit(segmenter.segment(volume, asked, stopwatch=stopwatch), asked, volume)
     z = key_slice(prompt, grid)
@@ -258,18 +182,3 @@ def _iou(one: tuple[float, ...], other: tuple[float, ...]) -> float:
     common = math.prod(sides)
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
     return common / max(sum(areas) - common, 1e-9)
-
-
-def _inside(
-    box: tuple[float, float, float, float], grid: Grid, name: str
-) -> tuple[float, float, float, float]:
-    """Cut a box at the border of the slice."""
-    edge = np.array([grid.shape_zyx[2], grid.shape_zyx[1]] * 2) - 0.5
-    x0, y0, x1, y1 = np.clip(box, -0.5, edge).tolist()
-    if x1 - x0 <= 1e-6 or y1 - y0 <= 1e-6:
-        low, high = np.round(grid.box.min, 1).tolist(), np.round(grid.box.max, 1).tolist()
-        raise GeometryError(
-            f"{name}: it lies outside of the scan, which reaches from {low} to {high} (LPS mm); is it of another "
-            "scan, or were RAS coordinates given as LPS?"
-        )
-    return (x0, y0, x1, y1)

@@ -6,7 +6,6 @@ lesions; a bad one is reported and the others are read.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
@@ -19,8 +18,8 @@ import numpy as np
 
 from medlsam.errors import MedlsamError, UsageError
 from medlsam.geometry import Box, Vector
-from medlsam.io.slicer_markups import Mark, read_marks
-from medlsam.lesion.propagate.deeplesion import is_deeplesion, read_deeplesion
+from medlsam.io.slicer_markups import read_marks
+from medlsam.lesion.propagate.deeplesion import read_deeplesion
 from medlsam.volume import Image
 
 Line = tuple[Vector, Vector]
@@ -28,8 +27,9 @@ Line = tuple[Vector, Vector]
 Entry = Mapping[str, Any] | MedlsamError
 #: The ends of a diameter, and the two diameters of a lesion, lie in one axial slice up to this, mm.
 FLAT_MM = 5.0
-# What Slicer adds to the name of a line that belongs to a lesion: "lesion 1 long", "lesion 1_short".
-_PART = re.compile(r"[-_ ]*(long|short|longest|perpendicular|major|minor|l|s)$", re.I)
+# What tells the two lines of a lesion apart: "lesion 1 long", "lesion 1_short", or "long" alone. A letter does not:
+# "kidney L" lies on the left.
+_PART = re.compile(r"(^|[-_ ]+)(long|short|longest|perpendicular|major|minor)$", re.I)
 
 
 @dataclass(frozen=True)
@@ -143,15 +143,13 @@ def read_prompts(path: Path | str, scan: Image) -> PromptFile:
     """
     path = Path(path)
     if path.suffix.lower() == ".csv":
-        entries = _deeplesion(path, scan)
+        entries = read_deeplesion(path, scan)
     elif path.suffix.lower() == ".fcsv":
-        entries = _marked(read_marks(path))
+        entries = _marked(path)
     else:
         content = _json(path)
-        if isinstance(content, dict) and "markups" in content:
-            entries = _marked(read_marks(path))
-        else:
-            entries = _listed(content, path)
+        slicers = isinstance(content, dict) and "markups" in content
+        entries = _marked(path) if slicers else _listed(content, path)
     lesions: dict[str, LesionPrompt] = {}
     bad: dict[str, str] = {}
     for name, entry in entries:
@@ -183,6 +181,11 @@ def _listed(content: Any, path: Path) -> Iterator[tuple[str, Entry]]:
     """Entries of our own file."""
     if not isinstance(content, dict) or not isinstance(content.get("lesions"), list):
         raise UsageError(f'{path}: no prompts: neither "lesions" (ours) nor "markups" (Slicer) is in it')
+    # such as coordinateSystem: RAS, which must not be read as LPS
+    if unknown := sorted(set(content) - _FILE_KEYS):
+        raise UsageError(
+            f"{path}: unknown key {', '.join(unknown)}; known are {', '.join(sorted(_FILE_KEYS))}"
+        )
     for key, wanted in (("coordinate_system", "LPS"), ("units", "mm")):
         if content.get(key, wanted) != wanted:
             raise UsageError(f"{path}: {key} is {content[key]!r}; prompts are in LPS mm")
@@ -194,6 +197,7 @@ def _listed(content: Any, path: Path) -> Iterator[tuple[str, Entry]]:
             yield name, UsageError(f"{path}: {name} is {json.dumps(entry)}; an entry is an object")
 
 
+_FILE_KEYS = {"coordinate_system", "units", "lesions"}
 _KEYS = {"name", "type", "box", "long", "short", "point", "outside"}
 
 
@@ -234,35 +238,22 @@ def _rounded(place: Vector) -> list[float]:
     return [round(v, 2) for v in place]
 
 
-def _marked(marks: list[Mark]) -> Iterator[tuple[str, Entry]]:
+def _marked(path: Path) -> Iterator[tuple[str, Entry]]:
     """Lesions of Slicer's marks: ROIs and points one by one, lines in pairs."""
     lines: dict[str, list[Line]] = {}
     count: dict[str, int] = {}
-    for mark in marks:
-        if mark.kind == "Line":
-            lines.setdefault(_PART.sub("", mark.name) or mark.name, []).append(
-                (mark.points[0], mark.points[1])
-            )
+    for name, mark in read_marks(path):
+        if isinstance(mark, MedlsamError):
+            yield name, mark
+        elif mark.kind == "Line":
+            lines.setdefault(_PART.sub("", name) or "lesion", []).append((mark.points[0], mark.points[1]))
+        else:
+            count[name] = count.get(name, 0) + 1
+            own = name if count[name] == 1 else f"{name} ({count[name]})"
+            yield own, {"box": mark.box.to_dict()} if mark.box is not None else {"point": mark.points[0]}
+    for name, pair in lines.items():
+        if len(pair) > 2:
+            yield name, UsageError(f"{name}: {len(pair)} lines; a lesion has a long and a short diameter")
             continue
-        count[mark.name] = count.get(mark.name, 0) + 1
-        name = mark.name if count[mark.name] == 1 else f"{mark.name} ({count[mark.name]})"
-        yield name, {"box": mark.box.to_dict()} if mark.box is not None else {"point": mark.points[0]}
-    for name, own in lines.items():
-        if len(own) > 2:
-            yield name, UsageError(f"{name}: {len(own)} lines; a lesion has a long and a short diameter")
-            continue
-        long, *short = sorted(own, key=lambda line: -math.dist(*line))
+        long, *short = sorted(pair, key=lambda line: -math.dist(*line))
         yield name, {"long": long, "short": short[0] if short else None}
-
-
-def _deeplesion(path: Path, scan: Image) -> Iterator[tuple[str, Entry]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        raise UsageError(f"{path}: cannot be read as a table ({error})") from error
-    if not rows or not is_deeplesion(rows[0]):
-        raise UsageError(
-            f"{path}: not DeepLesion's table: no columns File_name, Key_slice_index and Bounding_boxes"
-        )
-    yield from read_deeplesion(rows, scan, path)

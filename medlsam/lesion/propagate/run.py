@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from medlsam.errors import GeometryError, MedlsamError, VolumeError
 from medlsam.geometry import Grid, filled, tight_slices
+from medlsam.lesion.propagate.key_slice import marked_hu
 from medlsam.lesion.propagate.memory import MemoryOptions, propagate_lesion
 from medlsam.lesion.propagate.organ import LesionOrgan, OrganRule, Organs, lesion_organ
 from medlsam.lesion.propagate.prompt_policy import PromptPolicy, segment_key_slice
@@ -22,6 +23,7 @@ from medlsam.measure.recist import recist_diameters
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.protocol import Segmenter
+from medlsam.segment.windows import InWindow, choose_window
 from medlsam.volume import Image, LabelMap, from_canonical, to_canonical
 
 
@@ -55,9 +57,12 @@ class MemoryPropagator:
     def propagate(
         self, volume: Image, prompt: LesionPrompt, stopwatch: Stopwatch | None = None
     ) -> tuple[int, MaskBlock]:
-        """See ``Propagator.propagate``."""
-        z, key = segment_key_slice(self.segmenter, volume, prompt, self.policy, stopwatch)
-        return z, propagate_lesion(self.segmenter, volume, z, key, self.options, stopwatch)
+        """See ``Propagator.propagate``. Whole-slice models are shown the window that suits the marked tissue."""
+        segmenter, spec = self.segmenter, self.segmenter.spec
+        if spec.kind == "sam" and (window := choose_window(marked_hu(prompt, volume), spec)):
+            segmenter = InWindow(segmenter, window)
+        z, key = segment_key_slice(segmenter, volume, prompt, self.policy, stopwatch)
+        return z, propagate_lesion(segmenter, volume, z, key, self.options, stopwatch)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +72,10 @@ class LesionMask:
     Attributes:
         prompt: what it was segmented from.
         value: its value in the label map.
-        mask: (Z, Y, X) on the scan's own grid.
+        part: its mask within its bounds on the scan's own grid; whole scans for each of many lesions would fill the
+            memory.
+        start_zyx: index of the part's first voxel.
+        shape_zyx: of the scan.
         key_index: the key slice's index in the canonical scan, from the feet up, from 0.
         organ: where it is; None where no organs were given.
         volume_ml: of the mask.
@@ -80,7 +88,9 @@ class LesionMask:
 
     prompt: LesionPrompt
     value: int
-    mask: NDArray[np.bool_]
+    part: NDArray[np.bool_]
+    start_zyx: tuple[int, int, int]
+    shape_zyx: tuple[int, int, int]
     key_index: int
     organ: LesionOrgan | None
     volume_ml: float
@@ -89,6 +99,18 @@ class LesionMask:
     perpendicular_mm: float
     mean_hu: float
     seconds: float
+
+    @property
+    def bounds(self) -> tuple[slice, ...]:
+        """Where the part lies in the scan, (Z, Y, X)."""
+        return tuple(slice(a, a + n) for a, n in zip(self.start_zyx, self.part.shape, strict=True))
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """(Z, Y, X) on the scan's own grid, made anew at each call."""
+        whole: NDArray[np.bool_] = np.zeros(self.shape_zyx, bool)
+        whole[self.bounds] = self.part
+        return whole
 
     def to_dict(self) -> dict[str, Any]:
         """Its entry in ``lesions.json``."""
@@ -169,17 +191,34 @@ def propagate_lesions(
             with watch("lesion"):
                 z, block = propagator.propagate(volume, prompt)
                 mask = _on(scan.grid, block, volume)
-            found.append(_measured(prompt, value, mask, z, scan, organs, rule, watch.seconds["lesion"]))
+            lesion = _measured(prompt, value, mask, z, scan, organs, rule, watch.seconds["lesion"])
         except MedlsamError as error:
             failed[prompt.name] = str(error)
             continue
-        taken = np.unique(labels[mask])
-        overlaps += [(own.prompt.name, prompt.name) for own in found if own.value in taken]
-        labels[mask] = value
+        overlaps += [(own.prompt.name, prompt.name) for own in found if _overlap(own, lesion)]
+        found.append(lesion)
+        labels[lesion.bounds][lesion.part] = value
     names = {lesion.value: lesion.prompt.name for lesion in found}
     return PropagatedLesions(
         LabelMap(labels, scan.grid, scan.source), names, tuple(found), failed, tuple(overlaps)
     )
+
+
+def _overlap(one: LesionMask, other: LesionMask) -> bool:
+    """Whether two lesions share a voxel, also one that a third has in the label map."""
+    common = [
+        slice(max(a.start, b.start), min(a.stop, b.stop))
+        for a, b in zip(one.bounds, other.bounds, strict=True)
+    ]
+    if any(span.start >= span.stop for span in common):
+        return False
+    own, others = (
+        lesion.part[
+            tuple(slice(c.start - a, c.stop - a) for c, a in zip(common, lesion.start_zyx, strict=True))
+        ]
+        for lesion in (one, other)
+    )
+    return bool((own & others).any())
 
 
 def _on(grid: Grid, block: MaskBlock, volume: Image) -> NDArray[np.bool_]:
@@ -211,10 +250,13 @@ def _measured(
     upright = to_canonical(part)
     own = upright.array > 0
     diameters = recist_diameters(own, upright.grid.spacing_xyz)
+    first = box[0].start, box[1].start, box[2].start
     return LesionMask(
         prompt,
         value,
-        mask,
+        mask[box].copy(),
+        first,
+        scan.grid.shape_zyx,
         z,
         None if organs is None else lesion_organ(mask, organs, rule),
         float(mask.sum()) * scan.grid.voxel_ml,

@@ -53,6 +53,10 @@ def volume_diameter_correlation(lesions: Iterable[Lesion], least: int = LEAST_LE
         own = groups[organ]
         if len(own) < max(least, 3) or (organ == "unknown" and len(groups) <= 2):
             continue
-        result = spearmanr([x.measured.volume_ml for x in own], [x.diameter_mm for x in own])
+        volumes, diameters = [x.measured.volume_ml for x in own], [x.diameter_mm for x in own]
+        # Of lesions that are all alike there is no rank.
+        if len(set(volumes)) < 2 or len(set(diameters)) < 2:
+            continue
+        result = spearmanr(volumes, diameters)
         found.append(Correlation(organ, len(own), float(result.statistic), float(result.pvalue)))
     return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medlsam.errors import UsageError
@@ -78,13 +80,16 @@ def find_masks(path: Path) -> dict[str, Path]:
     if own is not None:
         return {path.resolve().name: own}
     entries = [entry for entry in sorted(path.iterdir()) if entry.name[0] != "."]
-    found = {
-        case_name(file): file for file in entries if file.is_file() and suffix_of(file) in IMAGE_SUFFIXES
-    }
+    masks = [
+        (case_name(file), file) for file in entries if file.is_file() and suffix_of(file) in IMAGE_SUFFIXES
+    ]
     for folder in (entry for entry in entries if entry.is_dir()):
         mask = _named(folder, MASK_NAMES)
         if mask is not None:
-            found[folder.name] = mask
+            masks.append((folder.name, mask))
+    # Two files may be of one name, one.nii.gz and one.nrrd: then their endings tell them apart.
+    often = Counter(name for name, _ in masks)
+    found = {name if often[name] == 1 else str(file.relative_to(path)): file for name, file in masks}
     if not found:
         raise UsageError(
             f"{path}: there is no lesion mask in this folder; known are {', '.join(IMAGE_SUFFIXES)}, and folders with "
@@ -94,12 +99,42 @@ def find_masks(path: Path) -> dict[str, Path]:
 
 
 def find_kinds(mask: Path) -> Path | None:
-    """The file that says the kinds of a mask: ``labels/<series>.json`` of HCUCH, or a JSON of the mask's own name."""
+    """The file that says the kinds of a mask.
+
+    ``labels/<series>.json`` of HCUCH, a JSON of the mask's own name, or one of ``KINDS_NAMES`` beside a mask of one of
+    ``MASK_NAMES``.
+    """
     stem = mask.name[: -len(suffix_of(mask))]
     beside = [mask.parent / f"{stem}.json"]
     if mask.parent.name == "masks":
         beside.insert(0, mask.parent.parent / "labels" / f"{stem}.json")
+    if stem in MASK_NAMES:
+        beside += [mask.parent / name for name in KINDS_NAMES]
     return next((file for file in beside if file.is_file()), None)
+
+
+def distinct_names(files: Sequence[VisitFiles], paths: Sequence[Path]) -> list[VisitFiles]:
+    """Visits with a name each: where two folders have one name, with those above them.
+
+    Raises:
+        UsageError: one visit is given twice.
+    """
+    places = [path.resolve() for path in paths]
+    for number, place in enumerate(places):
+        if place in places[:number]:
+            raise UsageError(
+                f"{paths[number]}: this visit is given twice; give each visit once, in order of time"
+            )
+    names = [own.name for own in files]
+    for depth in range(2, max(len(place.parts) for place in places) + 1):
+        often = Counter(names)
+        names = [
+            name if often[name] == 1 else "/".join((*place.parts[-depth:-1], own.name))
+            for name, own, place in zip(names, files, places, strict=True)
+        ]
+    often = Counter(names)
+    names = [name if often[name] == 1 else place.name for name, place in zip(names, places, strict=True)]
+    return [replace(own, name=name) for own, name in zip(files, names, strict=True)]
 
 
 def _beside_mask(mask: Path) -> VisitFiles:
@@ -116,8 +151,7 @@ def _in_folder(folder: Path) -> VisitFiles:
         )
     dicom = folder / "dicom"
     scan = _named(folder, SCAN_NAMES) or (dicom if dicom.is_dir() else None)
-    kinds = next((folder / name for name in KINDS_NAMES if (folder / name).is_file()), None)
-    return VisitFiles(folder.resolve().name, mask, scan, kinds)
+    return VisitFiles(folder.resolve().name, mask, scan, find_kinds(mask))
 
 
 def _named(folder: Path, names: tuple[str, ...]) -> Path | None:

@@ -6,13 +6,16 @@ nothing is new. The response then follows from plain numbers (``response``).
 
 Nobody but a person can say that a non-target lesion has unequivocally progressed: here they are ``present`` or
 ``gone``; their diameters and volumes are told all the same.
+
+A node below 10 mm at baseline is no lesion. The guideline leaves open when it becomes one; here it counts as a new
+lesion once its short axis has 10 mm and is 5 mm longer than at baseline, so that a node that was measured a pixel
+larger makes no progression.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
@@ -20,17 +23,14 @@ from medlsam.errors import UsageError
 from medlsam.lesion.recist.anatomy import map_anatomy
 from medlsam.lesion.recist.lesion import Kind, Lesion
 from medlsam.lesion.recist.match import BORDER_MM, Matching, match_mapped
-from medlsam.lesion.recist.measurable import NORMAL_NODE_MM
-from medlsam.lesion.recist.response import Assessment, Findings, NonTarget, assess
-from medlsam.lesion.recist.targets import choose_targets
+from medlsam.lesion.recist.response import Findings, NonTarget, assess
+from medlsam.lesion.recist.targets import MOST_TARGETS, choose_targets
+from medlsam.lesion.recist.track import FollowUp, Sighting, Track
 from medlsam.localize.protocol import ScanEmbedding
 from medlsam.measure.lesions import LEAST_VOXELS
 
-#: ``not_yet``: before the visit that showed it first. ``merged``: it has become part of another lesion.
-State = Literal["not_yet", "measured", "vanished", "not_evaluated", "merged"]
-
-#: ``too small`` counts as nothing.
-Role = Literal["target", "non-target", "new", "too small"]
+#: A node that was normal at baseline is a new lesion if it has grown by so much at least, mm.
+NODE_GROWTH_MM = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,95 +40,16 @@ class Visit:
     Attributes:
         name: of the visit, for tables.
         lesions: measured, with their kinds; also small ones, see ``follow_up``.
-        embedding: of the scan, from one localizer for all visits.
+        embedding: of the scan, from one localizer for all visits; None where the visit could not be read.
         slice_mm: thickness of the slices; their distance where None.
+        unread: why the visit could not be read; it is then not evaluable.
     """
 
     name: str
     lesions: tuple[Lesion, ...]
-    embedding: ScanEmbedding
+    embedding: ScanEmbedding | None
     slice_mm: float | None = None
-
-
-@dataclass(frozen=True)
-class Sighting:
-    """A lesion at one visit.
-
-    Attributes:
-        state: whether it is there.
-        lesions: its lesions in that visit: one, several where it split, none where it is not there.
-        diameter_mm: the one that counts, of several the sum; 0 where it is gone or merged, None where not evaluated.
-        volume_ml: of all its lesions; None as above.
-        distance_mm: from where the anatomy said it would be; None at the visit that showed it first.
-        ambiguous: ids of other lesions that it might be instead; -1 stands for none of them.
-        merged_into: id of the track that it has become part of.
-    """
-
-    state: State
-    lesions: tuple[Lesion, ...] = ()
-    diameter_mm: float | None = None
-    volume_ml: float | None = None
-    distance_mm: float | None = None
-    ambiguous: tuple[int, ...] = ()
-    merged_into: int | None = None
-
-
-@dataclass(frozen=True)
-class Track:
-    """One lesion over all visits.
-
-    Attributes:
-        id: from 1, in the order of appearance.
-        kind: as the visit says that showed it first.
-        sightings: one a visit.
-        alias: A, B, ... of the targets; empty for all others.
-        small: whether it has too few voxels to be a lesion at every visit. It is followed all the same: a lesion that
-            shrinks is not gone, and a speck that grows into one is not new.
-    """
-
-    id: int
-    kind: Kind
-    sightings: tuple[Sighting, ...]
-    alias: str = ""
-    small: bool = False
-
-    @property
-    def target(self) -> bool:
-        """Whether its diameter counts in the sum."""
-        return bool(self.alias)
-
-    @property
-    def first(self) -> int:
-        """The number of the visit that showed it first."""
-        return next(number for number, own in enumerate(self.sightings) if own.state != "not_yet")
-
-    @property
-    def role(self) -> Role:
-        """What it counts as."""
-        if self.target:
-            return "target"
-        if self.small:
-            return "too small"
-        return "new" if self.first else "non-target"
-
-
-@dataclass(frozen=True)
-class FollowUp:
-    """A patient's visits with every lesion followed.
-
-    Attributes:
-        visits: names, the baseline first.
-        tracks: the lesions.
-        assessments: the response at each visit after the baseline.
-        sums_mm: sum of the targets' diameters at each visit; None where one was not evaluated.
-        volumes_ml: sum of their volumes, likewise.
-    """
-
-    visits: tuple[str, ...]
-    tracks: tuple[Track, ...]
-    assessments: tuple[Assessment, ...]
-    sums_mm: tuple[float | None, ...]
-    volumes_ml: tuple[float | None, ...]
+    unread: str = ""
 
 
 @dataclass
@@ -155,11 +76,14 @@ def follow_up(
         least_voxels: what never has so many is followed but counts as nothing, and a new lesion counts from so many on.
 
     Raises:
-        UsageError: fewer than two visits, or a target that the baseline does not have.
+        UsageError: fewer than two visits, a baseline that could not be read, more targets than RECIST has, or one that
+            the baseline does not have.
     """
     if len(visits) < 2:
         raise UsageError(f"a follow-up needs a baseline and a later visit, got {len(visits)} visit(s)")
     baseline = visits[0]
+    if baseline.embedding is None:
+        raise UsageError(f"{baseline.name}: the baseline could not be read: {baseline.unread}")
     chosen = _chosen(baseline, targets, least_voxels)
     growing: list[_Growing] = []
     for number, visit in enumerate(visits):
@@ -178,7 +102,11 @@ def follow_up(
         for index, own in enumerate(growing)
     )
     followed = sorted((track for track in tracks if track.target), key=lambda track: track.alias)
-    findings = [_findings(tracks, followed, number, least_voxels) for number in range(len(visits))]
+    new = tuple(_new(tracks, number, least_voxels) for number in range(len(visits)))
+    findings = [
+        _findings(tracks, followed, number, len(new[number]), visit.unread)
+        for number, visit in enumerate(visits)
+    ]
     assessments = assess([track.kind.node for track in followed], findings)
     return FollowUp(
         tuple(visit.name for visit in visits),
@@ -186,6 +114,7 @@ def follow_up(
         tuple(assessments),
         tuple(_sum([_target_mm(own, followed, n) for own in followed]) for n in range(len(visits))),
         tuple(_sum([own.sightings[n].volume_ml for own in followed]) for n in range(len(visits))),
+        new,
     )
 
 
@@ -199,12 +128,22 @@ def _chosen(baseline: Visit, targets: Sequence[int] | None, least_voxels: int) -
         raise UsageError(
             f"{baseline.name}: there is no lesion {unknown[0]} to be a target; lesions: {', '.join(map(str, known))}"
         )
-    return [known[number] for number in dict.fromkeys(targets)]
+    chosen = [known[number] for number in dict.fromkeys(targets)]
+    if len(chosen) > MOST_TARGETS:
+        raise UsageError(
+            f"{baseline.name}: {len(chosen)} targets; RECIST 1.1 has at most {MOST_TARGETS} (the others are non-target "
+            "lesions)"
+        )
+    return chosen
 
 
 def _take(growing: list[_Growing], visits: Sequence[Visit], number: int, visit: Visit) -> None:
     """Add one visit to the tracks."""
     before = list(growing)
+    if visit.embedding is None:
+        for track in before:
+            track.sightings.append(Sighting("not_evaluated"))
+        return
     matching = _matched(before, visits, number, visit)
     pairs = {pair.before: pair for pair in matching.pairs}
     for index, track in enumerate(before):
@@ -234,7 +173,10 @@ def _matched(before: list[_Growing], visits: Sequence[Visit], number: int, visit
     shown = np.zeros(len(before), bool)
     for source in sorted({at for at, _ in last}):
         own = [index for index, (at, _) in enumerate(last) if at == source]
-        anatomy = map_anatomy(visits[source].embedding, visit.embedding)
+        shown_there = visits[source].embedding
+        assert shown_there is not None, "lesions come from visits that were read"
+        assert visit.embedding is not None, "see _take"
+        anatomy = map_anatomy(shown_there, visit.embedding)
         mapped[own] = anatomy.apply([last[index][1].measured.center for index in own])
         shown[own] = anatomy.shows(mapped[own], BORDER_MM)
     return match_mapped([lesion for _, lesion in last], mapped, shown, visit.lesions)
@@ -247,16 +189,27 @@ def _seen(lesions: list[Lesion], kind: Kind, distance_mm: float | None, other: t
     return Sighting("measured", tuple(lesions), sum(diameters), volume, distance_mm, other)
 
 
-def _findings(tracks: Sequence[Track], targets: Sequence[Track], number: int, least_voxels: int) -> Findings:
-    # A node that is below 10 mm at baseline is no lesion, nor is a new one of that size.
-    others = [track for track in tracks if track.role == "non-target" and not _normal(track, 0)]
-    new = [
-        track for track in tracks if track.role == "new" and _voxels(track.sightings[number]) >= least_voxels
-    ]
+def _new(tracks: Sequence[Track], number: int, least_voxels: int) -> tuple[int, ...]:
+    """Ids of the tracks that count as new lesions at one visit."""
+    return tuple(
+        track.id
+        for track in tracks
+        if (track.role == "new" or (track.role == "normal node" and _grown(track, number)))
+        and track.sightings[number].state == "measured"
+        and _voxels(track.sightings[number]) >= least_voxels
+        and not track.normal(number)
+    )
+
+
+def _findings(
+    tracks: Sequence[Track], targets: Sequence[Track], number: int, new: int, unread: str
+) -> Findings:
+    others = [track for track in tracks if track.role == "non-target"]
     return Findings(
         tuple(_target_mm(track, targets, number) for track in targets),
         tuple(_non_target(track, number) for track in others),
-        sum(not _normal(track, number) for track in new),
+        new,
+        unread,
     )
 
 
@@ -272,18 +225,18 @@ def _target_mm(track: Track, targets: Sequence[Track], number: int) -> float | N
     return own.diameter_mm
 
 
-def _normal(track: Track, number: int) -> bool:
-    diameter = track.sightings[number].diameter_mm
-    return track.kind.node and diameter is not None and diameter < NORMAL_NODE_MM
+def _grown(track: Track, number: int) -> bool:
+    first, now = track.sightings[0].diameter_mm, track.sightings[number].diameter_mm
+    return first is not None and now is not None and now - first >= NODE_GROWTH_MM
 
 
 def _non_target(track: Track, number: int) -> NonTarget:
     state = track.sightings[number].state
     if state == "not_evaluated":
         return "not_evaluated"
-    return "gone" if state == "vanished" or _normal(track, number) else "present"
+    return "gone" if state == "vanished" or track.normal(number) else "present"
 
 
 def _sum(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return sum(known) if len(known) == len(values) else None
+    return sum(known) if values and len(known) == len(values) else None

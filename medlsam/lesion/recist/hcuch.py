@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -181,7 +182,8 @@ def read_kinds(path: Path | str) -> dict[int, Kind]:
 
     Args:
         path: ``labels/<series>.json`` of the dataset; or one with an object for each value,
-            ``{"1": {"type": "n", "site": "mediastinum"}}``; or names alone in either direction, ``{"liver_tumor": 1}``.
+            ``{"1": {"type": "n", "site": "mediastinum"}}``; or names alone in either direction, ``{"liver_tumor": 1}``;
+            or ``lesions.json`` of ``medlsam lesion propagate``, whose organs are the sites.
 
     Returns:
         Value to kind, without the background (value 0).
@@ -191,6 +193,8 @@ def read_kinds(path: Path | str) -> dict[int, Kind]:
     """
     path = Path(path)
     data = read_json(path, DatasetError)
+    if isinstance(data, dict) and isinstance(data.get("lesions"), list):
+        return _propagated(data["lesions"], path)
     table = data.get("labels", data) if isinstance(data, dict) else data
     if not isinstance(table, dict):
         raise DatasetError(f'{path}: expected {{"1": "m,lung", ...}}, got {type(table).__name__}')
@@ -201,8 +205,32 @@ def read_kinds(path: Path | str) -> dict[int, Kind]:
             raise DatasetError(
                 f"{path}: {key!r}: {json.dumps(entry)}: one of the two must be a value of the mask"
             )
+        if int(value) in kinds:
+            raise DatasetError(
+                f"{path}: value {value} is named twice, again by {key!r}: a value has one kind"
+            )
         if int(value) != 0:
             kinds[int(value)] = _kind(said, f"{path}, value {value}")
+    return kinds
+
+
+def _propagated(lesions: list[Any], path: Path) -> dict[int, Kind]:
+    """The kinds that ``medlsam lesion propagate`` knows: the type that its prompts had, and the organ."""
+    kinds = {}
+    for entry in lesions:
+        value = entry.get("value") if isinstance(entry, dict) else None
+        if not isinstance(value, int):
+            raise DatasetError(
+                f"{path}: expected lesions with a value each, as medlsam lesion propagate writes them, got "
+                f"{json.dumps(entry)[:80]}"
+            )
+        organ = (entry.get("organ") or {}).get("organ") or ""
+        try:
+            said = Kind.parse(entry.get("type") or "")
+        except UsageError:
+            # Prompts may have any word for a type.
+            said = Kind("", str(entry["type"]))
+        kinds[value] = Kind(said.type, organ or said.site)
     return kinds
 
 
@@ -256,7 +284,7 @@ def _cell(name: str, cell: Any, where: str) -> Any:
         return text
     try:
         number = float(text)
-        if name in _WHOLE and not number.is_integer():
+        if not math.isfinite(number) or (name in _WHOLE and not number.is_integer()):
             raise ValueError
     except ValueError:
         what = "a whole number" if name in _WHOLE else "a number"

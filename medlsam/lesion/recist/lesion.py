@@ -24,6 +24,15 @@ _LETTERS: dict[str, LesionType] = {"t": "t", "m": "m", "n": "n", "": ""}
 NODES = "lymph nodes"
 _NODE = re.compile(r"(^|[_\W])(lymph|lymphnodes?|nodes?|adenopath\w*)($|[_\W])", re.IGNORECASE)
 _SIDES = re.compile(r"(^|[_ ])(left|right|l|r)(?=$|[_ ])")
+#: Parts that are one organ: lobes of a lung, both of a pair, and bones (the names of TotalSegmentator's).
+_ONE_ORGAN = {
+    "lung": re.compile(r"lungs?($|[_ ](upper|middle|lower)([_ ]lobe)?$|[_ ]lobe)"),
+    "kidney": re.compile(r"kidneys$"),
+    "adrenal": re.compile(r"adrenals?([_ ]glands?)?$"),
+    "bone": re.compile(
+        r"(bones?|vertebrae?|ribs?|sacrum|sternum|skull|femur|humerus|hip|scapula|clavicula)($|[_ ]\w+$)"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -71,11 +80,12 @@ class Kind:
 
     @property
     def organ(self) -> str:
-        """What counts as one organ when targets are chosen: all nodes are one, and so are paired organs."""
+        """What counts as one organ when targets are chosen: all nodes are one, paired organs, lobes, and all bones."""
         if self.node:
             return NODES
         name = _SIDES.sub("", self.site.lower().replace("-", "_")).strip("_ ")
-        return name or "unknown"
+        same = (organ for organ, names in _ONE_ORGAN.items() if names.match(name))
+        return next(same, name) or "unknown"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,11 @@ leaves a question open, the answer here is:
   count.
 - A target that was not measured makes the response of that visit not evaluable, unless the others alone already are
   20 % and 5 mm above the nadir: a lesion that nobody measured cannot make a sum smaller.
-- What was gone and comes back after a complete response is progression.
+- What was gone and comes back after a complete response is progression: a target where all targets were gone, a
+  non-target lesion where everything was.
+- Who has no lesion at baseline has nothing that could respond: without a new lesion the response is not evaluable,
+  never complete.
+- A visit that nobody could read is not evaluable, and changes neither the nadir nor what was known before.
 """
 
 from __future__ import annotations
@@ -57,11 +61,13 @@ class Findings:
             it is gone, ``TOO_SMALL_MM`` where it is seen but too small, None where it was not evaluated.
         non_targets: each non-target lesion.
         new_lesions: how many there are that were not there at baseline.
+        unread: why nobody could look at this visit at all, so that nothing was evaluated; empty where somebody could.
     """
 
     targets_mm: tuple[float | None, ...] = ()
     non_targets: tuple[NonTarget, ...] = ()
     new_lesions: int = 0
+    unread: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class Assessment:
     """The response at one visit after the baseline.
 
     Attributes:
-        sum_mm: sum of the targets' diameters; None where one was not evaluated.
+        sum_mm: sum of the targets' diameters; None where one was not evaluated, or there are none.
         nadir_mm: the smallest sum before this visit.
         from_baseline: change of the sum as a share of the baseline's, -0.3 for a third less; None as ``sum_mm``.
         from_nadir: change as a share of the nadir; None where the nadir is 0 too.
@@ -104,14 +110,17 @@ def assess(nodes: Sequence[bool], visits: Sequence[Findings]) -> list[Assessment
     """
     _check(nodes, visits)
     baseline = sum(mm for mm in visits[0].targets_mm if mm is not None)
-    nadir, complete = baseline, False
+    nadir, complete, all_gone = baseline, False, False
     found = []
     for visit in visits[1:]:
         target, why = _target(nodes, visit.targets_mm, baseline, nadir, complete)
         known = [mm for mm in visit.targets_mm if mm is not None]
-        total = sum(known) if len(known) == len(nodes) else None
+        total = sum(known) if nodes and len(known) == len(nodes) else None
         non_target = non_target_response(visit.non_targets)
         overall, reason = overall_response(target, non_target, visit.new_lesions)
+        if all_gone and "present" in visit.non_targets and overall is not Response.PD:
+            non_target = overall = Response.PD
+            reason = "a non-target lesion that was gone is back after a complete response"
         found.append(
             Assessment(
                 total,
@@ -122,10 +131,11 @@ def assess(nodes: Sequence[bool], visits: Sequence[Findings]) -> list[Assessment
                 non_target,
                 visit.new_lesions,
                 overall,
-                reason or why,
+                visit.unread or reason or why,
             )
         )
         complete = complete or target is Response.CR
+        all_gone = all_gone or overall is Response.CR
         nadir = nadir if total is None else min(nadir, total)
     return found
 
@@ -141,8 +151,10 @@ def _check(nodes: Sequence[bool], visits: Sequence[Findings]) -> None:
             )
         if any(mm is not None and not (math.isfinite(mm) and mm >= 0) for mm in visit.targets_mm):
             raise UsageError(f"visit {number}: diameters are numbers of mm from 0 on, got {visit.targets_mm}")
-    if None in visits[0].targets_mm:
-        raise UsageError(f"visit 0: every target is measured at baseline, got {visits[0].targets_mm}")
+    if None in visits[0].targets_mm or visits[0].unread:
+        raise UsageError(
+            f"visit 0: every target is measured at baseline, got {visits[0].unread or visits[0].targets_mm}"
+        )
 
 
 def _target(
@@ -204,8 +216,8 @@ def overall_response(
     if non_target is Response.PD and target is not Response.PD:
         return Response.PD, "non-target lesions have unequivocally progressed"
     if target is None:
-        # Table 2: no target lesions. No lesion at all and none new is what a complete response looks like.
-        return non_target or Response.CR, "" if non_target else "no lesion at any visit"
+        # Table 2: no target lesions.
+        return (non_target, "") if non_target else (Response.NE, "no lesion at baseline that could respond")
     if target is Response.CR and non_target in (Response.NON_CR_NON_PD, Response.NE):
         left = "are left" if non_target is Response.NON_CR_NON_PD else "were not all evaluated"
         return Response.PR, f"all targets gone, but non-target lesions {left}"

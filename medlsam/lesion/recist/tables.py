@@ -10,14 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from medlsam.lesion.recist.correlation import Correlation
-from medlsam.lesion.recist.follow_up import FollowUp, Sighting, Track
 from medlsam.lesion.recist.lesion import TYPE_NAMES, Lesion
 from medlsam.lesion.recist.measurable import measurability_of
+from medlsam.lesion.recist.track import FollowUp, Sighting
 from medlsam.runtime.atomic_files import write_text
+
+#: Columns of ``lesions.csv`` and of ``follow_up.csv``.
+LESION_COLUMNS = (
+    "case", "id", "type", "site", "longest_mm", "perpendicular_mm", "diameter_mm", "hcuch_mm", "volume_ml", "slice",
+    "first_slice", "last_slice", "slice_numbers", "measurable", "cut_off", "parts", "voxels", "mean_hu", "center_x_mm",
+    "center_y_mm", "center_z_mm",
+)  # fmt: skip
+FOLLOW_UP_COLUMNS = (
+    "lesion", "alias", "role", "type", "site", "visit", "state", "ids", "diameter_mm", "longest_mm",
+    "perpendicular_mm", "volume_ml", "slice", "cut_off", "distance_mm", "ambiguous", "merged_into",
+)  # fmt: skip
 
 
 def lesion_row(lesion: Lesion, slice_mm: float | None = None) -> dict[str, Any]:
-    """One measured lesion, rounded: the row of ``lesions.csv`` and an entry of ``measure --json``.
+    """One measured lesion, rounded: the row of ``lesions.csv``, less its case.
 
     Args:
         lesion: measured.
@@ -40,6 +51,7 @@ def lesion_row(lesion: Lesion, slice_mm: float | None = None) -> dict[str, Any]:
         "slice_numbers": own.slice_numbers,
         "measurable": measurability_of(lesion, slice_mm),
         "cut_off": own.cut_off,
+        "parts": own.parts,
         "voxels": own.voxels,
         "mean_hu": None if own.mean_hu is None else round(own.mean_hu, 1),
         "center_x_mm": round(x, 2),
@@ -88,8 +100,10 @@ def _sighting(own: Sighting) -> dict[str, Any]:
         "perpendicular_mm": None if largest is None else round(largest.measured.perpendicular_mm, 2),
         "volume_ml": _rounded(own.volume_ml, 3),
         "slice": None if largest is None else largest.measured.slice,
+        "cut_off": any(lesion.measured.cut_off for lesion in own.lesions),
         "distance_mm": _rounded(own.distance_mm, 1),
         "ambiguous": list(own.ambiguous),
+        "merged_into": own.merged_into,
     }
 
 
@@ -108,9 +122,7 @@ def follow_up_document(found: FollowUp) -> dict[str, Any]:
             response = own.pop("overall")
             entry |= {"response": response}
             entry |= {k: round(v, 4) if isinstance(v, float) else v for k, v in own.items()}
-            entry["new"] = [
-                track.id for track in found.tracks if track.role == "new" and _there(track, number)
-            ]
+            entry["new"] = list(found.new[number])
         visits.append(entry)
     lesions = [
         {
@@ -126,23 +138,24 @@ def follow_up_document(found: FollowUp) -> dict[str, Any]:
     return {"visits": visits, "lesions": lesions}
 
 
-def write_rows(rows: Iterable[Mapping[str, Any]], path: Path | str) -> None:
-    """Write rows with the same keys as CSV, atomically; None becomes an empty cell, a list its items with spaces."""
-    whole = list(rows)
+def write_rows(rows: Iterable[Mapping[str, Any]], path: Path | str, columns: Sequence[str]) -> None:
+    """Write rows as CSV, atomically; None becomes an empty cell, a list its items with spaces.
+
+    Args:
+        rows: each with all columns and no others.
+        path: of the file.
+        columns: in their order; they stand there where there is no row, too.
+    """
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(whole[0]) if whole else [], lineterminator="\n")
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
-    for row in whole:
+    for row in rows:
         writer.writerow({key: _cell(value) for key, value in row.items()})
     write_text(path, text.getvalue())
 
 
 def _cell(value: Any) -> Any:
     return " ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else value
-
-
-def _there(track: Track, number: int) -> bool:
-    return track.sightings[number].state == "measured"
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

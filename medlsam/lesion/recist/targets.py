@@ -20,8 +20,9 @@ def choose_targets(
     """Choose the target lesions of a baseline.
 
     RECIST 1.1 asks for large lesions that stand for all organs involved: so every organ's largest lesion comes first,
-    in order of size, and then every organ's second. Nodes are one organ, and so are paired ones (both lungs). What the
-    scan cuts off is no target: nobody knows its diameter.
+    in order of size, and then every organ's second. Nodes are one organ, and so are paired ones (both lungs), lobes
+    and all bones. Lesions of which nobody says the organ count as of one: of them there are at most two. What the scan
+    cuts off is no target: nobody knows its diameter.
 
     Args:
         lesions: of the baseline.

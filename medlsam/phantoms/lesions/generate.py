@@ -28,6 +28,8 @@ _FACTORS: dict[str, tuple[tuple[float, float], ...]] = {
     "stable": ((0.97, 1.03),),
     "shrinking": ((0.45, 0.65),),
 }
+#: The label map has a byte for each voxel.
+_MOST_LESIONS = 255
 #: Chest and upper abdomen.
 REGION = (250.0, 640.0)
 
@@ -116,16 +118,16 @@ def lesion_visits(
         enhancement: see ``phantom``.
 
     Raises:
-        UsageError: unknown kind, course, region or enhancement, or no visit.
+        UsageError: unknown kind, course, region or enhancement, no visit, or more lesions than a label map has values.
         GeometryError: a spacing or orientation that makes no grid.
     """
     chosen = _kinds(kinds)
     check_choices((), enhancement)
     if course not in get_args(Course):
         raise UsageError(f"the course is one of {', '.join(get_args(Course))}, got {course!r}")
-    if visits < 1 or lesions < 0:
+    if visits < 1 or not 0 <= lesions <= _MOST_LESIONS:
         raise UsageError(
-            f"lesion phantoms need at least one visit and no fewer than 0 lesions, got {visits} and {lesions}"
+            f"lesion phantoms need at least one visit and 0 to {_MOST_LESIONS} lesions, got {visits} and {lesions}"
         )
     people = [Visitor(int(seed), enhancement, visit, change) for visit in range(visits)]
     rng = people[0].generator("lesions")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from medlsam.errors import DatasetError, GeometryError, UsageError
+from medlsam.geometry import Grid
 from medlsam.io.labelled_scans import find_templates
 from medlsam.io.write import write_volume
 from medlsam.lesion.inception.augment import augment
@@ -21,6 +22,7 @@ from medlsam.lesion.inception.patches import Onwards, Patches, cut
 from medlsam.lesion.inception.plan import ScanPlan, plan_dataset
 from medlsam.lesion.inception.prepare import PreparedCase, prepare_cases
 from medlsam.volume import LabelMap
+from medlsam.volume.resample import resample
 from tests.support.data.lesion_data import GRID, blobs, write_blobs
 
 PATCH = (8, 16, 16)
@@ -144,7 +146,7 @@ def test_augmentation_moves_scan_and_labels_alike() -> None:
     assert len(shapes) > 3
 
 
-def test_folds_keep_patients_together() -> None:
+def test_folds_keep_patients_together(caplog: pytest.LogCaptureFixture) -> None:
     cases = [f"c{n}" for n in range(11)]
     patients = {f"c{n}": str(n // 2) for n in range(10)}
     folds = make_folds(cases, 5, patients)
@@ -156,6 +158,9 @@ def test_folds_keep_patients_together() -> None:
     assert max(len(fold["val"]) for fold in folds) <= 3
     with pytest.raises(UsageError, match="5 folds of 1 patients"):
         make_folds(cases, 5, dict.fromkeys(cases, "same"))
+    assert "no patient is named for 1 scans (c10, ...)" in caplog.text
+    with pytest.raises(UsageError, match=r"for none of the 11 scans \(c0, ...\), but for c0_0000"):
+        make_folds(cases, 5, {f"{name}_0000": "1" for name in cases})
 
 
 def test_folds_as_a_file(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,8 +170,18 @@ def test_folds_as_a_file(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert "1, 1 scans to validate" in capsys.readouterr().out
     folds = read_folds(tmp_path / "splits.json", ["case0", "case1"])
     assert {fold["val"][0] for fold in folds} == {"case0", "case1"}
-    with pytest.raises(UsageError, match="case case1 is not in the dataset"):
+    with pytest.raises(UsageError, match="case case1 is not in the dataset, or kept for its test"):
         read_folds(tmp_path / "splits.json", ["case0"])
+    for content, said in (
+        ([{"train": ["case0"], "val": []}], "fold 0 has 1 cases to train on and 0 to validate"),
+        (
+            [{"train": ["case0", "case1"], "val": ["case1"]}],
+            "fold 0 trains on case1 and validates on it",
+        ),
+    ):
+        (tmp_path / "odd.json").write_text(json.dumps(content))
+        with pytest.raises(UsageError, match=said):
+            read_folds(tmp_path / "odd.json", ["case0", "case1"])
     (tmp_path / "wrong.json").write_text('{"train": []}')
     with pytest.raises(UsageError, match="expected a list of"):
         read_folds(tmp_path / "wrong.json", ["case0"])
@@ -179,3 +194,75 @@ def test_a_fold_that_is_not_there_is_refused_before_anything_is_written(
     with pytest.raises(UsageError, match="fold 2: there are 2 folds"):
         data.prepare_data()
     assert not (tmp_path / "arrays").exists()
+
+
+def test_a_class_that_no_scan_to_train_on_has_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = write_blobs(tmp_path / "own", 2, {"background": 0, "cyst": 1, "stone": 2, "node": 3})
+    data = LesionDataModule(str(own), str(tmp_path / "arrays"), fold=None, patch=PATCH)
+    data.prepare_data()
+    data.setup("fit")
+    assert data.class_names == ["cyst", "stone", "node"]
+    assert "no scan to train on has node: the network will never find it" in caplog.text
+    assert data.train_patches[0]["labels"].max() <= 2
+
+
+def test_the_label_ignore_is_no_lesion(tmp_path: Path) -> None:
+    own = write_blobs(tmp_path / "own", 2, {"background": 0, "cyst": 1, "ignore": 2})
+    data = LesionDataModule(str(own), str(tmp_path / "arrays"), fold=None, patch=PATCH)
+    with pytest.raises(DatasetError, match=r"dataset\.json: label 2 is 'ignore', which is not supported"):
+        print(data.class_names)
+
+
+def test_a_patch_larger_than_a_scan_holds_it_whole(tmp_path: Path) -> None:
+    own = write_blobs(tmp_path / "own", 1)
+    cases, names = find_templates(own)
+    plan = plan_dataset(cases, names, (32, 48, 64))
+    (case,) = prepare_cases(cases, names, plan, tmp_path / "arrays")
+    patch = Patches([case], plan, foreground=0.0, changed=False)[5]
+    inside = patch["labels"][4:28, 4:44, 12:52].numpy()
+    np.testing.assert_array_equal(inside, case.labels())
+    assert int((patch["labels"] > 0).sum()) == int((case.labels() > 0).sum())
+    air = float(plan.standardised(-1024))
+    assert float(patch["image"][0, :4].max()) == pytest.approx(air)
+
+
+def test_scans_of_another_spacing_come_to_the_median(tmp_path: Path) -> None:
+    """Anisotropic scans: volumes of lesions stay what they are in ml."""
+    own = write_blobs(tmp_path / "own", 3)
+    fine = Grid((36, 40, 50), (1.6, 2.0, 2.0), GRID.origin_xyz, GRID.direction)
+    image, labels = blobs(2)
+    write_volume(resample(image, fine), own / "imagesTr" / "case2_0000.nii.gz")
+    write_volume(resample(labels, fine), own / "labelsTr" / "case2.nii.gz")
+    cases, names = find_templates(own)
+    plan = plan_dataset(cases, names, PATCH)
+    assert plan.spacing_xyz == GRID.spacing_xyz
+    case = prepare_cases(cases, names, plan, tmp_path / "arrays")[2]
+    assert case.labels().shape == labels.array.shape
+    assert (case.labels() == 1).sum() == pytest.approx((labels.array == 1).sum(), rel=0.15)
+
+
+def test_scans_of_the_sources_test_are_in_no_fold(tmp_path: Path) -> None:
+    own = write_blobs(tmp_path / "own", 3)
+    (own / "splits.json").write_text(json.dumps({"train": ["case0", "case2"], "test": ["case1"]}))
+    folds_main([str(own), str(tmp_path / "f.json"), "--folds", "2", "--test-scans", str(tmp_path / "test")])
+    folds = json.loads((tmp_path / "f.json").read_text())
+    assert sorted(fold["val"][0] for fold in folds) == ["case0", "case2"]
+    for part, name in (("images", "case1_0000.nii.gz"), ("labels", "case1.nii.gz")):
+        (link,) = (tmp_path / "test" / part).iterdir()
+        assert link.resolve() == (own / f"{part}Tr" / name).resolve()
+    data = LesionDataModule(str(own), str(tmp_path / "arrays"), fold=None, patch=PATCH)
+    data.prepare_data()
+    data.setup("fit")
+    assert [case.name for case in data.train_patches.cases] == ["case0", "case2"]
+    assert not list((tmp_path / "arrays").glob("case1*"))
+    (own / "splits.json").write_text(json.dumps({"test": ["case0", "case1", "case2"]}))
+    with pytest.raises(UsageError, match="all 3 scans are for the test"):
+        data.prepare_data()
+    (own / "splits.json").unlink()
+    with pytest.raises(SystemExit, match="no scan of this dataset is kept for a test"):
+        folds_main(
+            [str(own), str(tmp_path / "f.json"), "--folds", "2", "--test-scans", str(tmp_path / "none")]
+        )
+    assert not (tmp_path / "none").exists()

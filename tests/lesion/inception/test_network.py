@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from medlsam.errors import GeometryError, UsageError
+from medlsam.lesion.inception.config import VARIANTS, InceptionConfig
 from medlsam.lesion.inception.network import (
-    VARIANTS,
-    InceptionConfig,
     InceptionDownsampling,
     InceptionUNet,
     MiniInception,

@@ -1,4 +1,4 @@
-"""The drop-in for nnU-Net: its plans, its trainers by name, and an epoch with the installed nnunetv2."""
+"""The drop-in for nnU-Net: its trainers by name, and the recipe with the installed nnunetv2."""
 
 from __future__ import annotations
 
@@ -8,32 +8,16 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from medlsam.errors import UsageError
-from medlsam.lesion.inception.network import InceptionConfig
-from medlsam.lesion.inception.nnunet_plans import config_of_plans
 from tests.support.data.lesion_data import write_blobs
 from tests.support.paths import ROOT
 
 needs_nnunet = pytest.mark.skipif(
     find_spec("nnunetv2") is None, reason="nnunetv2 is not installed (the extra nnunet)"
 )
-
-#: As nnU-Net 2.8.1 writes it for the ResEnc-L planner.
-RESIDUAL: dict[str, Any] = {
-    "n_stages": 6,
-    "features_per_stage": [32, 64, 128, 256, 320, 320],
-    "conv_op": "torch.nn.modules.conv.Conv3d",
-    "kernel_sizes": [[1, 3, 3], *[[3, 3, 3]] * 5],
-    "strides": [[1, 1, 1], [1, 2, 2], *[[2, 2, 2]] * 4],
-    "n_blocks_per_stage": [1, 3, 4, 6, 6, 6],
-    "n_conv_per_stage_decoder": [1, 1, 1, 1, 1],
-}
-PLAIN = {key: value for key, value in RESIDUAL.items() if key != "n_blocks_per_stage"}
-PLAIN |= {"n_conv_per_stage": [2] * 6, "n_conv_per_stage_decoder": [2] * 5}
 
 SHORT = """
 from medlsam.lesion.inception.nnunet import nnUNetTrainerInception, nnUNetTrainerInceptionFineTune
@@ -53,29 +37,6 @@ class nnUNetTrainerShort(Short, nnUNetTrainerInception):
 class nnUNetTrainerShortFineTune(Short, nnUNetTrainerInceptionFineTune):
     pass
 """
-
-
-def test_a_plan_of_residual_blocks_is_the_papers_network() -> None:
-    config = config_of_plans(RESIDUAL, 1)
-    assert (config.widths, config.blocks) == (InceptionConfig().widths, InceptionConfig().blocks)
-    assert config.decoder_blocks == 1
-    assert config.strides[1] == (1, 2, 2)
-    assert config.kernels[0] == (1, 3, 3)
-    assert config.norm == "batch"
-
-
-def test_a_plan_of_plain_convolutions_has_one_block_for_two() -> None:
-    config = config_of_plans(PLAIN, 2)
-    assert config.in_channels == 2
-    assert config.blocks == (1,) * 6
-    assert config.decoder_blocks == 1
-
-
-def test_a_plan_in_2d_is_refused() -> None:
-    with pytest.raises(UsageError, match="InceptionUNet is 3D.*3d_fullres"):
-        config_of_plans({**RESIDUAL, "conv_op": "torch.nn.modules.conv.Conv2d"}, 1)
-    with pytest.raises(UsageError, match="architecture cannot be read.*strides"):
-        config_of_plans({key: value for key, value in RESIDUAL.items() if key != "strides"}, 1)
 
 
 def test_without_nnunet_the_extra_is_named() -> None:
@@ -117,9 +78,9 @@ def test_the_recipe_runs_with_the_installed_nnunet(tmp_path: Path) -> None:
     """Plan, pretrain for one short epoch, fine-tune a dataset of other lesions from it, predict with the ensemble."""
     raw = tmp_path / "nnUNet_raw"
     write_blobs(raw / "Dataset001_one", 3)
-    other = write_blobs(raw / "Dataset002_two", 3, {"background": 0, "tumour": 1, "other": 2})
-    (other / "imagesTr").rename(other / "imagesTs")
-    write_blobs(other, 3, {"background": 0, "tumour": 1, "other": 2})
+    # As medlsam data writes a dataset: the source's test is in imagesTr as well.
+    other = write_blobs(raw / "Dataset002_two", 4, {"background": 0, "tumour": 1, "other": 2})
+    (other / "splits.json").write_text(json.dumps({"train": ["case0", "case1", "case2"], "test": ["case3"]}))
     (tmp_path / "patients.json").write_text(json.dumps({"case0": "a", "case1": "a", "case2": "b"}))
     (tmp_path / "trainers").mkdir()
     (tmp_path / "trainers" / "short_trainers.py").write_text(SHORT)
@@ -159,4 +120,30 @@ def test_the_recipe_runs_with_the_installed_nnunet(tmp_path: Path) -> None:
         made = place / "nnUNetTrainerShortFineTune__medlsamPretrainedPlans__3d_fullres" / f"fold_{fold}"
         assert (made / "checkpoint_final.pth").is_file()
     predicted = sorted(file.name for file in (place / "ensemble").glob("*.nii.gz"))
-    assert predicted == ["case0.nii.gz", "case1.nii.gz", "case2.nii.gz"]
+    assert predicted == ["case3.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("1",), "give PRETRAIN, TARGET and PATIENTS.json"),
+        (("1", "7", "patients.json"), "there is no dataset 7 in "),
+        (("7", "1", "patients.json"), "there is no dataset 7 in "),
+        (("1", "1", "patients.json", "tune"), "tune is no part of this recipe"),
+        (("1", "1", "whose.json"), "whose.json: there is no such file"),
+    ],
+)
+def test_a_wrong_call_of_the_recipe_does_nothing(tmp_path: Path, given: tuple[str, ...], said: str) -> None:
+    (tmp_path / "raw" / "Dataset001_one").mkdir(parents=True)
+    (tmp_path / "patients.json").write_text("{}")
+    folders = {f"nnUNet_{name}": str(tmp_path / name) for name in ("raw", "preprocessed", "results")}
+    result = subprocess.run(
+        ["sh", str(ROOT / "configs" / "lesion_hcuch_nnunet.sh"), *given],
+        cwd=tmp_path,
+        env=os.environ | folders | {"PYTHON": "false"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["patients.json", "raw"]

@@ -14,9 +14,11 @@ from medlsam.errors import UsageError, VolumeError, WeightsError
 from medlsam.geometry import Grid
 from medlsam.io.labels import read_label_map
 from medlsam.io.read import read_image
-from medlsam.lesion.inception.network import InceptionConfig, InceptionUNet
+from medlsam.lesion.inception.config import InceptionConfig
+from medlsam.lesion.inception.network import InceptionUNet
+from medlsam.lesion.inception.plan import ScanPlan
 from medlsam.lesion.inception.segment import load_network, segment_scan, segment_scans
-from medlsam.lesion.inception.train import main
+from medlsam.lesion.inception.train import main, save_network
 from medlsam.lesion.inception.transfer import HEADS, start_from
 from medlsam.training.schedule import linear_decay
 from medlsam.volume.resample import resample
@@ -93,11 +95,49 @@ def test_a_scan_that_cannot_be_read_does_not_stop_the_others(
     assert done["a"].status == "failed"
     assert "a_0000.nii.gz" in str(done["a"].error)
     assert done["b"].status == "done"
-    (tmp_path / "out" / "labels.json").write_text('{"1": "spleen"}')
-    with pytest.raises(UsageError, match="other lesions"):
-        list(segment_scans(scans, [overfitted], tmp_path / "out", device="cpu"))
+    for content, said in (('{"1": "spleen"}', "other lesions"), ("{", "cannot be read as JSON")):
+        (tmp_path / "out" / "labels.json").write_text(content)
+        with pytest.raises(UsageError, match=said):
+            list(segment_scans(scans, [overfitted], tmp_path / "out", device="cpu"))
     with pytest.raises(VolumeError):
         read_image(scans / "a_0000.nii.gz")
+
+
+@pytest.mark.slow
+def test_what_nobody_foresaw_in_one_scan_does_not_cost_the_others(
+    two_scans: Path, overfitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def window(volume: np.ndarray, *given: object, **more: object) -> np.ndarray:
+        calls.append(1)
+        if len(calls) == 1:
+            raise MemoryError("too large")
+        answer = np.zeros((3, *volume.shape), np.float32)
+        answer[2] = 1
+        return answer
+
+    monkeypatch.setattr("medlsam.lesion.inception.segment.sliding_window", window)
+    first, second = segment_scans(two_scans, [overfitted], tmp_path, device="cpu")
+    assert first.status == "failed"
+    assert "case0_0000.nii.gz: MemoryError: too large" in str(first.error)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["case1.nii.gz", "labels.json"]
+    assert second.status == "done"
+    # Up to the scan's borders, all of it is what the network said.
+    assert (read_label_map(second.path).array == 2).all()
+
+
+@pytest.mark.slow
+def test_a_label_map_never_replaces_a_scan(two_scans: Path, overfitted: Path, tmp_path: Path) -> None:
+    scan = tmp_path / "a.nii.gz"
+    scan.write_bytes((two_scans / "imagesTr" / "case0_0000.nii.gz").read_bytes())
+    before = scan.read_bytes()
+    with pytest.raises(UsageError, match=r"a\.nii\.gz is a scan, which its label map would replace"):
+        list(segment_scans(tmp_path, [overfitted], tmp_path, device="cpu", overwrite=True))
+    assert scan.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["a.nii.gz"]
+    with pytest.raises(UsageError, match="is a file; give a folder"):
+        list(segment_scans(tmp_path, [overfitted], scan, device="cpu"))
 
 
 @pytest.mark.slow
@@ -125,6 +165,11 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(two_scans: Path, 
     )
     torch.testing.assert_close(ended[0], exported[0])
     assert ended[1] == exported[1]
+    # Other lesions in as many classes: shapes alone would let it pass.
+    other = write_blobs(tmp_path / "other", 2, {"background": 0, "tumour": 1, "kidney stone": 2})
+    with pytest.raises(WeightsError, match=r"step=2\.ckpt is of a training with names .*liver cyst.*tumour"):
+        main(arguments(other, tmp_path / "more", 2, "--data.batches=2", f"--ckpt_path={killed}"))
+    assert not list((tmp_path / "more").rglob("lesions.safetensors"))
 
 
 @pytest.mark.slow
@@ -150,7 +195,8 @@ def test_weights_of_other_lesions_are_a_beginning(
                 "--model.weight_decay=0",
             )
         )  # fmt: skip
-    assert "the heads of stone begin new, those of liver cyst are taken over" in caplog.text
+    told = "the heads (decoder.seg_layers.*) of stone begin new, those of liver cyst are taken over"
+    assert told in caplog.text
     before, after = (load_weights(file, "lesion-network")[0] for file in (overfitted, weights_in(tmp_path)))
     heads = [key for key in before if key.startswith(HEADS)]
     assert len(heads) == 4
@@ -183,6 +229,50 @@ def test_weights_that_cannot_begin_are_named(tmp_path: Path) -> None:
     save_weights(tmp_path / "s.safetensors", wider.state_dict(), {}, kind="segmenter")
     with pytest.raises(WeightsError, match="holds a segmenter, a lesion-network is wanted"):
         load_network(tmp_path / "s.safetensors")
+
+
+def test_a_network_of_more_classes_begins_with_what_is_in_common(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = InceptionConfig(widths=(4, 6, 8), blocks=(1, 1, 1))
+    before = InceptionUNet(config, 3)
+    plan = ScanPlan((1.0, 1.0, 1.0), (0.0, 1.0), 0.0, 1.0, (8, 8, 8), ((1, "cyst"), (4, "stone")))
+    save_network(tmp_path / "w.safetensors", before.state_dict(), config, plan)
+    for names, told in (
+        (
+            ["node", "stone", "tumour", "cyst"],
+            "of node, tumour begin new, those of stone, cyst are taken over",
+        ),
+        (["cyst"], "of no lesion begin new, those of cyst are taken over"),
+        (["node"], "of node begin new"),
+    ):
+        caplog.clear()
+        after = InceptionUNet(config, len(names) + 1)
+        fresh = {key: tensor.clone() for key, tensor in after.state_dict().items()}
+        start_from(after, tmp_path / "w.safetensors", names)
+        assert told in caplog.text
+        saved = load_weights(tmp_path / "w.safetensors", "lesion-network")[0]
+        for key, tensor in after.state_dict().items():
+            if not key.startswith(HEADS):
+                assert torch.equal(tensor, saved[key]), key
+                continue
+            assert torch.equal(tensor[0], saved[key][0])
+            for row, name in enumerate(names, start=1):
+                known = {"cyst": saved[key][1], "stone": saved[key][2]}
+                assert torch.equal(tensor[row], known.get(name, fresh[key][row])), (key, name)
+
+
+def test_what_cannot_be_exported_is_named(two_scans: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="export takes CHECKPOINT and FILE"):
+        main(["export", "last.ckpt"])
+    with pytest.raises(WeightsError, match=r"last\.ckpt: there is no such file"):
+        main(["export", str(tmp_path / "last.ckpt"), str(tmp_path / "out.safetensors")])
+    with pytest.raises(WeightsError, match="a checkpoint of medlsam.lesion.inception.train is wanted"):
+        main(["export", str(two_scans / "dataset.json"), str(tmp_path / "out.safetensors")])
+    torch.save({"state_dict": {"net.a": torch.zeros(1)}, "epoch": 1}, tmp_path / "other.ckpt")
+    with pytest.raises(WeightsError, match=r"other\.ckpt: not a checkpoint of"):
+        main(["export", str(tmp_path / "other.ckpt"), str(tmp_path / "out.safetensors")])
+    assert not (tmp_path / "out.safetensors").exists()
 
 
 def test_a_patch_that_the_strides_do_not_divide_is_refused(two_scans: Path, tmp_path: Path) -> None:

@@ -57,6 +57,25 @@ def test_beside_an_organ_the_nearest_is_named_with_its_distance() -> None:
     assert json.dumps(found.to_dict())
 
 
+def test_in_thick_slices_neighbours_touch() -> None:
+    thick = Grid(GRID.shape_zyx, (1.0, 1.0, 7.0))
+    above = cube(2, 15, (10, 20), (10, 14)).astype(np.uint8)
+    # spared by the organ's mask below it: the shell of 3 mm does not reach the next slice, the neighbour does
+    found = lesion_organ(cube(6, 10, **SMALL), Organs(above, NAMES, thick), OrganRule(least_share=0.02))
+    assert (found.organ, found.relation, found.distance_mm) == ("liver", "inside", 0.0)
+    found = lesion_organ(cube(6, 10, **SMALL), Organs(above, NAMES, thick), OrganRule(least_share=0.9))
+    assert (found.organ, found.relation, found.distance_mm) == ("liver", "near", 0.0)
+    found = lesion_organ(cube(6, 10, (13, 17), (7, 8)), Organs(above, NAMES, thick))
+    assert found.distance_mm == pytest.approx(14.0), "two slices between them"
+
+
+def test_of_two_that_touch_it_the_one_with_more_of_the_shell_is_nearer() -> None:
+    # the first organ touches a corner, the second a face
+    array = np.where(cube(2, 6, (5, 13), (2, 7)), 1, np.where(cube(10, 14, (12, 18)), 2, 0)).astype(np.uint8)
+    found = lesion_organ(cube(6, 10, **SMALL), organs(array), OrganRule(least_share=0.9))
+    assert (found.organ, found.distance_mm, found.ambiguous_with) == ("kidney", 0.0, ("liver",))
+
+
 def test_between_two_organs_both_are_named() -> None:
     both = np.where(cube(2, 20), 1, np.where(cube(20, 38), 2, 0)).astype(np.uint8)
     found = lesion_organ(cube(17, 22, **SMALL), organs(both))
@@ -93,12 +112,23 @@ def test_organs_come_from_label_maps_and_folders(tmp_path: Path) -> None:
     assert lesion_organ(lesion, read_organs(tmp_path / "one" / "organs.nii.gz", GRID)).organ == "liver"
     medlsam.write_volume(LabelMap(labels(), GRID), tmp_path / "named.nii.gz", names=NAMES)
     assert lesion_organ(lesion, read_organs(tmp_path / "named.nii.gz", GRID)).organ == "liver"
+    (tmp_path / "labels.json").write_text('{"lesion 1": 1}')  # such as a command leaves in the folder
+    assert read_organs(tmp_path / "named.nii.gz", GRID).names == NAMES
+    (tmp_path / "one" / "labels.json").write_text('{"kidney": 2}')
+    assert read_organs(tmp_path / "one" / "organs.nii.gz", GRID).names == {1: "label 1", 2: "kidney"}
+    (tmp_path / "labels.json").unlink()
     for value, name in NAMES.items():  # as TotalSegmentator writes them
         save(tmp_path / "ts" / f"{name}.nii.gz", (labels() == value).astype(np.uint8))
     save(tmp_path / "ts" / "spleen.nii.gz", np.zeros(GRID.shape_zyx, np.uint8))
     read = read_organs(tmp_path / "ts", GRID)
     assert set(read.names.values()) == {"liver", "kidney"}
     assert lesion_organ(lesion, read).organ == "liver"
+    for name, x1 in (("a_small", 8), ("z_large", 38)):  # one before and one after the liver
+        save(tmp_path / "over" / f"{name}.nii.gz", cube(2, x1).astype(np.uint8))
+    save(tmp_path / "over" / "liver.nii.gz", cube(2, 15).astype(np.uint8))
+    read = read_organs(tmp_path / "over", GRID)
+    owner = [read.names.get(int(value), "") for value in read.labels[6, 12, [4, 10, 30, 39]]]
+    assert owner == ["a_small", "liver", "z_large", ""], "of two organs the smaller has the voxel"
     save(tmp_path / "out" / "case" / "segmentation.nii.gz", labels())  # as medlsam segment writes it
     (tmp_path / "out" / "labels.json").write_text('{"1": "liver", "2": "kidney"}')
     assert lesion_organ(lesion, read_organs(tmp_path / "out" / "case", GRID)).organ == "liver"

@@ -6,16 +6,10 @@ import numpy as np
 import pytest
 
 from medlsam.errors import GeometryError
-from medlsam.geometry import Box
+from medlsam.geometry import Box, Grid
+from medlsam.lesion.propagate.key_slice import key_slice, recist_ellipse
 from medlsam.lesion.propagate.planes import tight_box
-from medlsam.lesion.propagate.prompt_policy import (
-    POLICIES,
-    PromptPolicy,
-    key_prompt,
-    key_slice,
-    recist_ellipse,
-    segment_key_slice,
-)
+from medlsam.lesion.propagate.prompt_policy import POLICIES, PromptPolicy, key_prompt, segment_key_slice
 from medlsam.lesion.propagate.prompts import LesionPrompt, Line
 from tests.lesion.propagate.scans import CENTER, GRID, SeesDark, ball, scan
 
@@ -65,6 +59,24 @@ def test_key_slices_are_the_nearest_and_inside() -> None:
         segment_key_slice(SeesDark(), scan(), LesionPrompt("a", box=Box((900, 0, -170), (910, 9, -170))))
 
 
+def test_a_mark_lies_in_one_slice_of_the_scan() -> None:
+    one, other = lps(20, 20, 12), lps(30, 20, 14)  # 6 mm apart in slices of 3 mm
+    key_slice(LesionPrompt("a", long=(one, lps(30, 20, 13))), GRID)
+    thin = Grid(GRID.shape_zyx, (1.5, 2.0, 0.5), GRID.origin_xyz)
+    with pytest.raises(
+        GeometryError, match="a: the end of a diameter lies at z = .*; draw all of it in one axial"
+    ):
+        key_slice(LesionPrompt("a", long=((0, 20, -199.0), (9, 20, -194.1))), thin)
+    box = Box(lps(20, 20), lps(40, 40))
+    with pytest.raises(GeometryError, match="a point outside lies at"):
+        key_slice(LesionPrompt("a", box=box, outside=(other,)), GRID)
+    with pytest.raises(GeometryError, match="the point lies at"):
+        key_slice(LesionPrompt("a", box=box, point=other), GRID)
+    for x, y in ((-1.0, 20), (20, GRID.shape_zyx[1])):
+        with pytest.raises(GeometryError, match="lies outside of the scan"):
+            segment_key_slice(SeesDark(), scan(), LesionPrompt("a", point=lps(x, y)))
+
+
 def test_policies_scale_and_add_points() -> None:
     assert len({policy.name for policy in POLICIES}) == 20
     box = (10.0, 20.0, 30.0, 24.0)
@@ -91,9 +103,11 @@ def test_the_key_slice_is_segmented_from_each_kind_of_mark() -> None:
     seer = SeesDark()
     _, plane = segment_key_slice(seer, scan(), diameters)
     assert np.array_equal(plane >= 0.5, mask)
-    assert not seer.masks[0]
-    segment_key_slice(seer, scan(), diameters, PromptPolicy(ellipse=True))
-    assert "key" in seer.masks[1], "the ellipse is a mask prompt where the policy says so"
+    assert (seer.masks[0]["key"].probability[0] > 0).sum() == pytest.approx(np.pi * 12 * 9, rel=0.05), (
+        "their ellipse"
+    )
+    segment_key_slice(seer, scan(), diameters, PromptPolicy())
+    assert not seer.masks[1], "no mask prompt where the policy says so"
     point = LesionPrompt("a", point=lps(33, 28))
     _, plane = segment_key_slice(SeesDark(), scan(), point)
     assert (plane[mask] >= 0.5).mean() > 0.95

@@ -85,6 +85,7 @@ def test_a_bad_entry_is_named_and_the_others_are_read(tmp_path: Path) -> None:
         ('{"other": 1}', "no prompts"),
         ('{"lesions": []}', "holds no lesion"),
         ('{"lesions": [{"point": [0,0,0]}], "coordinate_system": "RAS"}', "prompts are in LPS mm"),
+        ('{"lesions": [{"point": [0,0,0]}], "coordinateSystem": "RAS"}', "unknown key coordinateSystem"),
     ],
 )
 def test_a_file_without_prompts_is_refused(tmp_path: Path, content: str, message: str) -> None:
@@ -129,18 +130,65 @@ def test_slicers_rois_lines_and_points(tmp_path: Path) -> None:
     three = read_prompts(path, SCAN)
     assert "3 lines" in three.bad["x"]
     assert [own.name for own in three.lesions] == ["a"]
-    path.write_text(json.dumps({"markups": [{**long, "controlPoints": [control(0, 0, 1)]}]}))
-    with pytest.raises(UsageError, match="1 placed points; it needs two"):
-        read_prompts(path, SCAN)
 
 
-HEAD = "File_name,Key_slice_index,Measurement_coordinates,Bounding_boxes,Coarse_lesion_type"
+def test_a_bad_mark_of_slicers_costs_no_other(tmp_path: Path) -> None:
+    def line(name: str, *ends: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "Line", "name": name, "controlPoints": [*ends]}
+
+    ends = control(0, 0, 1), control(30, 0, 1)
+    nowhere = {"label": "lost", "position": "", "positionStatus": "undefined"}
+    hovering = {"label": "mouse", "position": "", "positionStatus": "preview"}
+    path = tmp_path / "marks.mrk.json"
+    nodes = [
+        line("half", control(0, 0, 1)),
+        {"type": "Angle", "name": "angle", "controlPoints": []},
+        {"type": "ROI", "name": "no size"},
+        {"type": "Fiducial", "controlPoints": [control(1, 2, 3, label="good"), nowhere, hovering]},
+        "no node",
+        line("whole", *ends),
+    ]
+    path.write_text(json.dumps({"markups": nodes}))
+    read = read_prompts(path, SCAN)
+    assert [own.name for own in read.lesions] == ["good", "whole"]
+    assert set(read.bad) == {"half", "angle", "no size", "lost", "node 5"}
+    assert "1 placed points; it needs two" in read.bad["half"]
+    assert "is a Angle; draw a Line" in read.bad["angle"]
+    assert "not placed" in read.bad["lost"]
+
+
+def test_only_words_tell_the_lines_of_a_pair_apart(tmp_path: Path) -> None:
+    def lines(*names: str) -> set[str]:
+        nodes = [
+            {"type": "Line", "name": name, "controlPoints": [control(0, 0, 1), control(9 + n, 0, 1)]}
+            for n, name in enumerate(names)
+        ]
+        (tmp_path / "marks.mrk.json").write_text(json.dumps({"markups": nodes}))
+        read = read_prompts(tmp_path / "marks.mrk.json", SCAN)
+        assert not read.bad
+        return {own.name for own in read.lesions}
+
+    assert lines("kidney L", "kidney S", "nodules", "headlong") == {
+        "kidney L",
+        "kidney S",
+        "nodules",
+        "headlong",
+    }
+    assert lines("node-Long", "node_short") == {"node"}
+    assert lines("long", "short") == {"lesion"}
+
+
+HEAD = "File_name,Measurement_coordinates,Bounding_boxes,Spacing_mm_px_,Coarse_lesion_type"
+SPACING = '"0.500001, 0.500001, -5"'
 ROWS = [
-    '000001_01_01_109.png,109,"10, 12, 30, 12, 20, 8, 20, 16","5, 3, 35, 21",4',
-    '000001_01_01_104.png,104,,"5, 3, 35, 21",-1',
-    '000001_01_01_090.png,090,"1, 1, 3, 1, 2, 0, 2, 2","0, 0, 9, 9",1',
-    '000001_01_01_110.png,110,"1, 1, x, 1","0, 0, 9, 9",1',
-    '000002_01_01_109.png,109,"1, 1, 3, 1, 2, 0, 2, 2","0, 0, 9, 9",1',
+    f'000001_01_01_109.png,"10, 12, 30, 12, 20, 8, 20, 16","5, 3, 35, 21",{SPACING},4',
+    f'000001_01_01_104.png,"10, 12, 30, 12, 20, 8, 20, 16","5, 3, 35, 21",{SPACING},-1',
+    f'000001_01_01_090.png,"1, 1, 3, 1, 2, 0, 2, 2","0, 0, 9, 9",{SPACING},1',
+    f'000001_01_01_110.png,"1, 1, x, 1","0, 0, 9, 9",{SPACING},1',
+    f'000002_01_01_109.png,"1, 1, 3, 1, 2, 0, 2, 2","0, 0, 9, 9",{SPACING},1',
+    '000001_01_01_111.png,"1, 1, 3, 1, 2, 0, 2, 2","0, 0, 9, 9","0.8, 0.8, 5",1',
+    "000001_01_01_112.png",
+    "nameless",
 ]
 
 
@@ -155,15 +203,14 @@ def deeplesion(tmp_path: Path, name: str = "000001_01_01_103-115.nii.gz") -> tup
 def test_deeplesions_pixels_become_millimetres(tmp_path: Path) -> None:
     read = read_prompts(*deeplesion(tmp_path))
     first, second = read.lesions
-    assert list(read.bad) == ["000001_01_01_110_3"]
+    assert {name[-5:]: text for name, text in read.bad.items()}.keys() == {"110_3", "111_4", "112_5"}
+    assert "row 5: Measurement_coordinates: 8 numbers are needed" in read.bad["000001_01_01_110_3"]
+    assert "pixels of 0.8 x 0.8 mm, but the scan's have 0.5 x 0.5 mm" in read.bad["000001_01_01_111_4"]
     assert (first.name, first.type, first.kind) == ("000001_01_01_109_1", "liver", "recist")
-    # slice 109 is the seventh from the head, 5 mm apart; column 10 is 5 mm to the left of the first
-    assert first.long == ((15.0, 26.0, -30.0), (25.0, 26.0, -30.0))
-    assert first.short == ((20.0, 24.0, -30.0), (20.0, 28.0, -30.0))
-    assert second.type == ""
-    assert second.box is not None
-    assert second.box.min == (15.0, 24.0, -5.0), "without the five pixels that the data set added"
-    assert second.box.max == (25.0, 28.0, -5.0)
+    # slice 109 is the seventh from the head, 5 mm apart; the tenth column is 4.5 mm to the left of the first
+    assert first.long == ((14.5, 25.5, -30.0), (24.5, 25.5, -30.0))
+    assert first.short == ((19.5, 23.5, -30.0), (19.5, 27.5, -30.0))
+    assert (second.type, second.z_mm) == ("", -5.0)
 
 
 def test_deeplesions_table_needs_the_volumes_name(tmp_path: Path) -> None:
@@ -174,7 +221,7 @@ def test_deeplesions_table_needs_the_volumes_name(tmp_path: Path) -> None:
     with pytest.raises(GeometryError, match="slices 103 to 120, but it holds 13"):
         read_prompts(*deeplesion(tmp_path, "000001_01_01_103-120.nii.gz"))
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(UsageError, match="not DeepLesion's table"):
+    with pytest.raises(UsageError, match="column .* is missing: this is not DeepLesion's table"):
         read_prompts(tmp_path / "other.csv", SCAN)
 
 

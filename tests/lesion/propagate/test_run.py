@@ -9,7 +9,9 @@ from medlsam.geometry import Box, Grid
 from medlsam.lesion.propagate.organ import Organs
 from medlsam.lesion.propagate.prompts import LesionPrompt
 from medlsam.lesion.propagate.run import MemoryPropagator, propagate_lesions
+from medlsam.segment.registry import SEGMENTERS
 from medlsam.volume import Image
+from medlsam.windows import WINDOWS, Window
 from tests.lesion.propagate.scans import CENTER, GRID, SeesDark, ball, scan
 
 LOW, HIGH = (GRID.ijk_to_lps((x, y, CENTER[0])).tolist() for x, y in ((20.5, 18.5), (45.5, 37.5)))
@@ -67,9 +69,42 @@ def test_lesions_that_overlap_are_named() -> None:
     first, second = done.lesions
     assert np.array_equal(first.mask, second.mask)
     assert set(np.unique(done.labels.array)) == {0, 2}, "the later one has the voxels"
+    third = propagate_lesions(
+        scan(), [BOX, again, LesionPrompt("c", box=BOX.box)], MemoryPropagator(SeesDark())
+    )
+    assert third.overlaps == (("a", "b"), ("a", "c"), ("b", "c")), "also where the second hides the first"
+    assert first.part.size < first.mask.size / 10
+    assert first.part.base is None, "no whole scan is kept for each lesion"
 
 
 def test_organs_on_another_grid_are_an_error() -> None:
     organs = Organs(np.ones((2, 2, 2), np.uint8), {1: "muscle"}, Grid((2, 2, 2)))
     done = propagate_lesions(scan(), [BOX], MemoryPropagator(SeesDark()), organs)
     assert "see read_organs" in done.failed["a"]
+
+
+class SamSeesDark(SeesDark):
+    """The same as a whole-slice model, which notes in which windows it was shown slices."""
+
+    spec = SEGMENTERS["sam_vit_b"]
+
+
+@pytest.mark.parametrize(
+    ("offset", "window"), [(0, None), (-800, WINDOWS["lung-wide"]), (800, WINDOWS["bone"])]
+)
+@pytest.mark.parametrize("kind", ["box", "long", "point"])
+def test_a_whole_slice_model_is_shown_the_window_of_the_marked_tissue(
+    kind: str, offset: int, window: Window | None
+) -> None:
+    center = tuple(GRID.ijk_to_lps((CENTER[2], CENTER[1], CENTER[0])).tolist())
+    ends = [tuple(GRID.ijk_to_lps((x, CENTER[1], CENTER[0])).tolist()) for x in (22, 44)]
+    prompts = {
+        "box": BOX,
+        "long": LesionPrompt("a", long=(ends[0], ends[1])),
+        "point": LesionPrompt("a", point=center),
+    }
+    plain = scan()
+    segmenter = SamSeesDark()
+    MemoryPropagator(segmenter).propagate(Image(plain.array + np.int16(offset), GRID), prompts[kind])
+    shown = {prompt.window_hu for prompt in segmenter.asked}
+    assert shown == {None if window is None else (window.low, window.high)}

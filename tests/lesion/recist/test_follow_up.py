@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from medlsam.errors import UsageError
+from medlsam.lesion.recist.cautions import follow_up_cautions, mask_cautions
 from medlsam.lesion.recist.correlation import volume_diameter_correlation
 from medlsam.lesion.recist.follow_up import Visit, follow_up
-from medlsam.lesion.recist.tables import follow_up_document, follow_up_rows
+from medlsam.lesion.recist.lesion import Kind, Lesion
+from medlsam.lesion.recist.tables import (
+    FOLLOW_UP_COLUMNS,
+    LESION_COLUMNS,
+    follow_up_document,
+    follow_up_rows,
+    lesion_row,
+)
 from tests.support.fakes.fake_embedding import fake_embedding
 from tests.support.lesions import lesion
 
@@ -97,6 +107,97 @@ def test_a_new_normal_node_is_no_new_lesion() -> None:
     assert follow_up([BASELINE, larger]).assessments[0].new_lesions == 1
 
 
+def test_a_normal_node_that_grows_is_a_new_lesion() -> None:
+    """It is no lesion at baseline, so it can be no non-target one; and a pixel more makes no progression."""
+    node = lesion(3, 20, "n,mediastinum", 9, center=LUNG)
+    first = visit("baseline", *BASELINE.lesions, node)
+    slightly = visit("3", *BASELINE.lesions, lesion(3, 20, "n,mediastinum", 10.5, center=LUNG))
+    grown = visit("6", *BASELINE.lesions, lesion(3, 30, "n,mediastinum", 25, center=LUNG))
+    found = follow_up([first, slightly, grown])
+    assert found.tracks[2].role == "normal node"
+    assert [own.new_lesions for own in found.assessments] == [0, 1]
+    assert [str(own.overall) for own in found.assessments] == ["SD", "PD"]
+    assert found.new == ((), (), (3,))
+    assert [own.get("new") for own in follow_up_document(found)["visits"]] == [None, [], [3]]
+
+
+def test_a_visit_that_could_not_be_read_is_not_evaluable_and_stays_in_its_place() -> None:
+    better = visit("6", lesion(1, 20, "m,liver", center=LIVER), lesion(2, 20, "n,iliac", 12, center=NODE))
+    found = follow_up([BASELINE, Visit("3", (), None, unread="3/lesions.nii.gz: damaged"), better])
+    assert [str(own.overall) for own in found.assessments] == ["NE", "PR"]
+    assert found.assessments[0].reason == "3/lesions.nii.gz: damaged"
+    assert [own.state for own in found.tracks[0].sightings] == ["measured", "not_evaluated", "measured"]
+    assert found.sums_mm == pytest.approx((60, None, 32))
+    json.dumps(follow_up_document(found), allow_nan=False)
+    with pytest.raises(UsageError, match="baseline could not be read: damaged"):
+        follow_up([Visit("b", (), None, unread="damaged"), better])
+
+
+def test_columns_are_those_of_the_rows() -> None:
+    rows = follow_up_rows(follow_up([BASELINE, BASELINE]))
+    assert list(rows[0]) == list(FOLLOW_UP_COLUMNS)
+    assert list({"case": ""} | lesion_row(BASELINE.lesions[0])) == list(LESION_COLUMNS)
+
+
+def test_what_a_person_has_to_look_at() -> None:
+    """Another patient's scan, an empty mask, targets that are none by the guideline, organs that nobody says."""
+    others = visit("3", lesion(1, 40, "m,lung", center=LUNG), lesion(2, 30, "m,colon", center=FAR))
+    empty = visit("6")
+    visits = [BASELINE, others, empty]
+    said = list(follow_up_cautions(follow_up(visits, targets=[1]), visits, 50))
+    assert said == [
+        "3: no lesion of an earlier visit is found again, but others are there: is it the same patient?",
+        "6: no lesion of an earlier visit is found again; its mask is empty",
+    ]
+    nodes = visit("b", *(lesion(i, 30, "n,iliac", 14, center=(0, 30 * i, 0)) for i in (-1, 0, 1)))
+    said = list(follow_up_cautions(follow_up([nodes, nodes], targets=[-1, 0, 1]), [nodes, nodes], 50))
+    assert said == [
+        *(f"b: target {alias} is pathological: none by RECIST 1.1" for alias in "ABC"),
+        "b: 3 targets are lymph nodes; RECIST 1.1 allows 2",
+    ]
+    nameless = visit("b", *(lesion(i, 30, "", center=(0, 30 * i, 0)) for i in (-1, 0, 1)))
+    (only,) = follow_up_cautions(follow_up([nameless, nameless]), [nameless, nameless], 50)
+    assert only.startswith("b: nobody says the organ of 3 lesions")
+    parts = lesion(1, 30)
+    twice = Lesion(replace(parts.measured, parts=2), Kind())
+    assert [text[:26] for text in mask_cautions("b", [twice, parts], "k.json")] == [
+        "b: k.json does not say wha", "b: value 1 lies in 2 parts",
+    ]  # fmt: skip
+    assert list(mask_cautions("b", [parts])) == []
+    off = visit("3", lesion(1, 40, "m,liver", center=LIVER, cut_off=True), *BASELINE.lesions[1:])
+    off = replace(
+        off,
+        lesions=(
+            replace(off.lesions[0], measured=replace(off.lesions[0].measured, cut_off=True)),
+            *off.lesions[1:],
+        ),
+    )
+    assert list(follow_up_cautions(follow_up([BASELINE, off]), [BASELINE, off], 50)) == [
+        "3: target A goes on outside of the scan: it may be larger than measured"
+    ]
+    coarse, speck = lesion(7, 16, voxels=33), lesion(8, 5, center=FAR, voxels=20)
+    visits = [visit("b", coarse), visit("3", coarse, speck)]
+    assert list(follow_up_cautions(follow_up(visits), visits, 50)) == [
+        "b: lesion 7 of 16.0 mm is no target, since it has 33 voxels of at least 50; --least-voxels says how many",
+        "3: lesion 8 was not there before, but never has 50 voxels: it does not count as new; --least-voxels says how "
+        "many",
+    ]
+
+
+def test_without_targets_there_is_no_sum() -> None:
+    """Only a lesion of 8 mm: no sum is not a sum of 0 mm."""
+    small = visit("b", lesion(1, 8, "m,liver", center=LIVER))
+    found = follow_up([small, visit("3", lesion(1, 8, "m,liver", center=LIVER))])
+    assert found.sums_mm == (None, None)
+    assert (found.assessments[0].sum_mm, str(found.assessments[0].overall)) == (None, "non-CR/non-PD")
+
+
+def test_more_than_five_targets_are_refused() -> None:
+    six = visit("b", *(lesion(i, 20, "m,lung", center=(0, 25 * i - 60, 0)) for i in range(6)))
+    with pytest.raises(UsageError, match="6 targets; RECIST 1.1 has at most 5"):
+        follow_up([six, six], targets=range(6))
+
+
 def test_parts_of_a_split_lesion_are_added() -> None:
     x, y, z = LIVER
     later = visit(
@@ -138,3 +239,5 @@ def test_volume_and_diameter_are_correlated_where_there_are_enough() -> None:
     assert [(own.organ, own.n) for own in found] == [("all", 24), ("liver", 12), ("lung", 12)]
     assert all(own.rho == pytest.approx(1) for own in found)
     assert volume_diameter_correlation(lesions[:9]) == []
+    # Lesions that are all alike have no rank, and NaN is no JSON.
+    assert volume_diameter_correlation([lesion(i, 10) for i in range(12)]) == []

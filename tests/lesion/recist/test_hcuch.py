@@ -62,6 +62,10 @@ def test_the_words_of_the_papers_table_are_known(tmp_path: Path) -> None:
             "patient_id,filename,lesion_label_value,lesion_label_alias,recist_measurement_mm\n1,a,2.5,A,3\n",
             "expected a whole number, got '2.5'",
         ),
+        (
+            "patient_id,filename,lesion_label_value,lesion_label_alias,recist_measurement_mm\n1,a,2,A,nan\n",
+            "expected a number, got 'nan'",
+        ),
     ],
 )
 def test_what_is_no_such_table_is_named(text: str, said: str, tmp_path: Path) -> None:
@@ -96,6 +100,15 @@ def test_kinds_of_a_mask(tmp_path: Path) -> None:
         ({"1": {"organ": "liver"}}, {1: Kind("", "liver")}),
         ({"background": 0, "liver_tumor": 3}, {3: Kind("", "liver_tumor")}),
         ({"labels": {"lymph_node": 2}}, {2: Kind("n", "lymph_node")}),
+        (
+            {
+                "lesions": [
+                    {"value": 3, "type": "bone, other", "organ": None},
+                    {"value": 4, "type": "t,liver"},
+                ]
+            },
+            {3: Kind("", "bone, other"), 4: Kind("t", "liver")},
+        ),
     ],
 )
 def test_other_ways_to_say_kinds(written: object, expected: dict[int, Kind], tmp_path: Path) -> None:
@@ -108,6 +121,8 @@ def test_other_ways_to_say_kinds(written: object, expected: dict[int, Kind], tmp
     [
         ({"1": "q,lung"}, "value 1.*no type"),
         ({"a": "b"}, "one of the two"),
+        ({"liver_tumor": 1, "liver_cyst": 1}, "value 1 is named twice, again by 'liver_cyst'"),
+        ({"lesions": [{"name": "a"}]}, "lesions with a value each"),
         ({"1": 2.5}, "type and site"),
         ([], "list"),
     ],

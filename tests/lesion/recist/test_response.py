@@ -1,4 +1,4 @@
-"""The response on thirty worked examples, each with its reason, and what a wrong call is told."""
+"""The response on more than thirty worked examples, each with its reason, and what a wrong call is told."""
 
 from __future__ import annotations
 
@@ -85,12 +85,27 @@ EXAMPLES = [
         "no targets: non-targets that stay are neither; when they are gone, complete response",
         [], [([], ("present",)), ([], ("present",)), ([], ("gone",))], "non-CR/non-PD CR",
     ),
+    Example(
+        "a non-target lesion that is back after everything was gone",
+        [T], [([50], ("present",)), ([0], ("gone",)), ([0], ("present",))], "CR PD",
+    ),
+    Example(
+        "a non-target lesion that is back while targets are left makes no progression",
+        [T], [([50], ("present",)), ([30], ("gone",)), ([30], ("present",))], "PR PR",
+    ),
+    Example("nobody had a lesion: nothing can respond", [], [([],), ([],)], "NE"),
+    Example("nobody had a lesion, now there is one", [], [([],), ([], (), 1)], "PD"),
+    Example(
+        "a visit that could not be read is not evaluable, and no nadir: 100, ?, 80, 97",
+        [T], [([100],), ([None], (), 0, "damaged"), ([80],), ([97],)], "NE SD PD",
+    ),
+    Example("nobody looked, so nobody knows of new lesions", [], [([],), ([], (), 0, "damaged")], "NE"),
 ]  # fmt: skip
 
 
 def test_there_are_thirty() -> None:
-    assert len(EXAMPLES) == 30
-    assert len({example.reason for example in EXAMPLES}) == 30
+    assert len(EXAMPLES) >= 30
+    assert len({example.reason for example in EXAMPLES}) == len(EXAMPLES)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.reason)
@@ -145,6 +160,7 @@ def test_the_tables_of_the_guideline(target: str | None, non_target: str, new: i
         ([Findings((1.0,)), Findings(())], "visit 1: 0 targets"),
         ([Findings((None,)), Findings((1.0,))], "measured at baseline"),
         ([Findings((1.0,)), Findings((-1.0,))], "from 0 on"),
+        ([Findings((1.0,), unread="damaged"), Findings((1.0,))], "damaged"),
         ([Findings((1.0,), ("present",)), Findings((1.0,))], "0 non-target"),
     ],
 )

@@ -85,6 +85,12 @@ def test_what_is_not_measurable_or_cut_off_is_no_target() -> None:
         ("m,kidney_left", "m", "kidney_left", "kidney"),
         ("m,right adrenal", "m", "right adrenal", "adrenal"),
         ("", "", "", "unknown"),
+        ("m,lung_upper_lobe_left", "m", "lung_upper_lobe_left", "lung"),
+        ("m,lower lobe", "m", "lower lobe", "lower lobe"),
+        ("m,Lungs", "m", "Lungs", "lung"),
+        ("m,vertebrae_L1", "m", "vertebrae_L1", "bone"),
+        ("m,rib_left_4", "m", "rib_left_4", "bone"),
+        ("m,adrenal_gland_right", "m", "adrenal_gland_right", "adrenal"),
     ],
 )
 def test_kinds(text: str, type_: str, site: str, organ: str) -> None:

@@ -152,5 +152,7 @@ def test_mistakes_are_named() -> None:
         lesion_visits(1, course="worse")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="at least one visit"):
         lesion_visits(1, 0)
+    with pytest.raises(UsageError, match="0 to 255 lesions, got 1 and 256"):
+        lesion_phantom(1, 256)
     with pytest.raises(UsageError, match="enhancement is one of"):
         lesion_phantom(1, enhancement="some")  # type: ignore[arg-type]
