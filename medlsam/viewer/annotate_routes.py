@@ -1,10 +1,10 @@
-"""What the page of ``medlsam annotate`` asks for, and the changes that it makes: each is saved before it is answered."""
+"""What the page of ``medlsam annotate`` asks for, and its changes: each is saved before it is answered."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
@@ -16,15 +16,15 @@ from starlette.routing import Route
 from medlsam.errors import UsageError
 from medlsam.viewer.annotate.marks import FACE_WORDS
 from medlsam.viewer.annotate.project import AnnotationProject
+from medlsam.viewer.bodies import Behind, Body, number, point_of, text_of, which_of
 from medlsam.viewer.pictures import geometry
-from medlsam.viewer.scan_routes import ScanPictures, number, windows
+from medlsam.viewer.scan_routes import ScanPictures, windows
 from medlsam.viewer.scans import Shelf, bytes_of
 from medlsam.viewer.serve import PAGES
 from medlsam.volume import to_canonical
 
 #: Name of the template file that the page builds, in the templates folder.
 TEMPLATES_FILE = "templates.medlsam"
-Body = Mapping[str, Any]
 
 
 class AnnotatePage:
@@ -49,17 +49,17 @@ class AnnotatePage:
         """The routes of the page."""
         edits: dict[str, Callable[[str, Body], object]] = {
             "place": lambda case, body: self.project.place(
-                case, text(body, "structure"), point(body), body.get("face")
+                case, text_of(body, "structure"), point_of(body), body.get("face")
             ),
             "move_face": lambda case, body: self.project.move_face(
-                case, text(body, "structure"), text(body, "face"), number(body.get("position"), "position")
+                case, text_of(body, "structure"), text_of(body, "face"), number(body.get("position"), "position")
             ),
             "remove_point": lambda case, body: self.project.remove_point(
-                case, text(body, "structure"), which(body)
+                case, text_of(body, "structure"), which_of(body)
             ),
-            "remove": lambda case, body: self.project.remove(case, text(body, "structure")),
-            "absent": lambda case, body: self.project.mark_absent(case, text(body, "structure")),
-            "accept": lambda case, body: self.project.accept(case, text(body, "structure")),
+            "remove": lambda case, body: self.project.remove(case, text_of(body, "structure")),
+            "absent": lambda case, body: self.project.mark_absent(case, text_of(body, "structure")),
+            "accept": lambda case, body: self.project.accept(case, text_of(body, "structure")),
             "undo": lambda case, body: self.project.undo(case),
             "redo": lambda case, body: self.project.redo(case),
         }
@@ -147,13 +147,13 @@ class AnnotatePage:
 
     def _add(self, request: Request, body: Body) -> dict[str, Any]:
         return {
-            "name": self.project.add_structure(text(body, "name")),
+            "name": self.project.add_structure(text_of(body, "name")),
             "structures": list(self.project.structures),
         }
 
     def _rename(self, request: Request, body: Body) -> dict[str, Any]:
         with self._lock:
-            name = self.project.rename_structure(text(body, "old"), text(body, "new"))
+            name = self.project.rename_structure(text_of(body, "old"), text_of(body, "new"))
             for case in self.project.cases:
                 self._changes[case] += 1
         return {"name": name, "structures": list(self.project.structures)}
@@ -165,47 +165,3 @@ class AnnotatePage:
         file = self.project.output / TEMPLATES_FILE
         built = self.project.build(file)
         return {"file": str(file), "structures": list(built.templates.structures)}
-
-
-class Behind(Exception):  # noqa: N818 - it is answered, and is no fault of the server
-    """A change from a tab that has not seen the last one."""
-
-    def __init__(self, case: str) -> None:
-        super().__init__(f"{case} was changed in another tab; this is its state now, so click again")
-        self.case = case
-
-
-def text(body: Body, name: str) -> str:
-    """Read a text of a document.
-
-    Raises:
-        UsageError: it is none, or longer than a name is.
-    """
-    value = body.get(name)
-    if not isinstance(value, str) or not value or len(value) > 200:
-        raise UsageError(f"{name}: a text is needed, got {str(value)[:40]!r}")
-    return value
-
-
-def point(body: Body) -> list[float]:
-    """Read a place of a document, LPS mm.
-
-    Raises:
-        UsageError: it is none.
-    """
-    value = body.get("point")
-    if not isinstance(value, list) or len(value) != 3:
-        raise UsageError(f"point: three numbers are needed (LPS mm), got {str(value)[:60]!r}")
-    return [number(part, "point") for part in value]
-
-
-def which(body: Body) -> str | int:
-    """Read which point is meant: a face, or the number of one without a face.
-
-    Raises:
-        UsageError: neither.
-    """
-    value = body.get("which")
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise UsageError(f"which: a face or a number is needed, got {str(value)[:40]!r}")
-    return value

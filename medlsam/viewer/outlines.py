@@ -30,6 +30,34 @@ def outlines(labels_zyx: NDArray[np.generic], view: View, index: int) -> dict[in
     return {int(value): lines_of(plane == value) for value in np.unique(plane) if value}
 
 
+def part_outlines(
+    part: NDArray[np.bool_], origin_zyx: tuple[int, int, int], shape_zyx: tuple[int, int, int], view: View, index: int
+) -> list[Line]:
+    """Outline one mask that is kept as a part of the volume.
+
+    Args:
+        part: (dz, dy, dx).
+        origin_zyx: index of its first voxel.
+        shape_zyx: of the volume.
+        view: plane.
+        index: of the slice in the volume.
+
+    Raises:
+        UsageError: there is no such slice.
+    """
+    axis = 2 - view.cut
+    plane = slice_of(np.broadcast_to(np.False_, shape_zyx), view, index)
+    if not 0 <= index - origin_zyx[axis] < part.shape[axis]:
+        return []
+    mask = np.zeros(plane.shape, bool)
+    rows, columns = (k for k in range(3) if k != axis)
+    first, left = origin_zyx[rows], origin_zyx[columns]
+    own = part.take(index - origin_zyx[axis], axis)
+    # rows are numbered from the lowest coordinate until they are flipped
+    mask[first : first + own.shape[0], left : left + own.shape[1]] = own
+    return lines_of(mask[::-1] if view.flipped else mask)
+
+
 def lines_of(mask: NDArray[np.bool_]) -> list[Line]:
     """Outline a mask (rows, columns); closed at the border of the picture."""
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from medlsam.errors import UsageError
+from medlsam.viewer.bodies import number
 from medlsam.viewer.pictures import png, slice_of, view_of
 from medlsam.volume import Image
 from medlsam.windows import WINDOWS
@@ -45,15 +45,3 @@ class ScanPictures:
 def windows() -> list[dict[str, object]]:
     """Describe the windows that have a button."""
     return [{"name": name, "low": WINDOWS[name].low, "high": WINDOWS[name].high} for name in BUTTONS]
-
-
-def number(text: object, name: str) -> float:
-    """Read a number of an address or a document.
-
-    Raises:
-        UsageError: it is none.
-    """
-    try:
-        return float(text)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{name}: a number is needed, got {str(text)[:40]!r}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +17,18 @@ from medlsam.errors import GeometryError, UsageError
 from medlsam.geometry import Grid
 from medlsam.io.cases import read_case
 from medlsam.io.labels import read_label_map
-from medlsam.viewer.outlines import outlines
-from medlsam.viewer.pictures import geometry, view_of
+from medlsam.viewer.correct_routes import CorrectRoutes
+from medlsam.viewer.corrections import Corrections
+from medlsam.viewer.outlines import Line, outlines, part_outlines
+from medlsam.viewer.pictures import View, geometry, view_of
 from medlsam.viewer.run_results import RunResults, chosen
 from medlsam.viewer.scan_routes import ScanPictures, windows
 from medlsam.viewer.scans import Shelf, bytes_of
 from medlsam.viewer.serve import PAGES
 from medlsam.volume import Image, to_canonical
+
+if TYPE_CHECKING:
+    from medlsam.pipeline.model import MedLSAM
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +54,11 @@ class ViewPage:
 
     Attributes:
         results: of the run.
+        corrections: of its masks; None where they can only be looked at.
     """
 
-    def __init__(self, results: RunResults) -> None:
-        self.results = results
+    def __init__(self, results: RunResults, corrections: Corrections | None = None) -> None:
+        self.results, self.corrections = results, corrections
         self._open = Shelf(self._read, lambda case: bytes_of(case.image.array, case.labels))
 
     def routes(self) -> list[Route]:
@@ -62,6 +69,7 @@ class ViewPage:
             Route("/api/case/{case:int}", self.case),
             *ScanPictures(lambda index: self._open.get(index).image).routes(),
             Route("/api/case/{case:int}/outlines/{plane}/{index:int}", self.lines),
+            *([] if self.corrections is None else CorrectRoutes(self.corrections).routes()),
         ]
 
     def page(self, request: Request) -> Response:
@@ -75,6 +83,7 @@ class ViewPage:
                 "name": self.results.folder.resolve().name,
                 "values": dict(self.results.values),
                 "windows": windows(),
+                "correctable": self.corrections is not None,
                 "cases": [case.to_dict() for case in self.results.cases],
             }
         )
@@ -90,7 +99,19 @@ class ViewPage:
         opened = self._open.get(request.path_params["case"])
         view, index = view_of(request.path_params["plane"]), request.path_params["index"]
         found = {} if opened.labels is None else outlines(opened.labels, view, index)
-        return JSONResponse({"lines": {str(value): own for value, own in found.items()}})
+        by_name = {name: found.get(value, []) for name, value in self.results.values.items()}
+        return JSONResponse({"lines": by_name | self._corrected(request.path_params["case"], view, index)})
+
+    def _corrected(self, case: int, view: View, index: int) -> dict[str, list[Line]]:
+        """Outline the masks that were edited."""
+        if self.corrections is None or not self.corrections.begun(case):
+            return {}
+        session = self.corrections.session(case)
+        return {
+            name: part_outlines(*session.mask(name), session.grid.shape_zyx, view, index)
+            for name, state in session.structures.items()
+            if state.edits
+        }
 
     def _read(self, index: int) -> OpenCase:
         case = chosen(self.results.cases, index)
@@ -121,8 +142,23 @@ class ViewPage:
         return centers
 
 
-def view_page(folder: str | Path) -> ViewPage:
-    """Make the page of a folder that ``segment`` wrote; see ``read_results``."""
+def view_page(folder: str | Path, corrections: str | Path | None = None) -> ViewPage:
+    """Make the page of a folder that ``segment`` wrote.
+
+    Args:
+        folder: see ``read_results``.
+        corrections: where corrections are kept; ``<folder>/corrected`` where None.
+
+    Raises:
+        UsageError: see ``read_results``.
+    """
     from medlsam.viewer.run_results import read_results
 
-    return ViewPage(read_results(folder))
+    results = read_results(folder)
+    return ViewPage(results, Corrections(results, corrections or Path(folder) / "corrected", _load))
+
+
+def _load() -> MedLSAM:
+    from medlsam.pipeline.model import load
+
+    return load()

@@ -80,5 +80,5 @@ BAD = (
     Bad("a slice that is not there", 400, "slices go from 0 to", "/api/case/1/slice/axial/999?low=0&high=1"),
     Bad("a window that is none", 400, "lowest HU below", "/api/case/1/slice/axial/0?low=5&high=5"),
     Bad("a window of words", 400, "low: a number is needed", "/api/case/1/slice/axial/0?low=dark&high=5"),
-    Bad("a window without end", 400, "lowest HU below", "/api/case/1/slice/axial/0?low=nan&high=inf"),
+    Bad("a window without end", 400, "low: a number is needed", "/api/case/1/slice/axial/0?low=nan&high=inf"),
 )

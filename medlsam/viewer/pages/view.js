@@ -1,12 +1,30 @@
 // The page of `medlsam view`: the scans of a run, the most doubtful first; three planes; structures and their numbers.
 
 import { element, get, say, trying } from "./api.js";
+import { Correcting, background } from "./correct.js";
 import { PlaneView, drawBox, drawLines } from "./plane.js";
 import { COLOURS, windowButtons } from "./looks.js";
 import { numbersOf } from "./numbers.js";
 
 const planes = {};
 const state = { run: null, index: -1, open: null, hidden: new Set(), chosen: null, boxes: true, masks: true, outlines: new Map() };
+const correcting = new Correcting({
+  get index() {
+    return state.index;
+  },
+  get chosen() {
+    return state.chosen;
+  },
+  show: () => {
+    listStructures();
+    repaint();
+  },
+  redraw: () => {
+    state.outlines = new Map();
+    listStructures();
+    repaint();
+  },
+});
 
 export function colourOf(name) {
   return COLOURS[Object.keys(state.run.values).indexOf(name) % COLOURS.length];
@@ -16,10 +34,11 @@ function draw(view, context, ratio) {
   for (const entry of state.open.structures) {
     if (state.hidden.has(entry.name)) continue;
     const colour = colourOf(entry.name);
-    const lines = outlinesAt(view)?.[state.run.values[entry.name]];
+    const lines = outlinesAt(view)?.[entry.name];
     if (state.masks && lines) drawLines(view, context, lines, colour, ratio);
     const chosen = entry.name === state.chosen;
-    if (!state.boxes || !entry.present || !chosen) continue;
+    if (chosen) correcting.draw(view, context, colour, ratio);
+    if (!state.boxes || !entry.present || !chosen || correcting.mode === "box") continue;
     drawBox(view, context, entry.prompt_box, colour, ratio, true);
     drawBox(view, context, entry.located_box, "#5cc8ff", ratio);
   }
@@ -32,7 +51,9 @@ function outlinesAt(view) {
     state.outlines.set(key, undefined);
     while (state.outlines.size > 300) state.outlines.delete(state.outlines.keys().next().value);
     trying(async () => {
-      state.outlines.set(key, (await get(`/api/case/${state.index}/outlines/${view.name}/${view.index}`)).lines);
+      const asked = state.outlines;
+      const { lines } = await get(`/api/case/${state.index}/outlines/${view.name}/${view.index}`);
+      asked.set(key, lines);
       view.paint();
     });
   }
@@ -56,7 +77,8 @@ async function openCase(index) {
   const opened = await trying(() => get(`/api/case/${index}`));
   if (!opened || state.index !== index) return;
   state.open = { ...entry, ...opened };
-  state.outlines.clear();
+  state.outlines = new Map();
+  correcting.reset();
   for (const view of Object.values(planes)) view.open(`/api/case/${index}`, opened.geometry);
   const first = entry.structures.find((own) => own.present);
   if (first) choose(first.name);
@@ -104,6 +126,7 @@ function listStructures() {
     return element("li", {}, element("div", { className: "row" }, shown, colour, button));
   });
   document.getElementById("structures").replaceChildren(...rows);
+  document.getElementById("tools").replaceChildren(...(state.run.correctable && state.chosen ? correcting.tools() : []));
   const entry = state.open.structures.find((own) => own.name === state.chosen);
   const numbers = entry ? numbersOf(entry) : [];
   document.getElementById("numbers").replaceChildren(
@@ -117,6 +140,7 @@ function repaint() {
 
 function keys(event) {
   if (event.target instanceof HTMLInputElement) return;
+  if (event.ctrlKey || event.metaKey || (state.run.correctable && state.open && correcting.key(event))) return;
   if (event.key === "]") openCase(state.index + 1);
   else if (event.key === "[") openCase(state.index - 1);
   else if (event.key === "b" || event.key === "m") {
@@ -133,8 +157,15 @@ async function begin() {
   document.getElementById("title").textContent = state.run.name;
   for (const name of ["axial", "coronal", "sagittal"]) {
     const view = new PlaneView(document.getElementById(name), name, {
-      click: (own, lps) => goTo(lps),
+      click: (own, lps, event) => correcting.click(lps, event) || goTo(lps),
+      grab: (own, pixel) => correcting.grab(own, pixel),
+      drag: (own, held, lps) => {
+        correcting.drag(held, lps);
+        repaint();
+      },
+      drop: () => correcting.drop(),
       hover: (own, pixel) => {
+        own.canvas.style.cursor = correcting.cursor(own, pixel);
         const lps = own.toLps(...pixel).map((value) => value.toFixed(1));
         document.getElementById("where").textContent = `L ${lps[0]}  P ${lps[1]}  S ${lps[2]} mm`;
       },
@@ -146,6 +177,9 @@ async function begin() {
     for (const view of Object.values(planes)) view.setWindow(low, high);
   });
   document.getElementById("filter").oninput = listCases;
+  document.getElementById("use").hidden = !state.run.correctable;
+  document.getElementById("make-templates").onclick = () => background("/api/templates");
+  document.getElementById("finetune").onclick = () => background("/api/finetune");
   document.addEventListener("keydown", keys);
   listCases();
   const wanted = state.run.cases.findIndex((entry) => entry.name === new URLSearchParams(location.search).get("case"));
