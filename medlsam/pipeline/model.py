@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from medlsam.localize.localizer import Localizer
     from medlsam.localize.protocol import ScanEmbedding
     from medlsam.localize.search.options import SearchOptions
+    from medlsam.pipeline.session.session import Session
 
 
 class MedLSAM:
@@ -249,6 +250,25 @@ class MedLSAM:
             lambda: self.segmenter_for(templates), image, localization, values, chosen, stopwatch
         )
         return replace(found, warnings=(*found.warnings, *self._decoder.warnings(templates)))
+
+    def session(
+        self,
+        scan: Image | str | Path,
+        templates: TemplateSet | None = None,
+        segmentation: Segmentation | None = None,
+        **overrides: Any,
+    ) -> Session:
+        """Begin to correct a scan's masks by hand; see ``medlsam.pipeline.session``.
+
+        Args:
+            scan: in HU, or where it lies.
+            templates: segments their structures to begin with, unless ``segmentation`` has done so.
+            segmentation: masks to begin with; without it and without templates the session begins empty.
+            **overrides: single options by name, as in ``segment``.
+        """
+        from medlsam.pipeline.session.begin import begin
+
+        return begin(self, scan, templates, segmentation, overrides)
 
     def segmenter_for(self, templates: TemplateSet | None) -> Segmenter:
         """The segmenter, with the decoder that was adapted to these templates for the structures that gain by it."""
