@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 from jinja2 import Template
@@ -42,13 +43,30 @@ def segmentation_html(segmentation: Segmentation) -> str:
         structure = segmentation.localization.structures.get(name)
         rows.append((name, *_status(structure), f"{(array == value).sum() * voxel_ml:.1f}"))
     heads = ("structure", "status", "confidence", "volume, ml")
-    picture = None
-    if segmentation.image is not None:
-        from medlsam.export.figures import data_uri, draw_segmentation
+    return _CELL.render(title=segmentation.case, heads=heads, rows=rows, picture=_picture(segmentation))
 
-        with suppress(UsageError):  # nothing was found, so there is nothing to draw
-            picture = data_uri(draw_segmentation(segmentation))
-    return _CELL.render(title=segmentation.case, heads=heads, rows=rows, picture=picture)
+
+def session_html(result: Segmentation, edits: Mapping[str, tuple[int, int, str, float]]) -> str:
+    """Edits, clicks and volume of each structure, and a row of slices through each.
+
+    Args:
+        result: the session's masks as they stand.
+        edits: structure to edits, clicks, what a person said of it, and volume in ml.
+    """
+    rows = [(name, *own[:3], f"{own[3]:.1f}") for name, own in edits.items()]
+    heads = ("structure", "edits", "clicks", "said", "volume, ml")
+    return _CELL.render(title=f"session of {result.case}", heads=heads, rows=rows, picture=_picture(result))
+
+
+def _picture(segmentation: Segmentation) -> str | None:
+    """Slices through the masks; None where there is no scan or nothing was found."""
+    if segmentation.image is None:
+        return None
+    from medlsam.export.figures import data_uri, draw_segmentation
+
+    with suppress(UsageError):  # nothing was found, so there is nothing to draw
+        return data_uri(draw_segmentation(segmentation))
+    return None
 
 
 def _status(structure: LocatedStructure | None) -> tuple[str, str]:

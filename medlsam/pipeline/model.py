@@ -7,37 +7,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medlsam.errors import TemplateError, UsageError
 from medlsam.geometry import Box
-from medlsam.localize.build_templates import build_templates
 from medlsam.localize.localizer import load_localizer
 from medlsam.localize.locate import locate
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.options import InferenceOptions
+from medlsam.pipeline.call_options import call_options, with_absolute_paths
+from medlsam.pipeline.decoder import DecoderChoice
 from medlsam.pipeline.given_boxes import given_localization
 from medlsam.pipeline.scan import case_generator, open_scan
 from medlsam.pipeline.segment import segment_located
 from medlsam.results import Localization, Segmentation
 from medlsam.runtime.stopwatch import Stopwatch
-from medlsam.segment.adapted import PerStructure, with_differences
-from medlsam.segment.load import load_segmenter
 from medlsam.segment.protocol import Segmenter
-from medlsam.segment.sam.embedding_cache import EmbeddingCache
-from medlsam.segment.sam.segmenter import keep_embeddings
-from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 from medlsam.volume import Image
-from medlsam.weights import ENTRIES, resolve, sha256_of, state
 from medlsam.weights import names as weight_names
+from medlsam.weights import resolve
 
 if TYPE_CHECKING:
     from medlsam.localize.localizer import Localizer
     from medlsam.localize.protocol import ScanEmbedding
     from medlsam.localize.search.options import SearchOptions
-    from medlsam.localize.templates.adapted import AdaptedDecoder
+    from medlsam.pipeline.session.session import Session
 
 
 class MedLSAM:
@@ -60,37 +55,22 @@ class MedLSAM:
         self.localizer = localizer
         self.device = localizer.device
         self.options = options or InferenceOptions()
-        self.source = None if options is None else _with_absolute_paths(options)
-        self._segmenter = segmenter
-        # The last adapted decoder: one set of templates serves many scans.
-        self._adapted: tuple[AdaptedDecoder, Segmenter] | None = None
+        self.source = None if options is None else with_absolute_paths(options)
+        self._decoder = DecoderChoice(self.options, str(self.device), segmenter)
 
-    @cached_property
+    @property
     def segmenter(self) -> Segmenter:
         """The segmenter; loaded when it is first needed, since localization does without."""
-        if self._segmenter is not None:
-            return self._segmenter
-        options, cache = self.options, None
-        if options.cache is not None:
-            cache = EmbeddingCache(options.cache, disk_bytes=int(options.cache_gb * 1e9))
-        loaded = load_segmenter(options.segmenter, str(self.device), precision=options.precision)
-        return keep_embeddings(loaded, cache)
+        return self._decoder.usual
 
-    @cached_property
+    @property
     def segmenter_weights(self) -> dict[str, str]:
         """``name`` and ``sha256`` of the segmenter's weights, without loading them.
 
         Raises:
             WeightsError: there are none.
         """
-        if self._segmenter is not None:
-            return {"name": self._segmenter.spec.name, "sha256": self._segmenter.signature}
-        name = self.options.segmenter
-        known = ENTRIES.get(name)
-        if known is not None and known.url and known.sha256 and state(known) == "absent":
-            # It is downloaded when it is loaded, and must have this sum then.
-            return {"name": name, "sha256": known.sha256}
-        return {"name": name, "sha256": sha256_of(resolve(name, "segmenter"))}
+        return self._decoder.weights
 
     @property
     def localizer_weights(self) -> dict[str, str]:
@@ -119,31 +99,9 @@ class MedLSAM:
             TemplateError: no usable templates there, an unknown structure or case, or another localizer's templates.
             UsageError: ``cases`` or ``adapt`` together with a file, or ``adapt`` with another segmenter than sam-tiny.
         """
-        from medlsam.pipeline.templates import choose_templates, read_templates
+        from medlsam.pipeline.templates import open_templates
 
-        path = Path(path)
-        if path.is_dir():
-            found, names = choose_templates(path, cases)
-            scans, source = read_templates(found, names), path.resolve().name
-            built = build_templates(
-                self.localizer, scans, names, organs=organs, source=source, on_progress=on_progress
-            )
-            if not adapt:
-                return built
-            from medlsam.pipeline.adapt import adapt as adapted
-
-            return adapted(self, path, built, cases, on_progress)
-        if not path.exists():
-            raise TemplateError(f"{path}: there is no such template file or templates folder")
-        if cases is not None:
-            raise UsageError(f"{path}: cases can be chosen from a templates folder only, not from a file")
-        if adapt:
-            raise UsageError(
-                f"{path}: a file holds no scans to adapt to; build it again from its templates folder"
-            )
-        templates = TemplateSet.load(path)
-        self.check(templates)
-        return templates if organs is None else templates.select(organs)
+        return open_templates(self, path, organs, cases, on_progress, adapt)
 
     def check(self, templates: TemplateSet) -> None:
         """Refuse templates that another localizer made.
@@ -169,20 +127,7 @@ class MedLSAM:
         Raises:
             UsageError: an unknown option, or a network option as override: it would change nothing any more.
         """
-        given = options or self.options
-        chosen = given.replace(**overrides)
-        for name in overrides:
-            if hasattr(given, name):
-                raise UsageError(f"{name}: this is chosen when the model is loaded: medlsam.load({name}=...)")
-            if hasattr(given.output, name):
-                raise UsageError(f"{name}: one scan's answer is not written; use medlsam.segment_folder")
-        return replace(
-            self.options,
-            locate=chosen.locate,
-            prompt=chosen.prompt,
-            label_map=chosen.label_map,
-            output=chosen.output,
-        )
+        return call_options(self.options, options, overrides)
 
     def embed(self, image: Image | str | Path) -> ScanEmbedding:
         """One pass of the localizer over a scan (HU, any geometry): the costly step of localization."""
@@ -304,28 +249,30 @@ class MedLSAM:
         found = segment_located(
             lambda: self.segmenter_for(templates), image, localization, values, chosen, stopwatch
         )
-        adapted = templates.adapted if templates is not None else None
-        if adapted is None or not adapted.structures or adapted.signature == self.segmenter_weights["sha256"]:
-            return found
-        warning = (
-            "the templates carry a decoder that was adapted to other segmenter weights (sha256 "
-            f"{adapted.signature[:12]}...) than {self.segmenter_weights['name']}; it was not used"
-        )
-        return replace(found, warnings=(*found.warnings, warning))
+        return replace(found, warnings=(*found.warnings, *self._decoder.warnings(templates)))
+
+    def session(
+        self,
+        scan: Image | str | Path,
+        templates: TemplateSet | None = None,
+        segmentation: Segmentation | None = None,
+        **overrides: Any,
+    ) -> Session:
+        """Begin to correct a scan's masks by hand; see ``medlsam.pipeline.session``.
+
+        Args:
+            scan: in HU, or where it lies.
+            templates: segments their structures to begin with, unless ``segmentation`` has done so.
+            segmentation: masks to begin with; without it and without templates the session begins empty.
+            **overrides: single options by name, as in ``segment``.
+        """
+        from medlsam.pipeline.session.begin import begin
+
+        return begin(self, scan, templates, segmentation, overrides)
 
     def segmenter_for(self, templates: TemplateSet | None) -> Segmenter:
         """The segmenter, with the decoder that was adapted to these templates for the structures that gain by it."""
-        adapted = templates.adapted if templates is not None else None
-        usual = self.segmenter
-        if adapted is None or not adapted.structures or not isinstance(usual, TinySegmenter):
-            return usual
-        if adapted.signature != usual.signature:
-            return usual
-        kept = self._adapted
-        if kept is None or kept[0] is not adapted:
-            own = with_differences(usual, adapted.differences)
-            kept = self._adapted = (adapted, PerStructure(usual, own, adapted.structures))
-        return kept[1]
+        return self._decoder.for_templates(templates)
 
 
 def load(options: InferenceOptions | None = None, **overrides: Any) -> MedLSAM:
@@ -351,14 +298,3 @@ def load(options: InferenceOptions | None = None, **overrides: Any) -> MedLSAM:
         options.localizer, options.device, options.weights, precision=options.precision
     )
     return MedLSAM(localizer, options=options)
-
-
-def _with_absolute_paths(options: InferenceOptions) -> InferenceOptions:
-    """The same options for a process that works in another folder."""
-    files = {name: getattr(options, name) for name in ("weights", "cache")}
-    for kind in ("localizer", "segmenter"):
-        chosen = getattr(options, kind)
-        files[kind] = None if chosen in weight_names(kind) else chosen
-    return options.replace(
-        **{name: Path(path).expanduser().absolute() for name, path in files.items() if path is not None}
-    )

@@ -5,17 +5,56 @@ It is kept apart from the pipeline so that what segments a scan cannot even impo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from medlsam.errors import TemplateError
+from medlsam.errors import TemplateError, UsageError
 from medlsam.io.checks import check_same_grid
 from medlsam.io.label_names import read_case_list
 from medlsam.io.labelled_scans import TemplateCase, find_templates, read_template_labels
 from medlsam.io.read import read_image
 from medlsam.io.slicer_markups import read_markups
-from medlsam.localize.build_templates import Template
+from medlsam.localize.build_templates import Template, build_templates
+from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.option_fields import near
+
+if TYPE_CHECKING:
+    from medlsam.pipeline.model import MedLSAM
+
+
+def open_templates(
+    model: MedLSAM,
+    path: str | Path,
+    organs: Iterable[str] | None,
+    cases: Sequence[str] | str | Path | None,
+    on_progress: Callable[[str], None] | None,
+    adapt: bool,
+) -> TemplateSet:
+    """Read a template file, or make templates from a folder; see ``MedLSAM.templates``."""
+    path = Path(path)
+    if path.is_dir():
+        found, names = choose_templates(path, cases)
+        scans, source = read_templates(found, names), path.resolve().name
+        built = build_templates(
+            model.localizer, scans, names, organs=organs, source=source, on_progress=on_progress
+        )
+        if not adapt:
+            return built
+        from medlsam.pipeline.adapt import adapt as adapted
+
+        return adapted(model, path, built, cases, on_progress)
+    if not path.exists():
+        raise TemplateError(f"{path}: there is no such template file or templates folder")
+    if cases is not None:
+        raise UsageError(f"{path}: cases can be chosen from a templates folder only, not from a file")
+    if adapt:
+        raise UsageError(
+            f"{path}: a file holds no scans to adapt to; build it again from its templates folder"
+        )
+    templates = TemplateSet.load(path)
+    model.check(templates)
+    return templates if organs is None else templates.select(organs)
 
 
 def choose_templates(

@@ -210,7 +210,7 @@ def test_the_segmenter_is_loaded_when_it_is_needed(monkeypatch: pytest.MonkeyPat
         loaded.append((name, device))
         return stub.segmenter
 
-    monkeypatch.setattr("medlsam.pipeline.model.load_segmenter", load_segmenter)
+    monkeypatch.setattr("medlsam.pipeline.decoder.load_segmenter", load_segmenter)
     model = MedLSAM(stub.localizer)
     model.localize(draw_ct(GRID), template_set())
     assert loaded == []

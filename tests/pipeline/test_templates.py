@@ -47,7 +47,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         seen.update(templates=list(templates), names=names, **more)
         return template_set(["block"])
 
-    monkeypatch.setattr("medlsam.pipeline.model.build_templates", build)
+    monkeypatch.setattr("medlsam.pipeline.templates.build_templates", build)
     return seen
 
 
