@@ -52,7 +52,10 @@ class AnnotatePage:
                 case, text_of(body, "structure"), point_of(body), body.get("face")
             ),
             "move_face": lambda case, body: self.project.move_face(
-                case, text_of(body, "structure"), text_of(body, "face"), number(body.get("position"), "position")
+                case,
+                text_of(body, "structure"),
+                text_of(body, "face"),
+                number(body.get("position"), "position"),
             ),
             "remove_point": lambda case, body: self.project.remove_point(
                 case, text_of(body, "structure"), which_of(body)

@@ -6,7 +6,6 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
@@ -15,8 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from medlsam.errors import GeometryError, MedlsamError, UsageError
-from medlsam.geometry import Box
+from medlsam.errors import MedlsamError, UsageError
 from medlsam.viewer.bodies import Behind, Body, box_of, point_of, text_of
 from medlsam.viewer.corrections import Corrections, state_of
 from medlsam.viewer.run_results import chosen
@@ -44,9 +42,7 @@ class CorrectRoutes:
         edits = ("box", "click", "clear", "absent", "undo", "redo", "accept", "unaccept")
         return [
             Route("/api/case/{case:int}/session", self.session),
-            *(
-                Route(f"/api/case/{{case:int}}/{name}", self._edit(name), methods=["POST"]) for name in edits
-            ),
+            *(Route(f"/api/case/{{case:int}}/{name}", self._edit(name), methods=["POST"]) for name in edits),
             Route("/api/accepted", self.accepted),
             Route("/api/templates", self._started("templates", self._templates), methods=["POST"]),
             Route("/api/finetune", self._started("fine-tuning", self._finetune), methods=["POST"]),
@@ -99,7 +95,9 @@ class CorrectRoutes:
 
         return handle
 
-    def _started(self, name: str, work: Callable[[Callable[[str], None]], str]) -> Callable[[Request], Response]:
+    def _started(
+        self, name: str, work: Callable[[Callable[[str], None]], str]
+    ) -> Callable[[Request], Response]:
         """Make the handler that begins work in the background."""
 
         def start(request: Request) -> Response:
@@ -115,7 +113,9 @@ class CorrectRoutes:
         built = self.corrections.model.templates(folder, on_progress=say)
         file = folder / TEMPLATES_FILE
         built.save(file)
-        return f"wrote {file} from {len(self.corrections.accepted)} scans: medlsam segment --support {file} ..."
+        return (
+            f"wrote {file} from {len(self.corrections.accepted)} scans: medlsam segment --support {file} ..."
+        )
 
     def _finetune(self, say: Callable[[str], None]) -> str:
         from medlsam.segment.finetune.run import finetune
@@ -133,7 +133,9 @@ class CorrectRoutes:
         )
         assert done.held_out is not None
         before, after = done.held_out.patients.before[0], done.held_out.patients.after[0]
-        words = f"Dice of {len(judges)} scans that were not trained on: {before:.3f} before, {after:.3f} after"
+        words = (
+            f"Dice of {len(judges)} scans that were not trained on: {before:.3f} before, {after:.3f} after"
+        )
         if not done.replaced:
             return f"{words}; this cycle is not better, so nothing is replaced"
         return f"{words}; wrote {file}: medlsam segment --segmenter {file} ..."
@@ -173,7 +175,7 @@ class Job:
             text, failed = work(self._say), False
         except MedlsamError as error:
             text, failed = str(error), True
-        except Exception as error:  # noqa: BLE001 - its thread has nobody else to tell
+        except Exception as error:
             text, failed = f"{type(error).__name__}: {error}", True
         with self._lock:
             self._state |= {"running": False, "text": text, "failed": failed}

@@ -1,8 +1,8 @@
 """Corrections of a run's masks: every edit is saved at once, accepted masks become a labelled dataset.
 
-The folder of the corrections is laid out as templates folders are (``<case>/image.*`` with ``<case>/labels.nii.gz``, and one
-``labels.json``), so ``medlsam template build`` and ``medlsam finetune`` read it. Beside a scan's labels lies
-``edits.json``: what was dragged and clicked, from which the session is made again. It holds what is done and not undone.
+The folder of the corrections is laid out as templates folders are (``<case>/image.*`` with ``<case>/labels.nii.gz``,
+and one ``labels.json``), so ``medlsam template build`` and ``medlsam finetune`` read it. Beside a scan's labels lies
+``edits.json``: what was dragged and clicked and not undone, from which the session is made again.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ class Corrections:
 
     def __init__(self, results: RunResults, folder: str | Path, load: Callable[[], MedLSAM]) -> None:
         self.results, self.folder = results, Path(folder)
-        self._load, self._model = load, None  # type: ignore[var-annotated]
+        self._load = load
+        self._model: MedLSAM | None = None
         self._lock, self._held = RLock(), ExitStack()
         self._work: dict[int, _Work] = {}
         self._alone = False
@@ -101,8 +102,8 @@ class Corrections:
         Args:
             index: of the scan.
             structure: to change.
-            action: ``box`` (``box``: LPS mm), ``click`` (``point``: LPS mm, ``inside``), ``clear``, ``absent``, ``undo`` or
-                ``redo``.
+            action: ``box`` (``box``: LPS mm), ``click`` (``point``: LPS mm, ``inside``), ``clear``, ``absent``,
+                ``undo`` or ``redo``.
             what: of the action.
 
         Raises:
@@ -112,7 +113,7 @@ class Corrections:
             self._hold()
             work = self._open(index)
             if action in ("undo", "redo"):
-                made = getattr(work.session, action)(structure)
+                made = work.session.undo(structure) if action == "undo" else work.session.redo(structure)
                 source, target = (work.done, work.undone) if action == "undo" else (work.undone, work.done)
                 if source.get(structure):
                     target.setdefault(structure, []).append(source[structure].pop())
@@ -160,13 +161,17 @@ class Corrections:
                 case = chosen(self.results.cases, index)
                 if case.error:
                     raise UsageError(f"{case.name}: {case.error}")
-                work = _Work(self.model.session(read_case(case.scan), segmentation=_segmentation(case, self.results)))
+                work = _Work(
+                    self.model.session(read_case(case.scan), segmentation=_segmentation(case, self.results))
+                )
                 _replay(work, self._folder_of(index) / EDITS_FILE)
                 self._work[index] = work
             return self._work[index]
 
     def _save(self, index: int, work: _Work) -> None:
-        edits = sorted((entry for own in work.done.values() for entry in own), key=lambda entry: entry["number"])
+        edits = sorted(
+            (entry for own in work.done.values() for entry in own), key=lambda entry: entry["number"]
+        )
         accepted = [name for name, state in work.session.structures.items() if state.accepted]
         folder = self._folder_of(index)
         folder.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,11 @@ def outlines(labels_zyx: NDArray[np.generic], view: View, index: int) -> dict[in
 
 
 def part_outlines(
-    part: NDArray[np.bool_], origin_zyx: tuple[int, int, int], shape_zyx: tuple[int, int, int], view: View, index: int
+    part: NDArray[np.bool_],
+    origin_zyx: tuple[int, int, int],
+    shape_zyx: tuple[int, int, int],
+    view: View,
+    index: int,
 ) -> list[Line]:
     """Outline one mask that is kept as a part of the volume.
 
