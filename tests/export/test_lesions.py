@@ -122,7 +122,7 @@ def test_segmented_lesions_are_drawn_in_the_same_windows(
     prompt = LesionPrompt("a", "", mask_box(array, GRID))
     place = LesionOrgan(organ, relation, None, {}, 0.0)
     # Slice 8 of the array is the fourth from the feet.
-    lesion = LesionMask(prompt, 1, array, 3, place, 1.0, 2, 20.0, 14.0, 60.0, 0.1)
+    lesion = LesionMask(prompt, 1, array, (0, 0, 0), array.shape, 3, place, 1.0, 2, 20.0, 14.0, 60.0, 0.1)
     picture = draw_lesions(scan, [lesion])
     assert [axes.images[0].get_clim() for axes in picture.axes] == [window] * 3
 

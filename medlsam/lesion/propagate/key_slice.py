@@ -130,7 +130,7 @@ def marked_hu(prompt: LesionPrompt, volume: Image) -> NDArray[np.generic]:
     if prompt.long is not None and prompt.box is None:
         mask, (x0, y0, x1, y1) = recist_ellipse(prompt, grid)
         if mask.any():
-            return plane[mask > 0]
+            return np.asarray(plane[mask > 0])
     elif prompt.box is not None:
         x0, y0, x1, y1 = box_in_slice(prompt, grid)
     else:
@@ -140,7 +140,7 @@ def marked_hu(prompt: LesionPrompt, volume: Image) -> NDArray[np.generic]:
     columns, rows = (
         covered(low, high, n) for low, high, n in ((x0, x1, plane.shape[1]), (y0, y1, plane.shape[0]))
     )
-    return plane[rows.start : rows.stop, columns.start : columns.stop].ravel()
+    return np.asarray(plane[rows.start : rows.stop, columns.start : columns.stop]).ravel()
 
 
 def _in_one_slice(prompt: LesionPrompt, grid: Grid) -> None:
