@@ -201,7 +201,9 @@ def build_templates(
         }
         for structure, mark in own.items():
             marks.setdefault(structure, []).append(mark)
-        embedding = template.embedding or localizer.embed(template.image)
+        embedding = template.embedding
+        if embedding is None:
+            embedding = localizer.embed(template.image)
         embeddings[template.name] = embedding
         read = read_anchors(embedding, [mark.points.box for mark in own.values()]) if own else None
         if read is not None:

@@ -186,7 +186,8 @@ def _fcsv(path: Path, kind: type[MedlsamError]) -> Node:
         found = [dict(zip(columns, row, strict=False)) for row in rows]
         sides = np.asarray(_TO_LPS[system], dtype=float)
         points = [
-            ControlPoint(row["label"], np.array([float(row[axis]) for axis in "xyz"]) * sides) for row in found
+            ControlPoint(row["label"], np.array([float(row[axis]) for axis in "xyz"]) * sides)
+            for row in found
         ]
     except BROKEN as error:
         raise _foreign(path, kind, error) from error
