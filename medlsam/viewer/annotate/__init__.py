@@ -2,26 +2,8 @@
 
 ``project.py`` is what a page calls: one ``AnnotationProject`` for a templates folder; ``folder.py`` is the part of it
 that needs no network. The folder is the state: ``scan_file.py`` keeps a scan's answers as Slicer markups,
-``structures.py`` their names as ``labels.json``, and ``scan_image.py`` brings the scan itself there. ``marks.py`` is one
-structure's answer in one scan, ``history.py`` what can be undone, ``scans.py`` the scans of a session. ``learning.py``
-keeps their embeddings and the templates made of what is complete; ``proposals.py`` is what these locate, and
-``agreement.py`` says which scan does not fit.
+``structures.py`` their names as ``labels.json``, and ``scan_image.py`` brings the scan itself there. ``marks.py`` is
+one structure's answer in one scan, ``history.py`` what can be undone, ``scans.py`` the scans of a session.
+``learning.py`` keeps their embeddings and the templates made of what is complete; ``proposals.py`` is what these
+locate, and ``agreement.py`` says which scan does not fit.
 """
-
-from medlsam.viewer.annotate.agreement import Agreement, Disagreement
-from medlsam.viewer.annotate.learning import Built
-from medlsam.viewer.annotate.marks import FACE_WORDS, StructureMarks
-from medlsam.viewer.annotate.project import AnnotationProject
-from medlsam.viewer.annotate.proposals import Proposal
-from medlsam.viewer.annotate.scans import ScanAnswers
-
-__all__ = [
-    "FACE_WORDS",
-    "Agreement",
-    "AnnotationProject",
-    "Built",
-    "Disagreement",
-    "Proposal",
-    "ScanAnswers",
-    "StructureMarks",
-]

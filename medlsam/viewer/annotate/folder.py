@@ -65,7 +65,9 @@ class AnnotatedFolder:
         for scan in self._scans.values():
             scan.refresh()
         self._structures = finish_renaming(self.output, read_structures(self.output), self._rename_in_scans)
-        drawn = {name for scan in self._scans.values() for name in scan.answers}
+        drawn = {
+            name for scan in self._scans.values() for name in (*scan.answers, *read_structures(scan.folder))
+        }
         for name in sorted(drawn - set(self._structures)):
             _log.warning(
                 "%s: %s is marked in a scan and not named there; added", self.output / LABELS_FILE, name
@@ -198,7 +200,7 @@ class AnnotatedFolder:
         with self._lock:
             scan = self._markable(case)
             found = {face: scan.inside(point) for face, point in zip(FACES, array, strict=True)}
-            return self._change(case, structure, lambda marks: StructureMarks(found))
+            return self._change(case, structure, lambda marks: StructureMarks(found).settled())
 
     def move_face(self, case: str, structure: str, face: str, position_mm: float) -> StructureMarks:
         """Drag a face: move its point along the face's axis.
@@ -219,7 +221,8 @@ class AnnotatedFolder:
         with self._lock:
             scan = self._markable(case)
             moved = self._marks(scan, structure).with_face_at(face, position_mm)
-            scan.inside(moved.faces[face])
+            for point in moved.points:
+                scan.inside(point)
             return self._change(case, structure, lambda marks: moved)
 
     def remove_point(self, case: str, structure: str, which: str | int) -> StructureMarks:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from medlsam.errors import MedlsamError
 from medlsam.geometry import ExtremePoints, Grid
+from medlsam.io.checks import check_same_grid
 from medlsam.io.labelled_scans import TemplateCase, read_template_labels
 from medlsam.localize.build_templates import Template, build_templates
 from medlsam.localize.confidence.leave_one_out import LeftOut, tried
@@ -20,6 +21,7 @@ from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.pipeline.model import MedLSAM
 from medlsam.viewer.annotate.scan_file import Answers
 from medlsam.viewer.annotate.scans import Scan
+from medlsam.viewer.annotate.structures import read_structures
 from medlsam.volume import Image
 
 #: Sets of templates that are kept: the one of all scans, and some without the scan that is looked at.
@@ -131,8 +133,11 @@ class Learner:
         label_map = scan.label_map
         if label_map is None:
             return Template(scan.name, blank(grid), points=points, embedding=embedding)
-        case = TemplateCase(scan.name, scan.case.path, label_map, None, tuple(names.items()))
-        return Template(scan.name, scan.image(), read_template_labels(case, names), embedding=embedding)
+        own = {value: name for name, value in read_structures(scan.folder).items()} or names
+        case = TemplateCase(scan.name, scan.case.path, label_map, None, tuple(own.items()))
+        image, labels = scan.image(), read_template_labels(case, names)
+        check_same_grid(image, labels)
+        return Template(scan.name, image, labels, embedding=embedding)
 
 
 def complete_points(answers: Answers, values: Mapping[str, int]) -> dict[str, ExtremePoints]:

@@ -115,18 +115,18 @@ class StructureMarks:
     def notes(self) -> tuple[str, ...]:
         """What the person should know, in words."""
         words = []
-        for face, other in self.off_box.items():
-            who = other if other not in FACE_WORDS else f"the point of the {FACE_WORDS[other]}"
-            words.append(
-                f"the point of the {FACE_WORDS[face]} is not on the box: {who} reaches further out, and the box ends "
-                f"there; move one of them"
-            )
         if len(self.points) > 6:
             words.append(
                 f"{len(self.points)} points are placed; six are needed: remove {len(self.points) - 6}"
             )
         if len(self.points) == 6 and self._flat:
             words.append("the six points lie in one plane; move them to where the structure ends")
+        for face, other in self.off_box.items():
+            who = other if other not in FACE_WORDS else f"the point of the {FACE_WORDS[other]}"
+            words.append(
+                f"the point of the {FACE_WORDS[face]} is not on the box: {who} reaches further out, and the box ends "
+                f"there; move one of them"
+            )
         return tuple(words)
 
     @property
@@ -148,10 +148,12 @@ class StructureMarks:
             if len(self.points) >= 6:
                 raise UsageError(_SIX)
             faces, loose = dict(self.faces), (*self.loose, point)
-        return replace(self, faces=faces, loose=loose, absent=False).assigned()
+        return replace(self, faces=faces, loose=loose, absent=False).settled()
 
     def with_face_at(self, face: str, position_mm: float) -> StructureMarks:
         """The same with one face's point moved along the face's axis to this coordinate (LPS mm).
+
+        A face that is dragged past the opposite one changes places with it.
 
         Raises:
             UsageError: no such face, or it has no point yet.
@@ -162,7 +164,7 @@ class StructureMarks:
         moved = list(self.faces[face])
         moved[FACES.index(face) // 2] = float(position_mm)
         x, y, z = moved
-        return replace(self, faces={**self.faces, face: (x, y, z)})
+        return replace(self, faces={**self.faces, face: (x, y, z)}).settled()
 
     def without_point(self, which: str | int) -> StructureMarks:
         """The same without the point of a face, or without a loose one by its number from 0.
@@ -179,12 +181,19 @@ class StructureMarks:
             raise UsageError(f"the {FACE_WORDS[which]} ({which}) has no point")
         return replace(self, faces={face: p for face, p in self.faces.items() if face != which})
 
-    def assigned(self) -> StructureMarks:
-        """The same with faces for the loose points where six points are there, by the smallest total misfit."""
-        if not self.loose or len(self.points) != 6:
+    def settled(self) -> StructureMarks:
+        """The same with the faces that six points have: those that are open, by the smallest total misfit.
+
+        All of them do where two faces are crossed: what lies further left is the left side, whatever it was called.
+        """
+        if len(self.points) != 6:
             return self
-        found = assign_faces(self.points, dict(enumerate(f for f in FACES if f in self.faces)))
-        return replace(self, faces=found, loose=())
+        if self.loose:
+            known = dict(enumerate(face for face in FACES if face in self.faces))
+            return replace(self, faces=assign_faces(self.points, known), loose=()).settled()
+        if any(self.faces[f"{axis}-"][n] > self.faces[f"{axis}+"][n] for n, axis in enumerate("xyz")):
+            return replace(self, faces=assign_faces(self.points))
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, for a page."""

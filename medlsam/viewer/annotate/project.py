@@ -125,7 +125,7 @@ class AnnotationProject(AnnotatedFolder):
             # What was located may reach out of the scan by the expected error.
             points = np.clip(proposal.points.array, box.min, box.max).tolist()
             found = {face: (x, y, z) for face, (x, y, z) in zip(FACES, points, strict=True)}
-            return self._change(case, structure, lambda marks: StructureMarks(found))
+            return self._change(case, structure, lambda marks: StructureMarks(found).settled())
 
     def agreement(self) -> Agreement:
         """How the complete scans agree, by locating each with the others; what changed since is computed anew."""

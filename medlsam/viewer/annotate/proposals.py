@@ -39,14 +39,9 @@ class Proposal:
         """The proposal that a located structure makes."""
         box = located.located_box if located.present else None
         points = None if box is None or located.points is None else _inside(located.points, box)
-        return cls(
-            located.name,
-            located.status,
-            located.confidence,
-            located.expected_error_mm,
-            points,
-            points and box,
-        )
+        if points is None:
+            box = None
+        return cls(located.name, located.status, located.confidence, located.expected_error_mm, points, box)
 
     @property
     def message(self) -> str:

@@ -19,7 +19,7 @@ from medlsam.export.slicer_markups import point_list, write_nodes
 from medlsam.geometry import FACES, Vector
 from medlsam.io.labelled_scans import POINTS_FILE
 from medlsam.io.markups.nodes import NOT_IN_SCAN, file_stem, read_nodes, stem
-from medlsam.viewer.annotate.marks import StructureMarks, assign_faces
+from medlsam.viewer.annotate.marks import StructureMarks
 
 #: Structure to its answer; structures without one are not in it.
 Answers = dict[str, StructureMarks]
@@ -96,11 +96,4 @@ def _marks(points: list[tuple[str | None, Vector]]) -> StructureMarks:
     named = [face for face, _ in points]
     faces = {face: place for face, place in points if face is not None and named.count(face) == 1}
     loose = tuple(place for face, place in points if face not in faces)
-    marks = StructureMarks(faces, loose).assigned()
-    if len(marks.points) == 6 and not marks.loose and _crossed(marks.faces):
-        return StructureMarks(assign_faces(marks.points))
-    return marks
-
-
-def _crossed(faces: Mapping[str, Vector]) -> bool:
-    return any(faces[f"{axis}-"][n] > faces[f"{axis}+"][n] for n, axis in enumerate("xyz"))
+    return StructureMarks(faces, loose).settled()
