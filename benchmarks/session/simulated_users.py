@@ -42,7 +42,9 @@ WORSE = 0.02
 Figures = dict[str, list[dict[str, float]]]
 
 
-def next_click(mask: NDArray[np.bool_], truth: NDArray[np.bool_], grid: Grid) -> tuple[NDArray[np.float64], bool]:
+def next_click(
+    mask: NDArray[np.bool_], truth: NDArray[np.bool_], grid: Grid
+) -> tuple[NDArray[np.float64], bool]:
     """The middle of the largest wrong region: LPS mm, and whether it belongs to the structure."""
     both = mask | truth
     part = tight_slices(both)
@@ -54,8 +56,12 @@ def next_click(mask: NDArray[np.bool_], truth: NDArray[np.bool_], grid: Grid) ->
         sizes.append((int(counts.max(initial=0)), numbered == counts.argmax() + 1 if count else own))
     inside = sizes[0][0] >= sizes[1][0]
     region = sizes[0][1] if inside else sizes[1][1]
-    deep = ndimage.distance_transform_edt(np.pad(region, 1), sampling=grid.spacing_xyz[::-1])[1:-1, 1:-1, 1:-1]
-    z, y, x = (int(n) + s.start for n, s in zip(np.unravel_index(deep.argmax(), deep.shape), part, strict=True))
+    deep = ndimage.distance_transform_edt(np.pad(region, 1), sampling=grid.spacing_xyz[::-1])[
+        1:-1, 1:-1, 1:-1
+    ]
+    z, y, x = (
+        int(n) + s.start for n, s in zip(np.unravel_index(deep.argmax(), deep.shape), part, strict=True)
+    )
     return grid.ijk_to_lps((x, y, z)), inside
 
 
@@ -99,16 +105,35 @@ def users(session: Session, name: str, truth: NDArray[np.bool_]) -> dict[str, fl
 
 def cases(ct: Path, choose: bool, limit: int) -> Iterator[tuple[str, Path, str, Path, Path, Sequence[str]]]:
     """Every scan: its set, templates, name, image, labels, and the structures that lie wholly in it."""
-    sets = [("openkbp", evenly(json.loads((ct / "openkbp/splits.json").read_text())["pretrain" if choose else "val"], limit))]
+    sets = [
+        (
+            "openkbp",
+            evenly(
+                json.loads((ct / "openkbp/splits.json").read_text())["pretrain" if choose else "val"], limit
+            ),
+        )
+    ]
     if not choose:
-        sets.append(("bodyval", sorted(p.name.removesuffix(".nii.gz") for p in (ct / "bodyval/labelsTr").glob("*.nii.gz"))))
+        sets.append(
+            (
+                "bodyval",
+                sorted(p.name.removesuffix(".nii.gz") for p in (ct / "bodyval/labelsTr").glob("*.nii.gz")),
+            )
+        )
     for group, names in sets:
         folder = ct / group
         known = json.loads((folder / "cases.json").read_text())
         for name in names:
             entry = known.get("cases", known)[name]
             image = folder / "imagesTr" / f"{name}_0000.nii.gz"
-            yield group, folder / "templates", name, image, folder / "labelsTr" / f"{name}.nii.gz", entry["complete"]
+            yield (
+                group,
+                folder / "templates",
+                name,
+                image,
+                folder / "labelsTr" / f"{name}.nii.gz",
+                entry["complete"],
+            )
 
 
 def measure(model: MedLSAM, ct: Path, choose: bool, limit: int) -> Figures:
@@ -144,12 +169,16 @@ def worse(found: Sequence[Mapping[str, float]]) -> list[str]:
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--choose", action="store_true", help="training scans, to choose on")
-    parser.add_argument("--limit", type=int, default=6, metavar="N", help="heads, evenly spaced (%(default)s)")
+    parser.add_argument(
+        "--limit", type=int, default=6, metavar="N", help="heads, evenly spaced (%(default)s)"
+    )
     arguments = parser.parse_args()
     model = load(localizer=arguments.localizer, device=arguments.device)
     figures = measure(model, arguments.ct, arguments.choose, arguments.limit)
     everything = [own for group in figures.values() for own in group]
-    table = Table(title="Dice of corrected masks", box=SIMPLE_HEAD, caption="mean ± standard deviation over cases")
+    table = Table(
+        title="Dice of corrected masks", box=SIMPLE_HEAD, caption="mean ± standard deviation over cases"
+    )
     for head in ["", "n", *everything[0]]:
         table.add_column(head, justify="left" if not head else "right")
     for name, found in figures.items():

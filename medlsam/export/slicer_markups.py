@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medlsam.export.anatomy import colour_of
-from medlsam.geometry import FACES
+from medlsam.geometry import FACES, Vector
 from medlsam.results import Localization, LocatedStructure
 from medlsam.runtime.atomic_files import write_json
 
@@ -43,25 +43,48 @@ def write_markups(localization: Localization, folder: Path) -> list[str]:
         The names of the files.
     """
     there = [structure for structure in localization.structures.values() if structure.present]
-    # As in the other files of a run: a colour goes by the structure's name.
-    colours = {s.name: [round(part / 255, 3) for part in colour_of(s.name)] for s in there}
     nodes = {
-        POINTS_FILE: [_point_list(s, colours[s.name]) for s in there if s.points is not None],
-        BOXES_FILE: [_roi(s, colours[s.name]) for s in there],
+        POINTS_FILE: [_located_points(s) for s in there if s.points is not None],
+        BOXES_FILE: [_roi(s) for s in there],
     }
     for name, own in nodes.items():
         if own:
-            write_json(folder / name, {"@schema": _SCHEMA, "markups": own})
+            write_nodes(folder / name, own)
     return [name for name, own in nodes.items() if own]
 
 
-def _point_list(structure: LocatedStructure, colour: list[float]) -> dict[str, Any]:
+def write_nodes(path: Path, nodes: Sequence[dict[str, Any]]) -> None:
+    """Write markups nodes as one file, atomically.
+
+    Args:
+        path: a ``.mrk.json`` file.
+        nodes: from ``point_list``.
+    """
+    write_json(path, {"@schema": _SCHEMA, "markups": list(nodes)})
+
+
+def point_list(
+    name: str, points: Sequence[tuple[str, Vector | None]], description: str = ""
+) -> dict[str, Any]:
+    """A point list as a node of a markups file.
+
+    Args:
+        name: of the structure.
+        points: label and place (LPS mm) of each point; None for one that is not placed yet: Slicer shows it in its
+            table, and the next click there places it.
+        description: of the list and of each point.
+    """
+    return _node("Fiducial", name, description, points)
+
+
+def _located_points(structure: LocatedStructure) -> dict[str, Any]:
     assert structure.points is not None
     labels = [f"{structure.name} {face}" for face in FACES]
-    return _node("Fiducial", structure, colour, list(zip(labels, structure.points.points, strict=True)))
+    points = list(zip(labels, structure.points.points, strict=True))
+    return point_list(structure.name, points, _verdict(structure))
 
 
-def _roi(structure: LocatedStructure, colour: list[float]) -> dict[str, Any]:
+def _roi(structure: LocatedStructure) -> dict[str, Any]:
     # Not the mask's box: a box that nobody moves must give the same mask when it comes back.
     located = structure.located_box
     assert located is not None
@@ -73,20 +96,25 @@ def _roi(structure: LocatedStructure, colour: list[float]) -> dict[str, Any]:
         "size": list(located.size),
         "insideOut": False,
     }
-    return _node("ROI", structure, colour, [(structure.name, center)], box)
+    return _node("ROI", structure.name, _verdict(structure), [(structure.name, center)], box)
+
+
+def _verdict(structure: LocatedStructure) -> str:
+    return f"{structure.status}, confidence {structure.confidence:.2f}"
 
 
 def _node(
     kind: str,
-    structure: LocatedStructure,
-    colour: list[float],
-    points: list[tuple[str, Sequence[float]]],
+    name: str,
+    description: str,
+    points: Sequence[tuple[str, Vector | None]],
     own: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    description = f"{structure.status}, confidence {structure.confidence:.2f}"
+    # As in the other files of a run: a colour goes by the structure's name.
+    colour = [round(part / 255, 3) for part in colour_of(name)]
     return {
         "type": kind,
-        "name": structure.name,
+        "name": name,
         "description": description,
         "coordinateSystem": "LPS",
         "coordinateUnits": "mm",
@@ -101,12 +129,12 @@ def _node(
                 "label": label,
                 "description": description,
                 "associatedNodeID": "",
-                "position": list(position),
+                "position": "" if position is None else list(position),
                 "orientation": list(_AXES),
                 "selected": True,
                 "locked": False,
                 "visibility": True,
-                "positionStatus": "defined",
+                "positionStatus": "undefined" if position is None else "defined",
             }
             for number, (label, position) in enumerate(points, start=1)
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from medlsam.io.slicer_markups import read_markups
 from medlsam.runtime.atomic_files import suffix_of
 from medlsam.volume.volume import LabelMap
 
+_log = logging.getLogger(__name__)
 POINTS_FILE = "extreme_points.mrk.json"
 #: Part of an nnU-Net dataset.
 Split = Literal["Tr", "Ts"]
@@ -52,6 +54,8 @@ def find_templates(path: Path | str, split: Split = "Tr") -> tuple[list[Template
     Returns:
         The cases sorted by name, and value to organ. Cases whose own ``labels.json`` numbers the organs
         otherwise keep their numbers in ``TemplateCase.names``; the common table then counts from 1 by name.
+        A structure of which fewer than six extreme points are placed yet is left out of its scan with a warning, and
+        so is a scan that has no other.
 
     Raises:
         TemplateError: there is no such folder, an image, label map or ``labels.json`` is missing or wrong.
@@ -93,6 +97,8 @@ def _pair_cases(path: Path) -> tuple[list[TemplateCase], dict[int, str]]:
     folders = [path] if one_image(path, "image") else [f for f in visible(path) if f.is_dir()]
     common = read_label_names(path / "labels.json") if (path / "labels.json").is_file() else None
     cases = []
+    drawn: dict[str, set[str]] = {}
+    unfinished: list[str] = []
     for folder in folders:
         image, labels = one_image(folder, "image"), one_image(folder, "labels")
         points = folder / POINTS_FILE if (folder / POINTS_FILE).is_file() else None
@@ -108,20 +114,30 @@ def _pair_cases(path: Path) -> tuple[list[TemplateCase], dict[int, str]]:
                 f"{labels}: no labels.json beside it or in {path}; write one that names the values, "
                 'such as {"liver": 1}'
             )
+        if points is not None:
+            drawn[folder.name] = set(read_markups(points, on_unfinished=unfinished.append))
+            if labels is None and not drawn[folder.name]:
+                continue
         cases.append(TemplateCase(folder.name, image, labels, points, tuple(sorted(names.items()))))
+    if unfinished and not cases:
+        raise TemplateError(f"{path}: no template is finished yet: {'; '.join(unfinished[:5])}")
+    for words in unfinished:
+        _log.warning("%s; left out", words)
     if not cases:
         raise TemplateError(
             f"{path}: no templates in this folder; expected imagesTr, labelsTr and dataset.json, "
             f"or <case>/image.* with <case>/labels.* or <case>/{POINTS_FILE}"
         )
-    return cases, _common_names(cases, common)
+    return cases, _common_names(cases, common, drawn)
 
 
-def _common_names(cases: Sequence[TemplateCase], common: dict[int, str] | None) -> dict[int, str]:
+def _common_names(
+    cases: Sequence[TemplateCase], common: dict[int, str] | None, points: Mapping[str, set[str]]
+) -> dict[int, str]:
     """One table for all cases: their own where they agree, else the organs counted from 1 by name."""
     structures = {name for case in cases for _, name in case.names}
     for case in cases:
-        drawn = set(read_markups(case.points)) if case.points is not None else set()
+        drawn = points.get(case.name, set())
         missing = sorted(drawn - structures)
         if common is not None and missing:
             raise TemplateError(f"{case.points}: {', '.join(missing)} is not in labels.json; add it there")

@@ -34,12 +34,21 @@ HU_QUANTILES = np.linspace(0.05, 0.95, 19)
 
 @dataclass(frozen=True, eq=False)
 class Template:
-    """One template scan: its image, and a label map or extreme points (LPS mm) per structure."""
+    """One template scan: its image, and a label map or extreme points (LPS mm) per structure.
+
+    Attributes:
+        name: of the scan.
+        image: HU. Where there is an embedding and no label map, only its grid counts.
+        labels: its label map.
+        points: structure to extreme points, where there is no label map.
+        embedding: of the image by the same localizer, where it was embedded before.
+    """
 
     name: str
     image: Image
     labels: LabelMap | None = None
     points: Mapping[str, ExtremePoints] | None = None
+    embedding: ScanEmbedding | None = None
 
 
 def slab_count(mask: NDArray[np.bool_], grid: Grid) -> int:
@@ -192,7 +201,10 @@ def build_templates(
         }
         for structure, mark in own.items():
             marks.setdefault(structure, []).append(mark)
-        embedding = embeddings[template.name] = localizer.embed(template.image)
+        embedding = template.embedding
+        if embedding is None:
+            embedding = localizer.embed(template.image)
+        embeddings[template.name] = embedding
         read = read_anchors(embedding, [mark.points.box for mark in own.values()]) if own else None
         if read is not None:
             anchors[template.name] = read

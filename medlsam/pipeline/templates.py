@@ -102,5 +102,8 @@ def read_templates(cases: Sequence[TemplateCase], names: dict[int, str]) -> Iter
         labels = read_template_labels(case, names) if case.labels is not None else None
         if labels is not None:
             check_same_grid(image, labels)
-        points = read_markups(case.points) if case.points is not None else None
+        points = None
+        if case.points is not None:
+            # What is not finished was said when the scans were chosen.
+            points = read_markups(case.points, on_unfinished=lambda words: None)
         yield Template(case.name, image, labels, points)

@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 _TO_LPS = {"LPS": (1, 1, 1), "1": (1, 1, 1), "RAS": (-1, -1, 1), "0": (-1, -1, 1)}
 _MM = {"mm": 1.0, "um": 1e-3, "cm": 10.0, "m": 1e3}
 _STATUSES = ("defined", "undefined", "preview")
+#: Description of a node without points: somebody looked, and the structure is not in the scan.
+NOT_IN_SCAN = "not in this scan"
 #: What a broken or foreign file raises while it is taken apart.
 BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError)
 
@@ -49,12 +51,14 @@ class Node:
         points: in the file's order.
         box: of an ROI, LPS mm.
         kind: as Slicer calls it: ``Fiducial`` (points), ``ROI``, ``Line``.
+        description: as the file has it.
     """
 
     name: str
     points: tuple[Point, ...]
     box: Box | None = None
     kind: str = "Fiducial"
+    description: str = ""
 
     @property
     def label(self) -> str:
@@ -146,7 +150,7 @@ def _node(node: Mapping[str, Any], path: Path, kind: type[MedlsamError], types: 
             "draw a Line, an ROI or a point" if "Line" in types else "place six points (Point List) or an ROI"
         )
         raise kind(f"{path}: {name or 'a node'} is a {type_}; {wanted}")
-    return Node(name, points, kind=type_)
+    return Node(name, points, kind=type_, description=str(node.get("description") or ""))
 
 
 def _point(

@@ -89,6 +89,19 @@ def calibrated(
         embeddings: template name to its embedded scan.
         options: of the search, the same as in later use.
     """
+    return tried(templates, embeddings, options)[0]
+
+
+def tried(
+    templates: TemplateSet, embeddings: Mapping[str, ScanEmbedding], options: SearchOptions | None = None
+) -> tuple[TemplateSet, list[LeftOut]]:
+    """Calibrate templates as ``calibrated`` does; also return each trial, for who wants to see every face.
+
+    Args:
+        templates: to calibrate.
+        embeddings: template name to its embedded scan.
+        options: of the search, the same as in later use.
+    """
     options = options or SearchOptions()
     candidates = locate_each_other(templates, embeddings, options)
     table = cross_table(templates, candidates)
@@ -101,14 +114,14 @@ def calibrated(
         }
         for s, template in enumerate(table.templates)
     }
-    return replace(
+    trials = leave_one_out(templates, embeddings, candidates, options)
+    whole = replace(
         templates,
-        calibration=calibrate(
-            templates.structures, leave_one_out(templates, embeddings, candidates, options)
-        ),
+        calibration=calibrate(templates.structures, trials),
         issues=diagnosis.issues,
         outlier_scores={template: own for template, own in scores.items() if own},
     )
+    return whole, trials
 
 
 def locate_each_other(

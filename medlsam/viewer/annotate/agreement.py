@@ -1,0 +1,166 @@
+"""How well the scans marked so far agree, in words: which scan to look at, and at which end of the structure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medlsam.geometry import FACES
+from medlsam.localize.confidence.leave_one_out import LeftOut
+from medlsam.localize.templates.template_set import TemplateSet
+from medlsam.viewer.annotate.marks import FACE_WORDS
+
+#: Less than this is what leave-one-out is off anyway where people differ, mm. These figures were chosen on phantoms;
+#: benchmarks/viewer/agreement.py prints how often they name the right scan, and a scan that is right.
+LEAST_MM = 20.0
+#: A face disagrees from so many times the usual error of the structure on ...
+TIMES_USUAL = 3.0
+#: ... and where no other scan is off by more than this share of it on the same face.
+NEXT_SHARE = 0.75
+#: Fewer scans cannot tell which of them is off.
+FEWEST = 3
+#: From so many on a mistake of some centimetres stands out nearly always.
+ENOUGH = 5
+_ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
+# Where a mark lies that is off, by axis: towards the low coordinate, and towards the high one.
+_TOWARDS = (("right", "left"), ("front", "back"), ("feet", "head"))
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """One scan that does not fit the others on one structure.
+
+    Attributes:
+        case: the scan.
+        number: of the scan in the session, from 1.
+        structure: the structure.
+        face: where the disagreement is largest.
+        error_mm: there, where the others locate the face minus where it is marked (along the axis, LPS).
+    """
+
+    case: str
+    number: int
+    structure: str
+    face: str
+    error_mm: float
+
+    @property
+    def message(self) -> str:
+        """What disagrees by how much, and where to look."""
+        towards = _TOWARDS[FACES.index(self.face) // 2][self.error_mm < 0]
+        return (
+            f"{ordinal(self.number)} ({self.case}) disagrees on the {self.structure} by {abs(self.error_mm):.0f} mm: "
+            f"look at its {FACE_WORDS[self.face]}, which is marked further towards the {towards} than the other "
+            "scans lead to expect; if it is right, leave it"
+        )
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How the scans so far agree.
+
+    Attributes:
+        disagreements: the largest first.
+        issues: what else looks wrong (a swapped side, another organ, ...), in words with what to do.
+        unknown: what cannot be known yet, and what would tell, a sentence for each structure.
+        errors_mm: structure to how far its faces are off in each scan that could be tried, mean over the six faces, mm.
+    """
+
+    disagreements: tuple[Disagreement, ...] = ()
+    issues: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    errors_mm: Mapping[str, Mapping[str, float]] | None = None
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """Everything in words, the most important first."""
+        said = (*self.issues, *(each.message for each in self.disagreements), *self.unknown)
+        if said:
+            return said
+        tried = sum(len(own) for own in (self.errors_mm or {}).values())
+        return (f"the scans agree: {tried} marked structures were located by the other scans",)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values, for a page."""
+        return {
+            "disagreements": [{**vars(each), "message": each.message} for each in self.disagreements],
+            "issues": list(self.issues),
+            "unknown": list(self.unknown),
+            "errors_mm": {name: dict(own) for name, own in (self.errors_mm or {}).items()},
+            "messages": list(self.messages),
+        }
+
+
+def agreement_of(
+    templates: TemplateSet | None, trials: Sequence[LeftOut], scans: Sequence[str], structures: Sequence[str]
+) -> Agreement:
+    """Say how templates agree.
+
+    Args:
+        templates: of the complete scans, calibrated; None where there are none.
+        trials: each structure of each scan, located by the others.
+        scans: all scans of the session, in their order.
+        structures: all structures of the session.
+    """
+    by_structure = templates.by_structure if templates is not None else {}
+    disagreements, unknown = [], []
+    errors: dict[str, dict[str, float]] = {}
+    for structure in structures:
+        own = [trial for trial in trials if trial.structure == structure]
+        errors[structure] = {t.template: float(np.abs(t.error_mm).mean()) for t in own}
+        if len(by_structure.get(structure, ())) < FEWEST:
+            unknown.append(_too_few(structure, [t.template for t in by_structure.get(structure, ())], own))
+        else:
+            own_words = _disagreements(structure, own, scans)
+            disagreements += own_words
+            if not own_words and len(own) < ENOUGH:
+                unknown.append(
+                    f"{structure}: none of {len(own)} scans stands out; with fewer than {ENOUGH} a mistake of a few "
+                    "centimetres may still go unseen"
+                )
+    issues = tuple(issue.message for issue in templates.issues) if templates is not None else ()
+    disagreements.sort(key=lambda each: -abs(each.error_mm))
+    tried = {name: own for name, own in errors.items() if own}
+    return Agreement(tuple(disagreements), issues, tuple(unknown), tried)
+
+
+def ordinal(number: int) -> str:
+    """``the third scan``, from 1."""
+    return f"the {_ORDINALS[number - 1]} scan" if number <= len(_ORDINALS) else f"scan {number}"
+
+
+def _too_few(structure: str, marked: Sequence[str], trials: Sequence[LeftOut]) -> str:
+    if not marked:
+        return f"{structure}: no scan has it complete yet, so nothing can be said"
+    if len(marked) == 1 or not trials:
+        return f"{structure}: only {marked[0]} has it complete; nothing can be compared yet: mark it in a second scan"
+    face, error = max(
+        ((face, abs(e)) for trial in trials for face, e in zip(FACES, trial.error_mm, strict=True)),
+        key=lambda each: each[1],
+    )
+    names = " and ".join(marked)
+    if error < LEAST_MM:
+        return f"{structure}: {names} agree within {error:.0f} mm; whether both are right, a third scan will tell"
+    return (
+        f"{structure}: {names} differ by up to {error:.0f} mm, at the {FACE_WORDS[face]}; which of them is off, or "
+        "whether the two people differ so much, cannot be known before a third scan is marked"
+    )
+
+
+def _disagreements(structure: str, trials: Sequence[LeftOut], scans: Sequence[str]) -> list[Disagreement]:
+    """At most one for each scan: its worst face, where that stands out."""
+    size = np.abs([trial.error_mm for trial in trials])
+    usual = float(np.median(size))
+    found = []
+    for row, trial in enumerate(trials):
+        others = np.delete(size, row, axis=0).max(axis=0)
+        stands_out = (size[row] >= max(LEAST_MM, TIMES_USUAL * usual)) & (others <= NEXT_SHARE * size[row])
+        if stands_out.any():
+            face = int(np.argmax(np.where(stands_out, size[row], -1.0)))
+            number = scans.index(trial.template) + 1
+            error = float(trial.error_mm[face])
+            found.append(Disagreement(trial.template, number, structure, FACES[face], error))
+    return found
