@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from medlsam._version import __version__
+from medlsam.cli.annotate import annotate
 from medlsam.cli.data import data
 from medlsam.cli.demo import demo
 from medlsam.cli.evaluate import evaluate
@@ -59,6 +60,7 @@ app.command()(segment)
 app.command()(localize)
 app.command()(evaluate)
 app.command()(view)
+app.command()(annotate)
 app.add_typer(template_app, name="template")
 app.command(
     # What follows the first word is LightningCLI's, --help and unknown options included.

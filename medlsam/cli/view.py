@@ -19,12 +19,20 @@ def view(
         Path,
         typer.Argument(help="A folder that `medlsam segment` wrote.", metavar="DIR", show_default=False),
     ],
+    corrections: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where corrections and accepted masks are kept; by default DIR/corrected.",
+            metavar="FOLDER",
+            show_default=False,
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(help="Of the loopback address; 0 takes a free one.", metavar="N")] = 0,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in this machine's browser.")
     ] = True,
 ) -> None:
-    """Look through the results of a run in the browser, the most doubtful first. Ctrl-C ends it.
+    """Look through the results of a run in the browser, the most doubtful first, and correct them. Ctrl-C ends it.
 
     The page is served to this machine only, at an address with a token of its own.
     """
@@ -32,7 +40,7 @@ def view(
     from medlsam.viewer.view_routes import view_page
 
     console = messages()
-    server = PageServer(view_page(folder).routes(), port)
+    server = PageServer(view_page(folder, corrections).routes(), port)
 
     def ready(url: str) -> None:
         console.print(f"{escape(str(folder))} is at {escape(url)}", soft_wrap=True)

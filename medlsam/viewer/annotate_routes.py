@@ -21,7 +21,7 @@ from medlsam.viewer.pictures import geometry
 from medlsam.viewer.scan_routes import ScanPictures, windows
 from medlsam.viewer.scans import Shelf, bytes_of
 from medlsam.viewer.serve import PAGES
-from medlsam.volume import to_canonical
+from medlsam.volume import Image, to_canonical
 
 #: Name of the template file that the page builds, in the templates folder.
 TEMPLATES_FILE = "templates.medlsam"
@@ -39,7 +39,7 @@ class AnnotatePage:
 
     def __init__(self, project: AnnotationProject) -> None:
         self.project = project
-        self._images = Shelf(
+        self._images: Shelf[str, Image] = Shelf(
             lambda case: to_canonical(project.image(case)), lambda image: bytes_of(image.array)
         )
         self._changes: Counter[str] = Counter()

@@ -54,9 +54,8 @@ def part_outlines(
     if not 0 <= index - origin_zyx[axis] < part.shape[axis]:
         return []
     mask = np.zeros(plane.shape, bool)
-    rows, columns = (k for k in range(3) if k != axis)
-    first, left = origin_zyx[rows], origin_zyx[columns]
-    own = part.take(index - origin_zyx[axis], axis)
+    first, left = (start for k, start in enumerate(origin_zyx) if k != axis)
+    own = np.moveaxis(part, axis, 0)[index - origin_zyx[axis]]
     # rows are numbered from the lowest coordinate until they are flipped
     mask[first : first + own.shape[0], left : left + own.shape[1]] = own
     return lines_of(mask[::-1] if view.flipped else mask)
