@@ -12,7 +12,7 @@ from PIL import Image as Picture
 
 from medlsam.errors import UsageError
 from medlsam.geometry import Grid
-from medlsam.viewer.outlines import lines_of, outlines
+from medlsam.viewer.outlines import lines_of, outlines, part_outlines
 from medlsam.viewer.pictures import VIEWS, geometry, png, slice_of, view_of
 from medlsam.viewer.scans import Shelf
 
@@ -116,3 +116,19 @@ def test_a_shelf_keeps_what_was_used_last() -> None:
     shelf.forget("a")
     shelf.get("a")
     assert made[-1] == "a"
+
+
+@given(st.integers(0, 10_000), st.sampled_from(list(VIEWS)))
+def test_a_part_is_outlined_as_the_whole_mask_is(seed: int, name: str) -> None:
+    rng = np.random.default_rng(seed)
+    low = np.array([rng.integers(0, n) for n in GRID.shape_zyx])
+    high = np.array([rng.integers(a + 1, n + 1) for a, n in zip(low, GRID.shape_zyx, strict=True)])
+    whole = np.zeros(GRID.shape_zyx, bool)
+    place = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    whole[place] = rng.random(high - low) < 0.6
+    view, origin = VIEWS[name], (int(low[0]), int(low[1]), int(low[2]))
+    for index in range(GRID.shape_zyx[2 - view.cut]):
+        expected = outlines(whole.astype(np.uint8), view, index).get(1, [])
+        assert part_outlines(whole[place], origin, GRID.shape_zyx, view, index) == expected
+    with pytest.raises(UsageError, match="slices go from 0"):
+        part_outlines(whole[place], origin, GRID.shape_zyx, view, 99)

@@ -6,6 +6,7 @@ import { bitmap, say } from "./api.js";
 
 const AHEAD = 3; // slices that are fetched before they are asked for, in the direction of travel
 const KEPT = 80; // pictures that are kept
+const RIM = 1; // pixels of the scan that a click may lie outside of it
 
 export class PlaneView {
   // `draw(view, context)` draws over the slice; `on` has click, drag, drop, hover and moved, each with LPS places.
@@ -223,9 +224,11 @@ export class PlaneView {
       return;
     }
     const moved = Math.hypot(event.clientX - pressed.at[0], event.clientY - pressed.at[1]);
-    const [column, row] = this.fromEvent(event);
-    const inside = column >= -0.5 && row >= -0.5 && column < this.size[0] - 0.5 && row < this.size[1] - 0.5;
-    if (moved < 4 && inside && this.on.click) this.on.click(this, this.toLps(column, row), event);
+    // A click just beside the picture means its rim: structures may end with the scan.
+    const pixel = this.fromEvent(event);
+    const place = pixel.map((value, k) => Math.min(Math.max(value, -0.5), this.size[k] - 0.5));
+    const near = pixel.every((value, k) => Math.abs(value - place[k]) <= RIM);
+    if (moved < 4 && near && this.on.click) this.on.click(this, this.toLps(...place), event);
   }
 
   #key(event) {
