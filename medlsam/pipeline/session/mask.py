@@ -88,5 +88,24 @@ class MaskPart:
 EMPTY = MaskPart((0, 0, 0), np.zeros((0, 0, 0), bool))
 
 
+def changed_slices(before: MaskPart, after: MaskPart) -> tuple[int, ...]:
+    """Numbers of the axial slices in which two masks differ."""
+    both = [own for own in (before, after) if own.array.size]
+    if not both or before is after:
+        return ()
+    low = np.min([own.origin_zyx for own in both], axis=0).tolist()
+    high = np.max([own.end_zyx for own in both], axis=0).tolist()
+    differs = (before.window(low, high) != after.window(low, high)).any(axis=(1, 2))
+    return tuple(int(z) + low[0] for z in np.flatnonzero(differs))
+
+
+def union(one: Box | None, other: Box | None) -> Box | None:
+    """The box around two boxes, LPS mm; the other where one is None."""
+    if one is None or other is None:
+        return one or other
+    low, high = np.minimum(one.min, other.min), np.maximum(one.max, other.max)
+    return Box(tuple(low.tolist()), tuple(high.tolist()))
+
+
 def _slices(low: Sequence[int], high: Sequence[int]) -> tuple[slice, ...]:
     return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
