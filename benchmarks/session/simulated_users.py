@@ -6,10 +6,12 @@ A session starts from templates, as `medlsam segment` would answer. One user cli
 that is wrong (the voxel of the region that lies deepest, as is usual in interactive segmentation), inside or outside;
 another drags the face of the box that is farthest from the truth to its true place. Printed is Dice after so many
 steps, mean ± standard deviation over scans and structures, beside the share of cases that lost more than 0.02 to where
-they started and the largest loss. `--choose`: scans of the `pretrain` split of openkbp, and four templates of
-`bodyval`, each located with the others: the constants of `medlsam/pipeline/session` were chosen on them. Without it: heads of the `val` split, and kidneys, spleen and
-liver of the three patients of `bodyval`, which decide nothing. Only structures that were located and lie wholly in the
-scan count. Some ten seconds a scan on one core.
+they started and the largest loss.
+
+`--choose`: scans of the `pretrain` split of openkbp, and four templates of `bodyval`, each located with the others: the
+constants of `medlsam/pipeline/session` were chosen on them. Without it: heads of the `val` split, and kidneys, spleen
+and liver of the three patients of `bodyval`, which decide nothing. Only structures that were located and lie wholly in
+the scan count. Some ten seconds a scan on one core.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from medlsam.geometry import Box, Grid, tight_slices
 
@@ -107,5 +107,6 @@ def union(one: Box | None, other: Box | None) -> Box | None:
     return Box(tuple(low.tolist()), tuple(high.tolist()))
 
 
-def _slices(low: Sequence[int], high: Sequence[int]) -> tuple[slice, ...]:
-    return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+def _slices(low: ArrayLike, high: ArrayLike) -> tuple[slice, ...]:
+    ends = zip(np.asarray(low).tolist(), np.asarray(high).tolist(), strict=True)
+    return tuple(slice(int(first), int(last)) for first, last in ends)

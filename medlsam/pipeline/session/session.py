@@ -18,7 +18,7 @@ from medlsam.options import PromptOptions
 from medlsam.pipeline.session.box_edit import segment_in_box
 from medlsam.pipeline.session.checks import check_box, voxel_of
 from medlsam.pipeline.session.click_edit import Ask, Index, apply_click
-from medlsam.pipeline.session.click_network import probabilities
+from medlsam.pipeline.session.click_network import asker
 from medlsam.pipeline.session.history import History
 from medlsam.pipeline.session.mask import EMPTY, MaskPart, changed_slices, union
 from medlsam.pipeline.session.own_geometry import Change, label_values, own_labels
@@ -60,7 +60,7 @@ class Session:
         self.image = self.start.image
         self.canonical = to_canonical(self.image)
         self._lock, self._edits = RLock(), 0
-        turned = to_canonical(self.start.labels)
+        turned = to_canonical(replace(self.start.labels, grid=self.image.grid))
         self._histories: dict[str, History] = {}
         for value, name in self.start.names.items():
             mask = MaskPart.of(turned.array == value)
@@ -146,7 +146,8 @@ class Session:
             place = self._voxel(click)
             # A click on a voxel that was clicked before takes its place.
             earlier = tuple(own for own in now.clicks if self._voxel(own) != place)
-            asked = self._ask(name, place, (*earlier, click))
+            points = [(self._voxel(own), own.inside) for own in (*earlier, click)]
+            asked = asker(self.segmenter, self.canonical, name, place, points, self.options)
             mask = self._clicked(now.mask, click, earlier, asked)
             box = union(now.box, mask.box(self.grid)) if inside else now.box
             made = replace(now, mask=mask, box=box, clicks=(*earlier, click), absent=False)
@@ -238,7 +239,7 @@ class Session:
             ]
         array = self.start.labels.array
         most = max(values.values(), default=0)
-        if np.iinfo(array.dtype).max < most:
+        if np.issubdtype(array.dtype, np.integer) and np.iinfo(array.dtype).max < most:
             array = array.astype(np.uint16)
         made = own_labels(array, changes, self.grid, self.image.grid)
         return replace(self.start.labels, array=made)
@@ -295,16 +296,3 @@ class Session:
     def _clicked(self, mask: MaskPart, click: Click, earlier: tuple[Click, ...], ask: Ask | None) -> MaskPart:
         opposite = [self._voxel(own) for own in earlier if own.inside is not click.inside]
         return apply_click(self.canonical, mask, self._voxel(click), click.inside, opposite, ask)
-
-    def _ask(self, name: str, place: Index, clicks: tuple[Click, ...]) -> Ask:
-        points = [(self._voxel(own), own.inside) for own in clicks]
-
-        def ask(
-            mask: MaskPart, reach_mm: float, point_mm: float, low: Index, shape: tuple[int, ...]
-        ) -> NDArray[np.float32]:
-            return probabilities(
-                self.segmenter, self.canonical, name, mask, place, points, reach_mm, point_mm, low, shape,
-                self.options,
-            )  # fmt: skip
-
-        return ask
