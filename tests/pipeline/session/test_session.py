@@ -8,62 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 import medlsam
 from medlsam.errors import GeometryError, UsageError
 from medlsam.geometry import Box, Grid
-from medlsam.pipeline.session import Session
-from medlsam.results import Localization, LocatedStructure, Segmentation
-from medlsam.segment.load import load_segmenter
 from medlsam.segment.protocol import Segmenter
-from medlsam.volume import Image, LabelMap, resample, to_canonical
-
-GRID = Grid((24, 60, 60), (2.0, 2.0, 3.0), (-60.0, -60.0, 100.0))
-TILTED = np.array([[np.cos(0.3), -np.sin(0.3), 0], [np.sin(0.3), np.cos(0.3), 0], [0, 0, 1.0]])
-BALL, ROD = 3, 9
-
-
-@pytest.fixture(scope="module")
-def segmenter() -> Segmenter:
-    return load_segmenter("sam-tiny", "cpu")
-
-
-def body(grid: Grid = GRID) -> tuple[Image, LabelMap]:
-    """A ball and a rod in soft tissue, and labels of the ball that miss its upper part."""
-    z, y, x = np.meshgrid(*(np.arange(n) for n in grid.shape_zyx), indexing="ij")
-    lps = grid.ijk_to_lps(np.stack([x, y, z], axis=-1))
-    ball = ((lps - (0, 0, 135)) ** 2).sum(axis=-1) < 24**2
-    rod = np.hypot(lps[..., 0] - 40, lps[..., 1]) < 8
-    hu = 20.0 + 110 * ball + 300 * rod + np.random.default_rng(0).normal(0, 8, grid.shape_zyx)
-    labels = np.zeros(grid.shape_zyx, np.uint8)
-    labels[ball & (lps[..., 2] < 141) & (lps[..., 0] < 12)] = BALL
-    labels[rod] = ROD
-    return Image(hu.astype(np.int16), grid), LabelMap(labels, grid)
-
-
-def session(segmenter: Segmenter, grid: Grid = GRID) -> Session:
-    image, labels = body(grid)
-    structures = {name: LocatedStructure(name, "found", 0.8) for name in ("ball", "rod")}
-    found = Segmentation(
-        "made", labels, {BALL: "ball", ROD: "rod"}, Localization("made", structures), image=image
-    )
-    return Session(found, segmenter)
-
-
-def whole(own: Session, name: str) -> NDArray[np.bool_]:
-    array, origin = own.mask(name)
-    made = np.zeros(own.grid.shape_zyx, bool)
-    made[tuple(slice(a, a + n) for a, n in zip(origin, array.shape, strict=True))] = array
-    return made
-
-
-def at(own: Session, array: NDArray[np.generic], point: tuple[float, float, float], grid: Grid) -> object:
-    x, y, z = np.rint(grid.lps_to_ijk(point)).astype(int)
-    return array[z, y, x]
-
-
-IN, OUT, FAR = (18.0, 0.0, 135.0), (-10.0, 0.0, 130.0), (-40.0, -40.0, 140.0)
+from medlsam.volume import resample
+from tests.support.sessions import FAR, GRID, IN, OUT, ROD, at, session, whole
 
 
 @pytest.mark.parametrize(("point", "inside"), [(IN, True), (OUT, False), (FAR, True)])
@@ -74,7 +25,7 @@ def test_the_clicked_voxel_obeys_and_far_voxels_stay(
     before = whole(own, "ball")
     edit = own.click("ball", point, inside)
     after = whole(own, "ball")
-    assert at(own, after, point, own.grid) == inside
+    assert at(after, point, own.grid) == inside
     differs = before != after
     assert edit.slices == tuple(np.flatnonzero(differs.any(axis=(1, 2))))
     places = own.grid.ijk_to_lps(np.argwhere(differs)[:, ::-1])
@@ -99,20 +50,20 @@ def test_clicks_never_undo_each_other(segmenter: Segmenter) -> None:
     for point, inside in clicks:
         own.click("ball", point, inside)
     for point, inside in clicks:
-        assert at(own, whole(own, "ball"), point, own.grid) == inside
+        assert at(whole(own, "ball"), point, own.grid) == inside
     box = own.structures["ball"].box
     assert box is not None
     # They hold when a face is dragged, too.
     own.move_box("ball", box.expand((0, 6, 0, 0, 0, 0)))
     for point, inside in clicks:
-        assert at(own, whole(own, "ball"), point, own.grid) == inside
+        assert at(whole(own, "ball"), point, own.grid) == inside
 
 
 def test_the_same_voxel_clicked_again_changes_its_mind(segmenter: Segmenter) -> None:
     own = session(segmenter)
     own.click("ball", IN)
     own.click("ball", IN, inside=False)
-    assert not at(own, whole(own, "ball"), IN, own.grid)
+    assert not at(whole(own, "ball"), IN, own.grid)
     assert len(own.structures["ball"].clicks) == 1
 
 
@@ -171,46 +122,6 @@ def test_a_dragged_face_is_followed(segmenter: Segmenter) -> None:
     assert edit.box is not None
     assert (np.array(edit.box.min) >= np.array(true.min) - 3).all()
     assert (np.array(edit.box.max) <= np.array(true.max) + 3).all()
-
-
-def test_what_nobody_touched_is_as_it_was_in_any_geometry(segmenter: Segmenter) -> None:
-    grids = {
-        "turned": Grid((60, 60, 24), (3.0, 2.0, 2.0), (58.0, 58.0, 100.0), (0, -1, 0, 0, 0, -1, 1, 0, 0)),
-        "flipped": Grid((24, 60, 60), (2.0, 2.0, 3.0), (58.0, 58.0, 169.0), (-1, 0, 0, 0, -1, 0, 0, 0, -1)),
-        "oblique": Grid((24, 60, 60), (2.0, 2.0, 3.0), (-40.0, -74.0, 100.0), tuple(TILTED.ravel())),
-    }
-    for kind, grid in grids.items():
-        own = session(segmenter, grid)
-        start = own.start.labels.array
-        assert np.array_equal(own.labels().array, start), kind
-        own.click("ball", IN)
-        own.click("ball", OUT, inside=False)
-        labels = own.labels()
-        assert labels.grid == grid
-        assert at(own, labels.array, IN, grid) == BALL, kind
-        assert at(own, labels.array, OUT, grid) != BALL, kind
-        places = grid.ijk_to_lps(np.argwhere(labels.array != start)[:, ::-1])
-        off = [np.linalg.norm(places - np.array(point), axis=1) for point in (IN, OUT)]
-        assert np.min(off, axis=0).max() <= 33, kind
-
-
-def test_labels_are_the_masks_in_flipped_geometry(segmenter: Segmenter) -> None:
-    flipped = Grid((24, 60, 60), (2.0, 2.0, 3.0), (58.0, 58.0, 169.0), (-1, 0, 0, 0, -1, 0, 0, 0, -1))
-    own = session(segmenter, flipped)
-    own.move_box("ball", Box((-24, -24, 111), (24, 24, 159)))
-    back = to_canonical(own.labels())
-    assert np.array_equal(back.array == BALL, whole(own, "ball"))
-
-
-def test_the_structure_edited_last_has_the_voxel(segmenter: Segmenter) -> None:
-    own = session(segmenter)
-    shared = (40.0, 0.0, 140.0)
-    own.click("ball", shared)
-    assert at(own, own.labels().array, shared, GRID) == BALL
-    own.click("rod", shared)
-    assert at(own, own.labels().array, shared, GRID) == ROD
-    own.undo("ball")
-    assert np.array_equal(own.labels().array == ROD, own.start.labels.array == ROD)
 
 
 def test_result_says_what_a_person_did(segmenter: Segmenter) -> None:
