@@ -36,7 +36,6 @@ class ClickRule:
         along: how far from the click, in these distances.
         most_mm: how far from the click at most.
         lost_mm: the distance that a click counts as where no outline is near.
-        thick: the most that a click inside counts as, in half thicknesses of the mask.
         similar: HU difference that still looks alike, in robust standard deviations around the click (of averages over
             nine voxels, whose noise is a third).
         least_hu: the same, HU, at least.
@@ -49,7 +48,6 @@ class ClickRule:
     along: float = 4.0
     most_mm: float = 30.0
     lost_mm: float = 6.0
-    thick: float = 1.0
     similar: float = 1.0
     least_hu: float = 40.0
     agree: float = 0.5
@@ -92,10 +90,6 @@ def apply_click(
         return mask
     depth = ndimage.distance_transform_edt(~wanted, sampling=spacing) if wanted.any() else None
     near = rule.lost_mm if depth is None else float(depth[place])
-    gap = near
-    if inside and mask.array.size:
-        # A click beyond the end of a thin structure lies far from its outline, but the structure stays as thin.
-        near = min(near, rule.thick * thickness(mask, spacing))
     near = min(max(near, float(spacing.min())), rule.most_mm / 2)
     reach = min(rule.along * near, rule.most_mm)
     # Most windows are far smaller than the widest one.
@@ -109,7 +103,7 @@ def apply_click(
     for other in opposite:
         free &= distance < distances(other, inner_low, wanted.shape, spacing)
     if depth is not None:
-        free &= depth <= max(rule.depth * near, gap + near)
+        free &= depth <= rule.depth * near
     hu = volume.array[tuple(slice(a, b) for a, b in zip(inner_low, inner_high, strict=True))]
     alike = looks_alike(hu, place, rule)
     # A fault one voxel thick ends at the click; a thick one may reach farther than the click lies from the outline.
@@ -136,12 +130,6 @@ def distances(
     ]
     total = squares[0][:, None, None] + squares[1][None, :, None] + squares[2][None, None, :]
     return np.asarray(np.sqrt(total), np.float32)
-
-
-def thickness(mask: MaskPart, spacing_zyx: NDArray[np.float64]) -> float:
-    """Half of a mask's thickness in its largest slice: the radius of the largest disc inside, mm."""
-    plane = mask.array[int(mask.array.sum(axis=(1, 2)).argmax())]
-    return float(ndimage.distance_transform_edt(np.pad(plane, 1), sampling=spacing_zyx[1:]).max())
 
 
 def looks_alike(values: NDArray[np.generic], place: tuple[int, ...], rule: ClickRule) -> Mask3:
