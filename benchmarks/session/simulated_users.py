@@ -6,10 +6,12 @@ A session starts from templates, as `medlsam segment` would answer. One user cli
 that is wrong (the voxel of the region that lies deepest, as is usual in interactive segmentation), inside or outside;
 another drags the face of the box that is farthest from the truth to its true place. Printed is Dice after so many
 steps, mean ± standard deviation over scans and structures, beside the share of cases that lost more than 0.02 to where
-they started and the largest loss. `--choose`: scans of the `pretrain` split of openkbp, on which the constants of
-`medlsam/pipeline/session/click_edit.py` were chosen. Without it: heads of the `val` split, and kidneys, spleen and
-liver of the three patients of `bodyval`, which decide nothing. Only structures that were located and lie wholly in the
-scan count. Some ten seconds a scan on one core.
+they started and the largest loss.
+
+`--choose`: scans of the `pretrain` split of openkbp, and four templates of `bodyval`, each located with the others: the
+constants of `medlsam/pipeline/session` were chosen on them. Without it: heads of the `val` split, and kidneys, spleen
+and liver of the three patients of `bodyval`, which decide nothing. Only structures that were located and lie wholly in
+the scan count. Some ten seconds a scan on one core.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +33,7 @@ from benchmarks.common import answer, command, evenly, options, progress, spread
 from medlsam.geometry import Box, Grid, mask_box, tight_slices
 from medlsam.io.labels import read_label_map
 from medlsam.io.read import read_image
+from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.measure.metrics import dice
 from medlsam.pipeline.model import MedLSAM, load
 from medlsam.pipeline.session import Session
@@ -38,6 +43,8 @@ CLICKS = (1, 2, 3, 5, 10)
 FACES = (1, 2, 3)
 #: A case that lost more Dice than this was made worse.
 WORSE = 0.02
+#: Abdomens to choose on, of patients that report nothing.
+TRAINING = ("crlm_1004", "hcc_007_a2", "hcc_009_a_ph2", "acrin_flt_breast_001_b")
 #: Row of the table (set and structure) to the Dice of each case, by step.
 Figures = dict[str, list[dict[str, float]]]
 
@@ -103,55 +110,54 @@ def users(session: Session, name: str, truth: NDArray[np.bool_]) -> dict[str, fl
     return found
 
 
-def cases(ct: Path, choose: bool, limit: int) -> Iterator[tuple[str, Path, str, Path, Path, Sequence[str]]]:
-    """Every scan: its set, templates, name, image, labels, and the structures that lie wholly in it."""
-    sets = [
-        (
-            "openkbp",
-            evenly(
-                json.loads((ct / "openkbp/splits.json").read_text())["pretrain" if choose else "val"], limit
-            ),
-        )
-    ]
-    if not choose:
-        sets.append(
-            (
-                "bodyval",
-                sorted(p.name.removesuffix(".nii.gz") for p in (ct / "bodyval/labelsTr").glob("*.nii.gz")),
-            )
-        )
-    for group, names in sets:
-        folder = ct / group
-        known = json.loads((folder / "cases.json").read_text())
-        for name in names:
-            entry = known.get("cases", known)[name]
-            image = folder / "imagesTr" / f"{name}_0000.nii.gz"
-            yield (
-                group,
-                folder / "templates",
-                name,
-                image,
-                folder / "labelsTr" / f"{name}.nii.gz",
-                entry["complete"],
-            )
+@dataclass(frozen=True)
+class Scan:
+    """One scan to correct: its set, its name, whether its own template is left out, and what lies wholly in it."""
+
+    group: str
+    name: str
+    image: Path
+    labels: Path
+    complete: Sequence[str]
+    is_template: bool = False
+
+
+def scans(ct: Path, choose: bool, limit: int) -> Iterator[Scan]:
+    """Heads, evenly spaced over their split, then abdomens."""
+    split = _read(ct / "openkbp/splits.json")["pretrain" if choose else "val"]
+    folders = [("openkbp", ct / "openkbp", evenly(split, limit))]
+    abdomens = ct / "bodyval" / ("templates" if choose else "")
+    names = TRAINING if choose else sorted(_read(abdomens / "cases.json")["cases"])
+    folders.append(("bodyval", abdomens, names))
+    for group, folder, chosen in folders:
+        known = _read(folder / "cases.json")["cases"]
+        for name in chosen:
+            image, labels = folder / f"imagesTr/{name}_0000.nii.gz", folder / f"labelsTr/{name}.nii.gz"
+            yield Scan(group, name, image, labels, known[name]["complete"], folder.name == "templates")
+
+
+def _read(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def measure(model: MedLSAM, ct: Path, choose: bool, limit: int) -> Figures:
     """Let both users correct every structure of every scan."""
     figures: Figures = defaultdict(list)
-    templates = {}
-    for group, support, name, image, labels, complete in cases(ct, choose, limit):
-        if group not in templates:
-            templates[group] = model.templates(support)
-        session = model.session(read_image(image), templates[group])
-        truth = to_canonical(read_label_map(labels))
-        table: Mapping[str, int] = json.loads((ct / group / "dataset.json").read_text())["labels"]
+    templates: dict[str, TemplateSet] = {}
+    for scan in scans(ct, choose, limit):
+        if scan.group not in templates:
+            templates[scan.group] = model.templates(ct / scan.group / "templates")
+        support = templates[scan.group]
+        support = support.without(scan.name) if scan.is_template else support
+        session = model.session(read_image(scan.image), support)
+        truth = to_canonical(read_label_map(scan.labels))
+        values = _read(ct / scan.group / "dataset.json")["labels"]
         for structure, state in session.structures.items():
-            true = truth.array == table.get(structure, -1)
-            if structure not in complete or not true.any() or state.mask_bounds is None:
+            true = truth.array == values.get(structure, -1)
+            if structure not in scan.complete or not true.any() or state.mask_bounds is None:
                 continue
-            figures[f"{group}: {structure}"].append(users(session, structure, true))
-        progress(f"{group}: {name}")
+            figures[f"{scan.group}: {structure}"].append(users(session, structure, true))
+        progress(f"{scan.group}: {scan.name}")
     return figures
 
 

@@ -9,4 +9,5 @@ In come a scan, templates and one options value; out comes a label map in the sc
    or ``given_boxes`` takes the boxes that somebody drew or moved.
 5. ``prompts`` turns each located structure into the boxes, points and mask prompts of a request.
 6. ``segment`` has the requests answered (``medlsam.segment``) and assembles the masks into the label map.
+7. ``session`` lets a person correct the masks: boxes dragged, points clicked, undone, accepted.
 """

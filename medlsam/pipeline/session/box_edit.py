@@ -19,6 +19,7 @@ from medlsam.options import PromptOptions
 from medlsam.pipeline.prompts import slice_prompts
 from medlsam.pipeline.session.mask import MaskPart
 from medlsam.results import LocatedStructure
+from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt, index_box, oracle_slices, wpl
 from medlsam.segment.protocol import Segmenter
@@ -106,7 +107,7 @@ def _segment(
     options: PromptOptions,
 ) -> MaskBlock:
     request = SegmentationRequest(prompts, window=options.window, hu=structure.hu)
-    block = segment_requests(segmenter, volume, {structure.name: request})[structure.name]
+    block = segment_requests(segmenter, volume, {structure.name: request}, Stopwatch())[structure.name]
     return filled_between(block, {own.z for own in prompts})
 
 

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medlsam.pipeline.session.click_network import paint
 from medlsam.pipeline.session.mask import Mask3, MaskPart
 from medlsam.volume import Image
 
@@ -31,23 +30,25 @@ class ClickRule:
     """How far a click acts. Chosen on training scans (record 0073).
 
     Attributes:
-        core: the part that follows by looks alone, in distances of the click to the outline.
+        core: the part that follows by looks alone, in distances of the click to the outline (of one voxel less, beyond
+            the first such distance).
         depth: how far beyond the outline a mask may grow, in these distances.
         along: how far from the click, in these distances.
         most_mm: how far from the click at most.
         lost_mm: the distance that a click counts as where no outline is near.
-        similar: HU difference that still looks alike, in robust standard deviations around the click.
+        similar: HU difference that still looks alike, in robust standard deviations around the click (of averages over
+            nine voxels, whose noise is a third).
         least_hu: the same, HU, at least.
         agree: probability from which the segmenter agrees.
         points: slices within so many distances get the click as a point.
     """
 
-    core: float = 1.0
+    core: float = 1.7
     depth: float = 2.0
     along: float = 4.0
     most_mm: float = 30.0
     lost_mm: float = 6.0
-    similar: float = 3.0
+    similar: float = 1.0
     least_hu: float = 40.0
     agree: float = 0.5
     points: float = 1.0
@@ -104,8 +105,10 @@ def apply_click(
     if depth is not None:
         free &= depth <= rule.depth * near
     hu = volume.array[tuple(slice(a, b) for a, b in zip(inner_low, inner_high, strict=True))]
-    alike = looks_alike(hu, place, wanted, rule)
-    core = free & alike & (distance <= max(rule.core * near, float(spacing.max())))
+    alike = looks_alike(hu, place, rule)
+    # A fault one voxel thick ends at the click; a thick one may reach farther than the click lies from the outline.
+    radius = near + (rule.core - 1) * max(near - float(spacing.min()), 0)
+    core = free & alike & (distance <= max(radius, float(spacing.max())))
     core[place] = True
     core = connected(core, place)
     grown = core
@@ -126,22 +129,29 @@ def distances(
         for n, low, point, step in zip(shape, low_zyx, point_zyx, spacing_zyx, strict=True)
     ]
     total = squares[0][:, None, None] + squares[1][None, :, None] + squares[2][None, None, :]
-    return np.sqrt(total).astype(np.float32)
+    return np.asarray(np.sqrt(total), np.float32)
 
 
-def looks_alike(hu: NDArray[np.generic], place: tuple[int, ...], wanted: Mask3, rule: ClickRule) -> Mask3:
+def looks_alike(values: NDArray[np.generic], place: tuple[int, ...], rule: ClickRule) -> Mask3:
     """Find the voxels of a window whose HU, averaged in-plane, are like those at the click."""
-    smooth = ndimage.uniform_filter(hu.astype(np.float32), size=(1, 3, 3), mode="nearest")
+    hu = np.asarray(values, np.float32)
+    smooth = ndimage.uniform_filter(hu, size=(1, 3, 3), mode="nearest")
     around = hu[tuple(slice(max(p - r, 0), p + r + 1) for p, r in zip(place, (1, 2, 2), strict=True))]
     middle = float(smooth[place])
     noise = 1.4826 * float(np.median(np.abs(around - np.median(around))))
-    return np.asarray(np.abs(smooth - middle) <= max(rule.similar * noise / 3, rule.least_hu))
+    return np.asarray(np.abs(smooth - middle) <= max(rule.similar * noise, rule.least_hu))
 
 
 def connected(mask: Mask3, place: tuple[int, ...]) -> Mask3:
     """The part of a mask that hangs together with a voxel by faces."""
     numbered, _ = ndimage.label(mask)
     return np.asarray(numbered == numbered[place])
+
+
+def paint(mask: MaskPart, low_zyx: Index, added: Mask3, inside: bool) -> MaskPart:
+    """Add voxels of a window to a mask, or take them away."""
+    own = mask.window(low_zyx, np.add(low_zyx, added.shape).tolist())
+    return mask.with_window(low_zyx, own | added if inside else own & ~added)
 
 
 def _smoothed(grown: Mask3, wanted: Mask3, free: Mask3, place: tuple[int, ...]) -> Mask3:

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medlsam.options import PromptOptions
-from medlsam.pipeline.session.mask import Mask3, MaskPart
+from medlsam.pipeline.session.click_edit import Ask, Index
+from medlsam.pipeline.session.mask import MaskPart
+from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.prompts import SlicePrompt, oracle_slices
 from medlsam.segment.protocol import Segmenter
@@ -19,6 +21,26 @@ from medlsam.volume import Image
 MOST_SLICES = 16
 # The mask's own boxes are nearly right, but not drawn by hand.
 _ERROR_MM = 2.0
+
+
+def asker(
+    segmenter: Segmenter,
+    volume: Image,
+    name: str,
+    click_zyx: Index,
+    points: list[tuple[Index, bool]],
+    options: PromptOptions,
+) -> Ask:
+    """Make the function that ``apply_click`` asks; see ``probabilities`` for the arguments."""
+
+    def ask(
+        mask: MaskPart, reach_mm: float, point_mm: float, low: Index, shape: tuple[int, ...]
+    ) -> NDArray[np.float32]:
+        return probabilities(
+            segmenter, volume, name, mask, click_zyx, points, reach_mm, point_mm, low, shape, options
+        )
+
+    return ask
 
 
 def probabilities(
@@ -72,7 +94,7 @@ def probabilities(
         return answer
     rough = MaskBlock((near[0], *mask.origin_zyx[1:]), part.astype(np.float32))
     request = SegmentationRequest(prompts, mask_prompt=rough, window=options.window)
-    block = segment_requests(segmenter, volume, {name: request})[name]
+    block = segment_requests(segmenter, volume, {name: request}, Stopwatch())[name]
     y, x = low_zyx[1:]
     for prompt in prompts:
         plane = block.window(prompt.z, (x, y, x + shape[2], y + shape[1]))
@@ -90,9 +112,3 @@ def _with_points(
     inside = sorted((own for own in near if own[2]), key=lambda own: own[0])
     outside = tuple(place for _, place, within in near if not within)
     return replace(prompt, point_xy=inside[0][1] if inside else None, outside_xy=outside)
-
-
-def paint(mask: MaskPart, low_zyx: tuple[int, int, int], added: Mask3, inside: bool) -> MaskPart:
-    """Add voxels of a window to a mask, or take them away."""
-    own = mask.window(low_zyx, np.add(low_zyx, added.shape).tolist())
-    return mask.with_window(low_zyx, own | added if inside else own & ~added)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from medlsam.geometry import Box, Grid, tight_slices
 
@@ -88,5 +88,25 @@ class MaskPart:
 EMPTY = MaskPart((0, 0, 0), np.zeros((0, 0, 0), bool))
 
 
-def _slices(low: Sequence[int], high: Sequence[int]) -> tuple[slice, ...]:
-    return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+def changed_slices(before: MaskPart, after: MaskPart) -> tuple[int, ...]:
+    """Numbers of the axial slices in which two masks differ."""
+    both = [own for own in (before, after) if own.array.size]
+    if not both or before is after:
+        return ()
+    low = np.min([own.origin_zyx for own in both], axis=0).tolist()
+    high = np.max([own.end_zyx for own in both], axis=0).tolist()
+    differs = (before.window(low, high) != after.window(low, high)).any(axis=(1, 2))
+    return tuple(int(z) + low[0] for z in np.flatnonzero(differs))
+
+
+def union(one: Box | None, other: Box | None) -> Box | None:
+    """The box around two boxes, LPS mm; the other where one is None."""
+    if one is None or other is None:
+        return one or other
+    low, high = np.minimum(one.min, other.min), np.maximum(one.max, other.max)
+    return Box(tuple(low.tolist()), tuple(high.tolist()))
+
+
+def _slices(low: ArrayLike, high: ArrayLike) -> tuple[slice, ...]:
+    ends = zip(np.asarray(low).tolist(), np.asarray(high).tolist(), strict=True)
+    return tuple(slice(int(first), int(last)) for first, last in ends)

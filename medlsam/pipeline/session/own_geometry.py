@@ -48,15 +48,17 @@ def own_labels(
     Returns:
         (Z, Y, X), a new array.
     """
-    made = labels.copy()
-    turned = [(own, _back(own.start.minus(own.mask), canonical, original)) for own in changes]
-    for own, removed in turned:
-        made[removed & (made == own.value)] = 0
-    for own, _ in turned:
+    made, changes = labels.copy(), list(changes)
+    for own in changes:
+        removed = _back(own.start.minus(own.mask), canonical, original)
+        made[removed & (labels == own.value)] = 0
+    for own in changes:
         # All of its voxels, not only the new ones: a structure edited earlier may have taken some.
-        kept = (labels == own.value) & ~_back(own.start.minus(own.mask), canonical, original)
-        made[kept | _back(own.mask.minus(own.start), canonical, original)] = own.value
-    for own, _ in turned:
+        mine = labels == own.value
+        mine &= ~_back(own.start.minus(own.mask), canonical, original)
+        mine |= _back(own.mask.minus(own.start), canonical, original)
+        made[mine] = own.value
+    for own in changes:
         for click in own.clicks:
             place = _voxel(click, original)
             if place is not None:

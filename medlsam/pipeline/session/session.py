@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medlsam.errors import GeometryError, UsageError
+from medlsam.errors import UsageError
 from medlsam.geometry import Box, Grid
 from medlsam.option_fields import near
 from medlsam.options import PromptOptions
 from medlsam.pipeline.session.box_edit import segment_in_box
+from medlsam.pipeline.session.checks import check_box, voxel_of
 from medlsam.pipeline.session.click_edit import Ask, Index, apply_click
-from medlsam.pipeline.session.click_network import probabilities
-from medlsam.pipeline.session.mask import EMPTY, MaskPart
+from medlsam.pipeline.session.click_network import asker
+from medlsam.pipeline.session.history import History
+from medlsam.pipeline.session.mask import EMPTY, MaskPart, changed_slices, union
 from medlsam.pipeline.session.own_geometry import Change, label_values, own_labels
 from medlsam.pipeline.session.result import located
 from medlsam.pipeline.session.values import Click, Edit, StructureState, Version
@@ -28,24 +30,6 @@ from medlsam.volume import Image, LabelMap, to_canonical
 
 if TYPE_CHECKING:
     from medlsam.segment.protocol import Segmenter
-
-
-@dataclass
-class _History:
-    """The versions of one structure, and which of them holds."""
-
-    versions: list[Version]
-    at: int = 0
-    accepted: bool = False
-
-    @property
-    def now(self) -> Version:
-        return self.versions[self.at]
-
-    def add(self, version: Version) -> None:
-        self.versions = [*self.versions[: self.at + 1], version]
-        self.at += 1
-        self.accepted = False
 
 
 @dataclass
@@ -76,13 +60,13 @@ class Session:
         self.image = self.start.image
         self.canonical = to_canonical(self.image)
         self._lock, self._edits = RLock(), 0
-        turned = to_canonical(self.start.labels)
-        self._histories: dict[str, _History] = {}
+        turned = to_canonical(replace(self.start.labels, grid=self.image.grid))
+        self._histories: dict[str, History] = {}
         for value, name in self.start.names.items():
             mask = MaskPart.of(turned.array == value)
             known = self.start.localization.structures.get(name)
             box = mask.box(self.grid) or (known.box if known is not None and known.present else None)
-            self._histories[name] = _History([Version(mask, box, (), (mask, box))])
+            self._histories[name] = History([Version(mask, box, (), (mask, box))])
 
     @property
     def case(self) -> str:
@@ -105,7 +89,7 @@ class Session:
     def structures(self) -> dict[str, StructureState]:
         """How each structure stands."""
         with self._lock:
-            return {name: self._state(name) for name in self._histories}
+            return {name: self._history(name).state(name, self.grid) for name in self._histories}
 
     def move_box(self, name: str, box: Box) -> Edit:
         """Segment a structure in a box: a new one, or one of which somebody dragged a face.
@@ -122,11 +106,11 @@ class Session:
         """
         if not name:
             raise UsageError(f"{self.case}: a structure needs a name")
-        self._check(name, box)
+        check_box(name, box, self.grid, self.case)
         with self._lock, one_blas_thread():
             began = time.perf_counter()
             new = name not in self._histories
-            history = _History([Version(EMPTY, None, (), (EMPTY, None))]) if new else self._histories[name]
+            history = History([Version(EMPTY, None, (), (EMPTY, None))]) if new else self._histories[name]
             now = history.now
             known = self.start.localization.structures.get(name)
             known = self.templates.get(name, known) or LocatedStructure(name, "found", 1.0)
@@ -162,9 +146,10 @@ class Session:
             place = self._voxel(click)
             # A click on a voxel that was clicked before takes its place.
             earlier = tuple(own for own in now.clicks if self._voxel(own) != place)
-            asked = self._ask(name, place, (*earlier, click))
+            points = [(self._voxel(own), own.inside) for own in (*earlier, click)]
+            asked = asker(self.segmenter, self.canonical, name, place, points, self.options)
             mask = self._clicked(now.mask, click, earlier, asked)
-            box = _union(now.box, mask.box(self.grid)) if inside else now.box
+            box = union(now.box, mask.box(self.grid)) if inside else now.box
             made = replace(now, mask=mask, box=box, clicks=(*earlier, click), absent=False)
             return self._edited(name, "click", made, began)
 
@@ -214,7 +199,7 @@ class Session:
         """
         with self._lock:
             self._history(name).accepted = True
-            return self._state(name)
+            return self._history(name).state(name, self.grid)
 
     def unaccept(self, name: str) -> StructureState:
         """Take ``accept`` back.
@@ -224,7 +209,7 @@ class Session:
         """
         with self._lock:
             self._history(name).accepted = False
-            return self._state(name)
+            return self._history(name).state(name, self.grid)
 
     def mask(self, name: str) -> tuple[NDArray[np.bool_], Index]:
         """The mask of a structure as a trimmed block.
@@ -254,7 +239,7 @@ class Session:
             ]
         array = self.start.labels.array
         most = max(values.values(), default=0)
-        if np.iinfo(array.dtype).max < most:
+        if np.issubdtype(array.dtype, np.integer) and np.iinfo(array.dtype).max < most:
             array = array.astype(np.uint16)
         made = own_labels(array, changes, self.grid, self.image.grid)
         return replace(self.start.labels, array=made)
@@ -275,42 +260,15 @@ class Session:
         from medlsam.export.notebook import session_html
 
         with self._lock:
-            result, states = self.result(), self.structures
-        said = {True: "absent", False: "accepted"}
-        rows = {
-            name: (
-                own.edits,
-                len(own.clicks),
-                said[own.absent] if own.absent or own.accepted else "",
-                own.volume_ml,
-            )
-            for name, own in states.items()
-        }
-        return session_html(result, rows)
+            return session_html(self.result(), {name: own.said for name, own in self.structures.items()})
 
-    def _history(self, name: str) -> _History:
+    def _history(self, name: str) -> History:
         if name not in self._histories:
             raise UsageError(
                 f"{self.case}: there is no structure {name!r}{near(name, self._histories)}; there are: "
                 f"{', '.join(self._histories) or 'none'}. Give it a box to begin with"
             )
         return self._histories[name]
-
-    def _state(self, name: str) -> StructureState:
-        own = self._histories[name]
-        now = own.now
-        return StructureState(
-            name,
-            now.box,
-            now.mask.box(self.grid),
-            now.mask.voxels * self.grid.voxel_ml,
-            now.edits,
-            now.clicks,
-            own.accepted,
-            now.absent,
-            can_undo=own.at > 0,
-            can_redo=own.at + 1 < len(own.versions),
-        )
 
     def _edited(self, name: str, action: str, version: Version, began: float) -> Edit:
         self._edits += 1
@@ -322,11 +280,8 @@ class Session:
     def _step(self, name: str, action: str, step: int) -> Edit:
         with self._lock:
             began, history = time.perf_counter(), self._history(name)
-            if not 0 <= history.at + step < len(history.versions):
-                raise UsageError(f"{name}: there is nothing to {action}")
             before = history.now.mask
-            history.at += step
-            history.accepted = False
+            history.step(name, action, step)
             return self._answer(name, action, before, began)
 
     def _answer(self, name: str, action: str, before: MaskPart, began: float) -> Edit:
@@ -335,55 +290,9 @@ class Session:
         volume = mask.voxels * self.grid.voxel_ml
         return Edit(name, action, slices, mask.box(self.grid), volume, time.perf_counter() - began)
 
-    def _check(self, name: str, box: Box) -> None:
-        if min(box.size) <= 0:
-            raise GeometryError(f"{self.case}: the box of {name} has no extent: {box.min} to {box.max}")
-        if box.intersection(self.grid.box) is None:
-            raise GeometryError(
-                f"{self.case}: the box of {name} lies outside of the scan: {box.min} to {box.max}, but the scan "
-                f"reaches from {self.grid.box.min} to {self.grid.box.max} (LPS mm)"
-            )
-
     def _voxel(self, click: Click) -> Index:
-        place = np.rint(self.grid.lps_to_ijk(click.point)).astype(int)[::-1]
-        if (place < 0).any() or (place >= self.grid.shape_zyx).any():
-            raise GeometryError(
-                f"{self.case}: the point {np.round(click.point, 1).tolist()} lies outside of the scan, which reaches "
-                f"from {self.grid.box.min} to {self.grid.box.max} (LPS mm)"
-            )
-        return (int(place[0]), int(place[1]), int(place[2]))
+        return voxel_of(click.point, self.grid, self.case)
 
     def _clicked(self, mask: MaskPart, click: Click, earlier: tuple[Click, ...], ask: Ask | None) -> MaskPart:
         opposite = [self._voxel(own) for own in earlier if own.inside is not click.inside]
         return apply_click(self.canonical, mask, self._voxel(click), click.inside, opposite, ask)
-
-    def _ask(self, name: str, place: Index, clicks: tuple[Click, ...]) -> Ask:
-        points = [(self._voxel(own), own.inside) for own in clicks]
-
-        def ask(
-            mask: MaskPart, reach_mm: float, point_mm: float, low: Index, shape: tuple[int, ...]
-        ) -> NDArray[np.float32]:
-            return probabilities(
-                self.segmenter, self.canonical, name, mask, place, points, reach_mm, point_mm, low, shape,
-                self.options,
-            )  # fmt: skip
-
-        return ask
-
-
-def changed_slices(before: MaskPart, after: MaskPart) -> tuple[int, ...]:
-    """Numbers of the axial slices in which two masks differ."""
-    both = [own for own in (before, after) if own.array.size]
-    if not both or before is after:
-        return ()
-    low = np.min([own.origin_zyx for own in both], axis=0).tolist()
-    high = np.max([own.end_zyx for own in both], axis=0).tolist()
-    differs = (before.window(low, high) != after.window(low, high)).any(axis=(1, 2))
-    return tuple(int(z) + low[0] for z in np.flatnonzero(differs))
-
-
-def _union(one: Box | None, other: Box | None) -> Box | None:
-    if one is None or other is None:
-        return one or other
-    low, high = np.minimum(one.min, other.min), np.maximum(one.max, other.max)
-    return Box(tuple(low.tolist()), tuple(high.tolist()))

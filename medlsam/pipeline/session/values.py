@@ -72,6 +72,12 @@ class StructureState:
     can_undo: bool
     can_redo: bool
 
+    @property
+    def said(self) -> tuple[int, int, str, float]:
+        """Edits, clicks, what a person said of it, and volume in ml: a row of a table."""
+        word = "absent" if self.absent else "accepted" if self.accepted else ""
+        return self.edits, len(self.clicks), word, self.volume_ml
+
 
 @dataclass(frozen=True)
 class Edit:
