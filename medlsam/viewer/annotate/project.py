@@ -132,8 +132,8 @@ class AnnotationProject(AnnotatedFolder):
         with self._learning:
             built = self._learn()
         if built is None:
-            return agreement_of(None, (), self.cases, self.structures)
-        return agreement_of(built.templates, built.trials, self.cases, self.structures)
+            return agreement_of(None, (), None, self.cases, self.structures)
+        return agreement_of(built.templates, built.trials, built.table, self.cases, self.structures)
 
     def build(self, file: Path | str) -> Built:
         """Write a ``.medlsam`` file of what is complete, as ``medlsam template build`` would.
