@@ -15,14 +15,14 @@ from medlsam.localize.confidence.outliers import CrossTable
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.viewer.annotate.marks import FACE_WORDS
 
-#: Less than this is what leave-one-out is off anyway where people differ, mm. These figures were chosen on phantoms;
-#: benchmarks/viewer/agreement.py prints how often they name the right scan, and a scan that is right.
+#: Less than this is what leave-one-out is off anyway where people differ, mm. benchmarks/viewer/agreement.py prints
+#: how often the right face is named, and one that is right.
 LEAST_MM = 20.0
 #: A face stands out where no other scan is off by more than this share of it there.
 NEXT_SHARE = 0.75
 #: Fewer scans cannot tell which of them is off.
 FEWEST = 3
-#: From so many on a mistake of some centimetres stands out nearly always.
+#: With fewer scans, what nobody stands out in is told with a word of caution.
 ENOUGH = 5
 _ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
 # Where a mark lies that is off, by axis: towards the low coordinate, and towards the high one.

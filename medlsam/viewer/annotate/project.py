@@ -65,7 +65,8 @@ class AnnotationProject(AnnotatedFolder):
             (lambda: model) if isinstance(model, MedLSAM) else model or load, memory_bytes
         )
 
-    def rename_structure(self, old: str, new: str) -> str:  # noqa: D102 - as below
+    def rename_structure(self, old: str, new: str) -> str:
+        """As ``AnnotatedFolder.rename_structure``; what was proposed under the old name is forgotten."""
         name = super().rename_structure(old, new)
         self._proposed.clear()
         return name
