@@ -94,13 +94,17 @@ def calibrated(
 
 def tried(
     templates: TemplateSet, embeddings: Mapping[str, ScanEmbedding], options: SearchOptions | None = None
-) -> tuple[TemplateSet, list[LeftOut]]:
-    """Calibrate templates as ``calibrated`` does; also return each trial, for who wants to see every face.
+) -> tuple[TemplateSet, list[LeftOut], CrossTable]:
+    """Calibrate templates as ``calibrated`` does, and show what came of it face by face.
 
     Args:
         templates: to calibrate.
         embeddings: template name to its embedded scan.
         options: of the search, the same as in later use.
+
+    Returns:
+        The calibrated templates; each structure of each template, located by all others that have it; and the boxes
+        that each template finds alone in each other's scan.
     """
     options = options or SearchOptions()
     candidates = locate_each_other(templates, embeddings, options)
@@ -121,7 +125,7 @@ def tried(
         issues=diagnosis.issues,
         outlier_scores={template: own for template, own in scores.items() if own},
     )
-    return whole, trials
+    return whole, trials, table
 
 
 def locate_each_other(

@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medlsam.geometry import FACES
 from medlsam.localize.confidence.leave_one_out import LeftOut
+from medlsam.localize.confidence.outliers import CrossTable
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.viewer.annotate.marks import FACE_WORDS
 
-#: Less than this is what leave-one-out is off anyway where people differ, mm. These figures were chosen on phantoms;
-#: benchmarks/viewer/agreement.py prints how often they name the right scan, and a scan that is right.
+#: Less than this is what leave-one-out is off anyway where people differ, mm. benchmarks/viewer/agreement.py prints
+#: how often the right face is named, and one that is right.
 LEAST_MM = 20.0
-#: A face disagrees from so many times the usual error of the structure on ...
-TIMES_USUAL = 3.0
-#: ... and where no other scan is off by more than this share of it on the same face.
+#: A face stands out where no other scan is off by more than this share of it there.
 NEXT_SHARE = 0.75
 #: Fewer scans cannot tell which of them is off.
 FEWEST = 3
-#: From so many on a mistake of some centimetres stands out nearly always.
+#: With fewer scans, what nobody stands out in is told with a word of caution.
 ENOUGH = 5
 _ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
 # Where a mark lies that is off, by axis: towards the low coordinate, and towards the high one.
@@ -38,7 +38,7 @@ class Disagreement:
         number: of the scan in the session, from 1.
         structure: the structure.
         face: where the disagreement is largest.
-        error_mm: there, where the others locate the face minus where it is marked (along the axis, LPS).
+        error_mm: there, where the others have the face minus where it is marked (along the axis, LPS).
     """
 
     case: str
@@ -81,6 +81,8 @@ class Agreement:
         if said:
             return said
         tried = sum(len(own) for own in (self.errors_mm or {}).values())
+        if not tried:
+            return ("no structure is complete in any scan yet, so nothing can be compared",)
         return (f"the scans agree: {tried} marked structures were located by the other scans",)
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,13 +97,18 @@ class Agreement:
 
 
 def agreement_of(
-    templates: TemplateSet | None, trials: Sequence[LeftOut], scans: Sequence[str], structures: Sequence[str]
+    templates: TemplateSet | None,
+    trials: Sequence[LeftOut],
+    table: CrossTable | None,
+    scans: Sequence[str],
+    structures: Sequence[str],
 ) -> Agreement:
     """Say how templates agree.
 
     Args:
         templates: of the complete scans, calibrated; None where there are none.
         trials: each structure of each scan, located by the others.
+        table: the boxes that each template finds in each other's scan.
         scans: all scans of the session, in their order.
         structures: all structures of the session.
     """
@@ -114,7 +121,7 @@ def agreement_of(
         if len(by_structure.get(structure, ())) < FEWEST:
             unknown.append(_too_few(structure, [t.template for t in by_structure.get(structure, ())], own))
         else:
-            own_words = _disagreements(structure, own, scans)
+            own_words = [] if table is None else _disagreements(structure, table, scans)
             disagreements += own_words
             if not own_words and len(own) < ENOUGH:
                 unknown.append(
@@ -150,17 +157,44 @@ def _too_few(structure: str, marked: Sequence[str], trials: Sequence[LeftOut]) -
     )
 
 
-def _disagreements(structure: str, trials: Sequence[LeftOut], scans: Sequence[str]) -> list[Disagreement]:
-    """At most one for each scan: its worst face, where that stands out."""
-    size = np.abs([trial.error_mm for trial in trials])
-    usual = float(np.median(size))
+def face_disagreements(table: CrossTable, structure: str) -> tuple[list[str], NDArray[np.float64]]:
+    """How far each scan's marks lie from where all others would have them.
+
+    Two scans are compared both ways: what the first one finds in the second against the second's mark, and the other
+    way round. A scan disagrees by what it disagrees with the middle one of the others; where the others stand on both
+    sides of it, by nothing. So one scan that is off does not make the others look off, from three scans on.
+
+    Args:
+        table: of the boxes that each template finds in each other's scan.
+        structure: of the table.
+
+    Returns:
+        The scans that mark the structure, and (N, 6) mm: where the others have each face minus where it is marked.
+    """
+    o = table.structures.index(structure)
+    rows = [n for n in range(len(table.templates)) if np.isfinite(table.own[o, n]).all()]
+    # (source, target, 6): located by the source minus marked in the target.
+    error = (table.found[o] - table.own[o][None])[np.ix_(rows, rows)]
+    between = (error - error.transpose(1, 0, 2)) / 2
+    found = np.zeros((len(rows), 6))
+    for n in range(len(rows)):
+        others = np.sort(np.delete(between[:, n], n, axis=0), axis=0)
+        low, high = others[(len(others) - 1) // 2], others[len(others) // 2]
+        found[n] = np.where(low * high > 0, np.where(abs(low) < abs(high), low, high), 0.0)
+    return [table.templates[n] for n in rows], found
+
+
+def _disagreements(structure: str, table: CrossTable, scans: Sequence[str]) -> list[Disagreement]:
+    """At most one for each scan: its worst face, where no other scan is nearly as far off."""
+    names, errors = face_disagreements(table, structure)
+    size = abs(errors)
     found = []
-    for row, trial in enumerate(trials):
+    for row, name in enumerate(names):
         others = np.delete(size, row, axis=0).max(axis=0)
-        stands_out = (size[row] >= max(LEAST_MM, TIMES_USUAL * usual)) & (others <= NEXT_SHARE * size[row])
+        stands_out = (size[row] >= LEAST_MM) & (others <= NEXT_SHARE * size[row])
         if stands_out.any():
             face = int(np.argmax(np.where(stands_out, size[row], -1.0)))
-            number = scans.index(trial.template) + 1
-            error = float(trial.error_mm[face])
-            found.append(Disagreement(trial.template, number, structure, FACES[face], error))
+            found.append(
+                Disagreement(name, scans.index(name) + 1, structure, FACES[face], float(errors[row, face]))
+            )
     return found

@@ -86,8 +86,6 @@ class AnnotatedFolder:
     ) -> None:
         self.close()
 
-    # What there is
-
     @property
     def cases(self) -> tuple[str, ...]:
         """The scans: those given in their order, then those that only the folder has."""
@@ -121,8 +119,6 @@ class AnnotatedFolder:
         """
         with self._lock:
             return self._scan(case).image()
-
-    # Structures
 
     def add_structure(self, name: str) -> str:
         """Add a structure to the session; returns the name as it is kept.
@@ -165,8 +161,6 @@ class AnnotatedFolder:
                 _log.warning("%s; the name %s stays there", scan.fault, old)
             else:
                 scan.rename(old, new)
-
-    # Clicks
 
     def place(self, case: str, structure: str, point: ArrayLike, face: str | None = None) -> StructureMarks:
         """Place a point, or move the one of a face there. A structure that is new is added.
@@ -220,7 +214,7 @@ class AnnotatedFolder:
         checked_face(face)
         with self._lock:
             scan = self._markable(case)
-            moved = self._marks(scan, structure).with_face_at(face, position_mm)
+            moved = scan.answers.get(structure, StructureMarks()).with_face_at(face, position_mm)
             for point in moved.points:
                 scan.inside(point)
             return self._change(case, structure, lambda marks: moved)
@@ -287,9 +281,6 @@ class AnnotatedFolder:
         scan.bring()
         return scan
 
-    def _marks(self, scan: Scan, structure: str) -> StructureMarks:
-        return scan.answers.get(structure, StructureMarks())
-
     def _change(
         self, case: str, structure: str, change: Callable[[StructureMarks], StructureMarks]
     ) -> StructureMarks:
@@ -297,7 +288,7 @@ class AnnotatedFolder:
         with self._lock:
             scan = self._markable(case)
             before = scan.answers
-            marks = change(self._marks(scan, structure))
+            marks = change(scan.answers.get(structure, StructureMarks()))
             if structure not in self._structures:
                 structure = self.add_structure(structure)
             after = {**before, structure: marks}

@@ -16,6 +16,7 @@ from medlsam.io.checks import check_same_grid
 from medlsam.io.labelled_scans import TemplateCase, read_template_labels
 from medlsam.localize.build_templates import Template, build_templates
 from medlsam.localize.confidence.leave_one_out import LeftOut, tried
+from medlsam.localize.confidence.outliers import CrossTable
 from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.pipeline.model import MedLSAM
@@ -35,11 +36,13 @@ class Built:
     Attributes:
         templates: with their leave-one-out figures.
         trials: each structure of each scan, located by the others.
+        table: the boxes that each scan's marks find alone in each other scan.
         left_out: scan to why it is not in, or what of it is not.
     """
 
     templates: TemplateSet
     trials: tuple[LeftOut, ...]
+    table: CrossTable
     left_out: Mapping[str, str]
 
 
@@ -121,8 +124,8 @@ class Learner:
         if templates:
             source = scans[0][0].folder.resolve().parent.name
             alone = build_templates(self.model.localizer, templates, names, source=source, calibrate=False)
-            whole, trials = tried(alone, {name: e for name, e in embeddings.items() if e is not None})
-            built = Built(whole, tuple(trials), left_out)
+            whole, trials, table = tried(alone, {name: e for name, e in embeddings.items() if e is not None})
+            built = Built(whole, tuple(trials), table, left_out)
         self._built[key] = built
         while len(self._built) > _KEPT_SETS:
             self._built.popitem(last=False)

@@ -65,7 +65,8 @@ class AnnotationProject(AnnotatedFolder):
             (lambda: model) if isinstance(model, MedLSAM) else model or load, memory_bytes
         )
 
-    def rename_structure(self, old: str, new: str) -> str:  # noqa: D102 - as below
+    def rename_structure(self, old: str, new: str) -> str:
+        """As ``AnnotatedFolder.rename_structure``; what was proposed under the old name is forgotten."""
         name = super().rename_structure(old, new)
         self._proposed.clear()
         return name
@@ -132,8 +133,8 @@ class AnnotationProject(AnnotatedFolder):
         with self._learning:
             built = self._learn()
         if built is None:
-            return agreement_of(None, (), self.cases, self.structures)
-        return agreement_of(built.templates, built.trials, self.cases, self.structures)
+            return agreement_of(None, (), None, self.cases, self.structures)
+        return agreement_of(built.templates, built.trials, built.table, self.cases, self.structures)
 
     def build(self, file: Path | str) -> Built:
         """Write a ``.medlsam`` file of what is complete, as ``medlsam template build`` would.
