@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,9 @@ from medlsam.io.labels import read_label_map
 from medlsam.io.slicer_markups import read_markups
 from medlsam.io.write import write_volume
 from medlsam.measure.metrics import dice
+from medlsam.viewer.annotate.agreement import Agreement
 from medlsam.viewer.annotate.project import AnnotationProject
+from medlsam.viewer.annotate.proposals import Proposal
 from medlsam.viewer.annotate_routes import AnnotatePage
 from medlsam.volume import Image
 from tests.support.browser import Tab, browser
@@ -32,10 +34,22 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 ORDER = ("z+", "z-", "x-", "x+", "y-", "y+")
 
 
+class WithoutModel(AnnotationProject):
+    """Where only clicks count, nothing is located."""
+
+    def propose(self, case: str, structures: Sequence[str] | None = None) -> dict[str, Proposal]:
+        return {}
+
+    def agreement(self) -> Agreement:
+        return Agreement()
+
+
 @contextmanager
-def annotating(scans: Path, output: Path) -> Iterator[tuple[Client, Tab]]:
+def annotating(
+    scans: Path, output: Path, kind: type[AnnotationProject] = AnnotationProject
+) -> Iterator[tuple[Client, Tab]]:
     with (
-        AnnotationProject(find_cases(scans), output) as project,
+        kind(find_cases(scans), output) as project,
         served([*AnnotatePage(project).routes()]) as client,
         browser() as tab,
     ):
@@ -83,7 +97,7 @@ def test_clicks_land_where_they_were_made_in_every_orientation(
         grid = Grid((20, 24, 28), (3.0, 4.0, 5.0), (10.0, -30.0, 50.0), direction)
         write_volume(make_ct(grid), tmp_path / "in" / f"{name}.nii.gz")
     wanted = {}
-    with annotating(tmp_path / "in", tmp_path / "out") as (client, tab):
+    with annotating(tmp_path / "in", tmp_path / "out", WithoutModel) as (client, tab):
         add(tab, "thing")
         for name in [*directions, "oblique"]:
             pointer = open_scan(client, tab, name)

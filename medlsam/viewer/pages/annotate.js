@@ -8,7 +8,7 @@ import { drawPoints, faceOf, moved } from "./points.js";
 // In this order the eye travels least: the ends along the body first, then the sides.
 const ORDER = ["z+", "z-", "x-", "x+", "y-", "y+"];
 const planes = {};
-const state = { project: null, index: -1, open: false, structure: null, face: null, proposals: {}, dragged: null };
+const state = { project: null, index: -1, open: false, structure: null, face: null, proposals: {}, dragged: null, agreeing: null };
 
 const answers = () => state.project.cases[state.index];
 const marks = () => (state.structure === null ? null : answers()?.marks[state.structure]);
@@ -106,8 +106,17 @@ async function propose() {
   show();
 }
 
+// How the scans agree. It takes seconds where there are many: while it is asked, later changes wait for one more asking.
 async function agreement() {
+  if (state.agreeing) {
+    state.agreeing = "again";
+    return;
+  }
+  state.agreeing = "once";
   const found = await trying(() => post("/api/agreement"));
+  const again = state.agreeing === "again";
+  state.agreeing = null;
+  if (again) agreement();
   if (!found) return;
   document.getElementById("agreement").replaceChildren(...found.messages.map((text) => element("li", { textContent: text })));
 }
