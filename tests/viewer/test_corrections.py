@@ -147,7 +147,7 @@ def test_the_page_corrects_and_a_tab_that_is_behind_is_refused(
         for body, words in (
             ({"structure": "plate", "point": [0, 0, 0]}, "another tab"),
             ({"structure": "", "seen": 1}, "structure: a text is needed"),
-            ({"structure": "nothing", "seen": 1}, "there is no structure 'nothing'"),
+            ({"structure": "nothing", "seen": 1, "point": [0, 0, 0]}, "there is no structure 'nothing'"),
             ({"structure": "plate", "seen": 1, "point": [0, 0]}, "point: three numbers"),
             ({"structure": "plate", "seen": 1, "point": [0, 0, "a"]}, "point: a number is needed"),
             ({"structure": "plate", "seen": 1, "point": [0, 0, 1e400]}, "a number is needed"),
