@@ -19,6 +19,9 @@ def view(
         Path,
         typer.Argument(help="A folder that `medlsam segment` wrote.", metavar="DIR", show_default=False),
     ],
+    case: Annotated[
+        str | None, typer.Option(help="The scan to open first; the most doubtful one by default.", metavar="NAME")
+    ] = None,
     port: Annotated[int, typer.Option(help="Of the loopback address; 0 takes a free one.", metavar="N")] = 0,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in this machine's browser.")
@@ -32,7 +35,9 @@ def view(
     from medlsam.viewer.view_routes import view_page
 
     console = messages()
-    server = PageServer(view_page(folder).routes(), port)
+    page = view_page(folder)
+    server = PageServer(page.routes(), port)
+    server.url += page.address_of(case) if case is not None else ""
 
     def ready(url: str) -> None:
         console.print(f"{escape(str(folder))} is at {escape(url)}", soft_wrap=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ from medlsam.io.cases import read_case
 from medlsam.io.labels import read_label_map
 from medlsam.viewer.outlines import outlines
 from medlsam.viewer.pictures import geometry, png, slice_of, view_of
-from medlsam.viewer.run_results import RunResults, chosen
+from medlsam.export.run_results import RunResults, chosen, read_results
 from medlsam.viewer.scans import Shelf, bytes_of
 from medlsam.viewer.serve import PAGES
 from medlsam.volume import Image, to_canonical
@@ -69,6 +71,19 @@ class ViewPage:
             Route("/api/case/{case:int}/slice/{plane}/{index:int}", self.picture),
             Route("/api/case/{case:int}/outlines/{plane}/{index:int}", self.lines),
         ]
+
+    def address_of(self, case: str) -> str:
+        """Name a scan in the page's address; goes behind the token.
+
+        Raises:
+            UsageError: the run has no such scan.
+        """
+        names = [own.name for own in self.results.cases]
+        if case not in names:
+            close = difflib.get_close_matches(case, names, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise UsageError(f"{self.results.folder}: the run has no scan {case!r}{hint}; it has {len(names)}")
+        return f"&{urlencode({'case': case})}"
 
     def page(self, request: Request) -> Response:
         """Give the page itself."""
@@ -154,6 +169,4 @@ def number(text: str | None, name: str) -> float:
 
 def view_page(folder: str | Path) -> ViewPage:
     """Make the page of a folder that ``segment`` wrote; see ``read_results``."""
-    from medlsam.viewer.run_results import read_results
-
     return ViewPage(read_results(folder))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from medlsam.errors import UsageError
-from medlsam.viewer.run_results import read_results, volume_scores
+from medlsam.export.run_results import read_results, volume_scores
 from tests.support.served import Client
 
 
