@@ -20,7 +20,8 @@ def view(
         typer.Argument(help="A folder that `medlsam segment` wrote.", metavar="DIR", show_default=False),
     ],
     case: Annotated[
-        str | None, typer.Option(help="The scan to open first; the most doubtful one by default.", metavar="NAME")
+        str | None,
+        typer.Option(help="The scan to open first; the most doubtful one by default.", metavar="NAME"),
     ] = None,
     port: Annotated[int, typer.Option(help="Of the loopback address; 0 takes a free one.", metavar="N")] = 0,
     browser: Annotated[

@@ -274,7 +274,9 @@ def _case(
         located = Localization.from_dict(json.loads((own / "localization.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         return ResultCase(name, own, record, error=f"localization.json cannot be read: {error}")
-    entries = [Entry(structure, answer, rows.get(structure, {})) for structure, answer in located.structures.items()]
+    entries = [
+        Entry(structure, answer, rows.get(structure, {})) for structure, answer in located.structures.items()
+    ]
     return ResultCase(name, own, record, tuple(entries))
 
 

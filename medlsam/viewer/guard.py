@@ -91,7 +91,9 @@ class Guard:
                 )
             # Without the token, which must not stay in the address; the scan that was asked for does.
             case = parse_qs(request.url.query).get("case", [""])[0]
-            answer = RedirectResponse("/" + (f"?{urlencode({'case': case})}" if case else ""), status_code=303)
+            answer = RedirectResponse(
+                "/" + (f"?{urlencode({'case': case})}" if case else ""), status_code=303
+            )
             answer.set_cookie(self.cookie, self.token, httponly=True, samesite="strict", path="/")
             return answer
         if not self._right(self._cookie(request)):

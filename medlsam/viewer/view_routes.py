@@ -16,12 +16,12 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from medlsam.errors import GeometryError, UsageError
+from medlsam.export.run_results import RunResults, chosen, read_results
 from medlsam.geometry import Grid
 from medlsam.io.cases import read_case
 from medlsam.io.labels import read_label_map
 from medlsam.viewer.outlines import outlines
 from medlsam.viewer.pictures import geometry, png, slice_of, view_of
-from medlsam.export.run_results import RunResults, chosen, read_results
 from medlsam.viewer.scans import Shelf, bytes_of
 from medlsam.viewer.serve import PAGES
 from medlsam.volume import Image, to_canonical
@@ -82,7 +82,9 @@ class ViewPage:
         if case not in names:
             close = difflib.get_close_matches(case, names, n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise UsageError(f"{self.results.folder}: the run has no scan {case!r}{hint}; it has {len(names)}")
+            raise UsageError(
+                f"{self.results.folder}: the run has no scan {case!r}{hint}; it has {len(names)}"
+            )
         return f"&{urlencode({'case': case})}"
 
     def page(self, request: Request) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from medlsam.errors import MedlsamError
@@ -27,7 +27,7 @@ class CasePictures:
         reference: whether the reference is drawn.
     """
 
-    thumbnails: Thumbnails = Thumbnails()
+    thumbnails: Thumbnails = field(default_factory=Thumbnails)
     problem: str = ""
     reference: bool = False
 

@@ -44,7 +44,9 @@ def write_report(
     rows = make_rows(results, pictures)
     located = [entry.located for case in results.cases for entry in case.entries]
     run = results.description
-    page = Template(_part("page.html"), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    page = Template(
+        _part("page.html"), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
     style, script = _part("page.css") + _colours(), _part("page.js")
     text = page.render(
         title=title,

@@ -39,7 +39,9 @@ class Cut:
         return (up - self.corner[1]) / self.step[1]
 
 
-def cut_plane(volume: Image | LabelMap, plane: Plane, at: float, center: tuple[float, float], size: float) -> Cut:
+def cut_plane(
+    volume: Image | LabelMap, plane: Plane, at: float, center: tuple[float, float], size: float
+) -> Cut:
     """Cut a volume.
 
     Args:
@@ -87,7 +89,9 @@ def _slice(array: NDArray[Any], grid: Grid, plane: Plane, at: float) -> Cut:
     return Cut(cut, (corner[0], corner[1]), (step[0], step[1]))
 
 
-def _sampled(volume: Image | LabelMap, plane: Plane, at: float, center: tuple[float, float], size: float) -> Cut:
+def _sampled(
+    volume: Image | LabelMap, plane: Plane, at: float, center: tuple[float, float], size: float
+) -> Cut:
     grid = volume.grid
     pixel = min(grid.spacing_xyz)
     count = int(np.ceil(size / pixel)) + 2
@@ -100,7 +104,11 @@ def _sampled(volume: Image | LabelMap, plane: Plane, at: float, center: tuple[fl
     zyx = np.moveaxis(grid.lps_to_ijk(points)[..., ::-1], -1, 0)
     scan = isinstance(volume, Image)
     array = ndimage.map_coordinates(
-        volume.array, zyx, output=np.float32 if scan else None, order=1 if scan else 0, cval=_AIR_HU if scan else 0
+        volume.array,
+        zyx,
+        output=np.float32 if scan else None,
+        order=1 if scan else 0,
+        cval=_AIR_HU if scan else 0,
     )
     corner = (float(center[0] + steps[0]), float(center[1] + down[0]))
     return Cut(array, corner, (pixel, -pixel if plane.upwards else pixel))

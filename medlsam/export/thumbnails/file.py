@@ -171,7 +171,9 @@ def read_thumbnails(folder: Path) -> Thumbnails:
     """
     path = folder / THUMBNAILS_FILE
     if not path.is_file():
-        raise VolumeError(f"{path}: there is none; an earlier version wrote these results, or a warning says why")
+        raise VolumeError(
+            f"{path}: there is none; an earlier version wrote these results, or a warning says why"
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != _FORMAT:

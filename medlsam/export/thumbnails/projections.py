@@ -6,7 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from medlsam.export.thumbnails.raster import Picture, Pixels, encode, paint_rectangle, paint_words, resized, rgb, windowed
+from medlsam.export.thumbnails.raster import (
+    Picture,
+    Pixels,
+    encode,
+    paint_rectangle,
+    paint_words,
+    resized,
+    rgb,
+    windowed,
+)
 from medlsam.export.views import CYCLE, PAPER, PLANES, Plane
 from medlsam.geometry import Grid
 from medlsam.results import LocatedStructure
@@ -59,7 +68,9 @@ def _paint_box(
         return
     left, right = ((end[plane.across] - low[plane.across]) / pixel_mm for end in (box.min, box.max))
     top, bottom = ((high[plane.up] - end[plane.up]) / pixel_mm for end in (box.max, box.min))
-    paint_rectangle(pixels, left, top, right, bottom, colour, dash=3 if structure.status == "uncertain" else 0)
+    paint_rectangle(
+        pixels, left, top, right, bottom, colour, dash=3 if structure.status == "uncertain" else 0
+    )
 
 
 def _thinned(image: Image) -> Image:
@@ -68,5 +79,5 @@ def _thinned(image: Image) -> Image:
     steps = [max(1, round(_COARSE_MM / spacing)) for spacing in grid.spacing_xyz]
     x, y, z = steps
     thin = image.array[::z, ::y, ::x]
-    spacing = tuple(step * own for step, own in zip(steps, grid.spacing_xyz, strict=True))
-    return image.derived(thin, Grid(thin.shape, spacing, grid.origin_xyz, grid.direction))
+    sx, sy, sz = (step * own for step, own in zip(steps, grid.spacing_xyz, strict=True))
+    return image.derived(thin, Grid(thin.shape, (sx, sy, sz), grid.origin_xyz, grid.direction))

@@ -1,4 +1,4 @@
-"""Painting on an array of pixels (rows, columns, RGB): rectangles, letters, a scale bar; and the array as a WebP file."""
+"""Painting on pixels, an array (rows, columns, RGB): outlines, rectangles, letters, a scale bar; and its file."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def resized(
 
 def windowed(hu: NDArray[np.floating], low: float, high: float) -> Pixels:
     """Grey of HU: black at ``low`` and below, white at ``high`` and above."""
-    return ((np.clip(hu, low, high) - low) * (255 / (high - low)) + 0.5).astype(np.uint8)
+    return np.asarray((np.clip(hu, low, high) - low) * (255 / (high - low)) + 0.5, dtype=np.uint8)
 
 
 def paint_outline(pixels: Pixels, mask: NDArray[np.bool_], colour: str, dashed: bool = False) -> None:

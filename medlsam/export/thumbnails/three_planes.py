@@ -28,7 +28,7 @@ from medlsam.windows import WINDOWS, Window
 
 #: Pixels of a plane's side; three stand side by side with a gap between them.
 SIDE, GAP = 152, 2
-# Voxels of a mask that are looked at to find its middle: enough for a millimetre, and as fast for a liver as for an eye.
+# Voxels of a mask's box that are looked at to find its middle: as fast for a liver as for an eye.
 _LOOKED_AT = 40_000
 _AIR_HU = -1024
 # A mask whose median HU lies below or above is shown in the window of lungs or bone: it would be black or white.
@@ -55,6 +55,18 @@ def draw_three_planes(
     place: tuple[slice, ...] | None = None,
     reference: Labelled | None = None,
 ) -> Picture | None:
+    """Draw a structure as a file; arguments and answer are those of ``paint_three_planes``."""
+    pixels = paint_three_planes(image, own, structure, place, reference)
+    return None if pixels is None else encode(pixels)
+
+
+def paint_three_planes(
+    image: Image,
+    own: Labelled,
+    structure: LocatedStructure,
+    place: tuple[slice, ...] | None = None,
+    reference: Labelled | None = None,
+) -> Pixels | None:
     """Draw axial, coronal and sagittal slices side by side; None where the mask has no voxel.
 
     Nothing is resampled but what is seen, so a scan may lie in any of the 48 orders of axes, or obliquely.
@@ -85,23 +97,23 @@ def draw_three_planes(
     for plane in PLANES:
         square = _Square.around(plane, low, high, middle)
         pixels = square.picture(image, window)
+        # The mask last: it is what somebody judges.
+        square.paint_box(pixels, structure.prompt_box, dash=2)
+        square.paint_box(pixels, structure.located_box, dash=0)
         for labelled, colour, dashed in ((reference, REFERENCE, True), (own, MASK, False)):
             if labelled is not None:
                 paint_outline(pixels, square.mask(labelled), colour, dashed)
-        square.paint_box(pixels, structure.prompt_box, dash=2)
-        square.paint_box(pixels, structure.located_box, dash=0)
         paint_words(pixels, plane.sides, square.pixel_mm)
         parts += [pixels, gap]
-    return encode(np.concatenate(parts[:-1], axis=1))
+    return np.concatenate(parts[:-1], axis=1)
 
 
 def place_of(box: Box, grid: Grid) -> tuple[slice, ...]:
-    """Slices (Z, Y, X) of an array that hold a box (LPS mm), with a voxel more on each side."""
-    corners = [
-        [(box.min, box.max)[(corner >> axis) & 1][axis] for axis in range(3)] for corner in range(8)
-    ]
+    """Slices (Z, Y, X) of the voxels that a box (LPS mm) touches."""
+    corners = [[(box.min, box.max)[(corner >> axis) & 1][axis] for axis in range(3)] for corner in range(8)]
     ijk = grid.lps_to_ijk(corners)
-    low, high = np.floor(ijk.min(axis=0))[::-1] - 1, np.ceil(ijk.max(axis=0))[::-1] + 2
+    # Faces lie half a voxel beside centres; a hundredth of a voxel is rounding.
+    low, high = np.floor(ijk.min(axis=0) + 0.51)[::-1], np.ceil(ijk.max(axis=0) + 0.49)[::-1]
     return tuple(
         slice(int(max(first, 0)), int(min(last, size)))
         for first, last, size in zip(low, high, grid.shape_zyx, strict=True)
@@ -130,7 +142,9 @@ def _window_of(median_hu: float) -> Window:
 def _extent(place: tuple[slice, ...], grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The lowest and highest LPS mm of a part of the grid."""
     ends = [(side.start - 0.5, side.stop - 0.5) for side in place[::-1]]
-    corners = grid.ijk_to_lps([[ends[axis][(corner >> axis) & 1] for axis in range(3)] for corner in range(8)])
+    corners = grid.ijk_to_lps(
+        [[ends[axis][(corner >> axis) & 1] for axis in range(3)] for corner in range(8)]
+    )
     return corners.min(axis=0), corners.max(axis=0)
 
 
@@ -181,7 +195,9 @@ class _Square:
         seen = np.full((rows, columns), _AIR_HU, cut.array.dtype if cut.array.dtype.kind != "u" else np.int32)
         inner = tuple(
             slice(max(first, 0), max(min(first + count, size), 0))
-            for first, count, size in zip((first_row, first_column), (rows, columns), cut.array.shape, strict=True)
+            for first, count, size in zip(
+                (first_row, first_column), (rows, columns), cut.array.shape, strict=True
+            )
         )
         part = cut.array[inner]
         at_row, at_column = inner[0].start - first_row, inner[1].start - first_column
@@ -191,16 +207,26 @@ class _Square:
         return resized(grey, SIDE, SIDE, edges)
 
     def mask(self, labelled: Labelled) -> NDArray[np.bool_]:
-        """Which pixels lie in a voxel of the structure, (SIDE, SIDE)."""
+        """Which pixels show the structure, (SIDE, SIDE): their centre lies in a voxel of it, or it has one in them.
+
+        The latter, since pixels are larger than voxels where a structure is large, and a thin one must not vanish.
+        """
         cut = cut_plane(labelled.labels, self.plane, self.at, self.center, self.size)
+        seen = cut.array == labelled.value
         steps = ((np.arange(SIDE) + 0.5) / SIDE - 0.5) * self.size
-        rows = np.rint(cut.row(self.center[1] + steps * self._down[1])).astype(np.intp)
-        columns = np.rint(cut.column(self.center[0] + steps)).astype(np.intp)
-        seen_rows, seen_columns = ((at >= 0) & (at < size) for at, size in zip((rows, columns), cut.array.shape, strict=True))
+        rows, columns = cut.row(self.center[1] + steps * self._down[1]), cut.column(self.center[0] + steps)
+        at = [np.rint(places).astype(np.intp) for places in (rows, columns)]
+        in_cut = [(own >= 0) & (own < size) for own, size in zip(at, seen.shape, strict=True)]
         mask = np.zeros((SIDE, SIDE), bool)
-        mask[np.ix_(seen_rows, seen_columns)] = (
-            cut.array[np.ix_(rows[seen_rows], columns[seen_columns])] == labelled.value
-        )
+        mask[np.ix_(*in_cut)] = seen[np.ix_(*(own[inside] for own, inside in zip(at, in_cut, strict=True)))]
+        # Pixels are evenly spaced, so a voxel's pixel is known from the first one and the step.
+        voxels = np.nonzero(seen)
+        pixels = [
+            np.rint((own - places[0]) / (places[1] - places[0])).astype(np.intp)
+            for own, places in zip(voxels, (rows, columns), strict=True)
+        ]
+        inside = np.logical_and.reduce([(own >= 0) & (own < SIDE) for own in pixels])
+        mask[pixels[0][inside], pixels[1][inside]] = True
         return mask
 
     @property
@@ -212,7 +238,9 @@ class _Square:
         """Paint a box where the plane cuts it."""
         if box is None or not box.min[self.plane.cut] <= self.at <= box.max[self.plane.cut]:
             return
-        left, right = ((end[self.plane.across] - self.center[0]) / self.pixel_mm + SIDE / 2 for end in (box.min, box.max))
+        left, right = (
+            (end[self.plane.across] - self.center[0]) / self.pixel_mm + SIDE / 2 for end in (box.min, box.max)
+        )
         rows = [(end[self.plane.up] - self.center[1]) / self.pixel_mm for end in (box.min, box.max)]
         top, bottom = sorted(SIDE / 2 + (-row if self.plane.upwards else row) for row in rows)
         paint_rectangle(pixels, left, top, right, bottom, BOX, dash)
