@@ -94,6 +94,17 @@
   body.addEventListener("toggle", (event) => event.target.open && offerCopy(event.target.querySelector("code")), true);
   document.querySelectorAll("article code").forEach(offerCopy);
 
+  // Paper has no pictures that come later: those of the rows that are shown are loaded before it is printed.
+  const hurry = () => [...document.images].filter((image) => !image.closest("[hidden]")).map((image) => {
+    image.loading = "eager";
+    return image.complete || new Promise((done) => image.addEventListener("load", done, { once: true }));
+  });
+  addEventListener("beforeprint", hurry);
+  control("print").addEventListener("click", async () => {
+    await Promise.all(hurry());
+    print();
+  });
+
   control("controls").hidden = false;
   // A browser that comes back to the page fills in what was chosen before.
   filter();
