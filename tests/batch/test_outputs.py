@@ -185,3 +185,23 @@ def test_processes_in_other_folders_find_a_relative_reference_series(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert segment(model, tmp_path / "scans", tmp_path / "out", options=options).done == ("a",)
+
+
+def test_pictures_that_cannot_be_drawn_are_a_warning_and_old_ones_do_not_stay(
+    model: MedLSAM, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    segment(model, scans, output)
+    assert (output / "a" / "thumbnails.json").is_file()
+
+    def broken(*arguments: object) -> None:
+        raise ZeroDivisionError("no ray")
+
+    monkeypatch.setattr("medlsam.export.thumbnails.file.draw_projections", broken)
+    result = segment(model, scans, output, overwrite=True)
+    assert (result.exit_code, len(result.done)) == (0, 3)
+    assert not (output / "a" / "thumbnails.json").exists()
+    warnings = read(output / "run.json")["cases"]["a"]["warnings"]
+    assert warnings == ["no pictures for the report: ZeroDivisionError: no ray"]
+    localize_folder(model, template_set(), scans, tmp_path / "located")
+    assert not list((tmp_path / "located").rglob("thumbnails.json")), "there is no mask"

@@ -155,7 +155,8 @@ def try_thumbnails(segmentation: Segmentation, image: Image, folder: Path) -> li
     except OSError:
         raise
     except Exception as error:
-        _log.exception("the pictures of %s could not be drawn", segmentation.case)
+        # Not louder: the answer is a warning already, and what is logged louder becomes another one.
+        _log.info("the pictures of %s could not be drawn", segmentation.case, exc_info=True)
         return [f"no pictures for the report: {type(error).__name__}: {error}"]
     return []
 
