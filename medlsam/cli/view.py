@@ -37,8 +37,9 @@ def view(
 
     console = messages()
     page = view_page(folder)
+    behind = "" if case is None else page.address_of(case)
     server = PageServer(page.routes(), port)
-    server.url += page.address_of(case) if case is not None else ""
+    server.url += behind
 
     def ready(url: str) -> None:
         console.print(f"{escape(str(folder))} is at {escape(url)}", soft_wrap=True)
