@@ -12,6 +12,7 @@ from medlsam.batch.summary import BatchResult, Progress
 from medlsam.batch.task import Command, Run, ScanResult
 from medlsam.export.formats import open_series, write_outputs
 from medlsam.export.slicer_markups import write_markups
+from medlsam.export.thumbnails.file import try_thumbnails
 from medlsam.io.cases import Case
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.measure.statistics import structure_statistics
@@ -43,7 +44,7 @@ def segment_folder(
 ) -> BatchResult:
     """Segment many scans into a folder.
 
-    Writes ``<case>/segmentation.nii.gz`` and ``<case>/localization.json``, ``labels.json``,
+    Writes ``<case>/segmentation.nii.gz``, ``<case>/localization.json`` and ``<case>/thumbnails.json``, ``labels.json``,
     ``statistics.csv`` and ``.json``, ``run.json`` and ``report.html``, and for each scan what ``options.output`` asks
     for. A scan is skipped where it was done before and neither its files, the options, the templates, the weights nor
     the version have changed.
@@ -159,6 +160,7 @@ def _segment(run: Run, image: Image, case: str, folder: Path, stopwatch: Stopwat
     with stopwatch("write"):
         warnings = write_outputs(found, folder, run.options.output, series)
         write_json(folder / "localization.json", found.localization.to_dict())
+        warnings += try_thumbnails(found, image, folder)
     return ScanResult((*found.warnings, *warnings), rows)
 
 

@@ -14,6 +14,7 @@ from medlsam.batch.task import Run
 from medlsam.errors import UsageError
 from medlsam.export.formats import FORMATS, OUTPUT_FOLDER
 from medlsam.export.slicer_markups import MARKUPS_FILES
+from medlsam.export.thumbnails.file import THUMBNAILS_FILE
 from medlsam.options import InferenceOptions
 from medlsam.weights import ENTRIES, state
 
@@ -108,7 +109,8 @@ def _files(run: Run, whole: bool, layout: str) -> tuple[str, ...]:
         names = [*NEEDED_FILES["localize"], *MARKUPS_FILES]
         return (*(f"<case>/{name}" for name in names), RUN_FILE)
     output = run.options.output
-    names = [name for kind in output.format for name in FORMATS[kind].files] + ["localization.json"]
+    names = [name for kind in output.format for name in FORMATS[kind].files]
+    names += ["localization.json", THUMBNAILS_FILE]
     names += [f"{OUTPUT_FOLDER}/<structure>.nii.gz"] if output.per_structure else []
     common = [name for name in SUMMARY_FILES if whole or name != "report.html"]
     return (

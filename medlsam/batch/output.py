@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from medlsam.errors import UsageError, WorkerError
 from medlsam.export.formats import OUTPUT_FILES, OUTPUT_FOLDER
+from medlsam.export.thumbnails.file import THUMBNAILS_FILE
 from medlsam.parallel.shared_folder import PREFIX
 from medlsam.runtime.atomic_files import remove_stale, write_json
 
@@ -27,7 +28,7 @@ MARKER = ".done.json"
 #: What each command puts into every case's folder.
 NEEDED_FILES = {"segment": ("segmentation.nii.gz", "localization.json"), "localize": ("localization.json",)}
 #: All that a run may put there, as patterns; other files belong to somebody else and stay.
-CASE_FILES = ("localization.json", *OUTPUT_FILES, f"{OUTPUT_FOLDER}/*.nii.gz")
+CASE_FILES = ("localization.json", THUMBNAILS_FILE, *OUTPUT_FILES, f"{OUTPUT_FOLDER}/*.nii.gz")
 #: What only a run of ``segment`` puts into the output folder.
 SUMMARY_FILES = ("labels.json", "labels.itksnap.txt", "statistics.csv", "statistics.json", "report.html")
 #: No case can have these names: files and folders of the run as a whole.

@@ -19,6 +19,10 @@ def view(
         Path,
         typer.Argument(help="A folder that `medlsam segment` wrote.", metavar="DIR", show_default=False),
     ],
+    case: Annotated[
+        str | None,
+        typer.Option(help="The scan to open first; the most doubtful one by default.", metavar="NAME"),
+    ] = None,
     corrections: Annotated[
         Path | None,
         typer.Option(
@@ -40,7 +44,10 @@ def view(
     from medlsam.viewer.view_routes import view_page
 
     console = messages()
-    server = PageServer(view_page(folder, corrections).routes(), port)
+    page = view_page(folder, corrections)
+    behind = "" if case is None else page.address_of(case)
+    server = PageServer(page.routes(), port)
+    server.url += behind
 
     def ready(url: str) -> None:
         console.print(f"{escape(str(folder))} is at {escape(url)}", soft_wrap=True)

@@ -3,13 +3,15 @@
 In come the values of ``medlsam.results`` or a folder that ``segment`` wrote, out come pictures, HTML, and files for
 other programs; nothing is computed anew and no network runs.
 
-1. ``planes`` knows one plane in one matplotlib axes: which axis runs where, the outline of a mask, the patient's sides
-   and the scale bar, all in LPS millimetres.
+1. ``views`` holds what all pictures have in common: planes, colours, window. ``planes`` knows one plane in one
+   matplotlib axes: which axis runs where, the outline of a mask, the patient's sides and the scale bar, in LPS
+   millimetres.
 2. ``figures`` brings a scan and its label maps onto one axis-aligned grid (``Scene``) and draws: three planes through a
    structure, a row for each structure, or the located boxes on two projections.
 3. ``notebook`` makes the HTML with which results show themselves as the last line of a cell.
-4. ``report`` reads an output folder and fills ``report.html``, one page that opens offline: an overview of scans and
-   structures, pictures of the most doubtful scans, warnings, and everything that is needed to repeat the run.
+4. ``run_results`` reads what a run wrote, the most doubtful structure first. ``thumbnails`` draws small pictures while
+   a scan and its masks are in memory. ``report`` makes of both ``report.html``, one page that opens offline: every
+   structure of every scan, warnings, and everything that is needed to repeat the run.
 5. ``formats`` is the table of what is written for each scan: the label map, ``slicer_segmentation``, one mask for each
    structure (``per_structure``), and DICOM objects (the folder ``dicom``). ``itksnap`` lists a run's labels.
    ``anatomy`` gives names their codes and colours.

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medlsam.errors import MedlsamError, UsageError
+from medlsam.export.run_results import ResultCase, RunResults, chosen
 from medlsam.geometry import Box
 from medlsam.io.cases import read_case
 from medlsam.io.label_names import read_label_names
@@ -27,7 +28,6 @@ from medlsam.results import Localization, Segmentation
 from medlsam.runtime.atomic_files import write_json
 from medlsam.runtime.run_lock import run_lock
 from medlsam.viewer.annotate.scan_image import bring_image
-from medlsam.viewer.run_results import ResultCase, RunResults, chosen
 from medlsam.volume import LabelMap
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -89,7 +89,11 @@ class Guard:
                 return refusal(
                     403, "the token in the address is not that of this run; copy the printed address again"
                 )
-            answer = RedirectResponse("/", status_code=303)
+            # Without the token, which must not stay in the address; the scan that was asked for does.
+            case = parse_qs(request.url.query).get("case", [""])[0]
+            answer = RedirectResponse(
+                "/" + (f"?{urlencode({'case': case})}" if case else ""), status_code=303
+            )
             answer.set_cookie(self.cookie, self.token, httponly=True, samesite="strict", path="/")
             return answer
         if not self._right(self._cookie(request)):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from medlsam.errors import GeometryError, UsageError
+from medlsam.export.run_results import RunResults, chosen, read_results
 from medlsam.geometry import Grid
 from medlsam.io.cases import read_case
 from medlsam.io.labels import read_label_map
@@ -21,7 +24,6 @@ from medlsam.viewer.correct_routes import CorrectRoutes
 from medlsam.viewer.corrections import Corrections
 from medlsam.viewer.outlines import Line, outlines, part_outlines
 from medlsam.viewer.pictures import View, geometry, view_of
-from medlsam.viewer.run_results import RunResults, chosen
 from medlsam.viewer.scan_routes import ScanPictures, windows
 from medlsam.viewer.scans import Shelf, bytes_of
 from medlsam.viewer.serve import PAGES
@@ -71,6 +73,21 @@ class ViewPage:
             Route("/api/case/{case:int}/outlines/{plane}/{index:int}", self.lines),
             *([] if self.corrections is None else CorrectRoutes(self.corrections).routes()),
         ]
+
+    def address_of(self, case: str) -> str:
+        """Name a scan in the page's address; goes behind the token.
+
+        Raises:
+            UsageError: the run has no such scan.
+        """
+        names = [own.name for own in self.results.cases]
+        if case not in names:
+            close = difflib.get_close_matches(case, names, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise UsageError(
+                f"{self.results.folder}: the run has no scan {case!r}{hint}; it has {len(names)}"
+            )
+        return f"&{urlencode({'case': case})}"
 
     def page(self, request: Request) -> Response:
         """Give the page itself."""
@@ -152,8 +169,6 @@ def view_page(folder: str | Path, corrections: str | Path | None = None) -> View
     Raises:
         UsageError: see ``read_results``.
     """
-    from medlsam.viewer.run_results import read_results
-
     results = read_results(folder)
     return ViewPage(results, Corrections(results, corrections or Path(folder) / "corrected", _load))
 

@@ -42,6 +42,7 @@ OF_A = {
     ".done.json",
     "localization.json",
     "segmentation.nii.gz",
+    "thumbnails.json",
     "segmentation.dcm",
     "rtstruct.dcm",
     "segmentation.seg.nrrd",
@@ -94,17 +95,16 @@ def test_other_formats_are_done_again_and_leave_nothing_old(
     (output / "a" / "structures" / "notes.txt").touch()
     assert segment(model, series, output).done == ("a", "b")
     kept = {"notes.txt", "structures/notes.txt"}
-    assert files_in(output / "a") == {".done.json", "localization.json", "segmentation.nii.gz"} | kept
-    assert sorted(f.name for f in (output / "b").iterdir()) == [
-        ".done.json",
-        "localization.json",
-        "segmentation.nii.gz",
-    ]
+    plain = {".done.json", "localization.json", "segmentation.nii.gz", "thumbnails.json"}
+    assert files_in(output / "a") == plain | kept
+    assert files_in(output / "b") == plain
     assert segment(model, series, output, options=ALL).done == ("a", "b")
     assert files_in(output / "a") == OF_A | kept
 
 
-@pytest.mark.parametrize("lost", ["rtstruct.dcm", "structures/block.nii.gz", "segmentation.seg.nrrd"])
+@pytest.mark.parametrize(
+    "lost", ["rtstruct.dcm", "structures/block.nii.gz", "segmentation.seg.nrrd", "thumbnails.json"]
+)
 def test_a_scan_whose_output_is_gone_is_done_again(
     model: MedLSAM, series: Path, tmp_path: Path, lost: str
 ) -> None:
@@ -161,7 +161,12 @@ def test_a_warning_where_there_is_nothing_to_write(model: MedLSAM, tmp_path: Pat
     assert segment(model, tmp_path / "series", tmp_path / "out", options=DICOM).exit_code == 0
     warnings = read(tmp_path / "out" / "run.json")["cases"]["empty"]["warnings"]
     assert [text for text in warnings if text.startswith("rtstruct: no structure was found")]
-    assert files_in(tmp_path / "out" / "empty") == {".done.json", "localization.json", "segmentation.nii.gz"}
+    assert files_in(tmp_path / "out" / "empty") == {
+        ".done.json",
+        "localization.json",
+        "segmentation.nii.gz",
+        "thumbnails.json",
+    }
 
 
 def test_what_is_not_written_is_no_option_of_one_scan(model: MedLSAM) -> None:
@@ -180,3 +185,23 @@ def test_processes_in_other_folders_find_a_relative_reference_series(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert segment(model, tmp_path / "scans", tmp_path / "out", options=options).done == ("a",)
+
+
+def test_pictures_that_cannot_be_drawn_are_a_warning_and_old_ones_do_not_stay(
+    model: MedLSAM, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    segment(model, scans, output)
+    assert (output / "a" / "thumbnails.json").is_file()
+
+    def broken(*arguments: object) -> None:
+        raise ZeroDivisionError("no ray")
+
+    monkeypatch.setattr("medlsam.export.thumbnails.file.draw_projections", broken)
+    result = segment(model, scans, output, overwrite=True)
+    assert (result.exit_code, len(result.done)) == (0, 3)
+    assert not (output / "a" / "thumbnails.json").exists()
+    warnings = read(output / "run.json")["cases"]["a"]["warnings"]
+    assert warnings == ["no pictures for the report: ZeroDivisionError: no ray"]
+    localize_folder(model, template_set(), scans, tmp_path / "located")
+    assert not list((tmp_path / "located").rglob("thumbnails.json")), "there is no mask"

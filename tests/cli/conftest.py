@@ -41,8 +41,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
         return model
 
     monkeypatch.setattr("medlsam.pipeline.model.load", load)
-    # Drawn pictures are tests/export/test_report.py's; here it is enough that a report is asked for.
-    monkeypatch.setattr("medlsam.export.report.MOST_CASES_DRAWN", 0)
     return calls
 
 

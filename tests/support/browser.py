@@ -41,7 +41,7 @@ class Tab:
             self.complaints.append(f"console: {message.text}")
 
     def _request(self, request: Any) -> None:
-        if not request.url.startswith(("http://127.0.0.1:", "blob:", "data:")):
+        if not request.url.startswith(("http://127.0.0.1:", "blob:", "data:", "file:")):
             self.complaints.append(f"request: {request.url}")
 
     def shown(self, plane: str = "axial") -> int:
@@ -51,8 +51,8 @@ class Tab:
 
 
 @contextmanager
-def browser(width: int = 1400, height: int = 850) -> Iterator[Tab]:
-    """Open a tab in a headless Chromium."""
+def browser(width: int = 1400, height: int = 850, scripts: bool = True) -> Iterator[Tab]:
+    """Open a tab in a headless Chromium, of a size in pixels; with or without the page's scripts."""
     path = chromium()
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="needs Playwright (pip install playwright)"
@@ -64,6 +64,7 @@ def browser(width: int = 1400, height: int = 850) -> Iterator[Tab]:
             args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking"],
         )
         try:
-            yield Tab(started.new_context(viewport={"width": width, "height": height}))
+            size = {"width": width, "height": height}
+            yield Tab(started.new_context(viewport=size, java_script_enabled=scripts))
         finally:
             started.close()

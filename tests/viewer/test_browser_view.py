@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from medlsam.viewer.view_routes import view_page
 from tests.support.browser import Tab, browser
 from tests.support.served import Client
 
@@ -93,6 +95,14 @@ def test_the_list_is_searched(tab: Tab) -> None:
     assert tab.page.locator("#cases li").count() == 1
     tab.page.fill("#filter", "")
     assert tab.page.locator("#cases li").count() == 3
+
+
+def test_the_address_names_a_scan(tab: Tab, page: Client, results: Path) -> None:
+    """As the report's command has it: the token goes from the address, the scan stays."""
+    tab.page.goto(page.server.url + view_page(results).address_of("b & <b>"))
+    tab.shown()
+    assert tab.page.locator("#cases li.chosen").inner_text().startswith("b & <b>")
+    assert "token" not in tab.page.url
 
 
 def test_nothing_went_wrong_and_nothing_left_the_machine(tab: Tab) -> None:

@@ -12,13 +12,13 @@ import pytest
 
 import medlsam
 from medlsam.errors import UsageError
+from medlsam.export.run_results import read_results
 from medlsam.io.label_names import read_label_names
 from medlsam.io.labelled_scans import find_templates
 from medlsam.io.labels import read_label_map
 from medlsam.pipeline.model import MedLSAM
 from medlsam.viewer.correct_routes import JUDGE_ONE_IN, Job, judges_it
 from medlsam.viewer.corrections import Corrections
-from medlsam.viewer.run_results import read_results
 from medlsam.viewer.view_routes import ViewPage
 from tests.support.served import Client, served
 

@@ -12,7 +12,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "localize": ("medlsam localize --support organs.medlsam --images scans --output boxes --jobs 2",),
     "evaluate": ("medlsam evaluate --support organs.medlsam --images scans --labels labels --output scores",),
-    "view": ("medlsam view out", "medlsam view out --port 8765 --no-browser"),
+    "view": (
+        "medlsam view out",
+        "medlsam view out --case patient_7",
+        "medlsam view out --port 8765 --no-browser",
+    ),
     "annotate": (
         "medlsam annotate scans --output templates",
         "medlsam annotate scans --output templates --support organs.medlsam",

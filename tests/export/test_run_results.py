@@ -9,8 +9,13 @@ from pathlib import Path
 import pytest
 
 from medlsam.errors import UsageError
-from medlsam.viewer.run_results import read_results, volume_scores
-from tests.support.served import Client
+from medlsam.export.run_results import read_results, volume_scores
+from tests.support.small_run import small_run
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_run(tmp_path_factory.mktemp("run"))
 
 
 def test_failed_scans_come_first_and_say_why(results: Path) -> None:
@@ -54,18 +59,46 @@ def test_volumes_unlike_the_others_are_named() -> None:
     assert volume_scores(rows(dict(list(usual.items())[:4]))) == {}, "too few to say what is usual"
 
 
-def test_the_page_gets_geometry_pictures_and_outlines(page: Client) -> None:
-    run = page.ask("/api/run").json()
-    index = next(k for k, case in enumerate(run["cases"]) if case["name"] == "a")
-    opened = page.ask(f"/api/case/{index}").json()
-    assert opened["geometry"]["shape"] == [28, 24, 16]
-    center = opened["centers"]["plate"]
-    z = round((center[2] - opened["geometry"]["origin"][2]) / opened["geometry"]["spacing"][2])
-    picture = page.ask(f"/api/case/{index}/slice/axial/{z}?low=-160&high=240")
-    assert picture.headers["content-type"] == "image/png"
-    assert "max-age" in picture.headers["cache-control"]
-    lines = page.ask(f"/api/case/{index}/outlines/axial/{z}").json()["lines"]
-    assert lines["plate"]
-    failed = page.ask("/api/case/0")
-    assert failed.status == 400
-    assert "no voxel spacing" in json.loads(failed.body)["error"]
+def test_what_is_unlike_other_scans_is_listed_before_low_confidence(tmp_path: Path) -> None:
+    """Six livers: one with a small volume, one whose templates disagree, one with low confidence, three usual ones."""
+    volumes = {
+        "usual 1": 1500,
+        "usual 2": 1510,
+        "usual 3": 1490,
+        "small": 300,
+        "disagreed": 1505,
+        "unsure": 1495,
+    }
+    lines = ["case,organ,volume_ml,cut_off", *(f"{name},liver,{ml},no" for name, ml in volumes.items())]
+    (tmp_path / "statistics.csv").write_text("\n".join(lines))
+    box = {"min": [0, 0, 0], "max": [9, 9, 9]}
+    for name in volumes:
+        answer = {
+            "status": "uncertain" if name == "unsure" else "found",
+            "confidence": 0.3 if name == "unsure" else 0.9,
+            # The other expected errors differ by a tenth, which is nothing.
+            "expected_error_mm": 9.0 if name == "disagreed" else 3.3 if name == "usual 2" else 3.0,
+            "box": box,
+        }
+        (tmp_path / name).mkdir()
+        content = {"case": name, "organs": {"liver": answer}}
+        (tmp_path / name / "localization.json").write_text(json.dumps(content))
+    (tmp_path / "run.json").write_text(
+        json.dumps({"cases": {name: {"status": "done"} for name in volumes}, "version": "9"})
+    )
+    found = read_results(tmp_path)
+    assert [case.name for case in found.cases] == [
+        "disagreed",
+        "small",
+        "unsure",
+        "usual 2",
+        "usual 1",
+        "usual 3",
+    ]
+    assert [case.entries[0].reasons for case in found.cases[:4]] == [
+        ["templates disagree more than usual"],
+        ["volume smaller than usual"],
+        ["uncertain"],
+        [],
+    ]
+    assert found.description == {"version": "9"}
