@@ -32,7 +32,7 @@ CASE_FILES = ("localization.json", THUMBNAILS_FILE, *OUTPUT_FILES, f"{OUTPUT_FOL
 #: What only a run of ``segment`` puts into the output folder.
 SUMMARY_FILES = ("labels.json", "labels.itksnap.txt", "statistics.csv", "statistics.json", "report.html")
 #: No case can have these names: files and folders of the run as a whole.
-RESERVED = (RUN_FILE, *SUMMARY_FILES, "nnUNet_raw")
+RESERVED = (RUN_FILE, *SUMMARY_FILES, "nnUNet_raw", "corrected")
 
 # A hidden folder: the case's name and, where several processes work, the writer's.
 _PARTIAL = re.compile(r"\.(.+?)(@[^@]+-\d+)?\.partial")
