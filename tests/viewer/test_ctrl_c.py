@@ -59,7 +59,11 @@ def test_annotate_ends_at_once_and_keeps_every_click(tmp_path: Path, make_ct: An
         ask(port, token, "/api/case/0/place", body)
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
-    assert sorted(point[0] for point in read_answers(tmp_path / "out" / "scan")["thing"].points) == [10, 20, 30]
+    assert sorted(point[0] for point in read_answers(tmp_path / "out" / "scan")["thing"].points) == [
+        10,
+        20,
+        30,
+    ]
     with run_lock(tmp_path / "out"):
         pass  # nobody holds the folder any more
 
