@@ -76,9 +76,9 @@ def annotate(page: Any, number: int, until: float, said: list[list[float]]) -> N
 
     def heard(response: Any) -> None:
         if response.request.method == "POST" and response.url.endswith("/place") and response.status == 200:
-            answers = response.json()["answers"]["marks"]
-            points = [p for own in answers.values() for p in (*own["faces"].values(), *own["loose"])]
-            said[:] = points
+            with suppress(Exception):  # killed while it was read: then nobody was told
+                answers = response.json()["answers"]["marks"]
+                said[:] = [p for own in answers.values() for p in (*own["faces"].values(), *own["loose"])]
 
     page.on("response", heard)
     dice = random.Random(number)
