@@ -18,16 +18,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medlsam.errors import MedlsamError, UsageError
-from medlsam.export.run_results import ResultCase, RunResults, chosen
+from medlsam.export.run_results import ResultCase, chosen
 from medlsam.geometry import Box
-from medlsam.io.cases import read_case
 from medlsam.io.label_names import read_label_names
-from medlsam.io.labels import read_label_map
 from medlsam.io.write import write_volume
 from medlsam.results import Localization, Segmentation
 from medlsam.runtime.atomic_files import write_json
 from medlsam.runtime.run_lock import run_lock
 from medlsam.viewer.annotate.scan_image import bring_image
+from medlsam.viewer.open_scans import OpenScans
 from medlsam.volume import LabelMap
 
 if TYPE_CHECKING:
@@ -59,12 +58,13 @@ class Corrections:
     """The corrections of a run. One process writes to their folder at a time; calls may come from several threads.
 
     Attributes:
+        scans: of the run.
         results: of the run.
         folder: of the corrections; made with the first edit.
     """
 
-    def __init__(self, results: RunResults, folder: str | Path, load: Callable[[], MedLSAM]) -> None:
-        self.results, self.folder = results, Path(folder)
+    def __init__(self, scans: OpenScans, folder: str | Path, load: Callable[[], MedLSAM]) -> None:
+        self.scans, self.results, self.folder = scans, scans.results, Path(folder)
         self._load = load
         self._model: MedLSAM | None = None
         self._lock, self._held = RLock(), ExitStack()
@@ -161,12 +161,20 @@ class Corrections:
                 case = chosen(self.results.cases, index)
                 if case.error:
                     raise UsageError(f"{case.name}: {case.error}")
-                work = _Work(
-                    self.model.session(read_case(case.scan), segmentation=_segmentation(case, self.results))
-                )
+                start = self._segmentation(index, case)
+                work = _Work(self.model.session(self.scans.image(index).own, segmentation=start))
                 _replay(work, self._folder_of(index) / EDITS_FILE)
                 self._work[index] = work
             return self._work[index]
+
+    def _segmentation(self, index: int, case: ResultCase) -> Segmentation:
+        """What the run answered for a scan."""
+        located = {entry.structure: entry.located for entry in case.entries}
+        names = {value: name for name, value in self.results.values.items() if name in located}
+        masks = self.scans.labels(index)
+        if masks is None:
+            raise UsageError(f"{case.name}: {case.labels} is not there, so there is no mask to correct")
+        return Segmentation(case.name, masks.own, names, Localization(case.name, located))
 
     def _save(self, index: int, work: _Work) -> None:
         edits = sorted(
@@ -203,13 +211,6 @@ class Corrections:
                 taken = set(values.values())
                 values[name] = value if value not in taken else max(taken) + 1
         return values
-
-
-def _segmentation(case: ResultCase, results: RunResults) -> Segmentation:
-    """What the run answered for a scan."""
-    located = {entry.structure: entry.located for entry in case.entries}
-    names = {value: name for name, value in results.values.items() if name in located}
-    return Segmentation(case.name, read_label_map(case.labels), names, Localization(case.name, located))
 
 
 def _apply(session: Session, entry: Mapping[str, Any]) -> Edit:

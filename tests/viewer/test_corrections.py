@@ -19,6 +19,7 @@ from medlsam.io.labels import read_label_map
 from medlsam.pipeline.model import MedLSAM
 from medlsam.viewer.correct_routes import JUDGE_ONE_IN, Job, judges_it
 from medlsam.viewer.corrections import Corrections
+from medlsam.viewer.open_scans import OpenScans
 from medlsam.viewer.view_routes import ViewPage
 from tests.support.served import Client, served
 
@@ -35,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def corrections(results: Path, folder: Path, model: MedLSAM) -> Iterator[Corrections]:
-    made = Corrections(read_results(results), folder, lambda: model)
+    made = Corrections(OpenScans(read_results(results)), folder, lambda: model)
     yield made
     made.close()
 
@@ -70,7 +71,7 @@ def test_edits_are_made_again_by_another_process(
     expected = {name: voxels(corrections, index, name) for name in ("plate", "block")}
     states = corrections.session(index).structures
     corrections.close()
-    again = Corrections(read_results(results), folder, lambda: model)
+    again = Corrections(OpenScans(read_results(results)), folder, lambda: model)
     assert again.begun(index)
     assert {name: voxels(again, index, name) for name in expected} == expected
     assert again.session(index).structures["plate"] == states["plate"]
@@ -118,7 +119,7 @@ def test_one_process_writes_to_a_folder(
 ) -> None:
     index = place(corrections, "a")
     corrections.edit(index, "plate", "absent", {})
-    other = Corrections(read_results(results), folder, lambda: model)
+    other = Corrections(OpenScans(read_results(results)), folder, lambda: model)
     with pytest.raises(UsageError, match="at work"):
         other.edit(index, "plate", "undo", {})
     corrections.close()
