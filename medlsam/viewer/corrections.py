@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock, Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,6 +69,9 @@ class Corrections:
         self._model: MedLSAM | None = None
         self._lock, self._held = RLock(), ExitStack()
         self._work: dict[int, _Work] = {}
+        self._opening = Lock()
+        self._begun: set[int] = set()
+        self._faults: dict[int, MedlsamError] = {}
         self._alone = False
 
     def close(self) -> None:
@@ -86,6 +89,30 @@ class Corrections:
     def begun(self, index: int) -> bool:
         """Whether a scan is being corrected in this process, or was in an earlier one."""
         return index in self._work or (self._folder_of(index) / EDITS_FILE).is_file()
+
+    def ready(self, index: int) -> bool:
+        """Whether the session of a scan is open; else it is opened in the background, which takes seconds.
+
+        Raises:
+            MedlsamError: it could not be opened.
+        """
+        with self._opening:
+            if index in self._work:
+                return True
+            if error := self._faults.pop(index, None):
+                raise error
+            if index not in self._begun:
+                self._begun.add(index)
+                Thread(target=self._open_quietly, args=(index,), daemon=True).start()
+            return False
+
+    def _open_quietly(self, index: int) -> None:
+        try:
+            self._open(index)
+        except MedlsamError as error:
+            self._faults[index] = error
+        finally:
+            self._begun.discard(index)
 
     def session(self, index: int) -> Session:
         """The session of a scan; edits of an earlier process are made again.

@@ -98,7 +98,11 @@ class ViewPage:
     def lines(self, request: Request) -> Response:
         """Give the outlines of all masks in a slice."""
         case, index = request.path_params["case"], request.path_params["index"]
-        view, labels = view_of(request.path_params["plane"]), self.scans.labels(case)
+        view = view_of(request.path_params["plane"])
+        if self.corrections is not None and self.corrections.begun(case) and not self.corrections.ready(case):
+            # The masks of the run would be wrong by now, and pictures must not wait for the right ones.
+            return JSONResponse({"lines": None, "pending": "the corrections of this scan are made again ..."})
+        labels = self.scans.labels(case)
         found = {} if labels is None else outlines(labels.canonical.array, view, index)
         by_name = {name: found.get(value, []) for name, value in self.results.values.items()}
         return JSONResponse({"lines": by_name | self._corrected(case, view, index)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -201,3 +202,36 @@ def test_a_quarter_of_the_scans_judges_always() -> None:
     judges = [name for name in names if judges_it(name)]
     assert len(judges) == pytest.approx(1000 / JUDGE_ONE_IN, rel=0.2)
     assert judges == [name for name in names if judges_it(name)]
+
+
+def test_pictures_do_not_wait_for_corrections_that_are_made_again(
+    corrections: Corrections, results: Path, folder: Path, model: MedLSAM
+) -> None:
+    index = place(corrections, "a")
+    corrections.edit(index, "plate", "absent", {})
+    corrections.close()
+    let_go = Event()
+
+    def load() -> MedLSAM:
+        assert let_go.wait(30)
+        return model
+
+    scans = OpenScans(read_results(results))
+    again = Corrections(scans, folder, load)
+    with served([*ViewPage(scans.results, again, scans).routes()]) as client:
+        path = f"/api/case/{index}/outlines/axial/11"
+        waiting = client.ask(path).json()
+        assert waiting["lines"] is None, "the masks of the run would be wrong"
+        assert "made again" in waiting["pending"]
+        assert client.ask(f"/api/case/{index}/slice/axial/11?low=0&high=100").status == 200
+        let_go.set()
+        while (answer := client.ask(path).json())["lines"] is None:
+            pass
+        assert answer["lines"]["plate"] == []
+        again.close()
+        (folder / "a" / "edits.json").write_text("{")
+    broken = Corrections(scans, folder, lambda: model)
+    with served([*ViewPage(scans.results, broken, scans).routes()]) as client:
+        while (told := client.ask(path)).status == 200:
+            pass
+        assert "cannot be made again" in told.json()["error"]

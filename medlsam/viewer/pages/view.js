@@ -52,7 +52,18 @@ function outlinesAt(view) {
     while (state.outlines.size > 300) state.outlines.delete(state.outlines.keys().next().value);
     trying(async () => {
       const asked = state.outlines;
-      const { lines } = await get(`/api/case/${state.index}/outlines/${view.name}/${view.index}`);
+      const { lines, pending } = await get(`/api/case/${state.index}/outlines/${view.name}/${view.index}`);
+      if (pending) {
+        say(pending);
+        state.waiting = true;
+        setTimeout(() => {
+          asked.delete(key);
+          view.paint();
+        }, 700);
+        return;
+      }
+      if (state.waiting) say("");
+      state.waiting = false;
       asked.set(key, lines);
       view.paint();
     });
