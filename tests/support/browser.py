@@ -51,8 +51,8 @@ class Tab:
 
 
 @contextmanager
-def browser(width: int = 1400, height: int = 850) -> Iterator[Tab]:
-    """Open a tab in a headless Chromium."""
+def browser(width: int = 1400, height: int = 850, phone: bool = False) -> Iterator[Tab]:
+    """Open a tab in a headless Chromium; as a phone's browser it has fingers and no mouse, and twice as fine pixels."""
     path = chromium()
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="needs Playwright (pip install playwright)"
@@ -64,6 +64,7 @@ def browser(width: int = 1400, height: int = 850) -> Iterator[Tab]:
             args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking"],
         )
         try:
-            yield Tab(started.new_context(viewport={"width": width, "height": height}))
+            touch = {"has_touch": True, "is_mobile": True, "device_scale_factor": 2} if phone else {}
+            yield Tab(started.new_context(viewport={"width": width, "height": height}, **touch))
         finally:
             started.close()
