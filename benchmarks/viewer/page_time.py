@@ -5,8 +5,9 @@
 A scan of 512 x 512 x 600 voxels (a phantom at 0.8 x 0.8 x 1 mm), packed, with a label map of four structures, as a run
 of `segment` leaves them. `medlsam view` is a process of its own. Printed are
 
-- the first picture: from asking for the scan to the first slice, as the server answers, and as headless Chromium shows
-  it (from opening the address);
+- the first picture: from asking for a scan that is not open yet to its first slice, as the server answers; and of the
+  first scan in headless Chromium, from opening the address, with the server up for two seconds (it reads that scan
+  while the browser starts);
 - a new slice in each plane: picture and outlines, as the server answers; and in Chromium from the key to the picture,
   slices that were fetched ahead and those that were not;
 - a correction's round trip, from the request to the answer and the new outlines: a click, and a dragged face;
@@ -21,6 +22,7 @@ import argparse
 import http.client
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -64,7 +66,9 @@ def write_run(folder: Path) -> list[float]:
     write_json(folder / "out" / "scan" / "localization.json", Localization("scan", located).to_dict())
     write_json(folder / "out" / "labels.json", {str(n): name for n, name in enumerate(STRUCTURES, start=1)})
     record = {"image": str(folder / "in" / "scan.nii.gz"), "status": "done"}
-    write_json(folder / "out" / "run.json", {"cases": {"scan": record}})
+    # the page reads the first one ahead; the second is the one that somebody waits for
+    shutil.copytree(folder / "out" / "scan", folder / "out" / "scan_2")
+    write_json(folder / "out" / "run.json", {"cases": {"scan": record, "scan_2": record}})
     kidney = located["kidney_left"].box
     assert kidney is not None
     return list(kidney.center)
@@ -181,6 +185,7 @@ def in_browser(server: Server, count: int) -> dict[str, list[float]]:
     from tests.support.browser import browser
 
     with browser() as tab:
+        time.sleep(2)
         first = seconds(lambda: (tab.page.goto(server.url), tab.shown()))
         tab.page.focus("#axial")
         tab.page.wait_for_timeout(1500)
@@ -215,12 +220,12 @@ def main() -> None:
         center = write_run(folder)
         figures: dict[str, list[float]] = {}
         with serving(folder / "out") as server:
-            server.ask("/api/run")
+            server.ask("/api/case/0/outlines/axial/0")
             opened: dict[str, Any] = {}
 
             def first() -> None:
-                opened.update(server.ask("/api/case/0"))
-                server.ask(f"/api/case/0/slice/axial/{opened['geometry']['shape'][2] // 2}?{WINDOW}")
+                opened.update(server.ask("/api/case/1"))
+                server.ask(f"/api/case/1/slice/axial/{opened['geometry']['shape'][2] // 2}?{WINDOW}")
 
             figures["first picture"] = [seconds(first)]
             figures |= slices(server, opened["geometry"]["shape"], arguments.slices)

@@ -53,4 +53,9 @@ def view(
         console.print(f"{escape(str(folder))} is at {escape(url)}", soft_wrap=True)
         console.print("Ctrl-C ends it", soft_wrap=True)
 
-    server.run(ready, browser)
+    page.scans.begin()
+    try:
+        server.run(ready, browser)
+    finally:
+        if page.corrections is not None:
+            page.corrections.close()

@@ -68,7 +68,6 @@ class ViewPage:
 
     def page(self, request: Request) -> Response:
         """Give the page itself."""
-        self.scans.begin()
         return FileResponse(PAGES / "view.html")
 
     def run(self, request: Request) -> Response:

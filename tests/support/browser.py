@@ -51,8 +51,15 @@ class Tab:
 
 
 @contextmanager
-def browser(width: int = 1400, height: int = 850, scripts: bool = True) -> Iterator[Tab]:
-    """Open a tab in a headless Chromium, of a size in pixels; with or without the page's scripts."""
+def browser(width: int = 1400, height: int = 850, scripts: bool = True, phone: bool = False) -> Iterator[Tab]:
+    """Open a tab in a headless Chromium, of a size in pixels.
+
+    Args:
+        width: of the window.
+        height: of the window.
+        scripts: whether the page's scripts run.
+        phone: whether it has fingers and no mouse, and twice as fine pixels.
+    """
     path = chromium()
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="needs Playwright (pip install playwright)"
@@ -64,7 +71,8 @@ def browser(width: int = 1400, height: int = 850, scripts: bool = True) -> Itera
             args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking"],
         )
         try:
+            touch = {"has_touch": True, "is_mobile": True, "device_scale_factor": 2} if phone else {}
             size = {"width": width, "height": height}
-            yield Tab(started.new_context(viewport=size, java_script_enabled=scripts))
+            yield Tab(started.new_context(viewport=size, java_script_enabled=scripts, **touch))
         finally:
             started.close()

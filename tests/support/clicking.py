@@ -1,4 +1,7 @@
-"""Clicks at places of a scan: LPS millimetres to slices and pixels of a plane in the browser."""
+"""Clicks at places of a scan: LPS millimetres to slices and pixels of a plane in the browser.
+
+``add``, ``open_scan`` and ``place_all`` are what a person does in the page of ``medlsam annotate``.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from medlsam.geometry import FACES, ExtremePoints
 from medlsam.viewer.pictures import VIEWS
 from tests.support.browser import Tab
 
 #: The plane in which each axis is seen from the side: points of z are placed where z runs along the picture.
 PLANE_OF_AXIS = ("axial", "axial", "coronal")
+#: Faces in the order in which the page asks for their points.
+ORDER = ("z+", "z-", "x-", "x+", "y-", "y+")
 
 
 class Pointer:
@@ -72,3 +78,31 @@ class Pointer:
         mouse.move(*self.position(plane, np.add(start, end) / 2))
         mouse.move(*self.position(plane, end))
         mouse.up()
+
+
+def add(tab: Tab, name: str) -> None:
+    """Type the name of a structure."""
+    tab.page.fill("#name", name)
+    tab.page.click("#add button")
+    tab.page.locator("#structures button.chosen", has_text=name).wait_for()
+
+
+def open_scan(tab: Tab, case: str) -> Pointer:
+    """Choose a scan in the list, and wait until it is shown."""
+    ask = "path => fetch(path).then((answer) => answer.json())"
+    index = [own["case"] for own in tab.page.evaluate(ask, "/api/project")["cases"]].index(case)
+    tab.page.locator("#cases button", has_text=case).click()
+    tab.page.locator("#cases li.chosen", has_text=case).wait_for()
+    opened = tab.page.evaluate(ask, f"/api/case/{index}")
+    tab.page.locator("#message", has_text="reading").wait_for(state="detached")
+    tab.shown()
+    return Pointer(tab, opened["geometry"])
+
+
+def place_all(tab: Tab, pointer: Pointer, points: ExtremePoints) -> None:
+    """Click the six points of the chosen structure, each when the page asks for it."""
+    for face in ORDER:
+        tab.page.locator(f'#faces button.chosen[data-face="{face}"]').wait_for()
+        point = points.array[FACES.index(face)]
+        pointer.click(PLANE_OF_AXIS["xyz".index(face[0])], point.tolist())
+        tab.page.locator(f'#faces button[data-face="{face}"]', has_text="✓").wait_for()

@@ -12,7 +12,7 @@ import pytest
 
 import medlsam
 from medlsam.batch import segment_folder
-from medlsam.geometry import FACES, ExtremePoints, Grid
+from medlsam.geometry import ExtremePoints, Grid
 from medlsam.io.cases import find_cases
 from medlsam.io.labels import read_label_map
 from medlsam.io.slicer_markups import read_markups
@@ -24,14 +24,11 @@ from medlsam.viewer.annotate.proposals import Proposal
 from medlsam.viewer.annotate_routes import AnnotatePage
 from medlsam.volume import Image
 from tests.support.browser import Tab, browser
-from tests.support.clicking import PLANE_OF_AXIS, Pointer
+from tests.support.clicking import add, open_scan, place_all
 from tests.support.data.orientations import ORIENTATIONS, direction_of, oblique
 from tests.support.served import Client, served
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-# In the order in which the page asks for them.
-ORDER = ("z+", "z-", "x-", "x+", "y-", "y+")
 
 
 class WithoutModel(AnnotationProject):
@@ -59,31 +56,6 @@ def annotating(
         assert tab.complaints == []
 
 
-def add(tab: Tab, name: str) -> None:
-    tab.page.fill("#name", name)
-    tab.page.click("#add button")
-    tab.page.locator("#structures button.chosen", has_text=name).wait_for()
-
-
-def place_all(tab: Tab, pointer: Pointer, points: ExtremePoints) -> None:
-    """Click the six points of the chosen structure, each when the page asks for it."""
-    for face in ORDER:
-        tab.page.locator(f'#faces button.chosen[data-face="{face}"]').wait_for()
-        point = points.array[FACES.index(face)]
-        pointer.click(PLANE_OF_AXIS["xyz".index(face[0])], point.tolist())
-        tab.page.locator(f'#faces button[data-face="{face}"]', has_text="✓").wait_for()
-
-
-def open_scan(client: Client, tab: Tab, case: str) -> Pointer:
-    index = [own["case"] for own in client.ask("/api/project").json()["cases"]].index(case)
-    tab.page.locator("#cases button", has_text=case).click()
-    tab.page.locator("#cases li.chosen", has_text=case).wait_for()
-    opened = client.ask(f"/api/case/{index}").json()
-    tab.page.locator("#message", has_text="reading").wait_for(state="detached")
-    tab.shown()
-    return Pointer(tab, opened["geometry"])
-
-
 def test_clicks_land_where_they_were_made_in_every_orientation(
     tmp_path: Path, make_ct: Callable[..., Image]
 ) -> None:
@@ -97,10 +69,10 @@ def test_clicks_land_where_they_were_made_in_every_orientation(
         grid = Grid((20, 24, 28), (3.0, 4.0, 5.0), (10.0, -30.0, 50.0), direction)
         write_volume(make_ct(grid), tmp_path / "in" / f"{name}.nii.gz")
     wanted = {}
-    with annotating(tmp_path / "in", tmp_path / "out", WithoutModel) as (client, tab):
+    with annotating(tmp_path / "in", tmp_path / "out", WithoutModel) as (_, tab):
         add(tab, "thing")
         for name in [*directions, "oblique"]:
-            pointer = open_scan(client, tab, name)
+            pointer = open_scan(tab, name)
             shape, origin, spacing = (
                 np.array(pointer.geometry[key], float) for key in ("shape", "origin", "spacing")
             )
@@ -135,7 +107,7 @@ def test_from_clicks_to_a_segmented_scan(tmp_path: Path) -> None:
         for name in structures:
             add(tab, name)
         for number in range(3):
-            pointer = open_scan(client, tab, f"patient_{number}")
+            pointer = open_scan(tab, f"patient_{number}")
             for name in structures:
                 tab.page.locator("#structures button", has_text=name).click()
                 place_all(tab, pointer, ExtremePoints.from_mask(*truth[number][name]))

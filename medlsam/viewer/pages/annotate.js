@@ -1,9 +1,10 @@
 // The page of `medlsam annotate`: six extreme points of each structure in each scan, saved with every click.
 
-import { Refused, element, get, post, say, trying } from "./api.js";
-import { COLOURS, windowButtons } from "./looks.js";
-import { PlaneView, drawBox, faceAt } from "./plane.js";
+import { Refused, element, fill, get, mark, post, say, trying, typing } from "./api.js";
+import { COLOURS, GUIDE, windowButtons } from "./looks.js";
+import { PlaneView } from "./plane.js";
 import { drawPoints, faceOf, moved } from "./points.js";
+import { drawBox, faceAt } from "./shapes.js";
 
 // In this order the eye travels least: the ends along the body first, then the sides.
 const ORDER = ["z+", "z-", "x-", "x+", "y-", "y+"];
@@ -23,7 +24,7 @@ function draw(view, context, ratio) {
     if (box) drawBox(view, context, box, colour, ratio, !own.complete);
     if (chosen) drawPoints(view, context, own, colour, ratio);
   }
-  if (proposal()?.box && !marks()?.complete) drawBox(view, context, proposal().box, "#5cc8ff", ratio, true);
+  if (proposal()?.box && !marks()?.complete) drawBox(view, context, proposal().box, GUIDE, ratio, true);
 }
 
 // Take the server's answer to a change; a tab that is behind gets the newer state with the refusal.
@@ -70,6 +71,7 @@ async function openCase(index) {
   state.index = index;
   state.open = false;
   state.proposals = {};
+  for (const view of Object.values(planes)) view.close();
   say(`reading ${answers().case} ...`);
   show();
   const opened = await trying(() => get(`/api/case/${index}`));
@@ -118,7 +120,7 @@ async function agreement() {
   state.agreeing = null;
   if (again) agreement();
   if (!found) return;
-  document.getElementById("agreement").replaceChildren(...found.messages.map((text) => element("li", { textContent: text })));
+  fill(document.getElementById("agreement"), found.messages.map((text) => element("li", { textContent: text })));
 }
 
 async function build() {
@@ -133,16 +135,28 @@ function show() {
     const words = own.fault ? "cannot be marked" : own.labelled ? "has a label map" : own.done ? "done" : `${left} to do`;
     const button = element("button", { type: "button", onclick: () => openCase(index) }, own.case);
     button.append(element("span", { className: own.done ? "quiet reason" : "reason", textContent: words }));
+    mark(button, index === state.index, "aria-current");
     return element("li", { className: index === state.index ? "chosen" : "" }, button);
   });
-  document.getElementById("cases").replaceChildren(...rows);
-  document.getElementById("structures").replaceChildren(...state.project.structures.map(structureRow));
-  document.getElementById("faces").replaceChildren(...faceButtons());
-  document.getElementById("tools").replaceChildren(...tools());
+  fill(document.getElementById("cases"), rows);
+  fill(document.getElementById("structures"), state.project.structures.map(structureRow));
+  fill(document.getElementById("faces"), faceButtons());
+  fill(document.getElementById("tools"), tools());
   const notes = [...(marks()?.notes ?? [])];
   if (proposal() && !marks()?.complete) notes.unshift(proposal().message);
-  document.getElementById("notes").replaceChildren(...notes.map((text) => element("li", { textContent: text })));
+  fill(document.getElementById("notes"), notes.map((text) => element("li", { textContent: text })));
+  document.getElementById("next").textContent = hint();
   for (const view of Object.values(planes)) view.paint();
+}
+
+// What a click in a plane does now.
+function hint() {
+  const own = marks();
+  if (!answers() || answers().fault) return "";
+  if (state.structure === null) return "name a structure first";
+  if (own?.absent) return `${state.structure} is not in this scan`;
+  if (state.face === null) return `${state.structure} is complete: drag an edge of its box, or choose a point to move`;
+  return `click: ${state.structure}, ${state.project.faces[state.face]}`;
 }
 
 function structureRow(name) {
@@ -150,7 +164,7 @@ function structureRow(name) {
   const colour = element("span", { className: "colour" });
   colour.style.background = colourOf(name);
   const button = element("button", { type: "button", onclick: () => choose(name) }, name);
-  if (name === state.structure) button.classList.add("chosen");
+  mark(button, name === state.structure);
   const words = !own ? "" : own.absent ? "not in this scan" : own.complete ? "complete" : `${own.remaining} points to place`;
   button.append(element("span", { className: own?.complete ? "quiet reason" : "reason", textContent: words }));
   return element("li", {}, element("div", { className: "row" }, colour, button));
@@ -163,7 +177,7 @@ function faceButtons() {
     const there = own.faces[face];
     const button = element("button", { type: "button", textContent: `${there ? "✓ " : ""}${state.project.faces[face]}` });
     button.dataset.face = face;
-    button.classList.toggle("chosen", state.face === face);
+    mark(button, state.face === face);
     button.title = there ? "click in a plane moves this point" : "click in a plane places this point";
     button.onclick = () => {
       state.face = face;
@@ -200,7 +214,9 @@ async function add(event) {
 }
 
 function keys(event) {
-  if (event.target instanceof HTMLInputElement || event.ctrlKey || event.metaKey) return;
+  if (typing(event) || event.ctrlKey || event.metaKey) return;
+  // Enter on a button, or on the summary of the help, is that one's own.
+  if (event.key === "Enter" && event.target.matches("button, summary")) return;
   const buttons = { u: "undo", r: "redo", Enter: "accept", 0: "absent" };
   if (event.key in buttons) document.getElementById(buttons[event.key])?.click();
   else if (event.key === "]") openCase(state.index + 1);
@@ -210,9 +226,9 @@ function keys(event) {
 function plane(name) {
   const view = new PlaneView(document.getElementById(name), name, {
     click: (own, lps, event) => (event.altKey ? goTo(lps) : place(lps)),
-    grab: (own, pixel) => {
+    grab: (own, pixel, event) => {
       const box = marks()?.box;
-      const face = box && marks().complete ? faceAt(own, box, pixel) : null;
+      const face = box && marks().complete ? faceAt(own, box, pixel, event.pointerType) : null;
       return face && marks().faces[faceOf(face)] ? { face, box } : null;
     },
     drag: (own, held, lps) => {
@@ -223,6 +239,10 @@ function plane(name) {
       const { dragged } = state;
       state.dragged = null;
       if (dragged) change("move_face", { structure: state.structure, face: faceOf(dragged.face), position: dragged.position });
+    },
+    cancel: () => {
+      state.dragged = null;
+      show();
     },
     hover: (own, pixel) => {
       const box = marks()?.complete ? marks().box : null;

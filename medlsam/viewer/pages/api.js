@@ -42,6 +42,25 @@ export async function trying(work) {
   }
 }
 
+// Put other children in a place. Who walks by keyboard stays at the control of the same number.
+export function fill(place, children) {
+  const controls = () => [...place.querySelectorAll("button, input")];
+  const { activeElement } = document;
+  const at = activeElement?.matches(":focus-visible") ? controls().indexOf(activeElement) : -1;
+  place.replaceChildren(...children);
+  if (at >= 0) controls()[at]?.focus({ preventScroll: true });
+}
+
+// Mark a button as the chosen one, or not; `attribute` says it to screen readers.
+export function mark(button, chosen, attribute = "aria-pressed") {
+  button.classList.toggle("chosen", chosen);
+  button.setAttribute(attribute, String(chosen));
+  return button;
+}
+
+// Whether a key is meant for the field that is typed in, and not for the page.
+export const typing = (event) => event.target.matches("input:not([type=range], [type=checkbox])");
+
 export function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);

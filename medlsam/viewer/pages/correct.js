@@ -2,9 +2,10 @@
 //
 // Every edit is answered with the state of all structures; the server has saved it by then.
 
-import { Refused, element, get, post, say, trying } from "./api.js";
-import { drawBox, faceAt } from "./plane.js";
+import { Refused, element, get, mark, post, say, trying } from "./api.js";
+import { GUIDE } from "./looks.js";
 import { moved } from "./points.js";
+import { drawBox, faceAt } from "./shapes.js";
 
 export class Correcting {
   // `page` has index, chosen, planes, name(structure) and redraw(slices).
@@ -64,15 +65,15 @@ export class Correcting {
 
   // A click of the page; returns whether it was for us.
   click(lps, event) {
-    if (this.mode === "look" || event.altKey) return false;
+    if (!(this.mode in { inside: 1, outside: 1 }) || event.altKey) return false;
     const inside = this.mode === "inside" ? event.button !== 2 : event.button === 2;
     this.change("click", { point: lps, inside });
     return true;
   }
 
-  grab(view, pixel) {
+  grab(view, pixel, event) {
     if (this.mode !== "box" || !this.own?.box) return null;
-    const face = faceAt(view, this.own.box, pixel);
+    const face = faceAt(view, this.own.box, pixel, event.pointerType);
     return face && { face, box: this.own.box };
   }
 
@@ -86,6 +87,21 @@ export class Correcting {
     if (box) this.change("box", { box });
   }
 
+  cancel() {
+    this.dragged = null;
+  }
+
+  // What a click or a drag in a plane does now.
+  get hint() {
+    const name = this.page.chosen;
+    return {
+      look: "click: all planes go there",
+      box: `drag an edge of the white box of ${name}`,
+      inside: `click what belongs to ${name}`,
+      outside: `click what does not belong to ${name}`,
+    }[this.mode];
+  }
+
   cursor(view, pixel) {
     if (this.mode === "box" && this.own?.box && faceAt(view, this.own.box, pixel)) return "move";
     return this.mode === "inside" || this.mode === "outside" ? "cell" : "crosshair";
@@ -94,7 +110,7 @@ export class Correcting {
   draw(view, context, colour, ratio) {
     const { own } = this;
     if (!own) return;
-    if (this.mode === "box" && own.box) drawBox(view, context, this.dragged ?? own.box, "#e8edf2", ratio);
+    if (this.mode === "box" && own.box) drawBox(view, context, this.dragged ?? own.box, GUIDE, ratio);
     for (const { point, inside } of own.clicks) {
       const away = Math.abs(point[view.view.cut] - view.place);
       if (away > view.geometry.spacing[view.view.cut]) continue;
@@ -119,8 +135,7 @@ export class Correcting {
     const mode = (name, text, title) => {
       const button = element("button", { type: "button", id: `mode-${name}`, textContent: text, title });
       button.onclick = () => this.begin(name);
-      button.classList.toggle("chosen", this.mode === name);
-      return button;
+      return mark(button, this.mode === name);
     };
     const act = (id, text, enabled, action) =>
       element("button", { type: "button", id, textContent: text, disabled: !enabled, onclick: () => this.change(action) });

@@ -2,26 +2,47 @@
 //
 // Places are LPS millimetres everywhere but here. A picture's pixel (column, row) has its centre at whole numbers.
 
-import { bitmap, say } from "./api.js";
+import { bitmap, element, say } from "./api.js";
 
 const AHEAD = 3; // slices that are fetched before they are asked for, in the direction of travel
 const KEPT = 80; // pictures that are kept
 const RIM = 1; // pixels of the scan that a click may lie outside of it
+const STILL = 4; // pixels of the screen that a pointer may move between down and up and still click
 
 export class PlaneView {
-  // `draw(view, context)` draws over the slice; `on` has click, drag, drop, hover and moved, each with LPS places.
+  // `draw(view, context)` draws over the slice; `on` has click, grab, drag, drop, cancel and hover, with LPS places.
   constructor(canvas, name, on) {
     Object.assign(this, { canvas, name, on, index: 0, pictures: new Map(), step: 1, zoom: 1, pan: [0, 0] });
     this.window = [-160, 240];
     canvas.tabIndex = 0;
     canvas.setAttribute("role", "img");
+    this.#makeSlider();
     canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     canvas.addEventListener("pointerdown", (event) => this.#down(event));
     canvas.addEventListener("pointermove", (event) => this.#move(event));
     canvas.addEventListener("pointerup", (event) => this.#up(event));
+    canvas.addEventListener("pointercancel", () => this.#cancel());
+    // A finger moves the page, as everywhere; only where it holds a face it moves that. (Pointers come before touches.)
+    canvas.addEventListener("touchstart", (event) => this.pressed?.held && event.preventDefault(), { passive: false });
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
     canvas.addEventListener("keydown", (event) => this.#key(event));
     new ResizeObserver(() => this.paint()).observe(canvas);
+  }
+
+  // The slider below the plane walks slices where there is neither wheel nor keyboard, and says where one is.
+  #makeSlider() {
+    this.number = element("output");
+    this.slider = element("input", { type: "range", min: 0, max: 0, disabled: true });
+    this.slider.setAttribute("aria-label", `${this.name} slice`);
+    this.slider.oninput = () => this.show(Number(this.slider.value));
+    this.canvas.after(element("div", { className: "walk" }, element("span", { textContent: this.name }), this.slider, this.number));
+  }
+
+  // Show nothing until the next scan is there: what is clicked meanwhile belongs to neither.
+  close() {
+    this.geometry = undefined;
+    this.pressed = null;
+    this.paint();
   }
 
   // Show another scan: `base` is its address, `geometry` what the server says of its grid.
@@ -29,7 +50,8 @@ export class PlaneView {
     this.base = base;
     this.geometry = geometry;
     this.view = geometry.views[this.name];
-    this.pictures.clear();
+    // A new map: pictures of the scan before that are still on their way go into the old one.
+    this.pictures = new Map();
     this.zoom = 1;
     this.pan = [0, 0];
     this.index = Math.floor(this.count / 2);
@@ -69,6 +91,7 @@ export class PlaneView {
 
   // The slice that holds a place.
   goTo(lps) {
+    if (!this.geometry) return;
     const { origin, spacing } = this.geometry;
     this.show(Math.round((lps[this.view.cut] - origin[this.view.cut]) / spacing[this.view.cut]));
   }
@@ -78,28 +101,29 @@ export class PlaneView {
     this.step = next < this.index ? -1 : 1;
     this.index = next;
     this.refresh();
-    if (this.on.moved) this.on.moved(this);
   }
 
   setWindow(low, high) {
     this.window = [low, high];
-    this.pictures.clear();
+    this.pictures = new Map();
     if (this.geometry) this.refresh();
   }
 
   // Fetch the slice that is shown and those that come next, and draw when they are there.
   async refresh() {
-    const wanted = this.index;
+    if (!this.geometry) return;
+    const { index: wanted, pictures } = this;
+    const current = () => this.geometry && wanted === this.index && pictures === this.pictures;
     this.paint();
     try {
       await this.#picture(wanted);
-      if (wanted === this.index) this.paint();
-      for (let ahead = 1; ahead <= AHEAD && wanted === this.index; ahead += 1) {
+      if (current()) this.paint();
+      for (let ahead = 1; ahead <= AHEAD && current(); ahead += 1) {
         const next = wanted + this.step * ahead;
         if (next >= 0 && next < this.count) await this.#picture(next);
       }
     } catch (error) {
-      say(error.message, true);
+      if (current()) say(error.message, true);
     }
   }
 
@@ -152,6 +176,7 @@ export class PlaneView {
     const context = this.canvas.getContext("2d");
     context.fillStyle = "#000";
     context.fillRect(0, 0, this.canvas.width, this.canvas.height);
+    this.#showPlace();
     if (!this.geometry) return;
     const { left, top, perColumn, perRow } = this.frame;
     const [columns, rows] = this.size;
@@ -176,8 +201,17 @@ export class PlaneView {
     context.fillText(right, width - edge, height / 2);
     context.fillText(top, width / 2, edge);
     context.fillText(bottom, width / 2, height - edge);
-    context.textAlign = "left";
-    context.fillText(`${this.name}  ${this.index + 1} / ${this.count}`, edge / 2, height - edge);
+  }
+
+  // Which slice this is, beside the plane.
+  #showPlace() {
+    const open = Boolean(this.geometry);
+    if (!open) this.canvas.dataset.shown = "";
+    this.slider.disabled = !open;
+    this.slider.max = open ? this.count - 1 : 0;
+    this.slider.value = open ? this.index : 0;
+    this.number.textContent = open ? `${this.index + 1} / ${this.count}` : "";
+    this.slider.setAttribute("aria-valuetext", this.number.textContent);
   }
 
   #wheel(event) {
@@ -194,7 +228,7 @@ export class PlaneView {
 
   #down(event) {
     if (!this.geometry) return;
-    this.canvas.focus();
+    this.canvas.focus({ preventScroll: true });
     this.canvas.setPointerCapture(event.pointerId);
     const pixel = this.fromEvent(event);
     this.pressed = { pixel, at: [event.clientX, event.clientY], pan: [...this.pan], button: event.button };
@@ -207,7 +241,8 @@ export class PlaneView {
     if (!this.pressed) {
       if (this.on.hover) this.on.hover(this, pixel);
     } else if (this.pressed.held) {
-      this.on.drag(this, this.pressed.held, this.toLps(...pixel));
+      this.pressed.dragged ||= this.#travelled(event) >= STILL;
+      if (this.pressed.dragged) this.on.drag(this, this.pressed.held, this.toLps(...pixel));
     } else if (this.pressed.button === 1 || event.shiftKey) {
       const ratio = window.devicePixelRatio || 1;
       this.pan = [0, 1].map((k) => this.pressed.pan[k] + ([event.clientX, event.clientY][k] - this.pressed.at[k]) * ratio);
@@ -217,18 +252,29 @@ export class PlaneView {
 
   #up(event) {
     const { pressed } = this;
+    const still = pressed && this.#travelled(event) < STILL;
     this.pressed = null;
     if (!pressed || !this.geometry) return;
-    if (pressed.held) {
+    if (pressed.dragged) {
       this.on.drop(this, pressed.held);
       return;
     }
-    const moved = Math.hypot(event.clientX - pressed.at[0], event.clientY - pressed.at[1]);
     // A click just beside the picture means its rim: structures may end with the scan.
     const pixel = this.fromEvent(event);
     const place = pixel.map((value, k) => Math.min(Math.max(value, -0.5), this.size[k] - 0.5));
     const near = pixel.every((value, k) => Math.abs(value - place[k]) <= RIM);
-    if (moved < 4 && near && this.on.click) this.on.click(this, this.toLps(...place), event);
+    if (still && near && this.on.click) this.on.click(this, this.toLps(...place), event);
+  }
+
+  // The browser takes the finger for moving or enlarging the page.
+  #cancel() {
+    const dragged = this.pressed?.dragged;
+    this.pressed = null;
+    if (dragged) this.on.cancel(this);
+  }
+
+  #travelled(event) {
+    return Math.hypot(event.clientX - this.pressed.at[0], event.clientY - this.pressed.at[1]);
   }
 
   #key(event) {
@@ -240,56 +286,4 @@ export class PlaneView {
     else return;
     event.preventDefault();
   }
-}
-
-// Draw closed or open lines of pixels.
-export function drawLines(view, context, lines, colour, ratio, width = 1.6) {
-  context.strokeStyle = colour;
-  context.lineWidth = width * ratio;
-  context.beginPath();
-  for (const line of lines) {
-    line.forEach((pixel, k) => {
-      const [x, y] = view.toCanvas(pixel);
-      if (k) context.lineTo(x, y);
-      else context.moveTo(x, y);
-    });
-  }
-  context.stroke();
-}
-
-// The rectangle of a box {min, max} where it crosses the slice; dashed beyond it.
-export function drawBox(view, context, box, colour, ratio, dashed = false) {
-  const { cut } = view.view;
-  const half = view.geometry.spacing[cut] / 2;
-  if (view.place < box.min[cut] - half || view.place > box.max[cut] + half) return false;
-  const [x0, y0] = view.toCanvas(view.toPixel(box.min));
-  const [x1, y1] = view.toCanvas(view.toPixel(box.max));
-  context.strokeStyle = colour;
-  context.lineWidth = 1.4 * ratio;
-  context.setLineDash(dashed ? [5 * ratio, 4 * ratio] : []);
-  context.strokeRect(Math.min(x0, x1), Math.min(y0, y1), Math.abs(x1 - x0), Math.abs(y1 - y0));
-  context.setLineDash([]);
-  return true;
-}
-
-// Which face of a box lies under a pixel: {axis, high}, or null. `reach` is in pixels of the screen.
-export function faceAt(view, box, pixel, reach = 8) {
-  const ratio = window.devicePixelRatio || 1;
-  const [x, y] = view.toCanvas(pixel);
-  const corners = [view.toCanvas(view.toPixel(box.min)), view.toCanvas(view.toPixel(box.max))];
-  const { cut, across, down } = view.view;
-  const half = view.geometry.spacing[cut] / 2;
-  if (view.place < box.min[cut] - half || view.place > box.max[cut] + half) return null;
-  const near = reach * ratio;
-  const [left, right] = [Math.min(corners[0][0], corners[1][0]), Math.max(corners[0][0], corners[1][0])];
-  const [top, bottom] = [Math.min(corners[0][1], corners[1][1]), Math.max(corners[0][1], corners[1][1])];
-  let best = null;
-  corners.forEach(([cx, cy], high) => {
-    const beside = y > top - near && y < bottom + near;
-    const below = x > left - near && x < right + near;
-    for (const [distance, within, axis] of [[Math.abs(x - cx), beside, across], [Math.abs(y - cy), below, down]]) {
-      if (within && distance <= near && (!best || distance < best.distance)) best = { axis, high: Boolean(high), distance };
-    }
-  });
-  return best && { axis: best.axis, high: best.high };
 }

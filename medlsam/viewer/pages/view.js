@@ -1,10 +1,11 @@
 // The page of `medlsam view`: the scans of a run, the most doubtful first; three planes; structures and their numbers.
 
-import { element, get, say, trying } from "./api.js";
+import { element, fill, get, mark, say, trying, typing } from "./api.js";
 import { Correcting, background } from "./correct.js";
-import { PlaneView, drawBox, drawLines } from "./plane.js";
-import { COLOURS, windowButtons } from "./looks.js";
+import { COLOURS, GUIDE, windowButtons } from "./looks.js";
 import { numbersOf } from "./numbers.js";
+import { PlaneView } from "./plane.js";
+import { drawBox, drawLines } from "./shapes.js";
 
 const planes = {};
 const state = { run: null, index: -1, open: null, hidden: new Set(), chosen: null, boxes: true, masks: true, outlines: new Map() };
@@ -40,7 +41,7 @@ function draw(view, context, ratio) {
     if (chosen) correcting.draw(view, context, colour, ratio);
     if (!state.boxes || !entry.present || !chosen || correcting.mode === "box") continue;
     drawBox(view, context, entry.prompt_box, colour, ratio, true);
-    drawBox(view, context, entry.located_box, "#5cc8ff", ratio);
+    drawBox(view, context, entry.located_box, GUIDE, ratio);
   }
 }
 
@@ -79,7 +80,13 @@ async function openCase(index) {
   const entry = state.run.cases[index];
   if (!entry) return;
   state.index = index;
+  // Until this scan is there nothing is shown: what is clicked meanwhile would be for neither.
+  state.open = null;
+  state.chosen = null;
+  correcting.reset();
+  for (const view of Object.values(planes)) view.close();
   listCases();
+  listStructures();
   if (entry.error) {
     say(`${entry.name}: ${entry.error}`, true);
     return;
@@ -89,7 +96,6 @@ async function openCase(index) {
   if (!opened || state.index !== index) return;
   state.open = { ...entry, ...opened };
   state.outlines = new Map();
-  correcting.reset();
   for (const view of Object.values(planes)) view.open(`/api/case/${index}`, opened.geometry);
   const first = entry.structures.find((own) => own.present);
   if (first) choose(first.name);
@@ -115,13 +121,15 @@ function listCases() {
     const button = element("button", { type: "button", onclick: () => openCase(index) }, entry.name);
     button.append(...reasons.slice(0, 2).map((text) => element("span", { className: "reason", textContent: text })));
     if (reasons.length > 2) button.append(element("span", { className: "reason", textContent: `and ${reasons.length - 2} more` }));
+    mark(button, index === state.index, "aria-current");
     return element("li", { className: index === state.index ? "chosen" : "" }, button);
   });
-  document.getElementById("cases").replaceChildren(...rows.filter(Boolean));
+  fill(document.getElementById("cases"), rows.filter(Boolean));
 }
 
 function listStructures() {
-  const rows = state.open.structures.map((entry) => {
+  const structures = state.open?.structures ?? [];
+  const rows = structures.map((entry) => {
     const shown = element("input", { type: "checkbox", checked: !state.hidden.has(entry.name), title: "show" });
     shown.setAttribute("aria-label", `show ${entry.name}`);
     shown.onchange = () => {
@@ -133,12 +141,14 @@ function listStructures() {
     colour.style.background = colourOf(entry.name);
     const button = element("button", { type: "button", onclick: () => choose(entry.name) }, entry.name);
     button.append(...entry.reasons.map((text) => element("span", { className: "reason", textContent: text })));
-    if (entry.name === state.chosen) button.classList.add("chosen");
+    mark(button, entry.name === state.chosen);
     return element("li", {}, element("div", { className: "row" }, shown, colour, button));
   });
-  document.getElementById("structures").replaceChildren(...rows);
-  document.getElementById("tools").replaceChildren(...(state.run.correctable && state.chosen ? correcting.tools() : []));
-  const entry = state.open.structures.find((own) => own.name === state.chosen);
+  const correctable = state.run.correctable && state.chosen;
+  fill(document.getElementById("structures"), rows);
+  fill(document.getElementById("tools"), correctable ? correcting.tools() : []);
+  document.getElementById("next").textContent = state.open && (correctable ? correcting.hint : "click: all planes go there");
+  const entry = structures.find((own) => own.name === state.chosen);
   const numbers = entry ? numbersOf(entry) : [];
   document.getElementById("numbers").replaceChildren(
     ...numbers.flatMap(([term, text]) => [element("dt", { textContent: term }), element("dd", { textContent: text })]),
@@ -150,7 +160,7 @@ function repaint() {
 }
 
 function keys(event) {
-  if (event.target instanceof HTMLInputElement) return;
+  if (typing(event)) return;
   if (event.ctrlKey || event.metaKey || (state.run.correctable && state.open && correcting.key(event))) return;
   if (event.key === "]") openCase(state.index + 1);
   else if (event.key === "[") openCase(state.index - 1);
@@ -169,12 +179,16 @@ async function begin() {
   for (const name of ["axial", "coronal", "sagittal"]) {
     const view = new PlaneView(document.getElementById(name), name, {
       click: (own, lps, event) => correcting.click(lps, event) || goTo(lps),
-      grab: (own, pixel) => correcting.grab(own, pixel),
+      grab: (own, pixel, event) => correcting.grab(own, pixel, event),
       drag: (own, held, lps) => {
         correcting.drag(held, lps);
         repaint();
       },
       drop: () => correcting.drop(),
+      cancel: () => {
+        correcting.cancel();
+        repaint();
+      },
       hover: (own, pixel) => {
         own.canvas.style.cursor = correcting.cursor(own, pixel);
         const lps = own.toLps(...pixel).map((value) => value.toFixed(1));
