@@ -7,7 +7,7 @@ other programs; nothing is computed anew and no network runs.
    and the scale bar, all in LPS millimetres.
 2. ``figures`` brings a scan and its label maps onto one axis-aligned grid (``Scene``) and draws: three planes through a
    structure, a row for each structure, or the located boxes on two projections.
-3. ``notebook`` makes the HTML with which results show themselves as the last line of a cell.
+3. ``notebook`` is how results and sessions show themselves in a notebook: a viewer, a slider, or pictures.
 4. ``report`` reads an output folder and fills ``report.html``, one page that opens offline: an overview of scans and
    structures, pictures of the most doubtful scans, warnings, and everything that is needed to repeat the run.
 5. ``formats`` is the table of what is written for each scan: the label map, ``slicer_segmentation``, one mask for each

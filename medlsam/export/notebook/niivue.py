@@ -12,12 +12,14 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
 from medlsam.export.anatomy import colour_of
 from medlsam.export.notebook.panel import Panel, installed
 from medlsam.export.notebook.shown import Shown
-from medlsam.geometry import Grid
+from medlsam.export.planes import BOX
+from medlsam.geometry import Grid, Vector
 
 HEIGHT = 480
 #: Masks let the scan through.
@@ -44,10 +46,34 @@ class NiiVuePanel(Panel):
             cal_max=self._hu.high,
         )
         self._labels = self._overlay()
-        # The patient's right on the left, and the front on the left in sagittal planes, as in our pictures.
-        self.viewer = library.NiiVue(height=HEIGHT, is_radiological_convention=True, sagittal_nose_left=True)
+        self.viewer = library.NiiVue(
+            height=HEIGHT,
+            # The patient's right on the left, and the front on the left in sagittal planes, as in our pictures.
+            is_radiological_convention=True,
+            sagittal_nose_left=True,
+            # A voxel's width, which is the default, hides what lies below.
+            crosshair_width=1.0,
+            crosshair_width_unit="mm",
+            crosshair_color=(*to_rgb(BOX), 0.7),
+        )
+        self.viewer.scene.crosshair_pos = self._start()
         self.viewer.load_volumes([self._scan, self._labels])
-        self.widget.children = (self._table, self._windows, self.viewer)
+        self._place = widgets.Label("click into a plane")
+        self.viewer.on_location_change(self._tell)
+        self.widget.children = (self._table, widgets.HBox([self._windows, self._place]), self.viewer)
+
+    def _start(self) -> list[float]:
+        """Where the planes cross at first, in fractions of the scan along RAS: in the slice with most labels."""
+        index = self.shown.fullest_slice
+        rows, columns = np.nonzero(self.shown.labels[index])
+        z, y, x = self.shown.image.grid.shape_zyx
+        middle = (columns.mean(), rows.mean()) if rows.size else ((x - 1) / 2, (y - 1) / 2)
+        return [1 - (float(middle[0]) + 0.5) / x, 1 - (float(middle[1]) + 0.5) / y, (index + 0.5) / z]
+
+    def _tell(self, location: dict[str, Any]) -> None:
+        """Say where the planes cross now, as ``Session.click`` takes it, and what is there."""
+        right, front, up = location["mm"][:3]
+        self._place.value = place(self.shown, (-right, -front, up))
 
     def _overlay(self) -> Any:
         return self._library.Volume(
@@ -83,6 +109,22 @@ class NiiVuePanel(Panel):
 
     def _rewindow(self) -> None:
         self._scan.cal_min, self._scan.cal_max = self._hu.low, self._hu.high
+
+
+def place(shown: Shown, point: Vector) -> str:
+    """Say what lies at a point.
+
+    Args:
+        shown: a scan and its structures.
+        point: LPS mm.
+    """
+    words = "x {:.1f}, y {:.1f}, z {:.1f} mm (LPS)".format(*point)
+    x, y, z = (int(n) for n in np.rint(shown.image.grid.lps_to_ijk(point)))
+    if not all(0 <= n < size for n, size in zip((z, y, x), shown.labels.shape, strict=True)):
+        return words
+    number = int(shown.labels[z, y, x])
+    name = f", {shown.structures[number - 1]}" if number else ""
+    return f"{words}: {shown.image.array[z, y, x]:.0f} HU{name}"
 
 
 def nifti(array_zyx: NDArray[Any], grid: Grid) -> bytes:

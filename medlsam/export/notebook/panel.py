@@ -37,8 +37,8 @@ class Panel:
         self.shown = shown
         self._hu: Window = window_of(window)
         self._table = library.HTML(shown.html())
-        # Dark pages and wide tables: the browser's own colours, and a bar to scroll with.
-        self._table.layout.overflow = "auto"
+        # A hundred structures would push the scan out of the window.
+        self._table.layout.max_height, self._table.layout.overflow = "260px", "auto"
         self._windows = library.Dropdown(options=list(WINDOWS), value=window, description="window")
         self._windows.observe(self._choose, names="value")
         self.widget: Any = library.VBox([self._table, self._windows])

@@ -6,11 +6,14 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from medlsam.export.figures import Picture, png
 from medlsam.export.notebook.panel import Panel
 from medlsam.export.notebook.shown import Shown
 from medlsam.export.planes import PAPER, PLANES, letters, outline, rectangle, scale_bar, show
+from medlsam.geometry import Grid, tight_slices
 from medlsam.windows import Window
 
 _AXIAL = PLANES[0]
@@ -27,6 +30,7 @@ class SliderPanel(Panel):
         )
         self._place = library.Label()
         self._picture = library.Image(format="png")
+        self._picture.layout.align_self = "flex-start"  # in its own size, not as wide as the page
         self._slice.observe(lambda _: self._draw(), names="value")
         self.widget.children = (
             self._table,
@@ -40,7 +44,7 @@ class SliderPanel(Panel):
         self._picture.value = draw_slice(self.shown, index, self._hu)
         grid = self.shown.image.grid
         z = grid.origin_xyz[2] + index * grid.spacing_xyz[2]
-        self._place.value = f"{index} of 0 to {grid.shape_zyx[0] - 1}, z = {z:.1f} mm (LPS)"
+        self._place.value = f"{index} (0 to {grid.shape_zyx[0] - 1}), z = {z:.1f} mm (LPS)"
 
     _redraw = _draw
     _rewindow = _draw
@@ -69,7 +73,15 @@ def draw_slice(shown: Shown, index: int, window: Window) -> bytes:
     for number in np.unique(labels[labels > 0]):
         name = shown.structures[number - 1]
         if name not in shown.boxes:
-            outline(axes, labels == number, grid, _AXIAL, colours[name], "-")
+            _outline(axes, labels == number, grid, colours[name])
     letters(axes, _AXIAL)
     scale_bar(axes)
     return png(figure)
+
+
+def _outline(axes: Axes, mask: NDArray[np.bool_], grid: Grid, colour: str) -> None:
+    """Outline a mask (Y, X) of an axial slice; only its own part is looked at, which is several times as fast."""
+    rows, columns = tight_slices(mask)
+    x, y, z = grid.ijk_to_lps((columns.start, rows.start, 0))
+    part = mask[rows, columns]
+    outline(axes, part, Grid((1, *part.shape), grid.spacing_xyz, (x, y, z)), _AXIAL, colour, "-")
