@@ -133,10 +133,36 @@ class Localization:
     structures: dict[str, LocatedStructure]
     image: Image | None = None
 
+    def show(self, window: str = "soft-tissue", image: Image | None = None) -> Any:
+        """Show the located boxes over the scan, in a notebook.
+
+        With the extra ``niivue``: three planes and the body, to go through with the mouse, and the table of
+        structures with their colours. With ipywidgets alone: a slider through the axial slices. Without either:
+        pictures, and a word about what to install. Calling it again shows the same widget.
+
+        Args:
+            window: of HU, by its name in ``medlsam.windows``.
+            image: the scan; the one that was kept by default.
+
+        Returns:
+            What the notebook displays: a widget, or an object with HTML.
+
+        Raises:
+            UsageError: the localization keeps no scan and none was given, or there is no such window.
+        """
+        from medlsam.export.notebook import show_localization
+
+        return show_localization(self, window, image)
+
     def _repr_html_(self) -> str:
         from medlsam.export.notebook import localization_html
 
         return localization_html(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        from medlsam.export.notebook import mimebundle
+
+        return mimebundle(self.show)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of ``localization.json``."""
@@ -176,7 +202,33 @@ class Segmentation:
     image: Image | None = None
     warnings: tuple[str, ...] = ()
 
+    def show(self, window: str = "soft-tissue", image: Image | None = None) -> Any:
+        """Show the masks over the scan, in a notebook.
+
+        With the extra ``niivue``: three planes and the body, to go through with the mouse, and the table of
+        structures with their colours. With ipywidgets alone: a slider through the axial slices. Without either:
+        pictures, and a word about what to install. Calling it again shows the same widget.
+
+        Args:
+            window: of HU, by its name in ``medlsam.windows``.
+            image: the scan; the one that was kept by default.
+
+        Returns:
+            What the notebook displays: a widget, or an object with HTML.
+
+        Raises:
+            UsageError: the segmentation keeps no scan and none was given, or there is no such window.
+        """
+        from medlsam.export.notebook import show_segmentation
+
+        return show_segmentation(self, window, image)
+
     def _repr_html_(self) -> str:
         from medlsam.export.notebook import segmentation_html
 
         return segmentation_html(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        from medlsam.export.notebook import mimebundle
+
+        return mimebundle(self.show)

@@ -8,7 +8,7 @@ other programs; nothing is computed anew and no network runs.
    millimetres.
 2. ``figures`` brings a scan and its label maps onto one axis-aligned grid (``Scene``) and draws: three planes through a
    structure, a row for each structure, or the located boxes on two projections.
-3. ``notebook`` makes the HTML with which results show themselves as the last line of a cell.
+3. ``notebook`` is how results and sessions show themselves in a notebook: a viewer, a slider, or pictures.
 4. ``run_results`` reads what a run wrote, the most doubtful structure first. ``thumbnails`` draws small pictures while
    a scan and its masks are in memory. ``report`` makes of both ``report.html``, one page that opens offline: every
    structure of every scan, warnings, and everything that is needed to repeat the run.

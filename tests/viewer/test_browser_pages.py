@@ -1,4 +1,4 @@
-"""The pages under fingers and keys, and between two scans: nothing that is clicked goes to another scan than is shown."""
+"""The pages under fingers and keys, and between two scans: nothing that is clicked goes to another scan."""
 
 from __future__ import annotations
 

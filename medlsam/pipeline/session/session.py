@@ -20,6 +20,7 @@ from medlsam.pipeline.session.checks import check_box, voxel_of
 from medlsam.pipeline.session.click_edit import Ask, Index, apply_click
 from medlsam.pipeline.session.click_network import asker
 from medlsam.pipeline.session.history import History
+from medlsam.pipeline.session.in_notebook import InNotebook
 from medlsam.pipeline.session.mask import EMPTY, MaskPart, changed_slices, union
 from medlsam.pipeline.session.own_geometry import Change, label_values, own_labels
 from medlsam.pipeline.session.result import located
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Session:
+class Session(InNotebook):
     """A scan, its structures, and what a person did to them. Made by ``MedLSAM.session``; safe to share by threads.
 
     Points and boxes are LPS mm. Each edit answers an ``Edit`` and takes back ``accept``.
@@ -199,6 +200,7 @@ class Session:
         """
         with self._lock:
             self._history(name).accepted = True
+            self._follow()
             return self._history(name).state(name, self.grid)
 
     def unaccept(self, name: str) -> StructureState:
@@ -209,6 +211,7 @@ class Session:
         """
         with self._lock:
             self._history(name).accepted = False
+            self._follow()
             return self._history(name).state(name, self.grid)
 
     def mask(self, name: str) -> tuple[NDArray[np.bool_], Index]:
@@ -256,12 +259,6 @@ class Session:
         localization = Localization(self.case, structures, self.image)
         return replace(self.start, labels=labels, names=names, localization=localization)
 
-    def _repr_html_(self) -> str:
-        from medlsam.export.notebook import session_html
-
-        with self._lock:
-            return session_html(self.result(), {name: own.said for name, own in self.structures.items()})
-
     def _history(self, name: str) -> History:
         if name not in self._histories:
             raise UsageError(
@@ -288,7 +285,9 @@ class Session:
         mask = self._history(name).now.mask
         slices = changed_slices(before, mask)
         volume = mask.voxels * self.grid.voxel_ml
-        return Edit(name, action, slices, mask.box(self.grid), volume, time.perf_counter() - began)
+        edit = Edit(name, action, slices, mask.box(self.grid), volume, time.perf_counter() - began)
+        self._follow()
+        return edit
 
     def _voxel(self, click: Click) -> Index:
         return voxel_of(click.point, self.grid, self.case)
