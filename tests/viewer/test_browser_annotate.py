@@ -24,7 +24,7 @@ from medlsam.viewer.annotate.proposals import Proposal
 from medlsam.viewer.annotate_routes import AnnotatePage
 from medlsam.volume import Image
 from tests.support.browser import Tab, browser
-from tests.support.clicking import Pointer, add, open_scan, place_all
+from tests.support.clicking import add, open_scan, place_all
 from tests.support.data.orientations import ORIENTATIONS, direction_of, oblique
 from tests.support.served import Client, served
 

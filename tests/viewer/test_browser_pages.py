@@ -1,4 +1,4 @@
-"""The pages under fingers and keys, and between two scans: nothing that is clicked goes to another scan than is shown."""
+"""The pages under fingers and keys, and between two scans: no click goes to another scan than the one shown."""
 
 from __future__ import annotations
 
@@ -115,7 +115,11 @@ def test_a_finger_on_a_plane_moves_the_page_and_not_the_slice(scans: Path, tmp_p
         index, start = tab.shown(), page.evaluate("window.scrollY")
         protocol = page.context.new_cdp_session(page)
         x, y = box["x"] + 80, box["y"] + 150
-        for kind, up in [("touchStart", 0), *(("touchMove", up) for up in range(10, 130, 10)), ("touchEnd", None)]:
+        for kind, up in [
+            ("touchStart", 0),
+            *(("touchMove", up) for up in range(10, 130, 10)),
+            ("touchEnd", None),
+        ]:
             points = [] if up is None else [{"x": x, "y": y - up}]
             protocol.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
             page.wait_for_timeout(20)
