@@ -37,8 +37,8 @@ STRUCTURES = ("liver", "spleen", "kidney_left")
 PLACED = 3
 DESKTOP: dict[str, Any] = {"width": 1280, "height": 800}
 PHONE: dict[str, Any] = {"width": 400, "height": 860, "phone": True}
-#: Of the pictures; grey slices and few colours need no more, and a quarter of the bytes.
-COLOURS = 128
+#: Of the pictures' palette: slices are grey, lines and buttons have few colours, and a quarter of the bytes is left.
+GREYS, COLOURS = 128, 128
 
 
 class Drawn:
@@ -126,10 +126,18 @@ def photograph(tab: Tab) -> bytes:
         raise RuntimeError(f"{tab.complaints}; the page is {wide} pixels wide, the window {window}")
     picture = PIL.Image.open(io.BytesIO(tab.page.screenshot())).convert("RGB")
     made = io.BytesIO()
-    # Coverage keeps rare colours, the thin lines; medians would take greys alone.
-    few = picture.quantize(COLOURS, method=PIL.Image.Quantize.MAXCOVERAGE, dither=PIL.Image.Dither.NONE)
-    few.save(made, "PNG", optimize=True)
+    picture.quantize(palette=_palette(picture), dither=PIL.Image.Dither.NONE).save(made, "PNG", optimize=True)
     return made.getvalue()
+
+
+def _palette(picture: PIL.Image.Image) -> PIL.Image.Image:
+    """Greys and the commonest colours: any palette made of boxes of colours mixes the thin lines with the greys."""
+    counted: Any = picture.getcolors(picture.width * picture.height)
+    coloured = [colour for _, colour in sorted(counted, reverse=True) if max(colour) - min(colour) > 2]
+    greys = [(round(level * 255 / (GREYS - 1)),) * 3 for level in range(GREYS)]
+    made = PIL.Image.new("P", (1, 1))
+    made.putpalette([value for colour in (*greys, *coloured[:COLOURS]) for value in colour])
+    return made
 
 
 def draw_all(output: Path) -> None:

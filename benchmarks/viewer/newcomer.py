@@ -122,8 +122,6 @@ def mark(tab: Tab, people: Sequence[Phantom], steps: Steps) -> None:
                 place_all(tab, pointer, ends(person, name))
                 steps.clicks += 6
             tab.page.locator("#cases li.chosen", has_text="done").wait_for()
-    with steps.step("agreement is told"):
-        tab.page.locator("#agreement li").first.wait_for(timeout=120_000)
 
 
 def ends(person: Phantom, name: str) -> medlsam.ExtremePoints:

@@ -1,4 +1,4 @@
-"""The pages under fingers and keys, and between two scans: nothing that is clicked goes to another scan."""
+"""The pages under fingers and keys, and between two scans: no click goes to another scan than the one shown."""
 
 from __future__ import annotations
 
