@@ -1,4 +1,4 @@
-"""Photograph the pages of ``medlsam annotate`` and ``medlsam view``, served as they are to users, with phantoms in them.
+"""Photograph the pages of ``medlsam annotate`` and ``medlsam view``, served as to users, with phantoms in them.
 
     python docs/draw_screenshots.py [--output docs/images]
 
