@@ -1,4 +1,4 @@
-"""The newcomer's small parts: the address in a line of output, steps, scores. The way itself is in tests/viewer."""
+"""The newcomer's small parts: the address in a line of output, the steps, the scores. The way is in tests/viewer."""
 
 from __future__ import annotations
 
