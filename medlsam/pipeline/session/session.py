@@ -114,10 +114,9 @@ class Session:
             now = history.now
             known = self.start.localization.structures.get(name)
             known = self.templates.get(name, known) or LocatedStructure(name, "found", 1.0)
-            base = segment_in_box(
-                self.segmenter, self.canonical, known, (now.mask, now.box), box, self.options
+            mask, base = segment_in_box(
+                self.segmenter, self.canonical, known, (now.mask, now.base[0]), (now.box, box), self.options
             )
-            mask = base
             for number, click in enumerate(now.clicks):
                 mask = self._clicked(mask, click, now.clicks[:number], None)
             made = replace(now, mask=mask, box=box, base=(base, box), absent=False)
