@@ -37,6 +37,7 @@ class FaceRule:
     most: float = 0.5
     seam_mm: float = 4.0
     overlap: float = 0.5
+    mono: int = 0
 
 
 RULE = FaceRule()
@@ -58,6 +59,7 @@ class Drag:
     new: NDArray[np.float64]
     inner: NDArray[np.float64]
     seam: NDArray[np.float64]
+    mono: int = 0
 
     @classmethod
     def between(cls, old: Box, new: Box, grid: Grid, rule: FaceRule = RULE) -> Drag | None:
@@ -71,11 +73,16 @@ class Drag:
         deep = np.maximum(rule.zone * moved, rule.least_mm) / spacing
         deep = np.minimum(deep, rule.most * (both[1] - both[0]))
         inner = np.where(moved > _MOVED_MM, both + deep * [[1], [-1]], [[-np.inf], [np.inf]])
-        return cls(before, after, inner, np.maximum(np.minimum(rule.seam_mm / spacing, deep), 1e-3))
+        return cls(before, after, inner, np.maximum(np.minimum(rule.seam_mm / spacing, deep), 1e-3), rule.mono)
 
-    def weight(self, axis: int, places: NDArray[np.float64]) -> NDArray[np.float64]:
+    def weight(self, axis: int, places: NDArray[np.float64], grows: bool | None = None) -> NDArray[np.float64]:
         """How much the new mask counts at places along an axis (0 for x), 0 to 1, continuous indices."""
         (low, high), (one, other) = self.inner[:, axis], self.seam[:, axis]
+        if grows is not None:
+            if (self.new[0, axis] < self.old[0, axis]) != grows:
+                low = -np.inf
+            if (self.new[1, axis] > self.old[1, axis]) != grows:
+                high = np.inf
         return np.asarray(np.clip(np.maximum((low - places) / one, (places - high) / other), 0, 1))
 
     def moved(self, axis: int, places: NDArray[np.float64], back: bool = False) -> NDArray[np.float64]:
@@ -133,12 +140,21 @@ class Drag:
         new = np.zeros(before.shape, np.float32)
         first = np.subtract(block.origin_zyx, low)
         new[tuple(slice(a, a + n) for a, n in zip(first, block.probability.shape, strict=True))] = block.probability
-        x, y, z = (
-            self.weight(axis, np.arange(low[2 - axis], high[2 - axis], dtype=float)).astype(np.float32)
-            for axis in range(3)
-        )
-        weight = np.maximum(np.maximum(z[:, None, None], y[None, :, None]), x[None, None, :])
-        weight[~np.isin(np.arange(low[0], high[0]), list(slices))] = 0
+        def weigh(grows):
+            x, y, z = (
+                self.weight(axis, np.arange(low[2 - axis], high[2 - axis], dtype=float), grows).astype(np.float32)
+                for axis in range(3)
+            )
+            weight = np.maximum(np.maximum(z[:, None, None], y[None, :, None]), x[None, None, :])
+            weight[~np.isin(np.arange(low[0], high[0]), list(slices))] = 0
+            return weight
+        weight = weigh(None)
+        if self.mono:
+            out, into = weigh(True) > 0, weigh(False) > 0
+            if self.mono & 1:
+                new = np.where(out & ~into, np.maximum(new, before), new)
+            if self.mono & 2:
+                new = np.where(into & ~out, np.minimum(new, before), new)
         whole = MaskBlock((low[0], low[1], low[2]), weight * new + (1 - weight) * before)
         return whole, before & (weight == 0)
 
