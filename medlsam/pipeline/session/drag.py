@@ -1,12 +1,13 @@
 """A dragged face acts near itself: which slices are segmented anew, with which boxes, and what stays as it was.
 
 A face that is dragged says where the structure ends on that side, and nothing of the others. So only a zone behind the
-face is made anew: the slice boxes are stretched there, and slices that do not reach into it are not looked at again.
+face is made anew: the slice boxes are stretched there, and slices that do not reach into it are not looked at again. A
+face that is dragged outward only adds to the mask, one that is dragged inward only takes away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,13 +33,11 @@ class FaceRule:
         overlap: boxes that share less of their union are a new place: all is segmented anew.
     """
 
-    zone: float = 1.5
-    least_mm: float = 10.0
+    zone: float = 1.0
+    least_mm: float = 5.0
     most: float = 0.5
     seam_mm: float = 4.0
     overlap: float = 0.5
-    mono: int = 0
-
 
 RULE = FaceRule()
 
@@ -59,7 +58,6 @@ class Drag:
     new: NDArray[np.float64]
     inner: NDArray[np.float64]
     seam: NDArray[np.float64]
-    mono: int = 0
 
     @classmethod
     def between(cls, old: Box, new: Box, grid: Grid, rule: FaceRule = RULE) -> Drag | None:
@@ -73,17 +71,27 @@ class Drag:
         deep = np.maximum(rule.zone * moved, rule.least_mm) / spacing
         deep = np.minimum(deep, rule.most * (both[1] - both[0]))
         inner = np.where(moved > _MOVED_MM, both + deep * [[1], [-1]], [[-np.inf], [np.inf]])
-        return cls(before, after, inner, np.maximum(np.minimum(rule.seam_mm / spacing, deep), 1e-3), rule.mono)
+        return cls(before, after, inner, np.maximum(np.minimum(rule.seam_mm / spacing, deep), 1e-3))
 
-    def weight(self, axis: int, places: NDArray[np.float64], grows: bool | None = None) -> NDArray[np.float64]:
-        """How much the new mask counts at places along an axis (0 for x), 0 to 1, continuous indices."""
-        (low, high), (one, other) = self.inner[:, axis], self.seam[:, axis]
-        if grows is not None:
-            if (self.new[0, axis] < self.old[0, axis]) != grows:
-                low = -np.inf
-            if (self.new[1, axis] > self.old[1, axis]) != grows:
-                high = np.inf
-        return np.asarray(np.clip(np.maximum((low - places) / one, (places - high) / other), 0, 1))
+    def weight(
+        self, axis: int, places: NDArray[np.float64], outward: bool | None = None
+    ) -> NDArray[np.float32]:
+        """How much the new mask counts at places along an axis.
+
+        Args:
+            axis: 0 for x.
+            places: continuous indices.
+            outward: in the zones of faces that were dragged outward, or inward; None for both.
+
+        Returns:
+            0 to 1, for each place.
+        """
+        (low, high), (low_seam, high_seam) = self.inner[:, axis], self.seam[:, axis]
+        (old_low, old_high), (new_low, new_high) = self.old[:, axis], self.new[:, axis]
+        low = low if outward is None or outward is bool(new_low < old_low) else -np.inf
+        high = high if outward is None or outward is bool(new_high > old_high) else np.inf
+        deep = np.maximum((low - places) / low_seam, (places - high) / high_seam)
+        return np.asarray(np.clip(deep, 0, 1), np.float32)
 
     def moved(self, axis: int, places: NDArray[np.float64], back: bool = False) -> NDArray[np.float64]:
         """Move places along with the faces of an axis; ``back`` from the new box to the old one."""
@@ -140,23 +148,23 @@ class Drag:
         new = np.zeros(before.shape, np.float32)
         first = np.subtract(block.origin_zyx, low)
         new[tuple(slice(a, a + n) for a, n in zip(first, block.probability.shape, strict=True))] = block.probability
-        def weigh(grows):
-            x, y, z = (
-                self.weight(axis, np.arange(low[2 - axis], high[2 - axis], dtype=float), grows).astype(np.float32)
-                for axis in range(3)
-            )
-            weight = np.maximum(np.maximum(z[:, None, None], y[None, :, None]), x[None, None, :])
-            weight[~np.isin(np.arange(low[0], high[0]), list(slices))] = 0
-            return weight
-        weight = weigh(None)
-        if self.mono:
-            out, into = weigh(True) > 0, weigh(False) > 0
-            if self.mono & 1:
-                new = np.where(out & ~into, np.maximum(new, before), new)
-            if self.mono & 2:
-                new = np.where(into & ~out, np.minimum(new, before), new)
+        grows, shrinks = (self._weights(low, high, slices, outward) for outward in (True, False))
+        new = np.where((grows > 0) & (shrinks == 0), np.maximum(new, before), new)
+        new = np.where((shrinks > 0) & (grows == 0), np.minimum(new, before), new)
+        weight = np.maximum(grows, shrinks)
         whole = MaskBlock((low[0], low[1], low[2]), weight * new + (1 - weight) * before)
         return whole, before & (weight == 0)
+
+    def _weights(
+        self, low_zyx: Sequence[int], high_zyx: Sequence[int], slices: Collection[int], outward: bool
+    ) -> NDArray[np.float32]:
+        """``weight`` in a block of voxels, 0 in slices that were not segmented."""
+        z, y, x = (
+            self.weight(2 - axis, np.arange(low_zyx[axis], high_zyx[axis], dtype=float), outward) for axis in range(3)
+        )
+        found = np.maximum(np.maximum(z[:, None, None], y[None, :, None]), x[None, None, :])
+        found[~np.isin(np.arange(low_zyx[0], high_zyx[0]), list(slices))] = 0
+        return np.asarray(found, np.float32)
 
 
 def _clipped(
