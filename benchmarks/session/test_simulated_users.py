@@ -33,7 +33,10 @@ def test_the_face_that_is_farthest_off_goes_to_its_true_place() -> None:
     box, truth = Box((0, 0, 0), (30, 30, 30)), Box((1, -2, 0), (30, 37, 28))
     moved = simulated_users.next_box(box, truth)
     assert moved == Box((0, 0, 0), (30, 37, 30))
-    assert simulated_users.next_box(moved, truth) in {Box((0, -2, 0), (30, 37, 30)), Box((0, 0, 0), (30, 37, 28))}
+    assert simulated_users.next_box(moved, truth) in {
+        Box((0, -2, 0), (30, 37, 30)),
+        Box((0, 0, 0), (30, 37, 28)),
+    }
 
 
 def test_a_table_says_the_share_that_lost_and_the_largest_loss() -> None:

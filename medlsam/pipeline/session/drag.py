@@ -39,6 +39,7 @@ class FaceRule:
     seam_mm: float = 4.0
     overlap: float = 0.5
 
+
 RULE = FaceRule()
 
 
@@ -125,10 +126,14 @@ class Drag:
             x, y = (np.array([own[axis], own[axis + 2]]) for axis in (0, 1))
             if not near and not (self.weight(0, x).any() or self.weight(1, y).any()):
                 continue
-            found.append(replace(whole, box_xyxy=_clipped(self.moved(0, x), self.moved(1, y), whole.box_xyxy)))
+            found.append(
+                replace(whole, box_xyxy=_clipped(self.moved(0, x), self.moved(1, y), whole.box_xyxy))
+            )
         return found
 
-    def blended(self, mask: MaskPart, block: MaskBlock | None, slices: Collection[int]) -> tuple[MaskBlock, Mask3]:
+    def blended(
+        self, mask: MaskPart, block: MaskBlock | None, slices: Collection[int]
+    ) -> tuple[MaskBlock, Mask3]:
         """Put new probabilities into a mask, in the zones and in the slices that were segmented.
 
         Args:
@@ -147,7 +152,9 @@ class Drag:
         before = mask.window(low, high)
         new = np.zeros(before.shape, np.float32)
         first = np.subtract(block.origin_zyx, low)
-        new[tuple(slice(a, a + n) for a, n in zip(first, block.probability.shape, strict=True))] = block.probability
+        new[tuple(slice(a, a + n) for a, n in zip(first, block.probability.shape, strict=True))] = (
+            block.probability
+        )
         grows, shrinks = (self._weights(low, high, slices, outward) for outward in (True, False))
         new = np.where((grows > 0) & (shrinks == 0), np.maximum(new, before), new)
         new = np.where((shrinks > 0) & (grows == 0), np.minimum(new, before), new)
@@ -160,7 +167,8 @@ class Drag:
     ) -> NDArray[np.float32]:
         """``weight`` in a block of voxels, 0 in slices that were not segmented."""
         z, y, x = (
-            self.weight(2 - axis, np.arange(low_zyx[axis], high_zyx[axis], dtype=float), outward) for axis in range(3)
+            self.weight(2 - axis, np.arange(low_zyx[axis], high_zyx[axis], dtype=float), outward)
+            for axis in range(3)
         )
         found = np.maximum(np.maximum(z[:, None, None], y[None, :, None]), x[None, None, :])
         found[~np.isin(np.arange(low_zyx[0], high_zyx[0]), list(slices))] = 0
