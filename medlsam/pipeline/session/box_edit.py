@@ -1,8 +1,9 @@
 """Segment a structure in a box that somebody moved, each slice once: what an edit has time for.
 
 The mask that is there says more about the structure's outline than any template: its slice boxes are stretched along
-with the box and become the prompts. Where there is no mask yet, the templates' profile gives the boxes of a few slices,
-and their masks give those of all.
+with the box and become the prompts. A dragged face changes the mask near itself alone (``drag``); a box in another
+place is segmented anew. Where there is no mask yet, the templates' profile gives the boxes of a few slices, and their
+masks give those of all.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def segment_in_box(
         seen_anew = _segment(segmenter, volume, structure, prompts, options) if prompts else None
         slices = {own.z for own in prompts}
         blended = (drag.blended(own, seen_anew, slices) for own in masks)
-        return [_inside(block, box, volume.grid, structure.parts, kept) for block, kept in blended]
+        return [inside(block, box, volume.grid, structure.parts, kept) for block, kept in blended]
     if mask.array.size and old is not None:
         prompts = stretched(mask, old, box, volume.grid)
     else:
@@ -72,13 +73,13 @@ def segment_in_box(
         prompts = slice_prompts(given, volume.grid, options)
         if len(prompts) > _FIRST_SLICES:
             first = _segment(segmenter, volume, structure, prompts, options, _FIRST_SLICES)
-            seen = _inside(first, box, volume.grid, structure.parts)
+            seen = inside(first, box, volume.grid, structure.parts)
             if seen.array.size:
                 prompts = stretched(seen, box, box, volume.grid)
     if not prompts:
         return [EMPTY for _ in masks]
     block = _segment(segmenter, volume, structure, prompts, options)
-    return [_inside(block, box, volume.grid, structure.parts)] * len(masks)
+    return [inside(block, box, volume.grid, structure.parts)] * len(masks)
 
 
 def stretched(mask: MaskPart, old: Box, new: Box, grid: Grid) -> list[SlicePrompt]:
@@ -148,7 +149,7 @@ def filled_between(block: MaskBlock, asked: Collection[int]) -> MaskBlock:
     return block
 
 
-def _inside(
+def inside(
     block: MaskBlock, box: Box, grid: Grid, parts: int, kept: NDArray[np.bool_] | None = None
 ) -> MaskPart:
     """The mask of a block inside of a box: voxels whose centres lie in it, in so many connected parts.

@@ -50,8 +50,8 @@ class Drag:
     Attributes:
         old: (2, 3) low and high corner, x, y, z, continuous indices.
         new: the same.
-        inner: (2, 3) where the zones behind the low and the high faces end; minus and plus infinity at faces that did not
-            move.
+        inner: (2, 3) where the zones behind the low and the high faces end; minus and plus infinity at faces that did
+            not move.
         seam: (2, 3) width of the seams at the inner ends of the zones, in voxels.
     """
 

@@ -94,7 +94,7 @@ class Session:
     def move_box(self, name: str, box: Box) -> Edit:
         """Segment a structure in a box: a new one, or one of which somebody dragged a face.
 
-        Clicks that were made before still hold.
+        A dragged face changes the mask near itself alone (``session.drag``). Clicks that were made before still hold.
 
         Args:
             name: a structure, also one that the session does not have yet.

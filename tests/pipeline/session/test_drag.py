@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from medlsam.geometry import Box, Grid
+from medlsam.pipeline.session.box_edit import inside
 from medlsam.pipeline.session.drag import Drag, FaceRule
-from medlsam.pipeline.session.mask import MaskPart
+from medlsam.pipeline.session.mask import EMPTY, MaskPart
 from medlsam.segment.label_map import MaskBlock
 from medlsam.segment.protocol import Segmenter
 from tests.support.sessions import session, whole
@@ -103,3 +104,29 @@ def test_clicks_far_from_the_face_keep_their_voxels_and_can_still_be_cleared(seg
     own.clear_clicks("ball")
     untouched = own.start.labels.array == 3
     assert np.array_equal(whole(own, "ball")[:, :, :half], untouched[:, :, :half])
+
+
+def test_a_face_can_be_dragged_where_only_clicks_made_the_mask(segmenter: Segmenter) -> None:
+    own = session(segmenter)
+    box = own.structures["ball"].box
+    assert box is not None
+    own.absent("ball")
+    own.move_box("ball", Box((-58, -58, 102), (-30, -30, 130)))  # nothing there, or little
+    own.click("ball", (-44.0, -44.0, 118.0))
+    clicked = whole(own, "ball")
+    assert clicked.any()
+    for faces in ((0, 0, 0, 0, 0, 2), (0, 0, 0, 0, 0, 0)):
+        now = own.structures["ball"].box
+        assert now is not None
+        own.move_box("ball", now.expand(faces))
+        assert whole(own, "ball")[6, 8, 8]
+    own.clear_clicks("ball")
+    assert own.structures["ball"].clicks == ()
+
+
+def test_parts_of_nothing_stay_nothing() -> None:
+    own, _ = drag((0, 5, 0, 0, 0, 0))
+    made, kept = own.blended(EMPTY, None, ())
+    assert made.probability.size == kept.size == 0
+    found = inside(made, OLD, GRID, 1, kept)
+    assert not found.array.size
