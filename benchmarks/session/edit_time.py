@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks.common import answer, command, progress
-from benchmarks.session.simulated_users import next_click
+from benchmarks.session.simulated_users import next_click, whole_mask
 from medlsam.geometry import Box, mask_box
 from medlsam.phantoms import phantom
 from medlsam.pipeline.session import Session
@@ -41,6 +42,18 @@ def timed(edit: Callable[[], object]) -> tuple[float, float]:
     start, busy = time.perf_counter(), time.process_time()
     edit()
     return time.perf_counter() - start, time.process_time() - busy
+
+
+def drag(box: Box, random: np.random.Generator) -> Box:
+    """The box (LPS mm) with one of its six faces moved by 2 to 15 mm, in or out."""
+    faces = box.faces.copy()
+    faces[random.integers(6)] += random.choice([-1, 1]) * random.uniform(2, 15)
+    return Box.from_faces(faces)
+
+
+def figures(seconds: Sequence[tuple[float, float]]) -> list[str]:
+    """Median and worst of wall seconds, then of processor's seconds, as printed."""
+    return [f"{pick(own):.2f}" for own in zip(*seconds, strict=True) for pick in (np.median, np.max)]
 
 
 def main() -> None:
@@ -69,8 +82,7 @@ def main() -> None:
 
     def report(name: str, kind: str, seconds: list[tuple[float, float]]) -> None:
         wall, work = zip(*seconds, strict=True)
-        figures = [f"{pick(own):.2f}" for own in (wall, work) for pick in (np.median, np.max)]
-        table.add_row(name, kind, str(len(wall)), *figures)
+        table.add_row(name, kind, str(len(seconds)), *figures(seconds))
         document[f"{name}, {kind}"] = {"seconds": wall, "processor_seconds": work}
 
     for name in STRUCTURES:
@@ -83,20 +95,14 @@ def main() -> None:
             f"{stage} {1000 * own / len(prompts):.1f} ms" for stage, own in stopwatch.seconds.items()
         )
         progress(f"{name}: {len(prompts)} slices; a slice of its box takes: {took}")
-        report(name, "first box", [timed(lambda name=name, true=true: session.move_box(name, true))])
+        report(name, "first box", [timed(partial(session.move_box, name, true))])
         boxes, clicks = [], []
         for _ in range(arguments.edits):
-            faces = true.faces.copy()
-            faces[random.integers(6)] += random.choice([-1, 1]) * random.uniform(2, 15)
-            box = Box.from_faces(faces)
-            boxes.append(timed(lambda name=name, box=box: session.move_box(name, box)))
+            boxes.append(timed(partial(session.move_box, name, drag(true, random))))
         session.move_box(name, true.expand(-6))
         for _ in range(arguments.edits):
-            array, origin = session.mask(name)
-            own = np.zeros(session.grid.shape_zyx, bool)
-            own[tuple(slice(a, a + n) for a, n in zip(origin, array.shape, strict=True))] = array
-            point, inside = next_click(own, mask, session.grid)
-            clicks.append(timed(lambda name=name, p=point, inside=inside: session.click(name, p, inside)))
+            point, inside = next_click(whole_mask(session, name), mask, session.grid)
+            clicks.append(timed(partial(session.click, name, point, inside)))
         report(name, "face dragged", boxes)
         report(name, "click", clicks)
     report("both", "labels()", [timed(session.labels) for _ in range(3)])

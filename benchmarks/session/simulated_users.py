@@ -20,6 +20,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,16 +81,17 @@ def next_box(box: Box, truth: Box) -> Box:
     return Box.from_faces(faces)
 
 
+def whole_mask(session: Session, name: str) -> NDArray[np.bool_]:
+    """The mask of a structure as a whole array (Z, Y, X) of the session's grid."""
+    array, origin = session.mask(name)
+    made = np.zeros(session.grid.shape_zyx, bool)
+    made[tuple(slice(a, a + n) for a, n in zip(origin, array.shape, strict=True))] = array
+    return made
+
+
 def users(session: Session, name: str, truth: NDArray[np.bool_]) -> dict[str, float]:
     """Dice of one structure at the start, after clicks, and after dragged faces."""
-    grid, shape = session.grid, session.grid.shape_zyx
-
-    def whole() -> NDArray[np.bool_]:
-        array, origin = session.mask(name)
-        made = np.zeros(shape, bool)
-        made[tuple(slice(a, a + n) for a, n in zip(origin, array.shape, strict=True))] = array
-        return made
-
+    grid, whole = session.grid, partial(whole_mask, session, name)
     found = {"start": dice(whole(), truth)}
     for number in range(1, max(CLICKS) + 1):
         mask = whole()
@@ -127,7 +129,7 @@ def scans(ct: Path, choose: bool, limit: int) -> Iterator[Scan]:
     split = _read(ct / "openkbp/splits.json")["pretrain" if choose else "val"]
     folders = [("openkbp", ct / "openkbp", evenly(split, limit))]
     abdomens = ct / "bodyval" / ("templates" if choose else "")
-    names = TRAINING if choose else sorted(_read(abdomens / "cases.json")["cases"])
+    names = list(TRAINING) if choose else sorted(_read(abdomens / "cases.json")["cases"])
     folders.append(("bodyval", abdomens, names))
     for group, folder, chosen in folders:
         known = _read(folder / "cases.json")["cases"]

@@ -1,8 +1,9 @@
 """Segment a structure in a box that somebody moved, each slice once: what an edit has time for.
 
 The mask that is there says more about the structure's outline than any template: its slice boxes are stretched along
-with the box and become the prompts. Where there is no mask yet, the templates' profile gives the boxes of a few slices,
-and their masks give those of all.
+with the box and become the prompts. A dragged face changes the mask near itself alone (``drag``); a box in another
+place is segmented anew. Where there is no mask yet, the templates' profile gives the boxes of a few slices, and their
+masks give those of all.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 from medlsam.geometry import Box, Grid, map_between
 from medlsam.options import PromptOptions
 from medlsam.pipeline.prompts import slice_prompts
-from medlsam.pipeline.session.mask import MaskPart
+from medlsam.pipeline.session.drag import RULE, Drag, FaceRule
+from medlsam.pipeline.session.mask import EMPTY, MaskPart
 from medlsam.results import LocatedStructure
 from medlsam.runtime.stopwatch import Stopwatch
 from medlsam.segment.label_map import MaskBlock
@@ -25,7 +27,7 @@ from medlsam.segment.prompts import SlicePrompt, index_box, oracle_slices, wpl
 from medlsam.segment.protocol import Segmenter
 from medlsam.segment.request import SegmentationRequest, segment_requests
 from medlsam.volume import Image
-from medlsam.volume.components import largest_components
+from medlsam.volume.components import largest_components, number_components
 
 #: Slices that are segmented; of a longer structure every second, third, ..., and what lies between is interpolated.
 MOST_SLICES = 96
@@ -37,38 +39,47 @@ def segment_in_box(
     segmenter: Segmenter,
     volume: Image,
     structure: LocatedStructure,
-    before: tuple[MaskPart, Box | None],
-    box: Box,
+    masks: Sequence[MaskPart],
+    boxes: tuple[Box | None, Box],
     options: PromptOptions,
-) -> MaskPart:
+    rule: FaceRule = RULE,
+) -> list[MaskPart]:
     """Segment one structure in a box.
 
     Args:
         segmenter: the model.
         volume: canonical scan, HU.
         structure: its profile, its parts and its HU, as far as templates hold them.
-        before: the present mask and the box that it was segmented in.
-        box: where it is, LPS mm; it overlaps the scan.
+        masks: the present mask, and others that are to change in the same way (that without clicks).
+        boxes: the box that the mask was segmented in, and where the structure is, LPS mm; this one overlaps the scan.
         options: margin, and which HU whole-slice models are shown.
+        rule: how far a dragged face acts.
 
     Returns:
-        The mask inside of the box: as many connected parts as the structure has.
+        Each of the masks inside of the box, in as many connected parts as the structure has.
     """
-    mask, old = before
+    mask, (old, box) = masks[0], boxes
+    drag = Drag.between(old, box, volume.grid, rule) if mask.array.size and old is not None else None
+    if drag is not None:
+        prompts = drag.prompts(mask, box, volume.grid)
+        seen_anew = _segment(segmenter, volume, structure, prompts, options) if prompts else None
+        slices = {own.z for own in prompts}
+        blended = (drag.blended(own, seen_anew, slices) for own in masks)
+        return [inside(block, box, volume.grid, structure.parts, kept) for block, kept in blended]
     if mask.array.size and old is not None:
         prompts = stretched(mask, old, box, volume.grid)
     else:
         given = replace(structure, box=box, located_box=box, slabs=())
         prompts = slice_prompts(given, volume.grid, options)
         if len(prompts) > _FIRST_SLICES:
-            first = _segment(segmenter, volume, structure, _every(prompts, _FIRST_SLICES), options)
-            seen = _inside(first, box, volume.grid, structure.parts)
+            first = _segment(segmenter, volume, structure, prompts, options, _FIRST_SLICES)
+            seen = inside(first, box, volume.grid, structure.parts)
             if seen.array.size:
                 prompts = stretched(seen, box, box, volume.grid)
     if not prompts:
-        return MaskPart.of(np.zeros((1, 1, 1), bool))
-    block = _segment(segmenter, volume, structure, _every(prompts, MOST_SLICES), options)
-    return _inside(block, box, volume.grid, structure.parts)
+        return [EMPTY for _ in masks]
+    block = _segment(segmenter, volume, structure, prompts, options)
+    return [inside(block, box, volume.grid, structure.parts)] * len(masks)
 
 
 def stretched(mask: MaskPart, old: Box, new: Box, grid: Grid) -> list[SlicePrompt]:
@@ -105,10 +116,12 @@ def _segment(
     structure: LocatedStructure,
     prompts: list[SlicePrompt],
     options: PromptOptions,
+    most: int = MOST_SLICES,
 ) -> MaskBlock:
-    request = SegmentationRequest(prompts, window=options.window, hu=structure.hu)
+    asked = _every(prompts, most)
+    request = SegmentationRequest(asked, window=options.window, hu=structure.hu)
     block = segment_requests(segmenter, volume, {structure.name: request}, Stopwatch())[structure.name]
-    return filled_between(block, {own.z for own in prompts})
+    return filled_between(block, {own.z for own in asked})
 
 
 def _every(prompts: Sequence[SlicePrompt], most: int) -> list[SlicePrompt]:
@@ -136,15 +149,26 @@ def filled_between(block: MaskBlock, asked: Collection[int]) -> MaskBlock:
     return block
 
 
-def _inside(block: MaskBlock, box: Box, grid: Grid, parts: int) -> MaskPart:
-    """The mask of a block inside of a box: voxels whose centres lie in it, in so many connected parts."""
+def inside(
+    block: MaskBlock, box: Box, grid: Grid, parts: int, kept: NDArray[np.bool_] | None = None
+) -> MaskPart:
+    """The mask of a block inside of a box: voxels whose centres lie in it, in so many connected parts.
+
+    Args:
+        block: probabilities.
+        box: LPS mm.
+        grid: canonical grid.
+        parts: of the structure.
+        kept: voxels of the block whose parts stay, whatever their size.
+    """
     low, high = (corner[::-1] for corner in index_box(box, grid))
     mask: NDArray[np.bool_] = block.probability >= 0.5
     for axis in range(3):
         places = np.arange(mask.shape[axis]) + block.origin_zyx[axis]
         outside = (places < low[axis] - 1e-3) | (places > high[axis] + 1e-3)
         mask[(slice(None),) * axis + (outside,)] = False
-    trimmed = MaskPart.of(mask, block.origin_zyx)
-    if not trimmed.array.size:
-        return trimmed
-    return MaskPart.of(largest_components(trimmed.array, max(parts, 1)), trimmed.origin_zyx)
+    made = largest_components(mask, max(parts, 1))
+    if kept is not None and not made[mask].all():
+        numbered, _ = number_components(mask)
+        made |= np.isin(numbered, np.unique(numbered[kept & mask]))
+    return MaskPart.of(made & mask, block.origin_zyx)

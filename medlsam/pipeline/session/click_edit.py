@@ -10,6 +10,7 @@ never undo each other, and nothing far away changes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from medlsam.geometry import Grid
 from medlsam.pipeline.session.mask import Mask3, MaskPart
 from medlsam.volume import Image
 
@@ -41,6 +43,10 @@ class ClickRule:
         least_hu: the same, HU, at least.
         agree: probability from which the segmenter agrees.
         points: slices within so many distances get the click as a point.
+        wide: how far from a click inside the core reaches within the slice, in radii of the mask (of a disc with the
+            area of its largest slice), at most. A click beyond the end of a thin structure lies far from its outline,
+            but what is missing there is no wider than the rest.
+        spread: the same of what the segmenter agrees to.
     """
 
     core: float = 1.7
@@ -52,6 +58,8 @@ class ClickRule:
     least_hu: float = 40.0
     agree: float = 0.5
     points: float = 1.0
+    wide: float = 1.0
+    spread: float = 3.0
 
 
 RULE = ClickRule()
@@ -109,6 +117,11 @@ def apply_click(
     # A fault one voxel thick ends at the click; a thick one may reach farther than the click lies from the outline.
     radius = near + (rule.core - 1) * max(near - float(spacing.min()), 0)
     core = free & alike & (distance <= max(radius, float(spacing.max())))
+    if inside and mask.array.size:
+        within = distances(click_zyx, inner_low, wanted.shape, spacing * [0, 1, 1])
+        disc = radius_mm(mask, volume.grid)
+        core &= within <= max(rule.wide * disc, float(spacing.max()))
+        free &= within <= max(rule.spread * disc, float(spacing.max()))
     core[place] = True
     core = connected(core, place)
     grown = core
@@ -118,6 +131,12 @@ def apply_click(
         agrees = found >= rule.agree if inside else found <= 1 - rule.agree  # NaN agrees with nothing
         grown = connected(core | (free & agrees), place)
     return paint(mask, inner_low, _smoothed(grown, wanted, free, place), inside)
+
+
+def radius_mm(mask: MaskPart, grid: Grid) -> float:
+    """Radius of a disc as large as the largest axial slice of a mask."""
+    x, y, _ = grid.spacing_xyz
+    return math.sqrt(int(mask.array.sum(axis=(1, 2)).max()) * x * y / math.pi)
 
 
 def distances(

@@ -95,7 +95,7 @@ class Session(InNotebook):
     def move_box(self, name: str, box: Box) -> Edit:
         """Segment a structure in a box: a new one, or one of which somebody dragged a face.
 
-        Clicks that were made before still hold.
+        A dragged face changes the mask near itself alone (``session.drag``). Clicks that were made before still hold.
 
         Args:
             name: a structure, also one that the session does not have yet.
@@ -115,10 +115,9 @@ class Session(InNotebook):
             now = history.now
             known = self.start.localization.structures.get(name)
             known = self.templates.get(name, known) or LocatedStructure(name, "found", 1.0)
-            base = segment_in_box(
-                self.segmenter, self.canonical, known, (now.mask, now.box), box, self.options
+            mask, base = segment_in_box(
+                self.segmenter, self.canonical, known, (now.mask, now.base[0]), (now.box, box), self.options
             )
-            mask = base
             for number, click in enumerate(now.clicks):
                 mask = self._clicked(mask, click, now.clicks[:number], None)
             made = replace(now, mask=mask, box=box, base=(base, box), absent=False)
