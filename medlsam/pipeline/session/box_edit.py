@@ -64,8 +64,12 @@ def segment_in_box(
         prompts = drag.prompts(mask, box, volume.grid)
         seen_anew = _segment(segmenter, volume, structure, prompts, options) if prompts else None
         slices = {own.z for own in prompts}
-        blended = (drag.blended(own, seen_anew, slices) for own in masks)
-        return [inside(block, box, volume.grid, structure.parts, kept) for block, kept in blended]
+        made: dict[int, MaskPart] = {}
+        for own in masks:
+            if id(own) not in made:  # without clicks it is the same mask twice
+                blended, kept = drag.blended(own, seen_anew, slices)
+                made[id(own)] = inside(blended, box, volume.grid, structure.parts, kept)
+        return [made[id(own)] for own in masks]
     if mask.array.size and old is not None:
         prompts = stretched(mask, old, box, volume.grid)
     else:
