@@ -5,6 +5,7 @@ from __future__ import annotations
 import contourpy
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from medlsam.viewer.pictures import View, slice_of
 
@@ -26,8 +27,13 @@ def outlines(labels_zyx: NDArray[np.generic], view: View, index: int) -> dict[in
     Raises:
         UsageError: there is no such slice.
     """
-    plane = slice_of(labels_zyx, view, index)
-    return {int(value): lines_of(plane == value) for value in np.unique(plane) if value}
+    plane = np.ascontiguousarray(slice_of(labels_zyx, view, index))
+    found = {}
+    for value, place in enumerate(ndimage.find_objects(plane), start=1):
+        if place is not None:
+            rows, columns = place
+            found[value] = _lines(plane[place] == value, rows.start, columns.start)
+    return found
 
 
 def part_outlines(
@@ -67,7 +73,11 @@ def lines_of(mask: NDArray[np.bool_]) -> list[Line]:
     if not rows.size:
         return []
     top, left = int(rows[0]), int(columns[0])
-    part = np.pad(mask[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.float32), 1)
-    found = contourpy.contour_generator(z=part).lines(0.5)
+    return _lines(mask[top : rows[-1] + 1, left : columns[-1] + 1], top, left)
+
+
+def _lines(part: NDArray[np.bool_], top: int, left: int) -> list[Line]:
+    """Outline a part of a mask whose first pixel lies at a row and column of the picture."""
+    found = contourpy.contour_generator(z=np.pad(part.astype(np.float32), 1)).lines(0.5)
     corner = np.array([left - 1, top - 1])
     return [np.round(np.asarray(line) + corner, 2).tolist() for line in found]
