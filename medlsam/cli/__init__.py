@@ -14,7 +14,6 @@ from typing import Annotated
 import typer
 
 from medlsam._version import __version__
-from medlsam.cli.annotate import annotate
 from medlsam.cli.data import data
 from medlsam.cli.demo import demo
 from medlsam.cli.evaluate import evaluate
@@ -27,7 +26,8 @@ from medlsam.cli.pretrain import pretrain
 from medlsam.cli.segment import segment
 from medlsam.cli.shared.examples import show_examples
 from medlsam.cli.template import app as template_app
-from medlsam.cli.view import view
+from medlsam.cli.viewer.annotate import annotate
+from medlsam.cli.viewer.view import view
 from medlsam.cli.weights import app as weights_app
 
 app = typer.Typer(

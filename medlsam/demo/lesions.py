@@ -13,8 +13,8 @@ from medlsam.demo.folder import claim
 from medlsam.demo.lesion_report import write_lesion_report
 from medlsam.demo.lesion_result import DemoVisit, LesionDemoResult
 from medlsam.export.figures import Picture, png
-from medlsam.export.lesion_picture import draw_lesions
-from medlsam.export.lesions import LesionScene, draw_diameters, draw_follow_up
+from medlsam.export.lesions.diameters import LesionScene, draw_diameters, draw_follow_up
+from medlsam.export.lesions.masks import draw_lesions
 from medlsam.geometry import Box
 from medlsam.io.write import write_volume
 from medlsam.lesion.propagate.organ import Organs

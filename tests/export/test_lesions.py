@@ -9,8 +9,7 @@ import pytest
 
 from medlsam.errors import UsageError
 from medlsam.export.figures import png
-from medlsam.export.lesion_picture import draw_lesions
-from medlsam.export.lesions import (
+from medlsam.export.lesions.diameters import (
     LONGEST,
     MOST_LESIONS,
     OUTLINE,
@@ -19,6 +18,7 @@ from medlsam.export.lesions import (
     draw_diameters,
     draw_follow_up,
 )
+from medlsam.export.lesions.masks import draw_lesions
 from medlsam.export.planes import SOFT_TISSUE
 from medlsam.geometry import Grid, mask_box
 from medlsam.lesion.propagate.organ import LesionOrgan

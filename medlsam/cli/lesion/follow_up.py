@@ -19,7 +19,7 @@ from medlsam.errors import MedlsamError, UsageError
 from medlsam.option_fields import choice
 
 if TYPE_CHECKING:
-    from medlsam.export.lesions import LesionScene
+    from medlsam.export.lesions.diameters import LesionScene
     from medlsam.lesion.recist.files import VisitFiles
     from medlsam.lesion.recist.follow_up import Visit
     from medlsam.lesion.recist.track import FollowUp, Sighting
@@ -115,7 +115,7 @@ def _read(
     files: list[VisitFiles], network: Localizer, slice_thickness: float | None, instances: str
 ) -> tuple[list[Visit], list[LesionScene | None]]:
     """Read all visits; of later ones, those that cannot be read say why."""
-    from medlsam.export.lesions import LesionScene
+    from medlsam.export.lesions.diameters import LesionScene
     from medlsam.lesion.recist.cautions import mask_cautions
     from medlsam.lesion.recist.files import read_visit
     from medlsam.lesion.recist.follow_up import Visit
@@ -143,7 +143,7 @@ def _read(
 
 def _write(output: Path, document: dict[str, Any], found: FollowUp, scenes: list[LesionScene | None]) -> None:
     from medlsam.export.figures import png
-    from medlsam.export.lesions import draw_follow_up
+    from medlsam.export.lesions.diameters import draw_follow_up
     from medlsam.lesion.recist.tables import FOLLOW_UP_COLUMNS, follow_up_rows, write_rows
     from medlsam.runtime.atomic_files import atomic_path, write_json
 

@@ -150,7 +150,7 @@ def _check_output(output: Path, masks: Iterable[Path]) -> None:
 
 def _drawn(image: Image, labels: LabelMap, lesions: list[Lesion], title: str) -> bytes:
     from medlsam.export.figures import png
-    from medlsam.export.lesions import draw_diameters
+    from medlsam.export.lesions.diameters import draw_diameters
 
     return png(draw_diameters(image, labels, lesions, title))
 

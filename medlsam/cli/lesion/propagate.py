@@ -127,7 +127,7 @@ def _write(
     done: PropagatedLesions, failed: list[tuple[str, str]], scan: Path, image: Image, output: Path
 ) -> dict[str, object]:
     from medlsam.export.figures import png
-    from medlsam.export.lesion_picture import draw_lesions
+    from medlsam.export.lesions.masks import draw_lesions
     from medlsam.io.write import write_volume
     from medlsam.runtime.atomic_files import atomic_path, write_json
 

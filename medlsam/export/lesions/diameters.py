@@ -1,6 +1,6 @@
 """Pictures of measured lesions: the slice of the longest diameter, both axes drawn, the volume beside them.
 
-``lesion_picture`` draws what ``medlsam lesion propagate`` has segmented: three planes, and the mark of the person.
+``masks`` draws what ``medlsam lesion propagate`` has segmented: three planes, and the mark of the person.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from medlsam.errors import UsageError
 from medlsam.export.figures import Picture
-from medlsam.export.lesion_window import lesion_window
+from medlsam.export.lesions.window import lesion_window
 from medlsam.export.planes import BOX, INK, PAPER, PLANES, letters, outline, scale_bar, show
 from medlsam.geometry import Grid
 from medlsam.lesion.recist.lesion import TYPE_NAMES, Kind, Lesion

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from medlsam.export.figures import Picture
-from medlsam.export.lesion_window import lesion_window
+from medlsam.export.lesions.window import lesion_window
 from medlsam.export.planes import (
     BOX,
     INK,

@@ -1,0 +1,1 @@
+"""The commands that serve a page: ``medlsam view`` and ``medlsam annotate``."""
