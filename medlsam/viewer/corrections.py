@@ -23,7 +23,7 @@ from medlsam.geometry import Box
 from medlsam.io.label_names import read_label_names
 from medlsam.io.write import write_volume
 from medlsam.results import Localization, Segmentation
-from medlsam.runtime.atomic_files import write_json
+from medlsam.runtime.atomic_files import sha256_of, write_json
 from medlsam.runtime.run_lock import run_lock
 from medlsam.viewer.annotate.scan_image import bring_image
 from medlsam.viewer.open_scans import OpenScans
@@ -69,6 +69,7 @@ class Corrections:
         self._model: MedLSAM | None = None
         self._lock, self._held = RLock(), ExitStack()
         self._work: dict[int, _Work] = {}
+        self._sums: dict[int, str] = {}
         self._opening = Lock()
         self._begun: set[int] = set()
         self._faults: dict[int, MedlsamError] = {}
@@ -139,6 +140,7 @@ class Corrections:
         with self._lock:
             self._hold()
             work = self._open(index)
+            state = work.session.structures.get(structure)
             if action in ("undo", "redo"):
                 made = work.session.undo(structure) if action == "undo" else work.session.redo(structure)
                 source, target = (work.done, work.undone) if action == "undo" else (work.undone, work.done)
@@ -151,6 +153,9 @@ class Corrections:
                 work.done.setdefault(structure, []).append({"number": work.count, **entry})
                 work.undone.pop(structure, None)
             self._save(index, work)
+            if state is not None and state.accepted:
+                # an edit takes the acceptance back, and a mask that nobody accepts is no label
+                self._write_labels(index, work.session)
             return made
 
     def accept(self, index: int, structure: str, accepted: bool = True) -> None:
@@ -190,7 +195,7 @@ class Corrections:
                     raise UsageError(f"{case.name}: {case.error}")
                 start = self._segmentation(index, case)
                 work = _Work(self.model.session(self.scans.image(index).own, segmentation=start))
-                _replay(work, self._folder_of(index) / EDITS_FILE)
+                _replay(work, self._folder_of(index) / EDITS_FILE, self._masks(index))
                 self._work[index] = work
             return self._work[index]
 
@@ -210,7 +215,14 @@ class Corrections:
         accepted = [name for name, state in work.session.structures.items() if state.accepted]
         folder = self._folder_of(index)
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / EDITS_FILE, {"format": _FORMAT, "edits": edits, "accepted": accepted})
+        content = {"format": _FORMAT, "masks": self._masks(index), "edits": edits, "accepted": accepted}
+        write_json(folder / EDITS_FILE, content)
+
+    def _masks(self, index: int) -> str:
+        """Sign the run's masks, which the edits belong to."""
+        if index not in self._sums:
+            self._sums[index] = sha256_of(chosen(self.results.cases, index).labels)
+        return self._sums[index]
 
     def _write_labels(self, index: int, session: Session) -> None:
         """Write the accepted masks of a scan, and the scan beside them."""
@@ -253,11 +265,11 @@ def _apply(session: Session, entry: Mapping[str, Any]) -> Edit:
     raise UsageError(f"{name}: no edit is called {str(action)[:40]!r}")
 
 
-def _replay(work: _Work, file: Path) -> None:
+def _replay(work: _Work, file: Path, masks: str) -> None:
     """Make the edits of an earlier process again.
 
     Raises:
-        UsageError: the file is damaged; it is left as it is.
+        UsageError: the file is damaged, or its edits are of other masks; it is left as it is.
     """
     if not file.is_file():
         return
@@ -265,6 +277,8 @@ def _replay(work: _Work, file: Path) -> None:
         content = json.loads(file.read_text(encoding="utf-8"))
         if content["format"] != _FORMAT:
             raise ValueError(f"format {content['format']}")
+        if content["masks"] != masks:
+            raise ValueError("the scan was segmented anew since")
         for entry in content["edits"]:
             _apply(work.session, entry)
             work.done.setdefault(entry["structure"], []).append(dict(entry))

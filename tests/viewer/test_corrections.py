@@ -18,6 +18,7 @@ from medlsam.io.label_names import read_label_names
 from medlsam.io.labelled_scans import find_templates
 from medlsam.io.labels import read_label_map
 from medlsam.pipeline.model import MedLSAM
+from medlsam.runtime.atomic_files import sha256_of
 from medlsam.viewer.correct_routes import JUDGE_ONE_IN, Job, judges_it
 from medlsam.viewer.corrections import Corrections
 from medlsam.viewer.open_scans import OpenScans
@@ -103,9 +104,11 @@ def test_accepted_masks_are_a_templates_folder(corrections: Corrections, folder:
     assert corrections.accepted == ["b & <b>"]
 
 
-def test_damaged_edits_are_left_and_named(corrections: Corrections, folder: Path) -> None:
+def test_damaged_edits_are_left_and_named(corrections: Corrections, results: Path, folder: Path) -> None:
     (folder / "a").mkdir(parents=True)
-    unknown = {"format": 1, "edits": [{"structure": "no", "action": "clear", "number": 1}], "accepted": []}
+    masks = sha256_of(results / "a" / "segmentation.nii.gz")
+    edit = {"structure": "no", "action": "clear", "number": 1}
+    unknown = {"format": 1, "masks": masks, "edits": [edit], "accepted": []}
     for content in ("{", '{"format": 9}', json.dumps(unknown)):
         (folder / "a" / "edits.json").write_text(content)
         with pytest.raises(UsageError, match="edits.json: the corrections in it cannot be made again"):
@@ -113,6 +116,33 @@ def test_damaged_edits_are_left_and_named(corrections: Corrections, folder: Path
         assert (folder / "a" / "edits.json").read_text() == content
     with pytest.raises(UsageError, match="no voxel spacing"):
         corrections.session(place(corrections, "c<img src=x>"))
+
+
+def test_edits_belong_to_the_masks_that_they_were_made_on(
+    corrections: Corrections, results: Path, folder: Path, model: MedLSAM
+) -> None:
+    index = place(corrections, "a")
+    corrections.edit(index, "plate", "absent", {})
+    corrections.close()
+    file = folder / "a" / "edits.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"masks": "of another run"}))
+    again = Corrections(OpenScans(read_results(results)), folder, lambda: model)
+    with pytest.raises(UsageError, match="segmented anew since"):
+        again.session(index)
+
+
+def test_an_edit_takes_an_accepted_mask_out_of_the_labels(corrections: Corrections, folder: Path) -> None:
+    index = place(corrections, "a")
+    for name in ("plate", "block"):
+        corrections.accept(index, name)
+    corrections.edit(index, "plate", "box", shifted(corrections, index, "plate", 4.0))
+    values = {name: value for value, name in read_label_names(folder / "labels.json").items()}
+    assert set(np.unique(read_label_map(folder / "a" / "labels.nii.gz").array)) == {0, values["block"]}
+    corrections.accept(index, "plate")
+    assert values["plate"] in np.unique(read_label_map(folder / "a" / "labels.nii.gz").array)
+    for name in ("plate", "block"):
+        corrections.edit(index, name, "absent", {})
+    assert corrections.accepted == []
 
 
 def test_one_process_writes_to_a_folder(
