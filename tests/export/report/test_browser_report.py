@@ -115,7 +115,7 @@ def test_a_row_says_how_to_look_at_it(tab: Tab, report: Path) -> None:
     assert row.locator("button.copy").is_visible()
 
 
-@pytest.mark.parametrize("width", [360, 400, 800, 1400])
+@pytest.mark.parametrize("width", [360, 400, 800, 1210, 1300, 1400])
 def test_a_page_is_never_wider_than_its_screen(report: Path, width: int) -> None:
     with browser(width, 800) as opened:
         opened.page.goto(report.as_uri())
