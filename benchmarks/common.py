@@ -25,6 +25,8 @@ from medlsam.measure.summary import summarize
 from medlsam.runtime.atomic_files import write_json
 from medlsam.volume import Image
 
+# What scripts take from the tests is of this repository, not of the package `tests` that rt-utils installs.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 #: Where the real scans lie by default; see its README for what may be used for what.
 CT = Path("../shared/ct")
 T = TypeVar("T")

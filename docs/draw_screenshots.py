@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ from medlsam.runtime.atomic_files import atomic_path
 from medlsam.viewer.annotate.project import AnnotationProject
 from medlsam.viewer.annotate_routes import TEMPLATES_FILE, AnnotatePage
 from medlsam.viewer.view_routes import view_page
+
+# The browser is that of the tests, before the package of that name that rt-utils installs.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.support.browser import Tab, browser
 from tests.support.served import served
 

@@ -14,7 +14,6 @@ most), seconds and megabytes. Takes a minute.
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -33,9 +32,6 @@ from medlsam.io.read import read_image
 from medlsam.measure.metrics import dice
 from medlsam.output_options import OutputOptions
 from medlsam.volume import LabelMap
-
-# The readers are those of the tests, before the package of that name that rt-utils installs.
-sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.support.data.found_structures import segmentation_of
 from tests.support.dicom_objects import inside, segments_on, structures_in
 
