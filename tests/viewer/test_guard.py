@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,7 @@ def test_it_listens_to_this_machine_only() -> None:
     bound = listen()
     try:
         assert bound.getsockname()[0] == "127.0.0.1"
+        assert bound.proto == socket.IPPROTO_TCP, "else every answer waits 40 ms"
         with pytest.raises(UsageError, match="give another --port"):
             PageServer([], bound.getsockname()[1])
     finally:
