@@ -1,7 +1,7 @@
 """Do our region counts and Dice agree with panoptica's, where both define them?
 
-    python -m venv /tmp/panoptica && /tmp/panoptica/bin/pip install panoptica simpleitk filelock
-    PYTHONPATH=. /tmp/panoptica/bin/python benchmarks/lesion/detection_agreement.py
+    python -m venv .venv-panoptica && .venv-panoptica/bin/pip install panoptica simpleitk filelock
+    PYTHONPATH=. .venv-panoptica/bin/python benchmarks/lesion/detection_agreement.py
 
 panoptica (2.1.7) wants an older numpy than our pins, so it lives in an environment of its own; our code needs only
 numpy, scipy and SimpleITK there. Drawn are pairs of masks with up to twelve blobs: a lesion of the reference is

@@ -17,7 +17,8 @@ from starlette.routing import Route
 from medlsam.errors import MedlsamError, UsageError
 from medlsam.export.run_results import chosen
 from medlsam.viewer.bodies import Behind, Body, box_of, point_of, text_of
-from medlsam.viewer.corrections import Corrections, state_of
+from medlsam.viewer.corrections import Corrections
+from medlsam.viewer.edits import state_of
 
 #: Of the accepted scans one in so many is never trained on, and judges.
 JUDGE_ONE_IN = 4

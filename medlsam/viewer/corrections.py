@@ -7,10 +7,9 @@ and one ``labels.json``), so ``medlsam template build`` and ``medlsam finetune``
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock, RLock, Thread
 from typing import TYPE_CHECKING, Any
@@ -19,13 +18,13 @@ import numpy as np
 
 from medlsam.errors import MedlsamError, UsageError
 from medlsam.export.run_results import ResultCase, chosen
-from medlsam.geometry import Box
 from medlsam.io.label_names import read_label_names
 from medlsam.io.write import write_volume
 from medlsam.results import Localization, Segmentation
 from medlsam.runtime.atomic_files import sha256_of, write_json
 from medlsam.runtime.run_lock import run_lock
 from medlsam.viewer.annotate.scan_image import bring_image
+from medlsam.viewer.edits import EDITS_FILE, apply_edit, replay, write_edits
 from medlsam.viewer.open_scans import OpenScans
 from medlsam.volume import LabelMap
 
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
     from medlsam.pipeline.model import MedLSAM
     from medlsam.pipeline.session import Edit, Session
 
-EDITS_FILE, LABELS_FILE = "edits.json", "labels.json"
-_FORMAT = 1
+LABELS_FILE = "labels.json"
 
 
 @dataclass
@@ -148,7 +146,7 @@ class Corrections:
                     target.setdefault(structure, []).append(source[structure].pop())
             else:
                 entry = {"structure": structure, "action": action, **what}
-                made = _apply(work.session, entry)
+                made = apply_edit(work.session, entry)
                 work.count += 1
                 work.done.setdefault(structure, []).append({"number": work.count, **entry})
                 work.undone.pop(structure, None)
@@ -195,7 +193,9 @@ class Corrections:
                     raise UsageError(f"{case.name}: {case.error}")
                 start = self._segmentation(index, case)
                 work = _Work(self.model.session(self.scans.image(index).own, segmentation=start))
-                _replay(work, self._folder_of(index) / EDITS_FILE, self._masks(index))
+                for entry in replay(work.session, self._folder_of(index) / EDITS_FILE, self._masks(index)):
+                    work.done.setdefault(entry["structure"], []).append(entry)
+                    work.count = max(work.count, entry["number"])
                 self._work[index] = work
             return self._work[index]
 
@@ -215,8 +215,7 @@ class Corrections:
         accepted = [name for name, state in work.session.structures.items() if state.accepted]
         folder = self._folder_of(index)
         folder.mkdir(parents=True, exist_ok=True)
-        content = {"format": _FORMAT, "masks": self._masks(index), "edits": edits, "accepted": accepted}
-        write_json(folder / EDITS_FILE, content)
+        write_edits(folder / EDITS_FILE, self._masks(index), edits, accepted)
 
     def _masks(self, index: int) -> str:
         """Sign the run's masks, which the edits belong to."""
@@ -250,54 +249,3 @@ class Corrections:
                 taken = set(values.values())
                 values[name] = value if value not in taken else max(taken) + 1
         return values
-
-
-def _apply(session: Session, entry: Mapping[str, Any]) -> Edit:
-    name, action = entry["structure"], entry["action"]
-    if action == "box":
-        return session.move_box(name, Box.from_dict(entry["box"]))
-    if action == "click":
-        return session.click(name, entry["point"], bool(entry["inside"]))
-    if action == "clear":
-        return session.clear_clicks(name)
-    if action == "absent":
-        return session.absent(name)
-    raise UsageError(f"{name}: no edit is called {str(action)[:40]!r}")
-
-
-def _replay(work: _Work, file: Path, masks: str) -> None:
-    """Make the edits of an earlier process again.
-
-    Raises:
-        UsageError: the file is damaged, or its edits are of other masks; it is left as it is.
-    """
-    if not file.is_file():
-        return
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if content["format"] != _FORMAT:
-            raise ValueError(f"format {content['format']}")
-        if content["masks"] != masks:
-            raise ValueError("the scan was segmented anew since")
-        for entry in content["edits"]:
-            _apply(work.session, entry)
-            work.done.setdefault(entry["structure"], []).append(dict(entry))
-            work.count = max(work.count, int(entry["number"]))
-        for name in content["accepted"]:
-            work.session.accept(name)
-    except (OSError, ValueError, KeyError, TypeError, MedlsamError) as error:
-        raise UsageError(
-            f"{file}: the corrections in it cannot be made again ({error}); move it away to begin anew"
-        ) from error
-
-
-def state_of(session: Session) -> dict[str, Any]:
-    """Every structure of a session, as JSON values for the page."""
-    return {
-        name: {
-            **asdict(state),
-            "box": None if state.box is None else state.box.to_dict(),
-            "mask_bounds": None if state.mask_bounds is None else state.mask_bounds.to_dict(),
-        }
-        for name, state in session.structures.items()
-    }

@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medlsam.viewer.pictures import View, slice_of
+from medlsam.export.views import Plane
+from medlsam.viewer.pictures import slice_of
 
 Line = list[list[float]]
 
 
-def outlines(labels_zyx: NDArray[np.generic], view: View, index: int) -> dict[int, list[Line]]:
+def outlines(labels_zyx: NDArray[np.generic], view: Plane, index: int) -> dict[int, list[Line]]:
     """Outline every label of a slice.
 
     Args:
@@ -40,7 +41,7 @@ def part_outlines(
     part: NDArray[np.bool_],
     origin_zyx: tuple[int, int, int],
     shape_zyx: tuple[int, int, int],
-    view: View,
+    view: Plane,
     index: int,
 ) -> list[Line]:
     """Outline one mask that is kept as a part of the volume.
@@ -64,7 +65,7 @@ def part_outlines(
     own = np.moveaxis(part, axis, 0)[index - origin_zyx[axis]]
     # rows are numbered from the lowest coordinate until they are flipped
     mask[first : first + own.shape[0], left : left + own.shape[1]] = own
-    return lines_of(mask[::-1] if view.flipped else mask)
+    return lines_of(mask[::-1] if view.upwards else mask)
 
 
 def lines_of(mask: NDArray[np.bool_]) -> list[Line]:

@@ -3,51 +3,21 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from medlsam.errors import UsageError
+from medlsam.export.views import PLANES, Plane
 from medlsam.geometry import Grid
 
-
-@dataclass(frozen=True)
-class View:
-    """A plane of a canonical scan as a picture: row 0 is at the top, column 0 at the left.
-
-    Axial pictures are seen from the feet, front at the top; coronal ones from the front, head at the top; sagittal
-    ones from the patient's left, head at the top, front at the left.
-
-    Attributes:
-        name: ``axial``, ``coronal`` or ``sagittal``.
-        cut: axis that is cut (0 = x, 1 = y, 2 = z of LPS).
-        across: axis that runs along the columns, ascending.
-        down: axis that runs along the rows.
-        flipped: whether ``down`` descends (the head is at the top).
-        sides: the patient's sides at the left, right, top and bottom.
-    """
-
-    name: str
-    cut: int
-    across: int
-    down: int
-    flipped: bool
-    sides: str
+#: The planes by their names. Row 0 of a picture is its top: the front in axial pictures, the head in the others.
+VIEWS: Mapping[str, Plane] = {plane.name: plane for plane in PLANES}
 
 
-VIEWS = {
-    view.name: view
-    for view in (
-        View("axial", 2, 0, 1, False, "RLAP"),
-        View("coronal", 1, 0, 2, True, "RLSI"),
-        View("sagittal", 0, 1, 2, True, "APSI"),
-    )
-}
-
-
-def view_of(name: str) -> View:
+def view_of(name: str) -> Plane:
     """Look a plane up.
 
     Raises:
@@ -58,7 +28,7 @@ def view_of(name: str) -> View:
     return VIEWS[name]
 
 
-def slice_of(array_zyx: NDArray[np.generic], view: View, index: int) -> NDArray[np.generic]:
+def slice_of(array_zyx: NDArray[np.generic], view: Plane, index: int) -> NDArray[np.generic]:
     """Cut one slice as (rows, columns) of its picture, without a copy.
 
     Args:
@@ -77,7 +47,7 @@ def slice_of(array_zyx: NDArray[np.generic], view: View, index: int) -> NDArray[
     place: list[slice | int] = [slice(None)] * 3
     place[axis] = index
     plane = array_zyx[tuple(place)]
-    return plane[::-1] if view.flipped else plane
+    return plane[::-1] if view.upwards else plane
 
 
 def png(plane_hu: NDArray[np.generic], low: float, high: float) -> bytes:
@@ -113,8 +83,8 @@ def geometry(grid: Grid) -> dict[str, object]:
             view.name: {
                 "cut": view.cut,
                 "across": view.across,
-                "down": view.down,
-                "flipped": view.flipped,
+                "down": view.up,
+                "flipped": view.upwards,
                 "sides": view.sides,
             }
             for view in VIEWS.values()

@@ -13,11 +13,12 @@ from starlette.routing import Route
 
 from medlsam.errors import UsageError
 from medlsam.export.run_results import RunResults, chosen, read_results
+from medlsam.export.views import Plane
 from medlsam.viewer.correct_routes import CorrectRoutes
 from medlsam.viewer.corrections import Corrections
 from medlsam.viewer.open_scans import OpenScans
 from medlsam.viewer.outlines import Line, outlines, part_outlines
-from medlsam.viewer.pictures import View, geometry, view_of
+from medlsam.viewer.pictures import geometry, view_of
 from medlsam.viewer.scan_routes import ScanPictures, windows
 from medlsam.viewer.serve import PAGES
 
@@ -106,7 +107,7 @@ class ViewPage:
         by_name = {name: found.get(value, []) for name, value in self.results.values.items()}
         return JSONResponse({"lines": by_name | self._corrected(case, view, index)})
 
-    def _corrected(self, case: int, view: View, index: int) -> dict[str, list[Line]]:
+    def _corrected(self, case: int, view: Plane, index: int) -> dict[str, list[Line]]:
         """Outline the masks that were edited."""
         if self.corrections is None or not self.corrections.begun(case):
             return {}

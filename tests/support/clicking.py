@@ -55,14 +55,14 @@ class Pointer:
         )
         box = self.tab.page.locator(f"#{plane}").bounding_box()
         assert box is not None
-        size = shape[[view.across, view.down]] * spacing[[view.across, view.down]]
+        size = shape[[view.across, view.up]] * spacing[[view.across, view.up]]
         scale = min(box["width"] / size[0], box["height"] / size[1])
         ijk = (np.asarray(lps) - origin) / spacing
-        column, row = ijk[view.across], ijk[view.down]
-        if view.flipped:
-            row = shape[view.down] - 1 - row
+        column, row = ijk[view.across], ijk[view.up]
+        if view.upwards:
+            row = shape[view.up] - 1 - row
         x = (box["width"] - size[0] * scale) / 2 + (column + 0.5) * spacing[view.across] * scale
-        y = (box["height"] - size[1] * scale) / 2 + (row + 0.5) * spacing[view.down] * scale
+        y = (box["height"] - size[1] * scale) / 2 + (row + 0.5) * spacing[view.up] * scale
         return box["x"] + x, box["y"] + y
 
     def click(self, plane: str, lps: Sequence[float], **how: Any) -> None:

@@ -25,7 +25,7 @@ def place_of(found: dict[str, object], view_name: str, column: float, row: float
     shape, origin, spacing = (np.array(found[name], float) for name in ("shape", "origin", "spacing"))
     ijk = np.zeros(3)
     ijk[view.cut], ijk[view.across] = index, column
-    ijk[view.down] = shape[view.down] - 1 - row if view.flipped else row
+    ijk[view.up] = shape[view.up] - 1 - row if view.upwards else row
     return [float(value) for value in origin + ijk * spacing]
 
 

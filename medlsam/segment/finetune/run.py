@@ -11,8 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import copy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from medlsam._version import __version__
 from medlsam.errors import UsageError
 from medlsam.runtime.atomic_files import sha256_of
 from medlsam.runtime.device import resolve_device
-from medlsam.segment.finetune.crop_tuner import CropTuner
 from medlsam.segment.finetune.embeddings import EmbeddedScan, embed_cases
 from medlsam.segment.finetune.history import (
     History,
@@ -32,19 +30,15 @@ from medlsam.segment.finetune.history import (
 )
 from medlsam.segment.finetune.labelled import LabelledCase, Names, split_labelled
 from medlsam.segment.finetune.options import FinetuneOptions
-from medlsam.segment.finetune.protocol import Tuner
 from medlsam.segment.finetune.score import (
     Comparison,
     compare,
     score,
 )
-from medlsam.segment.finetune.slice_tuner import SliceTuner
 from medlsam.segment.finetune.train import Selection, select_epochs, train
+from medlsam.segment.finetune.tuners import in_window, tuner_of
 from medlsam.segment.load import load_segmenter
 from medlsam.segment.protocol import Segmenter
-from medlsam.segment.sam.model import SamSlices
-from medlsam.segment.sam.segmenter import WholeSliceSegmenter
-from medlsam.segment.sam_tiny.segmenter import TinySegmenter
 
 _DEFAULT = FinetuneOptions()
 
@@ -181,40 +175,6 @@ def finetune(
     current = record["sha256"] if replaced else history.current
     write_history(output, History(history.segmenter, history.original, current, (*history.cycles, record)))
     return Finetuned(output, replaced, record["cycle"], tuple(new), selection, compared, record)
-
-
-def in_window(segmenter: Segmenter, window: str | tuple[float, float]) -> Segmenter:
-    """Show a whole-slice segmenter every slice in one window of HU.
-
-    Args:
-        segmenter: loaded.
-        window: lowest and highest HU; ``model`` leaves it as it is.
-
-    Raises:
-        UsageError: the segmenter has windows of its own.
-    """
-    if isinstance(window, str):
-        return segmenter
-    if not (isinstance(segmenter, WholeSliceSegmenter) and isinstance(segmenter.model, SamSlices)):
-        raise UsageError(
-            f"window: {segmenter.spec.name} sees HU in windows of its own; leave it out, it is for SAM and MedSAM"
-        )
-    model = copy(segmenter.model)
-    model.spec = replace(model.spec.in_window(window), windows=())
-    return WholeSliceSegmenter(model, segmenter.signature)
-
-
-def tuner_of(segmenter: Segmenter) -> Tuner:
-    """Find the tuner of a loaded segmenter.
-
-    Raises:
-        UsageError: this kind cannot be fine-tuned.
-    """
-    if isinstance(segmenter, TinySegmenter):
-        return CropTuner(segmenter)
-    if isinstance(segmenter, WholeSliceSegmenter) and isinstance(segmenter.model, SamSlices):
-        return SliceTuner(segmenter.model)
-    raise UsageError(f"{segmenter.spec.name}: fine-tuning knows sam-tiny and models of segment-anything only")
 
 
 def _check_cycle(
