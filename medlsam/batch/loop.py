@@ -143,12 +143,6 @@ def _run(
     clear = partial(folder.clear, list(items))
     with workers(ScanJob(run, folder), items, folder.path, jobs, scheduler, inputs, clear) as work:
         folder.prepare([case.name for case in cases])
-        if run.command == "segment":
-            names = {value: structure for structure, value in plan.structures.items()}
-            write_json(
-                folder.path / "labels.json", {str(value): name for value, name in sorted(names.items())}
-            )
-            write_itksnap_labels(names, folder.path / "labels.itksnap.txt")
         tell = on_progress or (lambda progress: None)
         summary = RunSummary(folder, plan.description, [case.name for case in cases], plan.known, plan.shared)
         summary.warnings += plan.warnings
@@ -156,7 +150,14 @@ def _run(
             summary.done[case.name] = plan.known[case.name]
             tell(summary.progress(case.name, "skipped"))
         _log.info("%s: %d scans, %d of them done before", folder.path, len(cases), len(skipped))
+        # First of all: a folder with labels.json alone is taken for one of templates, and the next run is refused.
         summary.write()
+        if run.command == "segment":
+            names = {value: structure for structure, value in plan.structures.items()}
+            write_json(
+                folder.path / "labels.json", {str(value): name for value, name in sorted(names.items())}
+            )
+            write_itksnap_labels(names, folder.path / "labels.itksnap.txt")
         # Also after Ctrl-C: what is finished is on record, and the next run goes on from there.
         try:
             for name, result in work(lambda name: tell(summary.progress(name, "running"))):

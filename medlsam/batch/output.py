@@ -197,8 +197,9 @@ class OutputFolder:
         """Give a hidden folder for a case's files; on an error it goes, else call ``finish`` inside."""
         partial = self._partial(case)
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
+        # Inside, since Ctrl-C may come between the folder's making and the next line.
         try:
+            partial.mkdir()
             yield partial
         finally:
             shutil.rmtree(partial, ignore_errors=True)

@@ -87,7 +87,11 @@ def workers(
         yield lambda began: iter(())
     elif scheduler is None and jobs <= 1:
         job.start()
-        yield partial(_in_turn, job, items)
+        try:
+            yield partial(_in_turn, job, items)
+        finally:
+            if clear is not None:
+                clear()
     else:
         # Here, so that a run in this process does not wait for Dask's import.
         from medlsam.parallel.dask import Cluster, connected, local_cluster

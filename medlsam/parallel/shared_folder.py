@@ -31,16 +31,17 @@ def shared_folder(output: Path, clear: Callable[[], None] | None = None) -> Iter
     path = output.absolute()
     new = not path.exists()
     place = path / f"{PREFIX}{uuid.uuid4().hex[:12]}"
+    # One block, since Ctrl-C may come between the folder's making and the next line.
     try:
-        place.mkdir(parents=True)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be used for the output ({error.strerror or error})") from error
-    try:
+        try:
+            place.mkdir(parents=True)
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be used for the output ({error.strerror or error})") from error
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
         if clear is not None:
             clear()
         # Where a worker was refused nothing has been written.
-        if new and not any(path.iterdir()):
+        if new and path.is_dir() and not any(path.iterdir()):
             path.rmdir()

@@ -7,8 +7,8 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,13 +39,11 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".tmp-", suffix=suffix_of(target))
-    os.close(handle)
-    temporary = Path(name)
+    temporary = target.parent / f".tmp-{uuid.uuid4().hex}{suffix_of(target)}"
+    # The name is known before the file is made: Ctrl-C may come at any line, and nothing may stay then.
     try:
+        temporary.touch(exist_ok=False)
         yield temporary
-        # mkstemp makes files that only their owner can read; results get the usual permissions.
-        temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -126,10 +124,3 @@ def write_sums(folder: Path) -> dict[str, str]:
     sums = {path.name: sha256_of(path) for path in sorted(folder.glob("*.safetensors"))}
     write_text(folder / _SUMS, "".join(f"{digest}  {name}\n" for name, digest in sums.items()))
     return sums
-
-
-def _umask() -> int:
-    # The umask can only be read by setting it.
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -135,26 +135,33 @@ def _no_locks(folder: Path, error: Exception) -> None:
 
 @contextmanager
 def _held(folder: Path, name: str) -> Iterator[None]:
-    with _gate(folder, joins=True):
-        for other in folder.glob(f"{PREFIX}-*"):
-            if other.name != name and _meet(name, other.name):
-                # Not held: it was left by a run that was killed.
-                with _taken(other):
-                    other.unlink(missing_ok=True)
-        own = _acquired(folder / name)
-        (folder / name).write_text(json.dumps(asdict(Holder.here())), encoding="utf-8")
+    own = _lock(folder / name, 0)
+    # Around all of it, since Ctrl-C may come at any line after the file is made.
     try:
+        with _gate(folder, joins=True):
+            for other in folder.glob(f"{PREFIX}-*"):
+                if other.name != name and _meet(name, other.name):
+                    # Not held: it was left by a run that was killed.
+                    with _taken(other):
+                        other.unlink(missing_ok=True)
+            _acquire(own, folder / name)
+            (folder / name).write_text(json.dumps(asdict(Holder.here())), encoding="utf-8")
         yield
     finally:
-        try:
-            with _gate(folder):
-                (folder / name).unlink(missing_ok=True)
-                if not any(folder.glob(f"{PREFIX}-*")):
-                    (folder / PREFIX).unlink(missing_ok=True)
-        except OSError as error:  # it would hide how the run ended
-            _log.info("%s: the files of the lock stay (%s)", folder, error)
-        finally:
-            own.release()
+        if own.is_locked:
+            _leave(folder, name, own)
+
+
+def _leave(folder: Path, name: str, own: BaseFileLock) -> None:
+    try:
+        with _gate(folder):
+            (folder / name).unlink(missing_ok=True)
+            if not any(folder.glob(f"{PREFIX}-*")):
+                (folder / PREFIX).unlink(missing_ok=True)
+    except OSError as error:  # it would hide how the run ended
+        _log.info("%s: the files of the lock stay (%s)", folder, error)
+    finally:
+        own.release()
 
 
 def _meet(one: str, other: str) -> bool:
@@ -182,25 +189,24 @@ def _gate(folder: Path, joins: bool = False) -> Iterator[None]:
 
 @contextmanager
 def _taken(path: Path) -> Iterator[None]:
-    lock = _acquired(path)
+    lock = _lock(path, 0)
+    _acquire(lock, path)
     try:
         yield
     finally:
         lock.release()
 
 
-def _acquired(path: Path) -> BaseFileLock:
-    """The lock on a run's file.
+def _acquire(lock: BaseFileLock, path: Path) -> None:
+    """Take the lock on a run's file.
 
     Raises:
         UsageError: somebody holds it.
     """
-    lock = _lock(path, 0)
     try:
         lock.acquire()
     except TimeoutError as error:
         raise UsageError(_busy(path)) from error
-    return lock
 
 
 def _lock(path: Path, timeout: float) -> BaseFileLock:

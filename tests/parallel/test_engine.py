@@ -20,7 +20,9 @@ from medlsam.errors import UsageError, WeightsError, WorkerError
 from medlsam.parallel.attempts import Attempts
 from medlsam.parallel.dask import Cluster, connected
 from medlsam.parallel.engine import check_processes, workers
+from medlsam.parallel.shared_folder import PREFIX, shared_folder
 from medlsam.parallel.worker import JobFile, Slots, Worker, worker_of
+from tests.support.interrupts import after_making
 from tests.support.jobs import (
     BrokenJob,
     FunctionJob,
@@ -50,6 +52,29 @@ def test_in_this_process_items_come_in_order(tmp_path: Path) -> None:
     assert list(found) == began == ["0", "1", "2", "3"]
     assert isinstance(found.pop("2"), ZeroDivisionError)
     assert found == {"0": 0, "1": 1, "3": 9}
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_an_interrupt_left_is_cleared(jobs: int, tmp_path: Path) -> None:
+    cleared: list[bool] = []
+
+    def interrupted() -> None:
+        where = {"jobs": jobs, "clear": lambda: cleared.append(True)}
+        with workers(FunctionJob(square), numbers(2), tmp_path / "out", **where):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert cleared == [True]
+
+
+def test_a_shared_folder_goes_also_where_ctrl_c_comes_just_after_it_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_making(monkeypatch, "mkdir", PREFIX)
+    with pytest.raises(KeyboardInterrupt), shared_folder(tmp_path / "out"):
+        pass
     assert not (tmp_path / "out").exists()
 
 

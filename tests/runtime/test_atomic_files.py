@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from medlsam.errors import WeightsError
 from medlsam.runtime.atomic_files import atomic_path, read_sums, write_json, write_sums
+from tests.support.interrupts import after_making
 
 CONTENT = b"weights" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -33,6 +35,24 @@ def test_atomic_files_are_whole_or_absent(tmp_path):
         stop()
     assert json.loads(target.read_text(encoding="utf-8"))["x"] == 1.5
     assert [f.name for f in target.parent.iterdir()] == ["a.json"]
+
+
+def test_nothing_stays_where_ctrl_c_comes_just_after_the_file_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after_making(monkeypatch, "touch", ".tmp-")
+    with pytest.raises(KeyboardInterrupt):
+        write_json(tmp_path / "a.json", {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_gets_the_permissions_that_any_new_file_gets(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_json(tmp_path / "a.json", {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o640
 
 
 def test_sums_are_readable_by_sha256sum_and_strict(tmp_path: Path) -> None:
