@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +24,6 @@ from tests.support.fakes.stub_model import (
     draw_ct,
     template_set,
 )
-from tests.support.interrupts import after_making
 from tests.support.paths import ROOT
 from tests.test_options import OF_LOCALIZATION, OTHER, WITHOUT_EFFECT
 
@@ -206,48 +204,6 @@ def hang(path, data):
 api.write_json = hang
 api.segment_folder(stub_model(), template_set(), sys.argv[1], sys.argv[2], report=False)
 """
-
-
-@pytest.mark.parametrize("broken", ["mkdir", "clean-up"])
-def test_ctrl_c_around_a_hidden_folder_leaves_none(
-    broken: str, model: MedLSAM, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if broken == "mkdir":
-        after_making(monkeypatch, "mkdir", ".b", ".partial")
-    else:
-        # Ctrl-C while the folder of a scan that failed is removed, so that some of it stays.
-        removed = shutil.rmtree
-
-        def interrupted(path: Any, ignore_errors: bool = False) -> None:
-            if Path(path).name == ".b.partial" and Path(path).exists():
-                monkeypatch.setattr(shutil, "rmtree", removed)
-                raise KeyboardInterrupt
-            removed(path, ignore_errors=ignore_errors)
-
-        def fails(*args: Any, **more: Any) -> None:
-            monkeypatch.setattr(shutil, "rmtree", interrupted)
-            raise OSError("full")
-
-        monkeypatch.setattr("medlsam.batch.api.write_json", fails)
-    output = tmp_path / "out"
-    with pytest.raises(KeyboardInterrupt):
-        segment(model, scans, output)
-    assert not [f.name for f in output.iterdir() if f.name.startswith(".")]
-
-
-def test_ctrl_c_before_the_first_scan_leaves_a_folder_to_go_on_with(
-    model: MedLSAM, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*args: Any) -> None:
-        raise KeyboardInterrupt
-
-    output = tmp_path / "out"
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("medlsam.batch.loop.write_itksnap_labels", interrupted)
-        segment(model, scans, output)
-    # labels.json alone would be taken for a folder of templates.
-    assert {f.name for f in output.iterdir()} >= {"labels.json", "run.json"}
-    assert segment(model, scans, output).done == ("a", "b", "c")
 
 
 def test_a_kill_in_the_middle_of_writing(model: MedLSAM, scans: Path, tmp_path: Path) -> None:
