@@ -19,6 +19,7 @@ from medlsam.localize.search.boundary_probe import probe_sums
 from medlsam.localize.templates.anchors import Anchors, read_anchors
 from medlsam.localize.templates.landmarks import places
 from medlsam.localize.templates.nodes import node_places
+from medlsam.localize.templates.outline import outline_of_points
 from medlsam.localize.templates.parts import NO_BOXES, NO_PROFILES, read_parts
 from medlsam.localize.templates.shape import shape_in_box, slice_profile
 from medlsam.localize.templates.template_set import StructureTemplate, TemplateSet
@@ -41,6 +42,8 @@ class Template:
         image: HU. Where there is an embedding and no label map, only its grid counts.
         labels: its label map.
         points: structure to extreme points, where there is no label map.
+        drawn: masks (Z, Y, X) of structures with ``points``, as a segmenter drew them, on the canonical grid of the
+            image; the points stay what they are.
         embedding: of the image by the same localizer, where it was embedded before.
     """
 
@@ -48,6 +51,7 @@ class Template:
     image: Image
     labels: LabelMap | None = None
     points: Mapping[str, ExtremePoints] | None = None
+    drawn: Mapping[str, NDArray[np.bool_]] | None = None
     embedding: ScanEmbedding | None = None
 
 
@@ -112,7 +116,7 @@ def _structure_template(
         slab_features=slab_features.numpy().reshape(len(cut), 6, features.shape[1]),
         shape=shape,
         profile=(
-            np.zeros((0, 5), np.float32) if mark.mask is None else slice_profile(mark.mask, mark.grid, box)
+            outline_of_points(mark.points) if mark.mask is None else slice_profile(mark.mask, mark.grid, box)
         ),
         probe_gram=gram,
         probe_target=target,
@@ -143,8 +147,7 @@ def _marks(template: Template, names: Mapping[int, str]) -> dict[str, _Mark]:
         for value in sorted(present):
             mask = labels.array == value
             points = ExtremePoints.from_mask(mask, labels.grid)
-            hu = np.quantile(image.array[mask], HU_QUANTILES).astype(np.float32)
-            found[names[value]] = _Mark(template.name, points, mask, labels.grid, hu)
+            found[names[value]] = _Mark(template.name, points, mask, labels.grid, _hu(image, mask))
         return found
     if not template.points:
         raise TemplateError(
@@ -155,10 +158,19 @@ def _marks(template: Template, names: Mapping[int, str]) -> dict[str, _Mark]:
         raise TemplateError(
             f"{template.name}: structure {unknown_names[0]!r} of the markups is not in labels.json"
         )
-    none = np.zeros(0, np.float32)
+    # What nobody drew a mask in need not be turned.
+    image, drawn = to_canonical(template.image) if template.drawn else template.image, template.drawn or {}
     return {
-        name: _Mark(template.name, p, None, template.image.grid, none) for name, p in template.points.items()
+        name: _Mark(template.name, points, drawn.get(name), image.grid, _hu(image, drawn.get(name)))
+        for name, points in template.points.items()
     }
+
+
+def _hu(image: Image, mask: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+    """Quantiles of the HU in a mask; none where there is no mask."""
+    if mask is None:
+        return np.zeros(0, np.float32)
+    return np.asarray(np.quantile(image.array[mask], HU_QUANTILES), dtype=np.float32)
 
 
 @one_blas_thread()

@@ -64,6 +64,11 @@ class MedLSAM:
         return self._decoder.usual
 
     @property
+    def drawing_segmenter(self) -> Segmenter:
+        """What draws masks in templates of extreme points alone: see ``DecoderChoice.drawing``."""
+        return self._decoder.drawing
+
+    @property
     def segmenter_weights(self) -> dict[str, str]:
         """``name`` and ``sha256`` of the segmenter's weights, without loading them.
 

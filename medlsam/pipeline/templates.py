@@ -18,6 +18,7 @@ from medlsam.io.slicer_markups import read_markups
 from medlsam.localize.build_templates import Template, build_templates
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.option_fields import near
+from medlsam.pipeline.drawn_masks import with_drawn_masks
 
 if TYPE_CHECKING:
     from medlsam.pipeline.model import MedLSAM
@@ -35,7 +36,9 @@ def open_templates(
     path = Path(path)
     if path.is_dir():
         found, names = choose_templates(path, cases)
-        scans, source = read_templates(found, names), path.resolve().name
+        read, source = read_templates(found, names), path.resolve().name
+        organs = None if organs is None else list(organs)
+        scans = (with_drawn_masks(template, lambda: model.drawing_segmenter, organs) for template in read)
         built = build_templates(
             model.localizer, scans, names, organs=organs, source=source, on_progress=on_progress
         )

@@ -19,6 +19,7 @@ from medlsam.localize.confidence.leave_one_out import LeftOut, tried
 from medlsam.localize.confidence.outliers import CrossTable
 from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.templates.template_set import TemplateSet
+from medlsam.pipeline.drawn_masks import with_drawn_masks
 from medlsam.pipeline.model import MedLSAM
 from medlsam.viewer.annotate.scan_file import Answers
 from medlsam.viewer.annotate.scans import Scan
@@ -89,7 +90,9 @@ class Learner:
             self._embedded.popitem(last=False)
         return kept[0], kept[1]
 
-    def learn(self, scans: Sequence[tuple[Scan, Answers]], values: Mapping[str, int]) -> Built | None:
+    def learn(
+        self, scans: Sequence[tuple[Scan, Answers]], values: Mapping[str, int], draw: bool = False
+    ) -> Built | None:
         """Templates of the complete structures of these scans, each tried with the others.
 
         A scan that cannot be read is left out.
@@ -97,11 +100,13 @@ class Learner:
         Args:
             scans: of a session, each with its answers.
             values: structure to label value.
+            draw: let sam-tiny draw masks in the boxes of the points, as ``medlsam template build`` does; some seconds
+                for each scan, and of no use to what locates only.
 
         Returns:
             None where nothing is complete.
         """
-        key = (tuple(_state_of(scan, answers) for scan, answers in scans), tuple(values.items()))
+        key = (tuple(_state_of(scan, answers) for scan, answers in scans), tuple(values.items()), draw)
         if key in self._built:
             self._built.move_to_end(key)
             return self._built[key]
@@ -114,7 +119,7 @@ class Learner:
             if not points and scan.label_map is None:
                 continue
             try:
-                template = self._template(scan, points, names)
+                template = self._template(scan, points, names, draw)
             except MedlsamError as error:
                 left_out[scan.name] = str(error)
                 continue
@@ -131,9 +136,14 @@ class Learner:
             self._built.popitem(last=False)
         return built
 
-    def _template(self, scan: Scan, points: Mapping[str, ExtremePoints], names: dict[int, str]) -> Template:
+    def _template(
+        self, scan: Scan, points: Mapping[str, ExtremePoints], names: dict[int, str], draw: bool
+    ) -> Template:
         embedding, grid = self.embedding(scan)
         label_map = scan.label_map
+        if label_map is None and draw:
+            template = Template(scan.name, scan.image(), points=points, embedding=embedding)
+            return with_drawn_masks(template, lambda: self.model.drawing_segmenter)
         if label_map is None:
             return Template(scan.name, blank(grid), points=points, embedding=embedding)
         own = {value: name for name, value in read_structures(scan.folder).items()} or names

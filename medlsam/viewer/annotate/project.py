@@ -131,7 +131,7 @@ class AnnotationProject(AnnotatedFolder):
     def agreement(self) -> Agreement:
         """How the complete scans agree, by locating each with the others; what changed since is computed anew."""
         with self._learning:
-            built = self._learn()
+            built = self._learn(draw=True)
         if built is None:
             return agreement_of(None, (), None, self.cases, self.structures)
         return agreement_of(built.templates, built.trials, built.table, self.cases, self.structures)
@@ -150,7 +150,7 @@ class AnnotationProject(AnnotatedFolder):
         if file.is_dir():
             raise UsageError(f"{file}: this is a folder; name a file, such as {file / 'templates.medlsam'}")
         with self._learning:
-            built = self._learn()
+            built = self._learn(draw=True)
         if built is None:
             raise TemplateError(
                 f"{self.output}: no structure is complete in any scan, so there is nothing to build; place six "
@@ -162,14 +162,14 @@ class AnnotationProject(AnnotatedFolder):
             raise UsageError(f"{file}: cannot be written ({error.strerror or error})") from error
         return built
 
-    def _learn(self, without: Scan | None = None) -> Built | None:
+    def _learn(self, without: Scan | None = None, draw: bool = False) -> Built | None:
         with self._lock:
             scans = [scan for scan in self._scans.values() if scan is not without]
             for scan in scans:
                 scan.refresh()
             answers = [(scan, scan.answers) for scan in scans]
             values = dict(self._structures)
-        return self._learner.learn(answers, values)
+        return self._learner.learn(answers, values, draw)
 
     def _own_set(self, without: Scan) -> TemplateSet | None:
         built = self._learn(without)

@@ -1,0 +1,97 @@
+"""Masks for templates of which somebody clicked extreme points only: sam-tiny draws them in the boxes of the points.
+
+A mask says much that six points do not: how the structure lies in its box slice by slice, what its border looks like,
+which HU it has. In a box that a person marked, sam-tiny draws masks that are nearly as good as drawn by hand. The
+points stay what they are: they alone say where the template's structure ends. A mask that does not fill the box of its
+points is not used.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medlsam.geometry import Box, ExtremePoints, mask_box
+from medlsam.localize.build_templates import Template
+from medlsam.localize.templates.outline import outline_of_points
+from medlsam.options import InferenceOptions
+from medlsam.pipeline.segment import segment_located
+from medlsam.results import Localization, LocatedStructure
+from medlsam.segment.protocol import Segmenter
+from medlsam.volume import to_canonical
+
+#: IoU of a mask's box and that of its points: below, the mask is of something else, or of a part only.
+LEAST_IOU = 0.5
+_log = logging.getLogger(__name__)
+
+
+def with_drawn_masks(
+    template: Template, segmenter: Callable[[], Segmenter], organs: Collection[str] | None = None
+) -> Template:
+    """Draw masks of the structures of a template that has extreme points and no label map.
+
+    Args:
+        template: with its image; one with a label map is returned as it is.
+        segmenter: gives the segmenter; not called where there is nothing to draw.
+        organs: only these structures.
+
+    Returns:
+        The template with ``drawn``: structure to its mask on the canonical grid. A structure whose mask does not fill
+        the box of its points is left out with a note in the log, and keeps its points.
+    """
+    if template.labels is not None or not template.points:
+        return template
+    usable = {
+        name: points
+        for name, points in template.points.items()
+        if (organs is None or name in organs) and _drawable(points, template)
+    }
+    if not usable:
+        return template
+    structures = {name: _given(name, points) for name, points in usable.items()}
+    found = segment_located(
+        segmenter,
+        template.image,
+        Localization(template.name, structures, template.image),
+        {name: value for value, name in enumerate(usable, start=1)},
+        InferenceOptions(),
+    )
+    labels = to_canonical(found.labels)
+    drawn: dict[str, NDArray[np.bool_]] = {}
+    for value, (name, points) in enumerate(usable.items(), start=1):
+        mask = labels.array == value
+        share = mask_box(mask, labels.grid).iou(points.box) if mask.any() else 0.0
+        if share >= LEAST_IOU:
+            drawn[name] = mask
+        else:
+            _log.warning(
+                "%s: the mask that sam-tiny draws of %s does not fill the box of its points (IoU %.2f), so the "
+                "template has the points alone; look at the points, or draw a label map",
+                template.name,
+                name,
+                share,
+            )
+    return replace(template, drawn=drawn)
+
+
+def _drawable(points: ExtremePoints, template: Template) -> bool:
+    """Whether the box has some extent and lies in the scan; what is wrong is said when the templates are built."""
+    box: Box = points.box
+    return min(box.size) > 0 and box.intersection(template.image.grid.box) is not None
+
+
+def _given(name: str, points: ExtremePoints) -> LocatedStructure:
+    return LocatedStructure(
+        name,
+        "found",
+        1.0,
+        points=points,
+        box=points.box,
+        prompt_box=points.box,
+        profile=outline_of_points(points),
+        details={"given": 1.0},
+    )
