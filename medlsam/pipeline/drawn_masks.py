@@ -25,7 +25,7 @@ from medlsam.segment.protocol import Segmenter
 from medlsam.volume import to_canonical
 
 #: IoU of a mask's box and that of its points: below, the mask is of something else, or of a part only.
-LEAST_IOU = 0.5
+LEAST_IOU = 0.6
 _log = logging.getLogger(__name__)
 
 

