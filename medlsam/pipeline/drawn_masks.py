@@ -43,28 +43,8 @@ def with_drawn_masks(
         The template with ``drawn``: structure to its mask on the canonical grid. A structure whose mask does not fill
         the box of its points is left out with a note in the log, and keeps its points.
     """
-    if template.labels is not None or not template.points:
-        return template
-    usable = {
-        name: points
-        for name, points in template.points.items()
-        if (organs is None or name in organs) and _drawable(points, template)
-    }
-    if not usable:
-        return template
-    structures = {name: _given(name, points) for name, points in usable.items()}
-    found = segment_located(
-        segmenter,
-        template.image,
-        Localization(template.name, structures, template.image),
-        {name: value for value, name in enumerate(usable, start=1)},
-        InferenceOptions(),
-    )
-    labels = to_canonical(found.labels)
     drawn: dict[str, NDArray[np.bool_]] = {}
-    for value, (name, points) in enumerate(usable.items(), start=1):
-        mask = labels.array == value
-        share = mask_box(mask, labels.grid).iou(points.box) if mask.any() else 0.0
+    for name, (mask, share) in draw(template, segmenter, organs).items():
         if share >= LEAST_IOU:
             drawn[name] = mask
         else:
@@ -75,7 +55,40 @@ def with_drawn_masks(
                 name,
                 share,
             )
-    return replace(template, drawn=drawn)
+    return replace(template, drawn=drawn) if drawn else template
+
+
+def draw(
+    template: Template, segmenter: Callable[[], Segmenter], organs: Collection[str] | None = None
+) -> dict[str, tuple[NDArray[np.bool_], float]]:
+    """Draw masks, good or not; arguments are those of ``with_drawn_masks``.
+
+    Returns:
+        Structure to its mask (Z, Y, X) on the canonical grid, and the IoU of the mask's box and that of its points.
+    """
+    if template.labels is not None or not template.points:
+        return {}
+    usable = {
+        name: points
+        for name, points in template.points.items()
+        if (organs is None or name in organs) and _drawable(points, template)
+    }
+    if not usable:
+        return {}
+    structures = {name: _given(name, points) for name, points in usable.items()}
+    found = segment_located(
+        segmenter,
+        template.image,
+        Localization(template.name, structures, template.image),
+        {name: value for value, name in enumerate(usable, start=1)},
+        InferenceOptions(),
+    )
+    labels = to_canonical(found.labels)
+    drawn = {}
+    for value, (name, points) in enumerate(usable.items(), start=1):
+        mask = labels.array == value
+        drawn[name] = mask, mask_box(mask, labels.grid).iou(points.box) if mask.any() else 0.0
+    return drawn
 
 
 def _drawable(points: ExtremePoints, template: Template) -> bool:
