@@ -3,10 +3,10 @@
     python benchmarks/segment/drawn_masks.py [--limit 16] [--json FILE]
 
 On training scans, where choices are made: the last heads of the `pretrain` split, which `sam-tiny` was not trained on,
-and the whole structures of an abdomen whose labels a model drew. Three ways to mark a structure: its extreme points, the
-centres of its box's faces (an ROI), and the box for every slice. Printed are the IoU of the boxes that the segmenter is
-given in the slices with the true ones; the Dice of what is drawn; and the Dice of what `LEAST_IOU` keeps and leaves
-out; ± is one standard deviation over structures. Two minutes on two cores.
+and the whole structures of an abdomen whose labels a model drew. Three ways to mark a structure: its extreme points,
+the centres of its box's faces (an ROI), and the box for every slice. Printed are the IoU of the boxes that the
+segmenter is given in the slices with the true ones; the Dice of what is drawn; and the Dice of what `LEAST_IOU` keeps
+and leaves out; ± is one standard deviation over structures. Two minutes on two cores.
 """
 
 from __future__ import annotations
