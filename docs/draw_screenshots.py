@@ -31,8 +31,8 @@ from medlsam.viewer.view_routes import view_page
 
 # The browser is that of the tests, before the package of that name that rt-utils installs.
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.support.browser import Tab, browser
-from tests.support.served import served
+from tests.support.web.browser import Tab, browser
+from tests.support.web.served import served
 
 BODY: dict[str, Any] = {"spacing_xyz": (3.0, 3.0, 3.0), "region": (260.0, 560.0)}
 TEMPLATE_SEEDS, SCAN_SEEDS = (101, 102, 103), (201, 202)

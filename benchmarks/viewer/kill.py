@@ -32,7 +32,7 @@ from benchmarks.common import answer, command, progress
 from medlsam.io.write import write_volume
 from medlsam.phantoms import phantom
 from medlsam.viewer.annotate.scan_file import read_answers
-from tests.support.browser import chromium
+from tests.support.web.browser import chromium
 
 MARGIN = 0.2
 _MEDLSAM = (sys.executable, "-c", "from medlsam.cli import main; main()")

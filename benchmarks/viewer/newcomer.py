@@ -34,8 +34,8 @@ from medlsam.io.labels import read_label_map
 from medlsam.measure.metrics import dice
 from medlsam.phantoms import Phantom
 from medlsam.viewer.annotate_routes import TEMPLATES_FILE
-from tests.support.browser import Tab, browser
-from tests.support.clicking import add, open_scan, place_all
+from tests.support.web.browser import Tab, browser
+from tests.support.web.clicking import add, open_scan, place_all
 
 STRUCTURES = ("liver", "spleen")
 SPACING, REGION, FOV_MM = (3.0, 3.0, 3.0), (260.0, 560.0), 380.0

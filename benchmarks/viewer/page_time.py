@@ -182,7 +182,7 @@ def corrections(server: Server, center: list[float], count: int) -> dict[str, li
 
 def in_browser(server: Server, count: int) -> dict[str, list[float]]:
     """The same as headless Chromium shows it."""
-    from tests.support.browser import browser
+    from tests.support.web.browser import browser
 
     with browser() as tab:
         time.sleep(2)

@@ -12,7 +12,7 @@ from medlsam.data import SOURCES, sources
 from medlsam.runtime.http_transfer import Remote
 from tests.support.command_line import call, document
 from tests.support.data.public_sources import SAMPLES, MakeCt, zipped
-from tests.support.web_server import Site, serve
+from tests.support.web.web_server import Site, serve
 
 
 def test_data_from_a_copy(tmp_path: Path, make_ct: MakeCt) -> None:

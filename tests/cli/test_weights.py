@@ -11,7 +11,7 @@ import pytest
 from medlsam.weights import registry
 from medlsam.weights.entries import ENTRIES
 from tests.support.command_line import call, document
-from tests.support.web_server import Site, serve
+from tests.support.web.web_server import Site, serve
 
 
 def test_weights_list() -> None:

@@ -25,7 +25,7 @@ from medlsam.io.write import write_volume
 from medlsam.runtime.http_transfer import Remote
 from medlsam.volume.volume import Image, LabelMap
 from tests.support.data.public_sources import GRID, SAMPLES, MakeCt, zipped
-from tests.support.web_server import Site, serve
+from tests.support.web.web_server import Site, serve
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.browser import chromium
 from tests.support.paths import ROOT
+from tests.support.web.browser import chromium
 
 IMAGES = ROOT / "docs" / "images"
 MOST_BYTES = 300_000

@@ -18,7 +18,7 @@ from medlsam.errors import DownloadError, UsageError
 from medlsam.runtime import download, http_transfer
 from medlsam.runtime.download import fetch, mirrored
 from medlsam.runtime.http_transfer import Remote
-from tests.support.web_server import Site, proxy, serve
+from tests.support.web.web_server import Site, proxy, serve
 
 CONTENT = bytes(range(256)) * 1200
 DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"

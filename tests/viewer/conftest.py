@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from medlsam.viewer.view_routes import view_page
-from tests.support.served import Client, served
 from tests.support.small_run import small_run
+from tests.support.web.served import Client, served
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from medlsam.viewer.annotate.project import AnnotationProject
 from medlsam.viewer.annotate.scan_file import read_answers
 from medlsam.viewer.annotate_routes import AnnotatePage
 from medlsam.volume import Image
-from tests.support.served import Answer, Client, served
+from tests.support.web.served import Answer, Client, served
 
 GRID = Grid((20, 24, 28), (3.0, 4.0, 5.0))
 

@@ -23,10 +23,10 @@ from medlsam.viewer.annotate.project import AnnotationProject
 from medlsam.viewer.annotate.proposals import Proposal
 from medlsam.viewer.annotate_routes import AnnotatePage
 from medlsam.volume import Image
-from tests.support.browser import Tab, browser
-from tests.support.clicking import add, open_scan, place_all
 from tests.support.data.orientations import ORIENTATIONS, direction_of, oblique
-from tests.support.served import Client, served
+from tests.support.web.browser import Tab, browser
+from tests.support.web.clicking import add, open_scan, place_all
+from tests.support.web.served import Client, served
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -12,9 +12,9 @@ import medlsam
 from medlsam.batch import segment_folder
 from medlsam.io.write import write_volume
 from medlsam.viewer.view_routes import view_page
-from tests.support.browser import Tab, browser
-from tests.support.clicking import Pointer
-from tests.support.served import Client, served
+from tests.support.web.browser import Tab, browser
+from tests.support.web.clicking import Pointer
+from tests.support.web.served import Client, served
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -12,10 +12,10 @@ from medlsam.geometry import Grid
 from medlsam.io.cases import find_cases
 from medlsam.io.write import write_volume
 from medlsam.viewer.annotate_routes import AnnotatePage
-from tests.support.browser import Tab, browser
-from tests.support.clicking import ORDER, Pointer, add, open_scan
 from tests.support.fakes.stub_model import draw_ct
-from tests.support.served import Client, served
+from tests.support.web.browser import Tab, browser
+from tests.support.web.clicking import ORDER, Pointer, add, open_scan
+from tests.support.web.served import Client, served
 from tests.viewer.test_browser_annotate import WithoutModel
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from medlsam.viewer.view_routes import view_page
-from tests.support.browser import Tab, browser
-from tests.support.served import Client
+from tests.support.web.browser import Tab, browser
+from tests.support.web.served import Client
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -23,7 +23,7 @@ from medlsam.viewer.correct_routes import JUDGE_ONE_IN, Job, judges_it
 from medlsam.viewer.corrections import Corrections
 from medlsam.viewer.open_scans import OpenScans
 from medlsam.viewer.view_routes import ViewPage
-from tests.support.served import Client, served
+from tests.support.web.served import Client, served
 
 
 @pytest.fixture(scope="module")

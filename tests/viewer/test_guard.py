@@ -10,7 +10,7 @@ import pytest
 from medlsam.errors import UsageError
 from medlsam.viewer.guard import HEADERS
 from medlsam.viewer.serve import PageServer, listen
-from tests.support.served import Client
+from tests.support.web.served import Client
 from tests.viewer.bad_requests import BAD, Bad
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from medlsam.errors import UsageError
 from medlsam.viewer.view_routes import view_page
-from tests.support.served import Client
+from tests.support.web.served import Client
 
 
 def test_the_page_gets_geometry_pictures_and_outlines(page: Client) -> None:

@@ -17,7 +17,7 @@ from medlsam.runtime import http_transfer
 from medlsam.runtime.atomic_files import read_sums, write_sums
 from medlsam.weights import entries, fetch, registry, store
 from medlsam.weights.entries import WeightsEntry
-from tests.support.web_server import Site, serve
+from tests.support.web.web_server import Site, serve
 
 CONTENT = b"weights" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from medlsam.export.report import write_report
-from tests.support.browser import Tab, browser
 from tests.support.small_run import small_run
+from tests.support.web.browser import Tab, browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 #: Structures of the table: three of ``a``, three of ``b & <b>``, and the scan that failed.

@@ -22,8 +22,8 @@ from medlsam.runtime.atomic_files import write_json
 from medlsam.viewer.annotate.folder import AnnotatedFolder
 from medlsam.viewer.annotate.scan_file import read_answers
 from medlsam.viewer.annotate.structures import RENAMING_FILE
-from tests.support.annotating import GRID, draw, write_scans
 from tests.support.data.dicom_series import write_slices
+from tests.support.web.annotating import GRID, draw, write_scans
 
 #: x-, x+, y-, y+, z-, z+, inside of GRID.
 POINTS = ((-20, 0, 120), (20, 2, 118), (0, -10, 121), (3, 20, 119), (2, 4, 106), (1, 5, 140))

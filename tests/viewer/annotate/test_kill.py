@@ -18,7 +18,7 @@ from medlsam.io.labelled_scans import POINTS_FILE
 from medlsam.io.read import read_image
 from medlsam.viewer.annotate.folder import AnnotatedFolder
 from medlsam.viewer.annotate.marks import StructureMarks
-from tests.support.annotating import click_forever, write_scans
+from tests.support.web.annotating import click_forever, write_scans
 
 ROUNDS = 20
 State = dict[str, dict[str, StructureMarks]]
@@ -68,7 +68,7 @@ def test_no_acknowledged_click_is_lost(tmp_path: Path) -> None:
     chance, steps, interrupted = random.Random(5), 0, 0
     # Forked from a clean process that has imported everything: twenty starts of Python would take most of the time.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.support.annotating"])
+    context.set_forkserver_preload(["tests.support.web.annotating"])
     for number in range(ROUNDS):
         heard, told = context.Pipe(duplex=False)
         process = context.Process(target=click_forever, args=(scans, output, number, told))

@@ -12,7 +12,7 @@ import numpy as np
 
 from medlsam.geometry import FACES, ExtremePoints
 from medlsam.viewer.pictures import VIEWS
-from tests.support.browser import Tab
+from tests.support.web.browser import Tab
 
 #: The plane in which each axis is seen from the side: points of z are placed where z runs along the picture.
 PLANE_OF_AXIS = ("axial", "axial", "coronal")
