@@ -167,4 +167,4 @@ class AnnotatePage:
     def _build(self, request: Request, body: Body) -> dict[str, Any]:
         file = self.project.output / TEMPLATES_FILE
         built = self.project.build(file)
-        return {"file": str(file), "structures": list(built.templates.structures)}
+        return {"file": str(file), "structures": list(built.templates.structures), "notes": built.notes}

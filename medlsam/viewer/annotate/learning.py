@@ -21,6 +21,7 @@ from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.pipeline.drawn_masks import with_drawn_masks
 from medlsam.pipeline.model import MedLSAM
+from medlsam.runtime.log_notes import log_notes
 from medlsam.viewer.annotate.scan_file import Answers
 from medlsam.viewer.annotate.scans import Scan
 from medlsam.viewer.annotate.structures import read_structures
@@ -39,12 +40,19 @@ class Built:
         trials: each structure of each scan, located by the others.
         table: the boxes that each scan's marks find alone in each other scan.
         left_out: scan to why it is not in, or what of it is not.
+        warnings: what was said while they were made, of masks that were drawn.
     """
 
     templates: TemplateSet
     trials: tuple[LeftOut, ...]
     table: CrossTable
     left_out: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """What somebody who marks should know: what is not in, and what is not as it should be."""
+        return [*(f"{scan}: {why}" for scan, why in self.left_out.items()), *self.warnings]
 
 
 @dataclass
@@ -111,7 +119,7 @@ class Learner:
             self._built.move_to_end(key)
             return self._built[key]
         names = {value: name for name, value in values.items()}
-        templates, embeddings, left_out = [], {}, {}
+        templates, embeddings, left_out, warnings = [], {}, {}, list[str]()
         for scan, answers in scans:
             why, points = _left_out(scan, answers), complete_points(answers, values)
             if why:
@@ -119,7 +127,8 @@ class Learner:
             if not points and scan.label_map is None:
                 continue
             try:
-                template = self._template(scan, points, names, draw)
+                with log_notes(warnings):
+                    template = self._template(scan, points, names, draw)
             except MedlsamError as error:
                 left_out[scan.name] = str(error)
                 continue
@@ -130,7 +139,7 @@ class Learner:
             source = scans[0][0].folder.resolve().parent.name
             alone = build_templates(self.model.localizer, templates, names, source=source, calibrate=False)
             whole, trials, table = tried(alone, {name: e for name, e in embeddings.items() if e is not None})
-            built = Built(whole, tuple(trials), table, left_out)
+            built = Built(whole, tuple(trials), table, left_out, tuple(warnings))
         self._built[key] = built
         while len(self._built) > _KEPT_SETS:
             self._built.popitem(last=False)

@@ -124,9 +124,14 @@ async function agreement() {
 }
 
 async function build() {
-  say("building ...");
+  say("building: masks are drawn in the boxes, some seconds for each scan ...");
   const built = await trying(() => post("/api/build"));
-  if (built) say(`wrote ${built.file}: medlsam segment --support ${built.file} --images ... --output ...`);
+  if (!built) return;
+  say(`wrote ${built.file}: medlsam segment --support ${built.file} --images ... --output ...`);
+  // What is not in the file, or not as it should be: in the place where the scans' fit is told.
+  if (built.notes.length) {
+    fill(document.getElementById("agreement"), built.notes.map((text) => element("li", { textContent: text })));
+  }
 }
 
 function show() {

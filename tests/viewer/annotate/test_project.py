@@ -221,3 +221,24 @@ def test_label_maps_in_the_folder_are_templates_too(
     assert clicked.shape.size == labelled.shape.size > 0
     exact = shape_in_box(mask(person, "liver"), person.labels.grid, truth(person, "liver").box)
     np.testing.assert_array_equal(labelled.shape, exact)
+
+
+@pytest.mark.slow
+def test_a_box_that_no_mask_fills_is_told(
+    model: MedLSAM, people: dict[str, Phantom], scans: list[Case], tmp_path: Path
+) -> None:
+    # In the air beside the body, as wide as a liver.
+    low, size = np.array(people["person_1"].image.grid.box.min) + 5, np.array([60.0, 60.0, 80.0])
+    points = np.tile(low + size / 2, (6, 1))
+    points[np.arange(6), np.arange(6) // 2] = np.column_stack([low, low + size]).ravel()
+    with AnnotationProject(scans, tmp_path / "out", model=model) as project:
+        project.add_structure("liver")
+        project.set_points("person_1", "liver", ExtremePoints(tuple(map(tuple, points))))
+        project.place("person_2", "liver", people["person_2"].image.grid.box.center)
+        built = project.build(tmp_path / "own.medlsam")
+    unfinished, drawn = built.notes
+    assert unfinished == "person_2: liver has 1 of 6 points"
+    assert drawn.startswith(
+        "person_1: the mask that sam-tiny draws of liver does not fill the box of its points"
+    )
+    assert built.templates.by_structure["liver"][0].shape.size == 0
