@@ -90,7 +90,7 @@ def template_sets(model: MedLSAM, folder: Path, jitter: float) -> Made:
     found, names = choose_templates(folder)
     full = [replace(one, embedding=model.localizer.embed(one.image)) for one in read_templates(found, names)]
     points = [clicked(one, names, jitter, seed) for seed, one in enumerate(full)]
-    drawn = [with_drawn_masks(one, lambda: model.drawing_segmenter) for one in points]
+    drawn = [with_drawn_masks(one, lambda: model.segmenter) for one in points]
     made = {"masks": full, "one box": points, "outline": points, "drawn": drawn}
     sets = {way: build_templates(model.localizer, own, names) for way, own in made.items()}
     return Made(sets, names, [drawn_dice(one, true, names) for one, true in zip(drawn, full, strict=True)])

@@ -123,7 +123,7 @@ def main() -> None:
             outline = whole_box if way == WAYS[-1] else outline_of_points
             template = Template(scan.name, scan.image, points=marked)
             with mock.patch("medlsam.pipeline.drawn_masks.outline_of_points", outline):
-                drawn = draw(template, lambda: model.drawing_segmenter)
+                drawn = draw(template, lambda: model.segmenter)
             for name, (mask, share) in drawn.items():
                 true = at_equal_steps(slice_profile(masks[name], grid, points[name].box), ROWS)
                 own = Drawn(name, slice_iou(outline(marked[name]), true), dice(mask, masks[name]), share)

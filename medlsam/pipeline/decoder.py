@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from medlsam.options import InferenceOptions
 from medlsam.segment.adapted import PerStructure, with_differences
 from medlsam.segment.load import load_segmenter
-from medlsam.segment.registry import SEGMENTERS
 from medlsam.segment.sam.embedding_cache import EmbeddingCache
 from medlsam.segment.sam.segmenter import keep_embeddings
 from medlsam.segment.sam_tiny.segmenter import TinySegmenter
@@ -45,22 +44,6 @@ class DecoderChoice:
             cache = EmbeddingCache(options.cache, disk_bytes=int(options.cache_gb * 1e9))
         loaded = load_segmenter(options.segmenter, self._device, precision=options.precision)
         return keep_embeddings(loaded, cache)
-
-    @cached_property
-    def drawing(self) -> Segmenter:
-        """The segmenter that draws masks in templates of extreme points alone.
-
-        The usual one where it is of sam-tiny's kind, also fine-tuned; else the shipped sam-tiny, since a whole-slice
-        model would take minutes or hours for the slices of five templates.
-        """
-        name = self._options.segmenter
-        known = self._given is None and name in SEGMENTERS
-        ours = SEGMENTERS[name].kind == "crop" if known else self.usual.spec.kind == "crop"
-        return (
-            self.usual
-            if ours
-            else load_segmenter("sam-tiny", self._device, precision=self._options.precision)
-        )
 
     @cached_property
     def weights(self) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """Masks for templates of which somebody clicked extreme points only: sam-tiny draws them in the boxes of the points.
 
 A mask says much that six points do not: how the structure lies in its box slice by slice, what its border looks like,
-which HU it has. In a box that a person marked, sam-tiny draws masks that are nearly as good as drawn by hand. The
-points stay what they are: they alone say where the template's structure ends. A mask that does not fill the box of its
-points is not used.
+which HU it has. In a box that a person marked, the masks that sam-tiny draws of structures that it knows serve as well
+as ones drawn by hand (docs/decisions/viewer/0079-templates-of-points.md). The points stay what they are: they alone
+say where the template's structure ends. A mask that does not fill the box of its points is not used.
 """
 
 from __future__ import annotations
@@ -11,22 +11,43 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medlsam.geometry import Box, ExtremePoints, mask_box
+from medlsam.geometry import ExtremePoints, mask_box
 from medlsam.localize.build_templates import Template
 from medlsam.localize.templates.outline import outline_of_points
 from medlsam.options import InferenceOptions
 from medlsam.pipeline.segment import segment_located
 from medlsam.results import Localization, LocatedStructure
+from medlsam.segment.load import load_segmenter
 from medlsam.segment.protocol import Segmenter
+from medlsam.segment.registry import SEGMENTERS
 from medlsam.volume import to_canonical
+
+if TYPE_CHECKING:
+    from medlsam.pipeline.model import MedLSAM
 
 #: IoU of a mask's box and that of its points: below, the mask is of something else, or of a part only.
 LEAST_IOU = 0.6
 _log = logging.getLogger(__name__)
+
+
+def drawing_segmenter(model: MedLSAM) -> Segmenter:
+    """The segmenter that draws masks in templates.
+
+    Returns:
+        The model's own where it is of sam-tiny's kind, also fine-tuned; else the sam-tiny that ships, since a
+        whole-slice model would take minutes or hours for the slices of five templates.
+    """
+    name = model.options.segmenter
+    known = model.source is not None and name in SEGMENTERS
+    kind = SEGMENTERS[name].kind if known else model.segmenter.spec.kind
+    if kind == "crop":
+        return model.segmenter
+    return load_segmenter("sam-tiny", model.device, precision=model.options.precision)
 
 
 def with_drawn_masks(
@@ -93,8 +114,7 @@ def draw(
 
 def _drawable(points: ExtremePoints, template: Template) -> bool:
     """Whether the box has some extent and lies in the scan; what is wrong is said when the templates are built."""
-    box: Box = points.box
-    return min(box.size) > 0 and box.intersection(template.image.grid.box) is not None
+    return min(points.box.size) > 0 and points.box.intersection(template.image.grid.box) is not None
 
 
 def _given(name: str, points: ExtremePoints) -> LocatedStructure:

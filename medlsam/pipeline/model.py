@@ -64,11 +64,6 @@ class MedLSAM:
         return self._decoder.usual
 
     @property
-    def drawing_segmenter(self) -> Segmenter:
-        """What draws masks in templates of extreme points alone: see ``DecoderChoice.drawing``."""
-        return self._decoder.drawing
-
-    @property
     def segmenter_weights(self) -> dict[str, str]:
         """``name`` and ``sha256`` of the segmenter's weights, without loading them.
 
@@ -93,7 +88,7 @@ class MedLSAM:
         """Read a template file, or make templates from a folder of labelled scans.
 
         Args:
-            path: a ``.medlsam`` file or a templates folder.
+            path: a ``.medlsam`` file or a templates folder. For points alone, masks are drawn (``drawn_masks``).
             organs: only these structures.
             cases: only these template scans of a folder: names, or ``FILE.json`` or ``FILE.json:key``.
             on_progress: called with a short text after each template scan of a folder.

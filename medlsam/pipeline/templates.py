@@ -6,6 +6,7 @@ It is kept apart from the pipeline so that what segments a scan cannot even impo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from medlsam.io.slicer_markups import read_markups
 from medlsam.localize.build_templates import Template, build_templates
 from medlsam.localize.templates.template_set import TemplateSet
 from medlsam.option_fields import near
-from medlsam.pipeline.drawn_masks import with_drawn_masks
+from medlsam.pipeline.drawn_masks import drawing_segmenter, with_drawn_masks
 
 if TYPE_CHECKING:
     from medlsam.pipeline.model import MedLSAM
@@ -38,7 +39,8 @@ def open_templates(
         found, names = choose_templates(path, cases)
         read, source = read_templates(found, names), path.resolve().name
         organs = None if organs is None else list(organs)
-        scans = (with_drawn_masks(template, lambda: model.drawing_segmenter, organs) for template in read)
+        segmenter = cache(lambda: drawing_segmenter(model))
+        scans = (with_drawn_masks(template, segmenter, organs) for template in read)
         built = build_templates(
             model.localizer, scans, names, organs=organs, source=source, on_progress=on_progress
         )

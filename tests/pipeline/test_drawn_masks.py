@@ -6,6 +6,7 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from medlsam.localize.build_templates import Template, build_templates
 from medlsam.measure.metrics import dice
 from medlsam.options import InferenceOptions
 from medlsam.phantoms import Phantom, phantom
-from medlsam.pipeline.drawn_masks import with_drawn_masks
+from medlsam.pipeline.drawn_masks import drawing_segmenter, with_drawn_masks
 from medlsam.pipeline.model import MedLSAM
 from medlsam.segment.protocol import Segmenter
 from medlsam.volume import Image, to_canonical
@@ -57,7 +58,7 @@ def never() -> Segmenter:
 
 def test_masks_are_drawn_and_points_stay(ours: MedLSAM, person: Phantom) -> None:
     template = clicked(person)
-    found = with_drawn_masks(template, lambda: ours.drawing_segmenter)
+    found = with_drawn_masks(template, lambda: ours.segmenter)
     assert found.points == template.points
     assert found.labels is None
     assert set(found.drawn or {}) == set(STRUCTURES)
@@ -97,7 +98,7 @@ def test_masks_lie_on_the_canonical_grid(turned: str, ours: MedLSAM, person: Pha
         image = Image(person.image.array, tilted)
     where = image.grid
     points = {name: ExtremePoints.from_mask(_moved(person, name, turned), where) for name in STRUCTURES}
-    found = with_drawn_masks(Template("anna", image, points=points), lambda: ours.drawing_segmenter)
+    found = with_drawn_masks(Template("anna", image, points=points), lambda: ours.segmenter)
     canonical = to_canonical(image)
     for name in STRUCTURES:
         mask = (found.drawn or {})[name]
@@ -121,9 +122,7 @@ def test_a_mask_that_does_not_fill_its_box_is_left_out_and_told(
     wrong[np.arange(6), np.arange(6) // 2] = corner.faces
     points = {**points_of(person), "liver": ExtremePoints(tuple(map(tuple, wrong)))}
     with caplog.at_level(logging.WARNING):
-        found = with_drawn_masks(
-            Template("anna", person.image, points=points), lambda: ours.drawing_segmenter
-        )
+        found = with_drawn_masks(Template("anna", person.image, points=points), lambda: ours.segmenter)
     assert set(found.drawn or {}) == {"spleen"}
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("anna: the mask that sam-tiny draws of liver does not fill the box of its points")
@@ -181,12 +180,16 @@ def test_a_whole_slice_model_lets_sam_tiny_draw(monkeypatch: pytest.MonkeyPatch)
         loaded.append(name)
         return StubSegmenter()
 
-    monkeypatch.setattr("medlsam.pipeline.decoder.load_segmenter", load)
+    for module in ("decoder", "drawn_masks"):
+        monkeypatch.setattr(f"medlsam.pipeline.{module}.load_segmenter", load)
     monkeypatch.setattr("medlsam.pipeline.decoder.keep_embeddings", lambda segmenter, cache: segmenter)
     for name in ("medsam_vit_b", "sam-tiny"):
         model = MedLSAM(StubLocalizer(), options=InferenceOptions(segmenter=name))  # type: ignore[arg-type]
-        assert model.drawing_segmenter is model.drawing_segmenter
+        drawing_segmenter(model)
         assert loaded == ["sam-tiny"]
         loaded.clear()
     own = StubSegmenter()
-    assert MedLSAM(StubLocalizer(), own).drawing_segmenter is own  # type: ignore[arg-type]
+    assert drawing_segmenter(MedLSAM(StubLocalizer(), own)) is own  # type: ignore[arg-type]
+    whole = StubSegmenter(spec=SimpleNamespace(name="stub", kind="sam"))
+    assert drawing_segmenter(MedLSAM(StubLocalizer(), whole)) is not whole  # type: ignore[arg-type]
+    assert loaded == ["sam-tiny"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,10 @@ from medlsam.localize.confidence.leave_one_out import LeftOut, tried
 from medlsam.localize.confidence.outliers import CrossTable
 from medlsam.localize.protocol import ScanEmbedding
 from medlsam.localize.templates.template_set import TemplateSet
-from medlsam.pipeline.drawn_masks import with_drawn_masks
+from medlsam.pipeline.drawn_masks import drawing_segmenter, with_drawn_masks
 from medlsam.pipeline.model import MedLSAM
 from medlsam.runtime.log_notes import log_notes
+from medlsam.segment.protocol import Segmenter
 from medlsam.viewer.annotate.scan_file import Answers
 from medlsam.viewer.annotate.scans import Scan
 from medlsam.viewer.annotate.structures import read_structures
@@ -119,26 +122,35 @@ class Learner:
             self._built.move_to_end(key)
             return self._built[key]
         names = {value: name for name, value in values.items()}
-        templates, embeddings, left_out, warnings = [], {}, {}, list[str]()
-        for scan, answers in scans:
-            why, points = _left_out(scan, answers), complete_points(answers, values)
-            if why:
-                left_out[scan.name] = why
-            if not points and scan.label_map is None:
-                continue
-            try:
-                with log_notes(warnings):
-                    template = self._template(scan, points, names, draw)
-            except MedlsamError as error:
-                left_out[scan.name] = str(error)
-                continue
-            templates.append(template)
-            embeddings[scan.name] = template.embedding
-        built = None
-        if templates:
+        embeddings, left_out, warnings = dict[str, ScanEmbedding](), dict[str, str](), list[str]()
+
+        def read() -> Iterator[Template]:
+            """One after the other: all scans together might not fit into memory."""
+            segmenter = cache(lambda: drawing_segmenter(self.model))
+            for scan, answers in scans:
+                why, points = _left_out(scan, answers), complete_points(answers, values)
+                if why:
+                    left_out[scan.name] = why
+                if not points and scan.label_map is None:
+                    continue
+                try:
+                    with log_notes(warnings):
+                        template = self._template(scan, points, names, segmenter if draw else None)
+                except MedlsamError as error:
+                    left_out[scan.name] = str(error)
+                    continue
+                assert template.embedding is not None
+                embeddings[scan.name] = template.embedding
+                yield template
+
+        # None of them, and the builder would call that an error.
+        templates, built = read(), None
+        first = next(templates, None)
+        if first is not None:
             source = scans[0][0].folder.resolve().parent.name
-            alone = build_templates(self.model.localizer, templates, names, source=source, calibrate=False)
-            whole, trials, table = tried(alone, {name: e for name, e in embeddings.items() if e is not None})
+            every = chain([first], templates)
+            alone = build_templates(self.model.localizer, every, names, source=source, calibrate=False)
+            whole, trials, table = tried(alone, embeddings)
             built = Built(whole, tuple(trials), table, left_out, tuple(warnings))
         self._built[key] = built
         while len(self._built) > _KEPT_SETS:
@@ -146,13 +158,17 @@ class Learner:
         return built
 
     def _template(
-        self, scan: Scan, points: Mapping[str, ExtremePoints], names: dict[int, str], draw: bool
+        self,
+        scan: Scan,
+        points: Mapping[str, ExtremePoints],
+        names: dict[int, str],
+        segmenter: Callable[[], Segmenter] | None,
     ) -> Template:
         embedding, grid = self.embedding(scan)
         label_map = scan.label_map
-        if label_map is None and draw:
+        if label_map is None and segmenter is not None:
             template = Template(scan.name, scan.image(), points=points, embedding=embedding)
-            return with_drawn_masks(template, lambda: self.model.drawing_segmenter)
+            return with_drawn_masks(template, segmenter)
         if label_map is None:
             return Template(scan.name, blank(grid), points=points, embedding=embedding)
         own = {value: name for name, value in read_structures(scan.folder).items()} or names
