@@ -42,17 +42,17 @@ class Template:
         image: HU. Where there is an embedding and no label map, only its grid counts.
         labels: its label map.
         points: structure to extreme points, where there is no label map.
-        drawn: masks (Z, Y, X) of structures with ``points``, as a segmenter drew them, on the canonical grid of the
-            image; the points stay what they are.
         embedding: of the image by the same localizer, where it was embedded before.
+        drawn: masks (Z, Y, X) of structures with ``points``, as a segmenter drew them, on the canonical grid of the
+            image (``medlsam.pipeline.drawn_masks``); the points stay what they are.
     """
 
     name: str
     image: Image
     labels: LabelMap | None = None
     points: Mapping[str, ExtremePoints] | None = None
-    drawn: Mapping[str, NDArray[np.bool_]] | None = None
     embedding: ScanEmbedding | None = None
+    drawn: Mapping[str, NDArray[np.bool_]] | None = None
 
 
 def slab_count(mask: NDArray[np.bool_], grid: Grid) -> int:
