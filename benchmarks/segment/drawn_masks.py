@@ -29,6 +29,7 @@ from medlsam.io.cases import find_cases
 from medlsam.io.label_names import read_label_names
 from medlsam.io.labels import read_label_map
 from medlsam.io.read import read_image
+from medlsam.io.slicer_markups.extreme_points import face_centres
 from medlsam.localize.build_templates import Template
 from medlsam.localize.templates.outline import ROWS, outline_of_points
 from medlsam.localize.templates.shape import at_equal_steps, slice_profile
@@ -72,11 +73,9 @@ def scans(ct: Path, limit: int) -> Iterator[tuple[Template, dict[str, NDArray[np
     )
 
 
-def centres(points: ExtremePoints) -> ExtremePoints:
-    """The centres of the faces of the points' box."""
-    found = np.tile(np.array(points.box.center), (6, 1))
-    found[np.arange(6), np.arange(6) // 2] = points.box.faces
-    return ExtremePoints(tuple((float(x), float(y), float(z)) for x, y, z in found))
+def roi(points: ExtremePoints) -> ExtremePoints:
+    """What a reader of markups makes of the points' box, drawn as an ROI."""
+    return ExtremePoints.from_unordered(face_centres(points.box))
 
 
 def whole_box(points: ExtremePoints, rows: int = ROWS) -> NDArray[np.float32]:
@@ -119,7 +118,7 @@ def main() -> None:
         masks = {name: mask for name, mask in masks.items() if mask.sum() >= LEAST_VOXELS}
         points = {name: ExtremePoints.from_mask(mask, grid) for name, mask in masks.items()}
         for way in WAYS:
-            marked = points if way == "points" else {name: centres(own) for name, own in points.items()}
+            marked = points if way == "points" else {name: roi(own) for name, own in points.items()}
             outline = whole_box if way == WAYS[-1] else outline_of_points
             template = Template(scan.name, scan.image, points=marked)
             with mock.patch("medlsam.pipeline.drawn_masks.outline_of_points", outline):

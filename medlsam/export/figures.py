@@ -32,6 +32,7 @@ from medlsam.export.planes import (
     PLANES,
     REFERENCE,
     SOFT_TISSUE,
+    legend_below,
     letters,
     outline,
     rectangle,
@@ -317,12 +318,4 @@ def _legend(figure: Figure, reference: bool) -> None:
     ]
     if reference:
         handles.append(Line2D([], [], color=REFERENCE, linestyle="--", label="reference"))
-    figure.legend(
-        handles=handles,
-        loc="lower center",
-        ncols=3,
-        fontsize=8,
-        labelcolor=INK,
-        frameon=False,
-        borderaxespad=0.2,
-    )
+    legend_below(figure, handles)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -26,7 +28,8 @@ from medlsam.export.views import (
 from medlsam.geometry import Box, Grid
 
 __all__ = [
-    "BOX", "CONVENTION", "CYCLE", "INK", "MASK", "PAPER", "PLANES", "REFERENCE", "SOFT_TISSUE", "Plane", "letters",
+    "BOX", "CONVENTION", "CYCLE", "INK", "MASK", "PAPER", "PLANES", "REFERENCE", "SOFT_TISSUE", "Plane", "legend_below",
+    "letters",
     "outline", "rectangle", "row_axes", "scale_bar", "show",
 ]  # fmt: skip
 
@@ -115,6 +118,24 @@ def letters(axes: Axes, plane: Plane) -> None:
             x, y, letter, transform=axes.transAxes, color=INK, fontsize=8, ha="center", va="center",
             path_effects=_HALO,
         )  # fmt: skip
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
+    """Say in one line at the lower edge what the colours mean.
+
+    Args:
+        figure: the picture.
+        handles: one for each colour, with its label.
+    """
+    figure.legend(
+        handles=list(handles),
+        loc="lower center",
+        ncols=len(handles),
+        fontsize=8,
+        labelcolor=INK,
+        frameon=False,
+        borderaxespad=0.2,
+    )
 
 
 def scale_bar(axes: Axes) -> None:

@@ -14,6 +14,7 @@ import pytest
 import medlsam
 from medlsam.export.slicer_markups import write_nodes
 from medlsam.geometry import Box, ExtremePoints
+from medlsam.io.slicer_markups.extreme_points import face_centres
 from medlsam.io.write import write_volume
 from medlsam.localize.build_templates import Template, build_templates
 from medlsam.measure.metrics import dice
@@ -118,9 +119,7 @@ def test_a_mask_that_does_not_fill_its_box_is_left_out_and_told(
     # Air beside the body, as wide as a liver: there is nothing to draw.
     view = person.image.grid.box
     corner = Box(view.min, tuple(np.add(view.min, (60.0, 60.0, 80.0))))
-    wrong = np.tile(np.array(corner.center), (6, 1))
-    wrong[np.arange(6), np.arange(6) // 2] = corner.faces
-    points = {**points_of(person), "liver": ExtremePoints(tuple(map(tuple, wrong)))}
+    points = {**points_of(person), "liver": ExtremePoints.from_unordered(face_centres(corner))}
     with caplog.at_level(logging.WARNING):
         found = with_drawn_masks(Template("anna", person.image, points=points), lambda: ours.segmenter)
     assert set(found.drawn or {}) == {"spleen"}

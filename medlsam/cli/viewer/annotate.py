@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from medlsam.cli.common import messages, report_errors
 from medlsam.cli.shared.loudness import talkative
+from medlsam.cli.viewer.options import OpenBrowser, Port
 
 
 @report_errors
@@ -35,10 +36,8 @@ def annotate(
             show_default=False,
         ),
     ] = None,
-    port: Annotated[int, typer.Option(help="Of the loopback address; 0 takes a free one.", metavar="N")] = 0,
-    browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open the page in this machine's browser.")
-    ] = True,
+    port: Port = 0,
+    browser: OpenBrowser = True,
 ) -> None:
     """Make templates by clicking: six extreme points of each structure, in the browser. Ctrl-C ends it.
 

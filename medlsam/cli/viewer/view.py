@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from medlsam.cli.common import messages, report_errors
 from medlsam.cli.shared.loudness import talkative
+from medlsam.cli.viewer.options import OpenBrowser, Port
 
 
 @report_errors
@@ -31,10 +32,8 @@ def view(
             show_default=False,
         ),
     ] = None,
-    port: Annotated[int, typer.Option(help="Of the loopback address; 0 takes a free one.", metavar="N")] = 0,
-    browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open the page in this machine's browser.")
-    ] = True,
+    port: Port = 0,
+    browser: OpenBrowser = True,
 ) -> None:
     """Look through the results of a run in the browser, the most doubtful first, and correct them. Ctrl-C ends it.
 

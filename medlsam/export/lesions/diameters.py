@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from medlsam.errors import UsageError
 from medlsam.export.figures import Picture
 from medlsam.export.lesions.window import lesion_window
-from medlsam.export.planes import BOX, INK, PAPER, PLANES, letters, outline, scale_bar, show
+from medlsam.export.planes import BOX, INK, PAPER, PLANES, legend_below, letters, outline, scale_bar, show
 from medlsam.geometry import Grid
 from medlsam.lesion.recist.lesion import TYPE_NAMES, Kind, Lesion
 from medlsam.lesion.recist.track import FollowUp, Sighting, Track
@@ -165,10 +165,7 @@ def _tiles(rows: int, columns: int, title: str) -> tuple[Picture, list[Axes]]:
     if title:
         figure.suptitle(title, color=INK, fontsize=9, y=1 - 0.06 / height, va="top")
     colours = {"longest": LONGEST, "short axis": PERPENDICULAR, "lesion": OUTLINE}
-    figure.legend(
-        handles=[Line2D([], [], color=colour, label=name) for name, colour in colours.items()],
-        loc="lower center", ncols=3, fontsize=8, labelcolor=INK, frameon=False, borderaxespad=0.2,
-    )  # fmt: skip
+    legend_below(figure, [Line2D([], [], color=colour, label=name) for name, colour in colours.items()])
     return figure, tiles
 
 

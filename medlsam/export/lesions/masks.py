@@ -19,6 +19,7 @@ from medlsam.export.planes import (
     MASK,
     PAPER,
     PLANES,
+    legend_below,
     letters,
     outline,
     rectangle,
@@ -83,15 +84,7 @@ def draw_lesions(
             scale_bar(ax)
         axes[1].set_title(_title(lesion), color=INK, fontsize=10)
     handles = [Line2D([], [], color=MASK, label="lesion"), Line2D([], [], color=BOX, label="as marked")]
-    figure.legend(
-        handles=handles,
-        loc="lower center",
-        ncols=2,
-        fontsize=8,
-        labelcolor=INK,
-        frameon=False,
-        borderaxespad=0.2,
-    )
+    legend_below(figure, handles)
     return figure
 
 

@@ -41,7 +41,7 @@ def read_markups(
     for node in read_nodes(path, TemplateError):
         answered |= node.description == NOT_IN_SCAN and not node.points
         if node.box is not None:
-            placed[node.name or stem(node.label) or stem(file_stem(path))] += list(_face_centres(node.box))
+            placed[node.name or stem(node.label) or stem(file_stem(path))] += list(face_centres(node.box))
             continue
         for point in node.points:
             structure = node.name or stem(point.label)
@@ -63,7 +63,8 @@ def read_markups(
     return found
 
 
-def _face_centres(box: Box) -> NDArray[np.float64]:
+def face_centres(box: Box) -> NDArray[np.float64]:
+    """(6, 3) LPS mm: the centres of a box's faces, in the order of ``FACES``."""
     points = np.tile(np.asarray(box.center), (6, 1))
     points[np.arange(6), np.arange(6) // 2] = box.faces
     return points

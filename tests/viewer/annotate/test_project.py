@@ -11,8 +11,9 @@ import pytest
 
 import medlsam
 from medlsam.errors import TemplateError, UsageError
-from medlsam.geometry import FACES, ExtremePoints
+from medlsam.geometry import FACES, Box, ExtremePoints
 from medlsam.io.cases import Case, find_cases
+from medlsam.io.slicer_markups.extreme_points import face_centres
 from medlsam.io.write import write_volume
 from medlsam.localize.templates.shape import shape_in_box
 from medlsam.localize.templates.template_set import TemplateSet
@@ -228,12 +229,11 @@ def test_a_box_that_no_mask_fills_is_told(
     model: MedLSAM, people: dict[str, Phantom], scans: list[Case], tmp_path: Path
 ) -> None:
     # In the air beside the body, as wide as a liver.
-    low, size = np.array(people["person_1"].image.grid.box.min) + 5, np.array([60.0, 60.0, 80.0])
-    points = np.tile(low + size / 2, (6, 1))
-    points[np.arange(6), np.arange(6) // 2] = np.column_stack([low, low + size]).ravel()
+    low = np.array(people["person_1"].image.grid.box.min) + 5
+    air = Box(tuple(low), tuple(np.add(low, (60, 60, 80))))
     with AnnotationProject(scans, tmp_path / "out", model=model) as project:
         project.add_structure("liver")
-        project.set_points("person_1", "liver", ExtremePoints(tuple(map(tuple, points))))
+        project.set_points("person_1", "liver", ExtremePoints.from_unordered(face_centres(air)))
         project.place("person_2", "liver", people["person_2"].image.grid.box.center)
         built = project.build(tmp_path / "own.medlsam")
     unfinished, drawn = built.notes
