@@ -73,8 +73,15 @@ def _mean_of(templates: tuple[StructureTemplate, ...]) -> NDArray[np.float32] | 
 
 
 def mean_profile(templates: Sequence[StructureTemplate], rows: int = 32) -> NDArray[np.float32] | None:
-    """Average the templates' slice boxes at ``rows`` equal steps along z; None where none has a mask."""
-    profiles = [s.profile for s in templates if len(s.profile)]
+    """Average the templates' slice boxes at ``rows`` equal steps along z: (rows, 5) rows t, x0, y0, x1, y1.
+
+    The outlines that are estimated from six points (``outline.py``) count only where no template has a mask.
+
+    Returns:
+        None where no template has either, as in files of before.
+    """
+    profiles = [s.profile for s in templates if s.shape.size] or [s.profile for s in templates]
+    profiles = [p for p in profiles if len(p)]
     if not profiles:
         return None
     return np.asarray(np.mean([at_equal_steps(p, rows) for p in profiles], axis=0), dtype=np.float32)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from medlsam.geometry import ExtremePoints, Grid
+from medlsam.geometry import Box, ExtremePoints, Grid
+from medlsam.io.slicer_markups.extreme_points import face_centres
 from medlsam.localize.templates.outline import ROWS, outline_of_points
-from medlsam.localize.templates.shape import at_equal_steps, slice_profile
+from medlsam.localize.templates.shape import at_equal_steps, mean_profile, slice_profile
+from tests.support.fakes.stub_model import template_set
 
 GRID = Grid((48, 60, 60), (1.0, 1.0, 1.5))
 
@@ -62,13 +66,25 @@ def test_an_outline_follows_where_the_points_lie() -> None:
 
 def test_centres_of_faces_give_an_outline_in_the_middle() -> None:
     """An ROI stands for them: what is known is the box alone, and most structures are compact."""
-    centres = np.tile([30.0, 30.0, 60.0], (6, 1))
-    centres[np.arange(6), np.arange(6) // 2] = [10, 50, 20, 40, 30, 90]
-    found = outline_of_points(ExtremePoints(tuple(map(tuple, centres))), rows=4)
+    centres = face_centres(Box((10, 20, 30), (50, 40, 90)))
+    found = outline_of_points(ExtremePoints.from_unordered(centres), rows=4)
     assert found[:, 0].tolist() == [0.125, 0.375, 0.625, 0.875]
     np.testing.assert_allclose(found[:, 1:3], 1 - found[:, 3:], atol=1e-6)
     widths = found[:, 3] - found[:, 1]
     assert widths[1] == widths[2] > widths[0] == widths[3] > 0.4
+
+
+def test_outlines_count_only_where_no_template_has_a_mask() -> None:
+    (known,) = template_set(["block"]).by_structure["block"]
+    drawn = replace(known, profile=np.array([[0.5, 0.2, 0.3, 0.8, 0.7]], np.float32))
+    wide = np.array([[0.5, 0.0, 0.0, 1.0, 1.0]], np.float32)
+    pointed = replace(known, profile=wide, shape=np.zeros((0, 0, 0), np.uint8))
+    both = mean_profile((drawn, pointed), rows=1)
+    assert both is not None
+    np.testing.assert_allclose(both, drawn.profile)
+    alone = mean_profile((pointed, pointed), rows=1)
+    assert alone is not None
+    np.testing.assert_allclose(alone, wide)
 
 
 @settings(deadline=None, max_examples=60)
